@@ -1,0 +1,71 @@
+"""A record as a file that pytest-benchmark's tools read, written without pytest.
+
+For `cnnperf recover`, and for runs in which pytest-benchmark itself had nothing to write.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pytest_benchmark.stats import Stats
+from pytest_benchmark.utils import get_commit_info
+
+from cnnperf.benchmarking import extra_info
+from cnnperf.errors import UsageError
+from cnnperf.record import CaseRecord, Record
+
+
+def write_benchmark_json(record: Record, path: Path) -> None:
+    """Write a record.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(to_benchmark_json(record), indent=4) + "\n")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def to_benchmark_json(record: Record) -> dict[str, Any]:
+    """The content of pytest-benchmark's file: figures of finished cases, and the whole record."""
+    hardware, software = record.environment.hardware, record.environment.software
+    return {
+        "machine_info": {
+            "node": None,
+            "machine": None,
+            "system": software.os,
+            "python_version": software.python,
+            "cpu": {"brand_raw": hardware.cpu_model, "count": hardware.cpu_logical_cores},
+        },
+        "commit_info": get_commit_info(),
+        "benchmarks": [_benchmark(case) for case in record.cases if _is_complete(case)],
+        "datetime": record.created.isoformat(),
+        "version": version("pytest-benchmark"),
+        "cnnperf": record.model_dump(mode="json"),
+    }
+
+
+def _is_complete(case: CaseRecord) -> bool:
+    """As pytest-benchmark does, leave out what failed."""
+    return case.outcome == "passed" and bool(case.repeats)
+
+
+def _benchmark(case: CaseRecord) -> dict[str, Any]:
+    stats = Stats()
+    for repeat in case.repeats:
+        stats.update(repeat.metrics.outside_train_seconds or repeat.metrics.train_seconds)
+    return {
+        "group": None,
+        "name": f"test_train[{case.id}]",
+        "fullname": f"benchmarks/test_train.py::test_train[{case.id}]",
+        "params": {"cnnperf_case": case.id},
+        "param": case.id,
+        "extra_info": extra_info(case),
+        "options": {"timer": "perf_counter", "disable_gc": False, "warmup": False},
+        "stats": {**stats.as_dict(), "data": stats.data, "iterations": 1},
+    }

@@ -1,0 +1,147 @@
+"""Between a run and pytest-benchmark: its rounds are our trainings, timed from outside.
+
+Torch-free. `pedantic(target=go..trained, setup=start..ready)` makes pytest-benchmark's figures
+the real training's.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cnnperf.conduct import RepeatRun
+from cnnperf.metrics import METRICS
+from cnnperf.plan import PlannedCase
+from cnnperf.protocol import ProbeResult
+from cnnperf.record import CaseError, CaseRecord
+from cnnperf.runner import WorkerError
+from cnnperf.session import RunSession
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+UNSTABLE_CPU_FIELDS = ("hz_actual", "hz_actual_friendly", "hz_advertised", "hz_advertised_friendly")
+"""They jitter, and pytest-benchmark warns whenever machine_info is not equal to the letter."""
+
+
+def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> CaseRecord:
+    """Train a case as often as planned and return its record; fails or skips the test if not."""
+    if planned.problem is not None:
+        _refuse(run, planned, planned.problem.message, benchmark)
+    try:
+        durations = _train_all(run, planned, benchmark)
+    except WorkerError as error:
+        benchmark.has_error = True
+        run.fail(planned, error.as_case_error(planned.seeds[_finished(run, planned)]))
+        pytest.fail(f"{planned.case.id}: {error}", pytrace=False)
+    except BaseException:
+        benchmark.has_error = True  # Ctrl-C: pytest-benchmark must not look for its figures
+        raise
+    record = run.finish(planned)
+    if benchmark.stats is not None:
+        benchmark.stats.stats.data[:] = durations
+    benchmark.extra_info.update(extra_info(record))
+    return record
+
+
+def _finished(run: RunSession, planned: PlannedCase) -> int:
+    """Repeats of the case that are done."""
+    record = run.cases.get(planned.case.id)
+    return len(record.repeats) if record else 0
+
+
+def _refuse(
+    run: RunSession, planned: PlannedCase, message: str, benchmark: BenchmarkFixture
+) -> None:
+    """Skip a case without data, or fail it where data are required."""
+    benchmark.skipped = True  # else pytest-benchmark warns that nothing was timed
+    if run.settings.require_data:
+        run.fail(planned, CaseError(kind="data", message=message))
+        pytest.fail(message, pytrace=False)
+    run.skip(planned, message)
+    pytest.skip(message)
+
+
+def _train_all(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> list[float]:
+    """Each repeat in turn, those of a resumed journal first taken over; their outside times."""
+    taken_over = [run.take_over(planned, seed) for seed in planned.seeds]
+    durations = [
+        repeat.metrics.outside_train_seconds or repeat.metrics.train_seconds
+        for repeat in taken_over
+        if repeat is not None
+    ]
+    seeds = [s for s, repeat in zip(planned.seeds, taken_over, strict=True) if repeat is None]
+    if not seeds:
+        benchmark.pedantic(lambda: None)
+        return durations
+    rounds = _Rounds(run, planned, seeds)
+    benchmark.cprofile = None  # it would see this process wait, and train once more for that
+    with rounds:
+        benchmark.pedantic(rounds.train, setup=rounds.prepare, rounds=len(seeds))
+        rounds.finish()
+    return durations + rounds.durations
+
+
+class _Rounds:
+    """The callbacks of `pedantic`: one training after another, each finished before the next."""
+
+    def __init__(self, run: RunSession, planned: PlannedCase, seeds: list[int]) -> None:
+        self._run, self._planned = run, planned
+        self._seeds = iter(seeds)
+        self._stack = ExitStack()
+        self._current: RepeatRun | None = None
+        self.durations: list[float] = []
+
+    def __enter__(self) -> _Rounds:
+        return self
+
+    def __exit__(self, *exception: Any) -> bool | None:
+        return self._stack.__exit__(*exception)
+
+    def prepare(self) -> None:
+        """Not timed: finish the training before this one, start a worker, wait for `ready`."""
+        self.finish()
+        seed = next(self._seeds)
+        self._current = self._stack.enter_context(self._run.repeat(self._planned, seed))
+        self._current.prepare()
+
+    def train(self) -> None:
+        """Timed: from `go` to `trained`."""
+        assert self._current is not None
+        self._current.train()
+
+    def finish(self) -> None:
+        """Not timed: keep the result and end the worker."""
+        if self._current is None:
+            return
+        repeat = self._current.finish()
+        self._current = None
+        self._stack.close()
+        self._run.keep(self._planned, repeat)
+        self.durations.append(repeat.metrics.outside_train_seconds or 0.0)
+
+
+def extra_info(record: CaseRecord) -> dict[str, Any]:
+    """The case's fields and each metric's median, for tools that know only pytest-benchmark."""
+    fields = record.model_dump(
+        mode="json", include={"id", "model", "dataset", "resolution", "recipe", "engine"}
+    )
+    return {**fields, **{name: record.median(name) for name in METRICS}}
+
+
+def describe_machine(machine_info: dict[str, Any], probed: ProbeResult | None) -> None:
+    """Take out of `machine_info` what changes by itself; add the device and its software."""
+    cpu = machine_info.get("cpu")
+    if isinstance(cpu, dict):
+        for name in UNSTABLE_CPU_FIELDS:
+            cpu.pop(name, None)
+    if probed is not None:
+        hardware, software = probed.environment.hardware, probed.environment.software
+        machine_info["cnnperf"] = {
+            "device": probed.device,
+            "gpu": hardware.gpu.name if hardware.gpu else None,
+            "driver": software.driver,
+            "torch": software.torch,
+        }

@@ -1,0 +1,112 @@
+"""Conducting one repeat: the worker, and what the machine did meanwhile.
+
+Torch-free. The parent is idle while the worker trains, so it is the one that watches clocks,
+power and other processes; its own stopwatch, from `go` to `trained`, must agree with the
+worker's.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from cnnperf.environment import (
+    TORCH_DEFAULT_TF32,
+    GpuHandle,
+    Hardware,
+    StateSampler,
+    read_energy_millijoules,
+    read_state,
+    run_flags,
+    visible_gpu_handle,
+)
+from cnnperf.protocol import TrainJob
+from cnnperf.record import Repeat, StateRecord
+from cnnperf.runner import Listener, Worker, ignore_progress
+
+MIN_ENERGY_SECONDS = 5.0
+"""NVML's energy counter moves every 20 to 100 ms, so a shorter run's joules would be noise."""
+
+
+class RepeatRun:
+    """One repeat, in three steps that pytest-benchmark can time: prepare, train, finish.
+
+    Use as a context manager: leaving it ends the worker, whatever happened.
+    """
+
+    def __init__(
+        self,
+        job: TrainJob,
+        *,
+        python: str | None = None,
+        timeout_seconds: float | None = None,
+        listener: Listener = ignore_progress,
+        hardware: Hardware | None = None,
+    ) -> None:
+        self._hardware = hardware
+        self._worker = Worker(
+            job, python=python, timeout_seconds=timeout_seconds, listener=listener
+        )
+        self._stack = ExitStack()
+        self.outside_train_seconds: float | None = None
+        self.energy_joules: float | None = None
+
+    def __enter__(self) -> RepeatRun:
+        self._stack.enter_context(self._worker)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.close()
+
+    def prepare(self) -> None:
+        """Until the worker is ready for `go`."""
+        ready = self._worker.wait_ready()
+        self._gpu = visible_gpu_handle() if ready.device == "cuda" else None
+        self._before = read_state(self._gpu, {self._worker.pid})
+        self._sampler = StateSampler(self._gpu, {self._worker.pid})
+
+    def train(self) -> None:
+        """From `go` to `trained`: what is timed from outside."""
+        with self._sampler:
+            energy_before = _energy_millijoules(self._gpu)
+            start = time.perf_counter()
+            self._worker.go()
+            self._worker.wait_trained()
+            self.outside_train_seconds = time.perf_counter() - start
+            energy_after = _energy_millijoules(self._gpu)
+        if (
+            energy_before is not None
+            and energy_after is not None
+            and self.outside_train_seconds >= MIN_ENERGY_SECONDS
+        ):
+            self.energy_joules = (energy_after - energy_before) / 1e3
+
+    def finish(self) -> Repeat:
+        """The worker's result, with what was seen from outside."""
+        after = read_state(self._gpu, {self._worker.pid})
+        repeat = self._worker.wait_result().repeat
+        during = self._sampler.summary()
+        metrics = repeat.metrics.model_copy(
+            update={
+                "outside_train_seconds": self.outside_train_seconds,
+                "energy_joules": self.energy_joules,
+            }
+        )
+        return repeat.model_copy(
+            update={
+                "metrics": metrics,
+                "state": StateRecord(before=self._before, during=during, after=after),
+                "warnings": run_flags(
+                    before=self._before,
+                    during=during,
+                    hardware=self._hardware,
+                    settings=repeat.settings,
+                    expected_tf32=TORCH_DEFAULT_TF32,
+                ),
+            }
+        )
+
+
+def _energy_millijoules(gpu: GpuHandle | None) -> int | None:
+    return None if gpu is None else read_energy_millijoules(gpu)

@@ -1,0 +1,93 @@
+"""The lines above a run: what it runs on, which tier and why, how much work lies ahead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnnperf.environment.schema import Environment
+from cnnperf.metrics import format_bytes, format_flops, format_seconds
+from cnnperf.plan import estimate_seconds
+from cnnperf.protocol import ProbeResult
+from cnnperf.session import RunSession
+
+
+def header_lines(run: RunSession, tier_reason: str, left_behind: list[Path]) -> list[str]:
+    """The header of a run whose machine is known."""
+    assert run.probed is not None
+    lines = [
+        f"cnnperf: {describe_device(run.probed)}",
+        f"cnnperf: {describe_software(run.probed.environment)}",
+        f"cnnperf: tier {run.tier} ({tier_reason}); {describe_work(run)}",
+    ]
+    if run.plan.runnable:
+        lines.append(f"cnnperf: matmul peak {describe_peaks(run.probed.environment)}")
+    lines.extend(f"cnnperf: {line}" for line in run.resume_report())
+    if left_behind and run.resumed is None:
+        lines.append(
+            f"cnnperf: a stopped run left {left_behind[0]}: --cnnperf-resume takes it up, "
+            "`cnnperf recover` makes a record of it"
+        )
+    return lines
+
+
+def describe_device(probed: ProbeResult) -> str:
+    """Such as `cuda: NVIDIA H200, 139.8 GiB` or `cpu: AMD EPYC, 2 cores, 23.4 GiB`."""
+    hardware = probed.environment.hardware
+    if probed.device == "cuda" and hardware.gpu is not None:
+        parts = [hardware.gpu.name, _memory(hardware.gpu.memory_bytes)]
+    else:
+        cores = hardware.cpu_logical_cores
+        cores_text = f"{cores} cores" if cores else None
+        parts = [hardware.cpu_model, cores_text, _memory(hardware.memory_bytes)]
+    return f"{probed.device}: " + ", ".join(part for part in parts if part)
+
+
+def _memory(size: int | None) -> str | None:
+    return format_bytes(size) if size else None
+
+
+def describe_software(environment: Environment) -> str:
+    """Such as `torch 2.15.0, CUDA 13.2, cuDNN 9.1, driver 580.65, Python 3.12.1`."""
+    software = environment.software
+    named = {
+        "torch": software.torch,
+        "torchvision": software.torchvision,
+        "CUDA": software.cuda_runtime,
+        "cuDNN": software.cudnn,
+        "driver": software.driver or "none",
+        "Python": software.python,
+    }
+    return ", ".join(f"{name} {version}" for name, version in named.items() if version)
+
+
+def describe_work(run: RunSession) -> str:
+    """Such as `4 cases, 4 trainings, about 2 min`."""
+    assert run.probed is not None
+    cases, trainings = len(run.plan.runnable), run.plan.trainings
+    text = f"{cases} case{_s(cases)}, {trainings} training{_s(trainings)}"
+    seconds = estimate_seconds(run.plan, run.probed)
+    if trainings and seconds is not None:
+        text += f", roughly {format_estimate(seconds)}"
+    skipped = len(run.plan.cases) - cases
+    if skipped:
+        text += f"; {skipped} case{_s(skipped)} without data"
+    if run.settings.shortened:
+        text += "; shortened: its accuracy gates nothing"
+    return text
+
+
+def format_estimate(seconds: float) -> str:
+    """As coarse as the estimate is."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else format_seconds(seconds)
+
+
+def describe_peaks(environment: Environment) -> str:
+    """Such as `185 GFLOP/s float32, 410 GFLOP/s bfloat16`."""
+    peaks = environment.hardware.matmul_flops_per_second or {}
+    return ", ".join(f"{format_flops(peak)}FLOP/s {name}" for name, peak in peaks.items())
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

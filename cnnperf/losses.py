@@ -1,0 +1,80 @@
+"""Watching the loss of every step without making the device wait for the host.
+
+Torch half. The losses of an epoch stay in one tensor on the device. They are looked at now and
+then, for the progress display and to stop at the first loss that is not a number; on a CPU,
+where looking is free, at every step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+LOOK_SECONDS = 0.5
+LOOK_STEPS = 100
+"""An accelerator is asked for its losses this often, whichever comes first."""
+
+
+class NaNLossError(ArithmeticError):
+    """The loss stopped being a finite number."""
+
+    def __init__(self, loss: float, epoch: int, step: int) -> None:
+        super().__init__(
+            f"loss became {loss} in epoch {epoch}, step {step}: training diverged or the device "
+            "computes wrongly; try a lower learning rate or another precision"
+        )
+        self.epoch, self.step = epoch, step
+
+
+class LossMonitor:
+    """The losses of one epoch's steps.
+
+    Args:
+        steps: how many steps the epoch has.
+        epoch: its number, from 1.
+        device: where the losses are.
+        on_look: called as `on_look(step, mean loss since the last look)`, both plain numbers.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        epoch: int,
+        device: torch.device,
+        on_look: Callable[[int, float], None],
+    ) -> None:
+        self._losses = torch.zeros(steps, device=device)
+        self._epoch = epoch
+        self._every_step = device.type == "cpu"
+        self._on_look = on_look
+        self._step = self._looked_at = 0
+        self._next_look = time.monotonic()
+
+    def add(self, loss: torch.Tensor) -> None:
+        """Take the mean loss of the next step, a scalar tensor without history."""
+        self._losses[self._step] = loss
+        self._step += 1
+        overdue = time.monotonic() >= self._next_look
+        if overdue or self._every_step or self._step - self._looked_at >= LOOK_STEPS:
+            self._look(show=overdue)
+
+    def _look(self, *, show: bool) -> None:
+        """Check the losses since the last look; this waits for the device."""
+        fresh = self._losses[self._looked_at : self._step].tolist()
+        for offset, loss in enumerate(fresh):
+            if loss - loss != 0.0:  # true of nan and of both infinities
+                raise NaNLossError(loss, self._epoch, self._looked_at + offset + 1)
+        if show and fresh:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            self._on_look(self._step, sum(fresh) / len(fresh))
+        self._looked_at = self._step
+
+    def finish(self, images_per_step: list[int]) -> float:
+        """Check what is left and return the mean loss over the epoch's images."""
+        self._look(show=False)
+        weights = torch.tensor(images_per_step, dtype=torch.float64)
+        losses = self._losses[: self._step].double().cpu()
+        return float((losses * weights).sum() / weights.sum())

@@ -1,0 +1,157 @@
+"""The plan of a run: which cases, how often, on what, and roughly how long it will take.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cnnperf.datasets import DataProblem, check_files
+from cnnperf.environment import count_gpus
+from cnnperf.environment.schema import Environment
+from cnnperf.protocol import ModelFacts, ProbeResult
+from cnnperf.registry import get_case, get_dataset
+from cnnperf.settings import RunSettings
+from cnnperf.specs import Case, Tier
+
+STARTUP_SECONDS = 8.0
+"""Importing torch and warming up, per training."""
+
+STEP_OVERHEAD_SECONDS = 0.003
+"""What a step takes however small its arithmetic: launching kernels, fetching a batch."""
+
+GUESSED_MFU = 0.4
+
+EVALUATION_SHARE = 1 / 12
+"""Validating a quarter as many images as are trained, at a third of the arithmetic of each."""
+
+
+def choose_tier(settings: RunSettings) -> tuple[Tier, str]:
+    """The tier, and why it is that one."""
+    if settings.tier != "auto":
+        return settings.tier, "asked for"
+    if settings.device == "cpu":
+        return "smoke", "auto: --cnnperf-device=cpu"
+    if settings.device != "auto":
+        return "standard", f"auto: --cnnperf-device={settings.device}"
+    gpus = count_gpus()
+    if gpus:
+        return "standard", f"auto: {gpus} NVIDIA GPU{'s' if gpus > 1 else ''} found"
+    return "smoke", "auto: no NVIDIA GPU found"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCase:
+    """A case as this run will train it."""
+
+    case: Case
+    number: int
+    repeats: int
+    first_seed: int
+    shortened: bool
+    problem: DataProblem | None = None
+    """Why its data set cannot be used, where that is so."""
+
+    @property
+    def seeds(self) -> range:
+        """One a repeat."""
+        return range(self.first_seed, self.first_seed + self.repeats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Every case of a run, in order."""
+
+    cases: dict[str, PlannedCase] = field(default_factory=dict)
+
+    @property
+    def runnable(self) -> list[PlannedCase]:
+        """Those whose data are there."""
+        return [planned for planned in self.cases.values() if planned.problem is None]
+
+    @property
+    def trainings(self) -> int:
+        """Worker processes that will be started."""
+        return sum(planned.repeats for planned in self.runnable)
+
+
+def make_plan(case_ids: Sequence[str], settings: RunSettings, tier: Tier) -> Plan:
+    """Plan the selected cases; looks once at each data set's files."""
+    problems: dict[str, DataProblem | None] = {}
+    planned: dict[str, PlannedCase] = {}
+    for case_id in dict.fromkeys(case_ids):
+        case = get_case(case_id)
+        if case.dataset not in problems:
+            problems[case.dataset] = check_files(
+                get_dataset(case.dataset), settings.data_dir, checksum=True
+            )
+        planned[case_id] = PlannedCase(
+            case=shorten(case, settings),
+            number=len(planned) + 1,
+            repeats=settings.repeats_in(tier),
+            first_seed=settings.seed,
+            shortened=settings.shortened,
+            problem=problems[case.dataset],
+        )
+    return Plan(cases=planned)
+
+
+def shorten(case: Case, settings: RunSettings) -> Case:
+    """The case with --cnnperf-epochs and --cnnperf-limit-steps applied to its recipe."""
+    changes: dict[str, int] = {}
+    if settings.epochs is not None:
+        changes["epochs"] = settings.epochs
+    if settings.limit_steps is not None:
+        changes["max_steps"] = min(settings.limit_steps, case.recipe.max_steps or 10**9)
+    return case.model_copy(update={"recipe": case.recipe.model_copy(update=changes)})
+
+
+def estimate_seconds(plan: Plan, probe: ProbeResult) -> float | None:
+    """Rough time of the whole run; None where the models' cost is not known."""
+    peaks = probe.environment.hardware.matmul_flops_per_second
+    facts = {model.case_id: model for model in probe.models}
+    total = 0.0
+    for planned in plan.runnable:
+        seconds = _repeat_seconds(planned.case, facts.get(planned.case.id), peaks)
+        if seconds is None:
+            return None
+        total += planned.repeats * seconds
+    return total
+
+
+def _repeat_seconds(
+    case: Case, facts: ModelFacts | None, peaks: dict[str, float] | None
+) -> float | None:
+    if facts is None or facts.training_flops_per_image is None or not peaks:
+        return None
+    recipe, batch = case.recipe, case.recipe.batch_size
+    steps = recipe.epochs * -(-get_dataset(case.dataset).train_images // batch)
+    evaluation = 0.0 if recipe.is_sample else EVALUATION_SHARE
+    steps = min(steps, recipe.max_steps or steps)
+    flops = steps * batch * facts.training_flops_per_image * (1 + evaluation)
+    peak = peaks.get("tf32", peaks["float32"])
+    return STARTUP_SECONDS + flops / (peak * GUESSED_MFU) + steps * STEP_OVERHEAD_SECONDS
+
+
+def plan_digest(planned: PlannedCase, environment: Environment, device: str) -> str:
+    """Hash of everything known before training that a repeat's result depends on.
+
+    Only a repeat with the same digest is taken over from a journal. What changes by itself, such
+    as a measured peak or the number of this run, is left out.
+    """
+    hardware = environment.hardware.model_dump(exclude={"matmul_flops_per_second"})
+    content = {
+        "case": planned.case.model_dump(mode="json", exclude={"tiers"}),
+        "shortened": planned.shortened,
+        "device": device,
+        "hardware": hardware,
+        "software": environment.software.model_dump(),
+        "settings": environment.settings.model_dump(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
+        :16
+    ]

@@ -1,0 +1,139 @@
+"""What the pytest process and the worker say to each other: JSON, one message a line.
+
+The parent writes one job to the worker's standard input and later the line `go`; the worker
+writes messages to its standard output. A closed standard input tells the worker that its
+parent is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from cnnperf.environment.schema import Environment
+from cnnperf.record import EpochResult, ErrorKind, Repeat
+from cnnperf.specs import Case, Spec
+
+Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
+
+GO = "go"
+
+
+class TrainJob(Spec):
+    """One repeat: train this case once."""
+
+    kind: Literal["train"] = "train"
+    case: Case
+    seed: int
+    device: Device = "auto"
+    data_dir: str
+    modules: tuple[str, ...] = ()
+    """The user's modules, imported before the case's model and data set are looked up."""
+    python_path: tuple[str, ...] = ()
+    """Folders where those modules are searched first."""
+    matmul_flops_per_second: dict[str, float] = Field(default_factory=dict)
+    """The device's measured peaks by precision, for MFU."""
+    profile_dir: str | None = None
+    """Where to leave a trace of a few steps, recorded after the timed run."""
+
+
+class ProbeJob(Spec):
+    """Look at the machine: what the header and the record say of it."""
+
+    kind: Literal["probe"] = "probe"
+    device: Device = "auto"
+    cases: tuple[Case, ...] = ()
+    """Cases whose models are to be measured."""
+    modules: tuple[str, ...] = ()
+    python_path: tuple[str, ...] = ()
+    measure_peak: bool = True
+
+
+Job = Annotated[TrainJob | ProbeJob, Field(discriminator="kind")]
+JOB: TypeAdapter[TrainJob | ProbeJob] = TypeAdapter(Job)
+
+
+class Message(BaseModel):
+    """Base of what a worker says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ready(Message):
+    """Prepared: imports, model and warm-up are done, and `go` is awaited."""
+
+    kind: Literal["ready"] = "ready"
+    startup_seconds: float
+    device: str
+
+
+class Progress(Message):
+    """Where training stands; sent at most a few times a second."""
+
+    kind: Literal["progress"] = "progress"
+    phase: Literal["train", "validation", "test"]
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float | None = None
+    images_per_second: float | None = None
+
+
+class EpochDone(Message):
+    """An epoch and its validation are over."""
+
+    kind: Literal["epoch"] = "epoch"
+    epochs: int
+    result: EpochResult
+
+
+class Trained(Message):
+    """The clock has stopped."""
+
+    kind: Literal["trained"] = "trained"
+    train_seconds: float
+
+
+class Result(Message):
+    """Everything that the repeat measured; the worker's last word."""
+
+    kind: Literal["result"] = "result"
+    repeat: Repeat
+
+
+class Failed(Message):
+    """Training cannot go on; the worker's last word."""
+
+    kind: Literal["failed"] = "failed"
+    error: ErrorKind
+    message: str
+    traceback: str | None = None
+
+
+class ModelFacts(Message):
+    """What a case's model is made of; None where it could not be counted."""
+
+    case_id: str
+    parameters: int | None = None
+    forward_flops_per_image: float | None = None
+    training_flops_per_image: float | None = None
+
+
+class ProbeResult(Message):
+    """The machine and the models, as a worker sees them."""
+
+    kind: Literal["probe"] = "probe"
+    device: str
+    environment: Environment
+    models: list[ModelFacts] = []
+
+
+WorkerMessage = Annotated[
+    Ready | Progress | EpochDone | Trained | Result | Failed | ProbeResult,
+    Field(discriminator="kind"),
+]
+MESSAGE: TypeAdapter[Ready | Progress | EpochDone | Trained | Result | Failed | ProbeResult] = (
+    TypeAdapter(WorkerMessage)
+)

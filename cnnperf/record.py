@@ -1,0 +1,262 @@
+"""The record: everything one run measured, as one file that other tools can read too.
+
+It is the top-level key `cnnperf` of the file that `pytest --benchmark-json` writes. Loading
+checks it; a bad file gets its path, the field and what was expected. `cnnperf schema` prints
+the JSON Schema.
+
+Schema versions:
+    1: the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from cnnperf.environment.schema import DuringState, Environment, Flag, Settings, State
+from cnnperf.errors import UsageError
+from cnnperf.specs import Case, Engine, Recipe, Tier
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+Outcome = Literal["passed", "failed", "skipped"]
+ErrorKind = Literal[
+    "killed", "out_of_memory", "nan_loss", "timeout", "exception", "start", "data", "protocol"
+]
+
+
+class RecordModel(BaseModel):
+    """Base of everything in a record: a field that newer versions add is kept out, not an error."""
+
+    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null")
+
+
+class Metrics(RecordModel):
+    """The scalars of one repeat, described in `cnnperf.metrics`; what was not measured is None."""
+
+    train_seconds: Seconds
+    outside_train_seconds: Seconds | None = None
+    images_per_second: Finite | None = None
+    step_seconds_p50: Seconds | None = None
+    step_seconds_p90: Seconds | None = None
+    step_seconds_p99: Seconds | None = None
+    data_wait_fraction: Fraction | None = None
+    startup_seconds: Seconds | None = None
+    compile_seconds: Seconds | None = None
+    test_seconds: Seconds | None = None
+    time_to_accuracy_seconds: Seconds | None = None
+    test_accuracy: Fraction | None = None
+    test_f1_macro: Fraction | None = None
+    test_loss: Finite | None = None
+    val_accuracy: Fraction | None = None
+    peak_memory_bytes: Count | None = None
+    training_flops_per_image: Finite | None = None
+    flops_per_second: Finite | None = None
+    mfu: Finite | None = None
+    energy_joules: Finite | None = None
+
+
+class EpochResult(RecordModel):
+    """One pass over the training images and the validation after it."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    train_loss: Finite
+    train_seconds: Seconds
+    val_loss: Finite | None = None
+    val_accuracy: Fraction | None = None
+    val_f1_macro: Fraction | None = None
+    val_seconds: Seconds | None = None
+
+
+class PerClass(RecordModel):
+    """Test precision, recall and F1 of each class, in the order of the labels."""
+
+    precision: list[Fraction]
+    recall: list[Fraction]
+    f1: list[Fraction]
+
+
+class StateRecord(RecordModel):
+    """Volatile state of machine and device around one repeat."""
+
+    before: State | None = None
+    during: DuringState | None = None
+    after: State | None = None
+
+
+class Repeat(RecordModel):
+    """One training of a case, in a process of its own."""
+
+    seed: Count
+    metrics: Metrics
+    epochs: list[EpochResult] = []
+    per_class: PerClass | None = None
+    confusion: list[list[Count]] | None = None
+    """Test images by [true class][predicted class]."""
+    steps: Count = 0
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    """Of the multiplications, which is what MFU's peak was measured in."""
+    model_parameters: Count | None = None
+    model_sha256: str | None = None
+    dataset_sha256: str | None = None
+    settings: Settings | None = None
+    """As they were in the process that trained."""
+    worker_pid: Count | None = None
+    state: StateRecord = StateRecord()
+    warnings: list[Flag] = []
+
+
+class CaseError(RecordModel):
+    """Why a case failed or was skipped."""
+
+    kind: ErrorKind
+    message: str
+    """One line."""
+    seed: Count | None = None
+    traceback: str | None = None
+
+
+class Fingerprint(RecordModel):
+    """What must be equal for two records of a case to be comparable."""
+
+    model_sha256: str | None = None
+    dataset_sha256: str | None = None
+    recipe: Recipe
+    resolution: int
+    precision: str
+
+    @property
+    def digest(self) -> str:
+        """One short name for all of it."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class CaseRecord(RecordModel):
+    """One case of a run, with every repeat that was finished."""
+
+    id: str
+    model: str
+    dataset: str
+    resolution: int
+    recipe: str
+    engine: Engine
+    fingerprint: Fingerprint | None = None
+    """None while no repeat is finished."""
+    shortened: bool = False
+    """By --cnnperf-epochs or --cnnperf-limit-steps: its accuracy gates nothing."""
+    outcome: Outcome
+    error: CaseError | None = None
+    repeats: list[Repeat] = []
+
+    def values(self, metric: str) -> list[float]:
+        """The metric's value in each repeat that has one."""
+        found = (getattr(repeat.metrics, metric) for repeat in self.repeats)
+        return [value for value in found if value is not None]
+
+    def median(self, metric: str) -> float | None:
+        """Median over the repeats, or None where none has a value."""
+        values = self.values(metric)
+        return statistics.median(values) if values else None
+
+
+class Record(RecordModel):
+    """One run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    created: AwareDatetime
+    tier: Tier
+    interrupted: bool = False
+    """True where the run was stopped before every planned repeat was done."""
+    environment: Environment = Environment()
+    cases: list[CaseRecord] = []
+
+
+def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
+    """The fingerprint that a finished repeat gives its case."""
+    return Fingerprint(
+        model_sha256=repeat.model_sha256,
+        dataset_sha256=repeat.dataset_sha256,
+        recipe=case.recipe,
+        resolution=case.resolution,
+        precision=repeat.precision,
+    )
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """The first problem of a file as one clause: the field, what was found and expected."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the top level"
+    found = repr(first.get("input"))
+    found = found if len(found) <= 60 else found[:57] + "..."
+    more = error.error_count() - 1
+    return f"{field}: {first['msg']}, found {found}" + (f" (and {more} more)" if more else "")
+
+
+def load_json(path: Path) -> Any:
+    """A JSON file's content; `UsageError` names path, line and what is wrong."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not a JSON text file: {error}") from error
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{path} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); "
+            "expected a file written by --benchmark-json"
+        ) from error
+
+
+def parse_record(content: Any, path: Path) -> Record:
+    """The record inside a pytest-benchmark file's content.
+
+    Raises:
+        UsageError: no record in it, another schema version, or a field that does not fit.
+    """
+    if not isinstance(content, dict) or "cnnperf" not in content:
+        raise UsageError(
+            f"{path} holds no key 'cnnperf': expected a record that "
+            "`pytest benchmarks --benchmark-json` wrote with cnnperf installed"
+        )
+    body = content["cnnperf"]
+    version = body.get("schema_version") if isinstance(body, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{path} has schema version {version}, this cnnperf reads up to {SCHEMA_VERSION}: "
+            "update cnnperf"
+        )
+    try:
+        return Record.model_validate(body)
+    except ValidationError as error:
+        raise UsageError(f"{path}: cnnperf.{describe_validation_error(error)}") from error
+
+
+def load_record(path: Path | str) -> Record:
+    """Read and check a record; `UsageError` says what is wrong with the file."""
+    path = Path(path)
+    return parse_record(load_json(path), path)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the record."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"cnnperf record, schema version {SCHEMA_VERSION}",
+        **Record.model_json_schema(),
+    }
+
+
+def now() -> datetime:
+    """The present, with its time zone, to the second."""
+    return datetime.now().astimezone().replace(microsecond=0)

@@ -1,0 +1,225 @@
+"""The options of a run: described once, resolved once, frozen.
+
+Each has a command-line form and an ini key; the command line wins, then the ini file, then the
+default. Torch-free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pytest
+
+from cnnperf.datasets import default_data_dir
+from cnnperf.protocol import Device
+from cnnperf.specs import Tier
+
+N = TypeVar("N", int, float)
+
+TierChoice = Literal["auto", "smoke", "standard", "full"]
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1 on."""
+    return _number(text, int, "a whole number, 1 or more", lambda value: value >= 1)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 2**31, so that every repeat's seed still fits 32 bits."""
+    return _number(text, int, "a whole number from 0 to 2147483648", lambda v: 0 <= v <= 2**31)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0."""
+    return _number(text, float, "a number of seconds above 0", lambda value: 0 < value < 1e9)
+
+
+def _number(text: str, kind: Callable[[str], N], expected: str, fits: Callable[[N], bool]) -> N:
+    try:
+        value = kind(text)
+        fitting = fits(value)
+    except ValueError:
+        fitting = False
+    if not fitting:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
+
+
+def choice(*possible: str) -> Callable[[str], str]:
+    """One of some words."""
+
+    def check(text: str) -> str:
+        if text not in possible:
+            raise argparse.ArgumentTypeError(f"expected one of {', '.join(possible)}, got {text!r}")
+        return text
+
+    return check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of the plugin."""
+
+    name: str
+    """With underscores: `tier` is --cnnperf-tier and the ini key cnnperf_tier."""
+    help: str
+    metavar: str | None = None
+    parse: Callable[[str], Any] = str
+    default: Any = None
+
+    @property
+    def flag(self) -> str:
+        """Its form on the command line."""
+        return "--cnnperf-" + self.name.replace("_", "-")
+
+    @property
+    def key(self) -> str:
+        """Its ini key, and its place among pytest's options."""
+        return f"cnnperf_{self.name}"
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it takes no value."""
+        return self.default is False
+
+
+OPTIONS = (
+    Option(
+        name="tier", metavar="{auto,smoke,standard,full}", default="auto",
+        parse=choice("auto", "smoke", "standard", "full"),
+        help="which cases run: smoke (minutes on two CPU cores, no download), standard (the report "
+        "in full), full (everything); auto is standard where an accelerator is found, else smoke",
+    ),
+    Option(
+        name="device", metavar="{auto,cpu,cuda,mps,xpu}", default="auto",
+        parse=choice("auto", "cpu", "cuda", "mps", "xpu"),
+        help="where to train; auto takes the best that torch can use",
+    ),
+    Option(
+        name="repeats", metavar="N", parse=positive_int,
+        help="trainings of each case, each in a process of its own with its own seed "
+        "(default: 1 in smoke, 3 in standard and full)",
+    ),
+    Option(
+        name="seed", metavar="N", parse=seed, default=0,
+        help="seed of the first repeat; repeat i has seed N + i (default: 0)",
+    ),
+    Option(
+        name="epochs", metavar="N", parse=positive_int,
+        help="train N epochs instead of the recipe's; marks the record as shortened",
+    ),
+    Option(
+        name="limit_steps", metavar="N", parse=positive_int,
+        help="stop after N training steps: throughput only, no accuracy; marks the record as "
+        "shortened",
+    ),
+    Option(
+        name="data_dir", metavar="DIR", parse=Path,
+        help="where the data sets lie (default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data)",
+    ),
+    Option(
+        name="require_data", default=False,
+        help="fail, instead of skip, cases whose data set is not there",
+    ),
+    Option(
+        name="timeout", metavar="SECONDS", parse=seconds,
+        help="end a repeat that has no result after this long (default: no limit)",
+    ),
+    Option(
+        name="resume", metavar="JOURNAL", parse=Path,
+        help="take over the repeats that a stopped run left in its journal, train the rest",
+    ),
+    Option(
+        name="profile", metavar="DIR", parse=Path,
+        help="after each repeat's timed part, record a trace of a few steps for TensorBoard or "
+        "Perfetto into DIR",
+    ),
+    Option(
+        name="python", metavar="PATH",
+        help="interpreter that trains (default: the one that runs pytest)",
+    ),
+)  # fmt: skip
+
+MODULES_KEY = "cnnperf_modules"
+MODULES_HELP = "modules to import, which register models, data sets and cases of your own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What was asked for."""
+
+    tier: TierChoice
+    device: Device
+    repeats: int | None
+    seed: int
+    epochs: int | None
+    limit_steps: int | None
+    data_dir: Path
+    require_data: bool
+    timeout: float | None
+    resume: Path | None
+    profile: Path | None
+    python: str | None
+    modules: tuple[str, ...]
+    python_path: tuple[str, ...]
+
+    @property
+    def shortened(self) -> bool:
+        """Whether the recipe is not trained as it stands."""
+        return self.epochs is not None or self.limit_steps is not None
+
+    def repeats_in(self, tier: Tier) -> int:
+        """Trainings of each case."""
+        return self.repeats or (1 if tier == "smoke" else 3)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option to pytest."""
+    group = parser.getgroup("cnnperf", "cnnperf: benchmarks of CNN training")
+    for option in OPTIONS:
+        if option.is_switch:
+            group.addoption(option.flag, action="store_true", default=None, help=option.help)
+            parser.addini(option.key, option.help, type="bool", default=False)
+        else:
+            group.addoption(
+                option.flag, metavar=option.metavar, type=option.parse, help=option.help
+            )
+            parser.addini(option.key, option.help)
+    parser.addini(MODULES_KEY, MODULES_HELP, type="args", default=[])
+
+
+def resolve(config: pytest.Config) -> RunSettings:
+    """The settings in force: command line, then ini file, then default.
+
+    Raises:
+        pytest.UsageError: an ini value does not fit.
+    """
+    values = {option.name: _value(config, option) for option in OPTIONS}
+    values["data_dir"] = (values["data_dir"] or default_data_dir()).expanduser().absolute()
+    root = str(config.rootpath)
+    python_path = [str(path) for path in config.getini("pythonpath")]
+    return RunSettings(
+        **values,
+        modules=tuple(config.getini(MODULES_KEY)),
+        python_path=tuple(dict.fromkeys([root, *python_path])),
+    )
+
+
+def _value(config: pytest.Config, option: Option) -> Any:
+    given = config.getoption(option.key)
+    if given is not None:
+        return given
+    ini = config.getini(option.key)
+    if option.is_switch:
+        return ini
+    if not ini:
+        return option.default
+    try:
+        return option.parse(os.path.expandvars(ini))
+    except argparse.ArgumentTypeError as error:
+        raise pytest.UsageError(f"{option.key} in {config.inipath}: {error}") from None

@@ -1,0 +1,114 @@
+"""What can be named: models, data sets, recipes and the cases made of them.
+
+These are descriptions only: frozen, checked when made, free of torch. They cross the border
+between the pytest process and the worker as JSON, so they are pydantic models.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+Tier = Literal["smoke", "standard", "full"]
+TIERS: tuple[Tier, ...] = ("smoke", "standard", "full")
+
+Engine = Literal["eager"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+"""Parts of a case id: no dash, since dashes separate them."""
+
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+"""`package.module:callable`, imported in the worker only."""
+
+
+class Spec(BaseModel):
+    """Base of every description: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSpec(Spec):
+    """An architecture that cases can name."""
+
+    name: Name
+    builder: ImportPath
+    """Called as `builder(num_classes=..., in_channels=..., resolution=...)`, returns a Module."""
+    resolution: PositiveInt
+    """Pixels a side of the input that the architecture was made for."""
+    min_resolution: PositiveInt = 1
+    """The smallest input, in pixels a side, that it can take."""
+    channels: tuple[PositiveInt, ...] = (1, 3)
+    """Input channels it can take; the first is what it gets when nobody asks."""
+
+
+class DataFile(Spec):
+    """One file of a data set as it lies on disk."""
+
+    path: str
+    """Relative to the data directory."""
+    md5: str
+    """As published by the data set's authors; a checksum, not a defence."""
+
+
+class DatasetSpec(Spec):
+    """A data set that cases can name."""
+
+    name: Name
+    loader: ImportPath
+    """Called as `loader(data_dir)`, returns `cnnperf.data.RawImages`."""
+    files: tuple[DataFile, ...] = ()
+    """Files that must be there before a run; empty where the data come with a package."""
+    channels: PositiveInt
+    resolution: PositiveInt
+    """Pixels a side of the images as published."""
+    num_classes: PositiveInt = 10
+    train_images: PositiveInt
+    val_images: PositiveInt
+    test_images: PositiveInt
+    mean: tuple[float, ...]
+    """Per channel, of pixels in 0..1."""
+    std: tuple[float, ...]
+    target_accuracy: float | None = None
+    """Validation accuracy whose first crossing gives `time_to_accuracy_seconds`."""
+    learnable: bool = True
+    """False where labels are random: accuracy and F1 are then left out."""
+    source: str
+    """Where the data come from, for people."""
+
+
+class Recipe(Spec):
+    """What is learned and how: everything that must be equal for two times to be comparable."""
+
+    name: Name
+    epochs: PositiveInt = 10
+    batch_size: PositiveInt = 128
+    optimizer: Literal["adam"] = "adam"
+    learning_rate: PositiveFloat = 1e-3
+    loss: Literal["cross_entropy"] = "cross_entropy"
+    max_steps: PositiveInt | None = None
+    """Stop after this many steps in all. Such a training is a sample: throughput only."""
+
+    @property
+    def is_sample(self) -> bool:
+        """True where training stops too early for its accuracy to mean anything."""
+        return self.max_steps is not None
+
+
+class Case(Spec):
+    """A model trained on a data set at a resolution, by a recipe, through an engine."""
+
+    model: Name
+    dataset: Name
+    resolution: PositiveInt
+    recipe: Recipe
+    engine: Engine = "eager"
+    tiers: tuple[Tier, ...] = ("full",)
+
+    @property
+    def id(self) -> str:
+        """The case's name everywhere; the recipe stands in it only when it is not `report`."""
+        parts = [self.model, self.dataset, str(self.resolution)]
+        if self.recipe.name != "report":
+            parts.append(self.recipe.name)
+        return "-".join([*parts, self.engine])

@@ -1,0 +1,172 @@
+"""The tables that people read, made of a record alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cnnperf.cases import ReportedResult, reported
+from cnnperf.metrics import ABSENT, METRICS, format_percent, show
+from cnnperf.record import CaseRecord, Record
+
+COLUMNS = (
+    "train_seconds",
+    "images_per_second",
+    "test_accuracy",
+    "test_f1_macro",
+    "peak_memory_bytes",
+    "mfu",
+)
+
+OUTCOME_STYLES = {"passed": "", "failed": "bold red", "skipped": "yellow"}
+
+MAX_WARNINGS = 6
+
+
+def results_table(record: Record) -> Table:
+    """A row a case: medians over its repeats, and the report's own figures where it has some."""
+    with_report = any(_reported(case) for case in record.cases)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("case", overflow="fold", no_wrap=False)
+    table.add_column("n", justify="right")
+    for name in COLUMNS:
+        table.add_column(METRICS[name].label, justify="right", no_wrap=True)
+    if with_report:
+        table.add_column("report: time, accuracy, F1", justify="right", style="dim")
+    for case in record.cases:
+        cells = [case_label(case), str(len(case.repeats)), *map(_median(case), COLUMNS)]
+        if with_report:
+            cells.append(_reported_cell(_reported(case)))
+        table.add_row(*cells)
+    return table
+
+
+def case_label(case: CaseRecord) -> Text:
+    """The id, marked where the case is not an ordinary success."""
+    text = Text(case.id, style=OUTCOME_STYLES[case.outcome])
+    marks: list[str] = [case.outcome] if case.outcome != "passed" else []
+    if case.shortened:
+        marks.append("shortened")
+    if marks:
+        text.append(f" ({', '.join(marks)})")
+    return text
+
+
+def _median(case: CaseRecord):  # type: ignore[no-untyped-def]
+    def cell(name: str) -> str:
+        text = show(name, case.median(name))
+        values = case.values(name)
+        if name != "train_seconds" or len(values) < 2:
+            return text
+        return f"{text} ±{spread_percent(values):.1f}%"
+
+    return cell
+
+
+def spread_percent(values: list[float]) -> float:
+    """Half the range of some values, as a percentage of its middle."""
+    low, high = min(values), max(values)
+    return 100 * (high - low) / (high + low) if high + low else 0.0
+
+
+def _reported(case: CaseRecord) -> ReportedResult | None:
+    return reported(case.model, case.dataset, case.recipe)
+
+
+def _reported_cell(row: ReportedResult | None) -> str:
+    if row is None:
+        return ""
+    time = ABSENT if row.train_seconds is None else f"{row.train_seconds:.0f} s"
+    return f"{time}, {format_percent(row.test_accuracy)}, {row.test_f1:.3f}"
+
+
+def notes(record: Record) -> list[Text]:
+    """What a reader of the table must know: failures, skips, warnings, what a column means."""
+    lines = []
+    for case in record.cases:
+        if case.error is not None:
+            seed = "" if case.error.seed is None else f" (seed {case.error.seed})"
+            lines.append(
+                Text(
+                    f"{case.outcome}: {case.id}{seed}: {case.error.message}",
+                    style=OUTCOME_STYLES[case.outcome],
+                )
+            )
+    lines.extend(_warning_lines(record))
+    if record.interrupted:
+        lines.append(Text("interrupted: not every planned training was done", style="yellow"))
+    return lines
+
+
+def _warning_lines(record: Record) -> list[Text]:
+    """Each kind of warning once, with the cases it concerns, the commonest first."""
+    count: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for case in record.cases:
+        for repeat in case.repeats:
+            for flag in repeat.warnings:
+                count[flag.kind] += 1
+                first.setdefault(flag.kind, f"{case.id} (seed {repeat.seed}): {flag.message}")
+    lines = []
+    for kind, n in count.most_common(MAX_WARNINGS):
+        more = f" [and {n - 1} more such]" if n > 1 else ""
+        lines.append(Text(f"warning: {first[kind]}{more}", style="yellow"))
+    return lines
+
+
+def run_summary(record: Record) -> RenderableType:
+    """The results table with everything that belongs below it."""
+    legend = Text(
+        "medians over n trainings; ± is half the range; MFU against the matmul peak of this run",
+        style="dim",
+    )
+    return Group(results_table(record), legend, *notes(record))
+
+
+def environment_table(record_environment: object) -> Table:
+    """What a machine is: a row a field; a dash where nothing could be read."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for section, fields in record_environment.model_dump().items():  # type: ignore[attr-defined]
+        table.add_section()
+        table.add_row(section, "", style="bold underline")
+        for name, value in _flat(fields):
+            table.add_row(name, value)
+    return table
+
+
+def _flat(fields: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            rows.extend(_flat(value, f"{prefix}{name}."))
+        else:
+            rows.append((prefix + name, _plain(name, value)))
+    return rows
+
+
+def _plain(name: str, value: object) -> str:
+    if value is None or value == []:
+        return ABSENT
+    if name.endswith("_bytes") and isinstance(value, int):
+        return show("peak_memory_bytes", value)
+    if isinstance(value, float) and value >= 1e6:
+        return show("flops_per_second", value)
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def render(renderable: RenderableType, *, width: int, color: bool) -> str:
+    """Text for a terminal of that width, with or without colours."""
+    console = Console(
+        width=width, force_terminal=color, no_color=not color, highlight=False, color_system="auto"
+    )
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()

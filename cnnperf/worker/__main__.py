@@ -1,0 +1,49 @@
+"""Entry of the worker process: read the job, do it, say how it went.
+
+    echo '{"kind": "probe"}' | python -m cnnperf.worker
+
+prints what this machine is as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+START = time.perf_counter()
+
+from pydantic import ValidationError  # noqa: E402  (the clock of startup_seconds is running)
+
+from cnnperf.protocol import Failed, TrainJob  # noqa: E402
+from cnnperf.registry import import_modules  # noqa: E402
+from cnnperf.worker.channel import Channel  # noqa: E402
+from cnnperf.worker.failures import check_torch, failed_message  # noqa: E402
+
+
+def main() -> int:
+    """Do one job; the exit code is 0 when the last message is a result."""
+    channel = Channel()
+    try:
+        job = channel.read_job()
+    except ValidationError as error:
+        channel.say(Failed(error="protocol", message=f"not a job: {error.errors()[0]['msg']}"))
+        return 2
+    try:
+        check_torch()
+        import_modules(job.modules, job.python_path)
+        if isinstance(job, TrainJob):
+            from cnnperf.worker.repeat import run_repeat
+
+            run_repeat(job, channel, START)
+        else:
+            from cnnperf.worker.probe import run_probe
+
+            run_probe(job, channel)
+    except BaseException as error:  # even SystemExit from a user's model must be reported
+        channel.say(failed_message(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

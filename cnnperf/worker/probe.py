@@ -1,0 +1,60 @@
+"""The probe: what this machine is, and what the planned cases' models cost."""
+
+from __future__ import annotations
+
+import torch
+
+from cnnperf.environment import collect_environment
+from cnnperf.models import (
+    build_model,
+    count_parameters,
+    forward_flops_per_image,
+    training_flops_per_image,
+)
+from cnnperf.protocol import ModelFacts, ProbeJob, ProbeResult
+from cnnperf.registry import get_dataset, get_model, input_channels
+from cnnperf.specs import Case
+from cnnperf.worker.channel import Channel
+from cnnperf.worker.device import choose_device
+from cnnperf.worker.peak import measure_matmul_peaks
+
+
+def run_probe(job: ProbeJob, channel: Channel) -> None:
+    """Say what the machine and the models are."""
+    device = choose_device(job.device)
+    environment = collect_environment(device=device.type, with_torch=True)
+    if job.measure_peak:
+        hardware = environment.hardware.model_copy(
+            update={"matmul_flops_per_second": measure_matmul_peaks(device)}
+        )
+        environment = environment.model_copy(update={"hardware": hardware})
+    channel.say(
+        ProbeResult(
+            device=device.type,
+            environment=environment,
+            models=[model_facts(case) for case in job.cases],
+        )
+    )
+
+
+def model_facts(case: Case) -> ModelFacts:
+    """Size and cost of a case's model, counted without computing anything.
+
+    A user's model may not work on the meta device; what cannot be counted is None.
+    """
+    facts = ModelFacts(case_id=case.id)
+    dataset = get_dataset(case.dataset)
+    channels = input_channels(get_model(case.model), dataset)
+    arguments = (case.model, channels, case.resolution, dataset.num_classes)
+    try:
+        with torch.device("meta"):
+            model = build_model(case.model, dataset.num_classes, channels, case.resolution)
+        facts = facts.model_copy(update={"parameters": count_parameters(model)})
+        return facts.model_copy(
+            update={
+                "forward_flops_per_image": forward_flops_per_image(*arguments),
+                "training_flops_per_image": training_flops_per_image(*arguments),
+            }
+        )
+    except Exception:
+        return facts

@@ -1,0 +1,137 @@
+"""One repeat, from an empty process to its result."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+
+from cnnperf.data import dataset_sha256
+from cnnperf.engines import ENGINES, Engine, Evaluation
+from cnnperf.environment import Settings, read_settings
+from cnnperf.evaluation import confusion, per_class_scores
+from cnnperf.models import count_parameters, model_sha256, training_flops_per_image
+from cnnperf.protocol import Ready, Result, Trained, TrainJob
+from cnnperf.record import Metrics, Repeat
+from cnnperf.training import TrainingLog, learned_scores, run_training
+from cnnperf.worker.channel import Channel
+from cnnperf.worker.device import choose_device
+from cnnperf.worker.memory import peak_bytes, reset_peak
+from cnnperf.worker.profiling import record_profile
+
+MIN_STEPS_P90 = 10
+MIN_STEPS_P99 = 100
+"""With fewer steps than these, the percentile would only be another name for the maximum."""
+
+
+def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
+    """Prepare, wait for `go`, train, test, and say what came of it.
+
+    Args:
+        job: what to train.
+        channel: the line to the parent.
+        process_start: `time.perf_counter()` when this process began to import.
+    """
+    device = choose_device(job.device)
+    engine = ENGINES[job.case.engine](
+        case=job.case, seed=job.seed, device=device, data_dir=job.data_dir
+    )
+    engine.prepare()
+    reset_peak(device)
+    startup_seconds = time.perf_counter() - process_start
+    channel.say(Ready(startup_seconds=startup_seconds, device=device.type))
+    channel.wait_for_go()
+    log = run_training(engine, channel.say)
+    channel.say(Trained(train_seconds=log.train_seconds))
+    peak_memory_bytes = peak_bytes(device)
+    evaluation = None if engine.recipe.is_sample else engine.evaluate("test")
+    metrics = _metrics(job, engine, log, evaluation).model_copy(
+        update={"startup_seconds": startup_seconds, "peak_memory_bytes": peak_memory_bytes}
+    )
+    if job.profile_dir is not None:
+        record_profile(engine, job.profile_dir, f"{job.case.id}-seed{job.seed}")
+    channel.say(Result(repeat=_repeat(job, engine, log, evaluation, metrics)))
+
+
+def _metrics(
+    job: TrainJob, engine: Engine, log: TrainingLog, evaluation: Evaluation | None
+) -> Metrics:
+    scores = learned_scores(engine, evaluation) if evaluation else None
+    flops_per_image = _training_flops_per_image(engine)
+    flops_per_second = flops_per_image and flops_per_image * log.images / log.phase_seconds
+    peak = job.matmul_flops_per_second.get(engine.precision)
+    last = log.epochs[-1]
+    return Metrics(
+        train_seconds=log.train_seconds,
+        images_per_second=log.images / log.phase_seconds,
+        **_step_percentiles(log.step_seconds),
+        data_wait_fraction=log.data_wait_fraction,
+        compile_seconds=engine.compile_seconds,
+        test_seconds=evaluation and evaluation.seconds,
+        time_to_accuracy_seconds=log.time_to_accuracy_seconds,
+        test_accuracy=scores and scores[0],
+        test_f1_macro=scores and scores[1],
+        test_loss=evaluation and evaluation.mean_loss,
+        val_accuracy=last.val_accuracy,
+        training_flops_per_image=flops_per_image,
+        flops_per_second=flops_per_second,
+        mfu=flops_per_second / peak if flops_per_second and peak else None,
+    )
+
+
+def _step_percentiles(step_seconds: list[float]) -> dict[str, float | None]:
+    """p50, p90 and p99 of the step time; None where there are too few steps for one."""
+    p50, p90, p99 = np.percentile(step_seconds, [50, 90, 99]).tolist()
+    steps = len(step_seconds)
+    return {
+        "step_seconds_p50": p50,
+        "step_seconds_p90": p90 if steps >= MIN_STEPS_P90 else None,
+        "step_seconds_p99": p99 if steps >= MIN_STEPS_P99 else None,
+    }
+
+
+def _training_flops_per_image(engine: Engine) -> float | None:
+    """Counted on the architecture; None for a user's model that does not work on meta tensors."""
+    try:
+        return training_flops_per_image(
+            engine.case.model,
+            engine.channels,
+            engine.case.resolution,
+            engine.dataset.num_classes,
+        )
+    except (RuntimeError, NotImplementedError, TypeError):
+        return None
+
+
+def _repeat(
+    job: TrainJob,
+    engine: Engine,
+    log: TrainingLog,
+    evaluation: Evaluation | None,
+    metrics: Metrics,
+) -> Repeat:
+    learned = evaluation if engine.dataset.learnable else None
+    labelled = learned and (
+        learned.labels_N, learned.predicted_N, engine.dataset.num_classes,
+    )  # fmt: skip
+    return Repeat(
+        seed=job.seed,
+        metrics=metrics,
+        epochs=log.epochs,
+        per_class=per_class_scores(*labelled) if labelled else None,
+        confusion=confusion(*labelled) if labelled else None,
+        steps=len(log.step_seconds),
+        precision=engine.precision,
+        model_parameters=count_parameters(engine.model),
+        model_sha256=model_sha256(engine.model),
+        dataset_sha256=dataset_sha256(engine.splits),
+        settings=_settings(engine),
+        worker_pid=os.getpid(),
+    )
+
+
+def _settings(engine: Engine) -> Settings:
+    """Torch's switches in this process, and what only the engine knows."""
+    settings = read_settings(device=engine.device.type, with_torch=True)
+    return settings.model_copy(update={"dataloader_workers": engine.dataloader_workers})
