@@ -93,6 +93,7 @@ def _check_installed(settings: RunSettings) -> None:
         )
 
 
+@pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this very hook
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Make the plan, and find before training starts what would make it fail."""
     config = session.config

@@ -74,7 +74,7 @@ class Display(ABC):
         now = time.monotonic()
         self.go_time = self.go_time or now
         spent = now - self.go_time
-        return spent * (1 - done) / done if done > 0 and spent > 1 else None
+        return spent * (1 - done) / done if 0 < done < 1 and spent > 1 else None
 
 
 class Silent(Display):

@@ -252,8 +252,8 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the record."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"cnnperf record, schema version {SCHEMA_VERSION}",
         **Record.model_json_schema(),
+        "title": f"cnnperf record, schema version {SCHEMA_VERSION}",
     }
 
 

@@ -101,14 +101,16 @@ def throttle_flags(
 
 def _listed(shares: dict[str, float]) -> str:
     """Reasons with their shares, as in `hw_slowdown (12 % of samples)`."""
-    return ", ".join(f"{reason} ({share:.0%} of samples)" for reason, share in shares.items())
+    return ", ".join(
+        f"{reason} ({100 * share:.0f} % of samples)" for reason, share in shares.items()
+    )
 
 
 def _power_cap(seen: dict[str, float], bad: dict[str, float]) -> str:
     """The power cap where it was there too: harmless alone, worth knowing here."""
     if "sw_power_cap" not in seen or "sw_power_cap" in bad:
         return ""
-    return f", beside the power cap ({seen['sw_power_cap']:.0%})"
+    return f", beside the power cap ({100 * seen['sw_power_cap']:.0f} %)"
 
 
 def _clocks(during: DuringState) -> str:
@@ -126,7 +128,7 @@ def process_flags(during: DuringState) -> list[Flag]:
     count = during.other_processes_max
     if not count:
         return []
-    words = "another process" if count == 1 else "other processes"
+    words = "other process" if count == 1 else "other processes"
     message = (
         f"{count} {words} computed on the GPU during this repeat and took time and memory from "
         "it. Find it with `nvidia-smi`, stop it or choose another GPU (CUDA_VISIBLE_DEVICES), "

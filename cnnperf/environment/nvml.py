@@ -24,8 +24,8 @@ from cnnperf.environment.schema import DeviceState, Gpu
 CLOCK_SM, CLOCK_MEMORY, TEMPERATURE_GPU = 1, 2, 0
 """NVML_CLOCK_SM, NVML_CLOCK_MEM and NVML_TEMPERATURE_GPU of nvml.h."""
 
-NVLINK_MAX_LINKS = 18
-"""NVML_NVLINK_MAX_LINKS of nvml.h (Hopper and Blackwell)."""
+NVLINK_MAX_LINKS = 36
+"""NVML_NVLINK_MAX_LINKS of nvml.h, CUDA 13; links that a GPU lacks answer with an error."""
 
 THROTTLE_REASONS = {
     0x001: "gpu_idle",

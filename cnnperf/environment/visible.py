@@ -79,7 +79,7 @@ def hide_uuids(value: str | None) -> str | None:
 def _uuid_from_torch(ordinal: int) -> str | None:
     """The UUID of a CUDA device as torch knows it, if torch runs CUDA in this process already."""
     torch: Any = sys.modules.get("torch")
-    if torch is None or attempt(torch.cuda.is_initialized) is not True:
+    if attempt(lambda: torch.cuda.is_initialized()) is not True:
         return None
     return attempt(lambda: str(torch.cuda.get_device_properties(ordinal).uuid))
 

@@ -1,0 +1,144 @@
+"""What the commands `list`, `env` and `data` show, as plain data and tables.
+
+Torch-free; where torch is installed a worker is asked for what only torch knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from rich import box
+from rich.table import Table
+
+from cnnperf.datasets import check_files
+from cnnperf.environment import collect_environment
+from cnnperf.environment.schema import Environment
+from cnnperf.errors import UsageError, one_of
+from cnnperf.metrics import ABSENT, format_flops
+from cnnperf.protocol import ModelFacts, ProbeJob
+from cnnperf.registry import all_cases, all_datasets, get_dataset
+from cnnperf.runner import probe
+from cnnperf.session import missing_packages
+from cnnperf.specs import Case, DatasetSpec, Tier
+
+Say = Callable[[str], Any]
+
+
+def case_rows(tier: str | None, modules: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A dictionary a case; parameters and FLOPs are None where torch is not installed.
+
+    Raises:
+        UsageError: there is no such tier.
+    """
+    if tier is not None and tier not in get_args(Tier):
+        raise UsageError(one_of("tier", tier, get_args(Tier)))
+    cases = all_cases(tier)  # type: ignore[arg-type]
+    facts = {} if missing_packages() else _model_facts(cases, modules)
+    return [_case_row(case, facts.get(case.id, ModelFacts(case_id=case.id))) for case in cases]
+
+
+def _model_facts(cases: list[Case], modules: tuple[str, ...]) -> dict[str, ModelFacts]:
+    job = ProbeJob(
+        device="cpu",
+        cases=tuple(cases),
+        modules=modules,
+        python_path=(str(Path.cwd()),),
+        measure_peak=False,
+    )
+    return {facts.case_id: facts for facts in probe(job).models}
+
+
+def _case_row(case: Case, facts: ModelFacts) -> dict[str, Any]:
+    dataset = get_dataset(case.dataset)
+    return {
+        "id": case.id,
+        "model": case.model,
+        "dataset": case.dataset,
+        "resolution": case.resolution,
+        "recipe": case.recipe.name,
+        "engine": case.engine,
+        "epochs": case.recipe.epochs,
+        "batch_size": case.recipe.batch_size,
+        "max_steps": case.recipe.max_steps,
+        "train_images": dataset.train_images,
+        "parameters": facts.parameters,
+        "forward_flops_per_image": facts.forward_flops_per_image,
+        "training_flops_per_image": facts.training_flops_per_image,
+        "tiers": list(case.tiers),
+    }
+
+
+def cases_table(rows: list[dict[str, Any]]) -> Table:
+    """The cases for people."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("case", no_wrap=True)
+    for head in ("parameters", "FLOP/image (training)", "images", "epochs", "batch"):
+        table.add_column(head, justify="right")
+    table.add_column("tiers")
+    for row in rows:
+        steps = row["max_steps"]
+        table.add_row(
+            row["id"],
+            _flops(row["parameters"]),
+            _flops(row["training_flops_per_image"]),
+            f"{row['train_images']:,}",
+            f"{row['epochs']}" if steps is None else f"{steps} steps",
+            f"{row['batch_size']}",
+            " ".join(row["tiers"]),
+        )
+    return table
+
+
+def _flops(value: float | None) -> str:
+    return ABSENT if value is None else format_flops(value)
+
+
+def this_environment() -> Environment:
+    """This machine, as the worker sees it; without torch, as far as this process can tell."""
+    if missing_packages():
+        return collect_environment(device="cpu", with_torch=False)
+    return probe(ProbeJob()).environment
+
+
+def chosen_datasets(names: Sequence[str] | None) -> list[DatasetSpec]:
+    """The data sets of these names, or all of them."""
+    return all_datasets() if names is None else [get_dataset(name) for name in names]
+
+
+def check_datasets(names: Sequence[str] | None, folder: Path, say: Say) -> bool:
+    """Say of each data set whether it is there and undamaged; True where all are."""
+    problems = 0
+    for spec in chosen_datasets(names):
+        problem = check_files(spec, folder, checksum=True)
+        problems += problem is not None
+        say(f"{spec.name}: {_right(spec, folder) if problem is None else problem.message}")
+    return not problems
+
+
+def fetch_datasets(names: Sequence[str] | None, folder: Path, say: Say) -> None:
+    """Get what is not there, and check it.
+
+    Raises:
+        UsageError: a data set cannot be had, or torchvision, which downloads, is missing.
+    """
+    for spec in chosen_datasets(names):
+        if check_files(spec, folder, checksum=True) is not None:
+            _fetch(spec, folder, say)
+        say(f"{spec.name}: {_right(spec, folder)}")
+
+
+def _right(spec: DatasetSpec, folder: Path) -> str:
+    if not spec.files:
+        return f"nothing to fetch ({spec.source})"
+    return f"right, {len(spec.files)} files in {folder}"
+
+
+def _fetch(spec: DatasetSpec, folder: Path, say: Say) -> None:
+    from cnnperf.worker.failures import check_torch
+
+    check_torch()
+    from cnnperf.data.fetch import fetch
+
+    fetch(spec.name, folder, on_message=say)
