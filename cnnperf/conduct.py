@@ -13,6 +13,7 @@ from typing import Any
 
 from cnnperf.environment import (
     TORCH_DEFAULT_TF32,
+    Flag,
     GpuHandle,
     Hardware,
     StateSampler,
@@ -97,15 +98,30 @@ class RepeatRun:
             update={
                 "metrics": metrics,
                 "state": StateRecord(before=self._before, during=during, after=after),
-                "warnings": run_flags(
-                    before=self._before,
-                    during=during,
-                    hardware=self._hardware,
-                    settings=repeat.settings,
-                    expected_tf32=TORCH_DEFAULT_TF32,
-                ),
+                "warnings": [
+                    *run_flags(
+                        before=self._before,
+                        during=during,
+                        hardware=self._hardware,
+                        settings=repeat.settings,
+                        expected_tf32=TORCH_DEFAULT_TF32,
+                    ),
+                    *mfu_flags(metrics.mfu),
+                ],
             }
         )
+
+
+def mfu_flags(mfu: float | None) -> list[Flag]:
+    """A warning where training seems faster than the matmul peak of the same run."""
+    if mfu is None or mfu <= 1:
+        return []
+    message = (
+        f"MFU came out as {mfu:.0%}, which cannot be: the matmul peak was measured while the "
+        "device was slowed down. Likely another job at the start of the run: repeat it when the "
+        "machine is idle, or go by images/s."
+    )
+    return [Flag(kind="mfu_above_peak", value=mfu, message=message)]
 
 
 def _energy_millijoules(gpu: GpuHandle | None) -> int | None:

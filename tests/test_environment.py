@@ -968,7 +968,7 @@ def test_tf32_against_expectation_is_flagged(field: str, value: bool) -> None:
     """Either switch, with the setting that undoes it; the CPU has no TF32."""
     seen = {"tf32_matmul": False, "tf32_cudnn": True} | {field: value}
     found = flags.tf32_flags(env.Settings(device="cuda:0", **seen), env.TORCH_DEFAULT_TF32)
-    one_flag(found, field, "on" if value else "off", "fp32_precision")
+    one_flag(found, field, "is on" if value else "is off", "ieee" if value else "tf32")
     assert flags.tf32_flags(env.Settings(device="cpu", **seen), env.TORCH_DEFAULT_TF32) == []
     assert flags.tf32_flags(env.Settings(device="cuda"), env.TORCH_DEFAULT_TF32) == []
 

@@ -185,23 +185,25 @@ def tf32_flags(settings: Settings, expected: Tf32) -> list[Flag]:
     """TF32 on where it should be off, or off where it should be on; CUDA runs only."""
     if not (settings.device or "").startswith("cuda"):
         return []
-    matmul_advice = "set torch.backends.cuda.matmul.fp32_precision, or unset what changed it"
-    cudnn_advice = "set torch.backends.cudnn.conv.fp32_precision, or unset what changed it"
+    matmul_cause = "a library or TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
     return [
-        *_tf32_flag("matmul", settings.tf32_matmul, expected.matmul, matmul_advice),
-        *_tf32_flag("cudnn", settings.tf32_cudnn, expected.cudnn, cudnn_advice),
+        *_tf32_flag("matmul", settings.tf32_matmul, expected.matmul, matmul_cause, "cuda.matmul"),
+        *_tf32_flag("cudnn", settings.tf32_cudnn, expected.cudnn, "a library", "cudnn.conv"),
     ]
 
 
-def _tf32_flag(where: str, seen: bool | None, expected: bool, advice: str) -> list[Flag]:
+def _tf32_flag(
+    where: str, seen: bool | None, expected: bool, cause: str, switch: str
+) -> list[Flag]:
     """A flag where one TF32 switch is not as expected; 10 and 23 are bits of mantissa."""
     if seen is None or seen == expected:
         return []
     bits = "10-bit TF32" if seen else "full 23-bit float32"
     message = (
         f"TF32 for {where} is {'on' if seen else 'off'} ({bits}) but was expected "
-        f"{'off' if seen else 'on'}, which changes both speed and accuracy. Likely a library, or "
-        f"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE: {advice}."
+        f"{'off' if seen else 'on'}, which changes both speed and accuracy. Likely {cause} "
+        f"switched it: undo that, or set torch.backends.{switch}.fp32_precision = "
+        f"'{'tf32' if expected else 'ieee'}'."
     )
     return [Flag(kind=f"tf32_{where}", value=float(seen), message=message)]
 

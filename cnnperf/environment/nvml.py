@@ -4,7 +4,7 @@ Thin and forgiving: NVML is loaded on the first question, and every question tha
 (no library, no driver, not supported, an older driver) is answered by None. On a MIG slice,
 memory and processes are the slice's; clocks, power and temperature exist for the board only.
 
-    python -c "from cnnperf.environment.nvml import *; print(read_gpu(open_gpu(0)))"
+    python -c "from cnnperf.environment.nvml import *; print(count_gpus(), open_gpu(0))"
 """
 
 from __future__ import annotations
