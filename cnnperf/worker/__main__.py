@@ -1,8 +1,9 @@
 """Entry of the worker process: read the job, do it, say how it went.
 
-    echo '{"kind": "probe"}' | python -m cnnperf.worker
+    (echo '{"kind": "probe"}'; sleep 60) | python -m cnnperf.worker
 
-prints what this machine is as one line of JSON.
+prints what this machine is as one line of JSON. The `sleep` stands for the parent: without one,
+that is with its input closed, a worker ends itself.
 """
 
 from __future__ import annotations

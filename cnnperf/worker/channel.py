@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from collections.abc import Iterator
 
 from pydantic import BaseModel
 
@@ -21,19 +21,23 @@ class Channel:
     """Reads the job and `go` from standard input; writes messages to standard output.
 
     Whatever else in this process prints goes to standard error: a library's chatter must not
-    look like a message.
+    look like a message. Nothing else reads the input either.
     """
 
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "wb", buffering=0)
         os.dup2(2, 1)
-        self._in = sys.stdin.buffer
+        # Plain descriptors: a thread that sleeps in a buffered read holds its lock, and Python
+        # cannot shut down while it does.
+        self._lines = _read_lines(os.dup(0))
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), 0)
         self._go = threading.Event()
         self._lock = threading.Lock()
 
     def read_job(self) -> TrainJob | ProbeJob:
         """The first line; from then on a closed input ends this process."""
-        job = JOB.validate_json(self._in.readline())
+        job = JOB.validate_json(next(self._lines, b""))
         _die_with_parent()
         threading.Thread(target=self._listen, name="cnnperf-parent", daemon=True).start()
         return job
@@ -48,10 +52,18 @@ class Channel:
         self._go.wait()
 
     def _listen(self) -> None:
-        for line in self._in:
-            if line.strip() == GO.encode():
+        for line in self._lines:
+            if line == GO.encode():
                 self._go.set()
         kill_own_group()
+
+
+def _read_lines(descriptor: int) -> Iterator[bytes]:
+    """Lines without their ends, as they come."""
+    pending = b""
+    while chunk := os.read(descriptor, 65536):
+        *lines, pending = (pending + chunk).split(b"\n")
+        yield from lines
 
 
 def _die_with_parent() -> None:
@@ -60,7 +72,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def kill_own_group() -> Any:
+def kill_own_group() -> None:
     """End this process and its DataLoader workers at once; the parent put them in one group."""
     if os.getpgid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)

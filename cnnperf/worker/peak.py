@@ -12,11 +12,15 @@ import torch
 
 from cnnperf.clock import synchronize
 
-CPU_SIZE = 4096
-ACCELERATOR_SIZE = 8192
-"""Rows of the square matrices: large enough that starting the kernel does not show."""
+SIZES = (1024, 2048, 4096, 8192, 16384)
+"""Rows of the square matrices, tried in this order: starting the kernel must not show."""
+
+LONG_ENOUGH_SECONDS = 0.2
+"""A product that takes this long is large enough; a slow device is not given larger ones."""
 
 BUDGET_SECONDS = 2.0
+"""Spent on each precision, on the largest matrices."""
+
 MIN_PRODUCTS = 3
 
 
@@ -34,17 +38,22 @@ def measure_matmul_peaks(device: torch.device) -> dict[str, float]:
 
 
 def _peak(device: torch.device, dtype: torch.dtype) -> float:
-    size = CPU_SIZE if device.type == "cpu" else ACCELERATOR_SIZE
-    left = torch.randn(size, size, device=device).to(dtype)
-    right = torch.randn(size, size, device=device).to(dtype)
-    torch.matmul(left[:256], right)  # loads the library's kernels
-    best = float("inf")
-    products = 0
+    """FLOP/s of the best product: sizes grow until one is large enough, which is then repeated."""
+    best = 0.0
+    for size in SIZES:
+        left = torch.randn(size, size, device=device).to(dtype)
+        right = torch.randn(size, size, device=device).to(dtype)
+        torch.matmul(left[:256], right)  # loads the library's kernels
+        seconds = _product_seconds(left, right, device)
+        best = max(best, 2.0 * size**3 / seconds)
+        if seconds >= LONG_ENOUGH_SECONDS:
+            break
     deadline = time.perf_counter() + BUDGET_SECONDS
+    products = 0
     while products < MIN_PRODUCTS or time.perf_counter() < deadline:
-        best = min(best, _product_seconds(left, right, device))
+        best = max(best, 2.0 * size**3 / _product_seconds(left, right, device))
         products += 1
-    return 2.0 * size**3 / best
+    return best
 
 
 def _product_seconds(left: torch.Tensor, right: torch.Tensor, device: torch.device) -> float:
