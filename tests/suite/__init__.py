@@ -1,0 +1,1 @@
+"""Tests of whole runs: pytest, its plugin and real worker processes."""

@@ -1,0 +1,95 @@
+"""The torch half of `tiny_cases.py`: images, and models that do something bad in epoch 2."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from cnnperf.data import RawImages
+
+STEPS_PER_EPOCH = 4
+
+
+def load_tiny(data_dir):
+    """96 training and 32 test images of 8 x 8 pixels: class k has row k % 8 bright."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(128) % 10
+    images = rng.integers(0, 100, (128, 8, 8, 1), dtype=np.uint8)
+    images[np.arange(128), labels % 8] += 150
+    return RawImages(
+        train_images_NHWC=images[:96],
+        train_labels_N=labels[:96],
+        test_images_NHWC=images[96:],
+        test_labels_N=labels[96:],
+    )
+
+
+class Net(nn.Module):
+    """One linear layer; `misbehave` is called at step 6, the second of epoch 2."""
+
+    def __init__(self, misbehave=None):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.misbehave = misbehave
+        self.steps = 0
+
+    def forward(self, images):
+        logits = self.layer(images.flatten(1))
+        if self.misbehave is None or images.device.type == "meta" or not self.training:
+            return logits
+        self.steps += 1
+        if self.steps == STEPS_PER_EPOCH + 2:
+            return self.misbehave(logits)
+        return logits
+
+
+def _kill(logits):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _eat(logits):
+    return logits + torch.empty(10**15).sum()
+
+
+def _diverge(logits):
+    return logits * float("nan")
+
+
+def _hang(logits):
+    time.sleep(3600)
+
+
+def _raise(logits):
+    raise RuntimeError("the cat sat on\nthe keyboard")
+
+
+def _start_child(logits):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)  # cnnperf-orphan"])
+    time.sleep(3600)
+
+
+def _leave(logits):
+    print("so long, and thanks for all the fish", file=sys.stderr, flush=True)
+    os._exit(7)
+
+
+def _builder(misbehave):
+    def build(*, num_classes, in_channels, resolution):
+        return Net(misbehave)
+
+    return build
+
+
+build_good = _builder(None)
+build_killed = _builder(_kill)
+build_hungry = _builder(_eat)
+build_diverging = _builder(_diverge)
+build_hanging = _builder(_hang)
+build_raising = _builder(_raise)
+build_parent = _builder(_start_child)
+build_leaving = _builder(_leave)

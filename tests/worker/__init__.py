@@ -1,0 +1,1 @@
+"""Tests of the worker, its parent's end and the training itself."""

@@ -1,0 +1,95 @@
+"""Exceptions in the worker become one line with the right kind; real ones, from real torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnnperf.errors import UsageError
+from cnnperf.worker.failures import failed_message, one_line
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+
+
+def raised_by(code: str) -> BaseException:
+    """The exception that a piece of code raises."""
+    try:
+        exec(code, {"torch": torch})  # noqa: S102 - the code is in this file
+    except BaseException as error:
+        return error
+    raise AssertionError(f"{code!r} raises nothing")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("torch.empty(10**15)", "out_of_memory"),
+        ("bytearray(10**15)", "out_of_memory"),
+        ("raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
+         "out_of_memory"),
+        ("torch.ones(2) @ torch.ones(3)", "exception"),
+        ("raise SystemExit(3)", "exception"),
+        ("raise KeyError", "exception"),
+        ("1 / 0", "exception"),
+    ],
+)  # fmt: skip
+def test_the_kind_of_a_failure_is_told_by_the_exception(code: str, kind: str) -> None:
+    """Memory is told apart from other errors, also where torch raises a plain RuntimeError."""
+    message = failed_message(raised_by(code))
+    assert message.error == kind
+    assert message.message
+    assert "\n" not in message.message
+    assert message.traceback is not None
+
+
+def test_the_users_own_mistake_has_no_traceback() -> None:
+    """A sentence for people needs no stack."""
+    message = failed_message(UsageError("no such thing; do this"))
+    assert message.message == "no such thing; do this"
+    assert message.traceback is None
+
+
+def test_long_messages_are_cut() -> None:
+    """A table's line stays a line."""
+    assert one_line("a\n b\t c") == "a b c"
+    assert len(one_line("x" * 1000)) == 300
+    assert one_line("") == ""
+
+
+def run_check(tmp_path: Path, **modules: str) -> str:
+    """What `check_torch` says where these modules have this content."""
+    for name, content in modules.items():
+        (tmp_path / f"{name}.py").write_text(content)
+    code = (
+        "from cnnperf.worker.failures import check_torch, failed_message\n"
+        "try:\n    check_torch()\n"
+        "except BaseException as error:\n    print(failed_message(error).message)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_builds_that_do_not_match_are_recognised(tmp_path: Path) -> None:
+    """The error of a CPU-only torch beside a CUDA-built torchvision says what to install."""
+    said = run_check(
+        tmp_path,
+        torch="",
+        torchvision='raise RuntimeError("operator torchvision::nms does not exist")',
+    )
+    assert "different builds" in said
+    assert "pip install torch torchvision" in said
+    assert "\n" not in said
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
+    """One line says what to install."""
+    said = run_check(tmp_path, torchvision='raise ModuleNotFoundError("no", name="torchvision")')
+    assert said.startswith("training needs torchvision, which is not installed")
+    assert "cnnperf[train]" in said

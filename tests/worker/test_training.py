@@ -1,0 +1,227 @@
+"""The clock and what is measured on it, against figures worked out by other means."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+
+from sklearn.metrics import classification_report, confusion_matrix, f1_score  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from cnnperf.clock import StepTimer, synchronize  # noqa: E402
+from cnnperf.conduct import RepeatRun  # noqa: E402
+from cnnperf.evaluation import accuracy_and_f1, confusion, per_class_scores  # noqa: E402
+from cnnperf.losses import LossMonitor, NaNLossError  # noqa: E402
+from cnnperf.models import build_model  # noqa: E402
+from cnnperf.protocol import TrainJob  # noqa: E402
+from cnnperf.record import Repeat  # noqa: E402
+from cnnperf.worker.memory import peak_bytes  # noqa: E402
+from cnnperf.worker.peak import measure_matmul_peaks  # noqa: E402
+from cnnperf.worker.repeat import _step_percentiles  # noqa: E402
+from tests.worker.conftest import MakeJob  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def train(job: TrainJob) -> Repeat:
+    """One real repeat in a worker."""
+    with RepeatRun(job) as run:
+        run.prepare()
+        run.train()
+        return run.finish()
+
+
+@pytest.fixture(scope="module")
+def digits_repeat() -> Repeat:
+    """Three epochs of the modified VGG on digits."""
+    from cnnperf.registry import get_case
+
+    case = get_case("modified_vgg-digits-28-eager")
+    recipe = case.recipe.model_copy(update={"epochs": 3, "batch_size": 32})
+    peaks = {"float32": 1e11}
+    return train(
+        TrainJob(
+            case=case.model_copy(update={"recipe": recipe}),
+            seed=0,
+            device="cpu",
+            data_dir=".",
+            matmul_flops_per_second=peaks,
+        )
+    )
+
+
+def test_the_clock_covers_training_and_validation(digits_repeat: Repeat) -> None:
+    """`train_seconds` holds every epoch's two phases and reading the data, not start and test."""
+    epochs = digits_repeat.epochs
+    phases = sum(e.train_seconds + (e.val_seconds or 0) for e in epochs)
+    assert len(epochs) == 3
+    assert phases <= digits_repeat.metrics.train_seconds
+    assert phases > 0.5 * digits_repeat.metrics.train_seconds
+
+
+def test_images_per_second_counts_training_phases_alone(digits_repeat: Repeat) -> None:
+    """1,150 images an epoch over the time of the training phases."""
+    seconds = sum(epoch.train_seconds for epoch in digits_repeat.epochs)
+    expected = 3 * 1150 / seconds
+    assert digits_repeat.metrics.images_per_second == pytest.approx(expected)
+
+
+def test_mfu_is_flops_over_the_peak(digits_repeat: Repeat) -> None:
+    """FLOPs counted by torch on a real step, times images/s, over the peak that was handed in."""
+    model = build_model("modified_vgg", in_channels=1)
+    with FlopCounterMode(display=False) as counter:
+        logits = model(torch.randn(4, 1, 28, 28))
+        torch.nn.functional.cross_entropy(logits, torch.arange(4)).backward()
+    per_image = counter.get_total_flops() / 4
+    metrics = digits_repeat.metrics
+    assert metrics.training_flops_per_image == pytest.approx(per_image, rel=0.01)
+    assert metrics.mfu == pytest.approx(metrics.images_per_second * per_image / 1e11, rel=0.01)
+
+
+def test_scores_follow_from_the_confusion_matrix(digits_repeat: Repeat) -> None:
+    """Accuracy, recall and macro F1 worked out by hand from the counts."""
+    counts = np.array(digits_repeat.confusion)
+    assert counts.sum() == 360
+    right = np.diag(counts)
+    recall = right / counts.sum(1)
+    precision = right / np.maximum(counts.sum(0), 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    assert digits_repeat.metrics.test_accuracy == pytest.approx(right.sum() / 360)
+    assert digits_repeat.metrics.test_f1_macro == pytest.approx(f1.mean())
+    assert digits_repeat.per_class is not None
+    assert digits_repeat.per_class.recall == pytest.approx(recall.tolist())
+
+
+def test_it_learns(digits_repeat: Repeat) -> None:
+    """Three epochs of small batches are enough to read digits far above chance."""
+    assert digits_repeat.metrics.test_accuracy > 0.8
+    losses = [epoch.train_loss for epoch in digits_repeat.epochs]
+    assert losses[0] > losses[-1]
+
+
+def test_time_to_accuracy_is_the_end_of_the_first_epoch_that_reached_it(
+    digits_repeat: Repeat,
+) -> None:
+    """0.97 on digits; between that epoch's end and the next one's, or None."""
+    reached = [e.epoch for e in digits_repeat.epochs if e.val_accuracy >= 0.97]
+    seconds = digits_repeat.metrics.time_to_accuracy_seconds
+    assert (seconds is None) == (not reached)
+    if reached:
+        until = digits_repeat.epochs[: reached[0]]
+        assert seconds >= sum(e.train_seconds + e.val_seconds for e in until)
+        assert seconds <= digits_repeat.metrics.train_seconds
+
+
+def test_the_record_says_what_was_trained(digits_repeat: Repeat) -> None:
+    """Hashes, parameters, settings and state of the machine."""
+    assert digits_repeat.model_parameters == 585_066
+    assert len(digits_repeat.dataset_sha256 or "") == 64
+    assert len(digits_repeat.model_sha256 or "") == 64
+    assert digits_repeat.settings is not None
+    assert digits_repeat.settings.torch_threads == torch.get_num_threads()
+    assert digits_repeat.settings.dataloader_workers is not None
+    assert digits_repeat.state.before is not None
+    assert digits_repeat.state.during is not None
+    assert digits_repeat.metrics.energy_joules is None
+
+
+def test_a_sample_has_no_accuracy(make_job: MakeJob) -> None:
+    """A recipe that stops after a few steps gives throughput alone."""
+    repeat = train(make_job("good", max_steps=3))
+    assert repeat.steps == 3
+    assert repeat.metrics.images_per_second is not None
+    assert repeat.metrics.test_accuracy is None
+    assert repeat.metrics.test_f1_macro is None
+    assert repeat.epochs[0].val_accuracy is None
+    assert repeat.confusion is None
+
+
+def test_a_target_reached_in_the_first_epoch_is_timed(make_job: MakeJob) -> None:
+    """The tiny set's target is below what guessing gives."""
+    repeat = train(make_job("good", learning_rate=0.05))
+    assert repeat.metrics.time_to_accuracy_seconds is not None
+    assert repeat.metrics.time_to_accuracy_seconds < repeat.metrics.train_seconds
+
+
+def test_scores_equal_scikit_learns_report() -> None:
+    """Random predictions, with a class that never occurs."""
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    report = classification_report(
+        labels, predicted, labels=range(5), output_dict=True, zero_division=0
+    )
+    accuracy, f1 = accuracy_and_f1(labels, predicted, 5)
+    assert accuracy == pytest.approx((labels == predicted).mean())
+    assert f1 == pytest.approx(report["macro avg"]["f1-score"])
+    assert f1 == pytest.approx(
+        f1_score(labels, predicted, labels=range(5), average="macro", zero_division=0)
+    )
+    per_class = per_class_scores(labels, predicted, 5)
+    assert per_class.precision == pytest.approx([report[str(k)]["precision"] for k in range(5)])
+    assert (
+        confusion(labels, predicted, 5)
+        == confusion_matrix(labels, predicted, labels=range(5)).tolist()
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_names_its_step(bad: float) -> None:
+    """The third step of epoch 7 is the first bad one."""
+    monitor = LossMonitor(steps=5, epoch=7, device=CPU, on_look=lambda step, loss: None)
+    monitor.add(torch.tensor(1.0))
+    monitor.add(torch.tensor(2.0))
+    with pytest.raises(NaNLossError, match="epoch 7, step 3:"):
+        monitor.add(torch.tensor(bad))
+
+
+def test_the_mean_loss_weighs_batches_by_their_images() -> None:
+    """(1 * 3 + 2 * 1) / 4."""
+    monitor = LossMonitor(steps=2, epoch=1, device=CPU, on_look=lambda step, loss: None)
+    monitor.add(torch.tensor(1.0))
+    monitor.add(torch.tensor(2.0))
+    assert monitor.finish([3, 1]) == pytest.approx(1.25)
+
+
+def test_percentiles_need_steps() -> None:
+    """With few steps the 99th percentile would only be the maximum: it is left out."""
+    few = _step_percentiles([0.1, 0.2, 0.3])
+    assert few == {
+        "step_seconds_p50": pytest.approx(0.2),
+        "step_seconds_p90": None,
+        "step_seconds_p99": None,
+    }
+    many = _step_percentiles([i / 1000 for i in range(1001)])
+    assert many["step_seconds_p99"] == pytest.approx(0.99)
+
+
+def test_step_times_lie_between_marks() -> None:
+    """N + 1 marks make n steps."""
+    timer = StepTimer(CPU)
+    for _ in range(4):
+        timer.mark()
+    synchronize(CPU)
+    assert len(timer.step_seconds()) == 3
+    assert all(seconds >= 0 for seconds in timer.step_seconds())
+
+
+def test_the_peak_of_a_process_holds_what_it_allocated() -> None:
+    """400 MB more in this process raise its peak to at least that."""
+    block = np.ones(50_000_000)
+    assert peak_bytes(CPU) >= block.nbytes
+
+
+def test_the_matmul_peak_is_at_least_what_a_product_shows() -> None:
+    """It is the best of several products, so no slower than one timed here by much."""
+    import time
+
+    peaks = measure_matmul_peaks(CPU)
+    left = torch.randn(2048, 2048)
+    start = time.perf_counter()
+    torch.matmul(left, left)
+    seen = 2 * 2048**3 / (time.perf_counter() - start)
+    assert set(peaks) == {"float32", "bfloat16"}
+    assert peaks["float32"] > 0.5 * seen
