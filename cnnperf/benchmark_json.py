@@ -46,7 +46,8 @@ def to_benchmark_json(record: Record) -> dict[str, Any]:
         "benchmarks": [_benchmark(case) for case in record.cases if _is_complete(case)],
         "datetime": record.created.isoformat(),
         "version": version("pytest-benchmark"),
-        "cnnperf": record.model_dump(mode="json"),
+        # Not model_dump, which keeps a NaN that JSON has no word for.
+        "cnnperf": json.loads(record.model_dump_json()),
     }
 
 

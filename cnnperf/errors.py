@@ -14,6 +14,16 @@ class NotInstalledError(UsageError):
     """A package that this job needs is missing or broken."""
 
 
+def printable(text: str) -> str:
+    r"""Text from elsewhere as one line that a terminal shows and never obeys.
+
+    >>> print(printable("it failed:\n\x1b[31mred"))
+    it failed: \x1b[31mred
+    """
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
 def one_of(kind: str, wrong: str, possible: Iterable[str]) -> str:
     """Sentence for a name that does not exist: the nearest one first, then all of them.
 

@@ -8,6 +8,7 @@ disk. `kill -9` at any moment therefore costs at most the repeat in flight:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -47,6 +48,8 @@ class JournalHeader(RecordModel):
     created: AwareDatetime
     tier: Tier
     environment: Environment
+    planned: tuple[str, ...] = ()
+    """Ids of the cases that the run was to train: one that left no line was cut off too."""
 
 
 class RepeatEntry(RecordModel):
@@ -101,7 +104,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; it stays on the disk."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what a full disk refused has been reported by append
+            self._file.close()
 
     def discard(self) -> None:
         """Close and remove it, once the record holds everything."""
@@ -124,6 +128,8 @@ def _open_checked(path: Path) -> BufferedWriter:
     """Open a new journal, having made sure that its disk takes what a run may write."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise UsageError(f"{path} exists: a journal is never overwritten")
         file = path.open("xb")
     except OSError as error:
         raise UsageError(
@@ -143,7 +149,8 @@ def _open_checked(path: Path) -> BufferedWriter:
     else:
         reason = f"{free / 2**20:.1f} MiB free"
     if free < RESERVE_BYTES:
-        file.close()
+        with contextlib.suppress(OSError):
+            file.close()
         path.unlink(missing_ok=True)
         raise UsageError(
             f"{path.parent} is full ({reason}, a run needs {RESERVE_BYTES // 2**20} MiB): free "
@@ -193,7 +200,7 @@ def _parse_line(
 
 
 def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
-    """The record of what a journal holds; a case without an outcome was cut off."""
+    """The record of what a journal holds; a planned case without an outcome was cut off."""
     cases: dict[str, CaseRecord] = {}
     ended: set[str] = set()
     for entry in entries:
@@ -207,7 +214,7 @@ def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
         created=header.created,
         tier=header.tier,
         environment=header.environment,
-        interrupted=ended != set(cases) or not cases,
+        interrupted=not cases or ended != {*cases, *header.planned},
         cases=list(cases.values()),
     )
 

@@ -53,6 +53,7 @@ def format_rate(value: float) -> str:
 
 def format_flops(value: float) -> str:
     """Floating-point operations (or their rate) with an SI prefix: 4.1e11 -> 410 G."""
+    value = float(f"{value:.3g}")  # first, so that 999,999 is 1 M and not 1000 k
     unit, suffix = pick_unit_and_suffix(int(value), ["", "k", "M", "G", "T", "P", "E"], 1000)
     return f"{value / unit:.3g} {suffix}".rstrip()
 

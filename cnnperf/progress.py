@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, format_rate, format_seconds, show
 from cnnperf.protocol import EpochDone, Progress
 from cnnperf.record import EpochResult, Repeat
@@ -42,8 +43,8 @@ class Display(ABC):
     def start(self, place: Place) -> None:
         """A worker is being started."""
         self.place = place
-        self.start_time = time.monotonic()
-        self.go_time: float | None = None
+        self._first: tuple[float, float] | None = None
+        """When training was first heard of, and how far it was."""
 
     @abstractmethod
     def preparing(self, text: str) -> None:
@@ -72,9 +73,10 @@ class Display(ABC):
             done: finished share of all epochs, 0 to 1.
         """
         now = time.monotonic()
-        self.go_time = self.go_time or now
-        spent = now - self.go_time
-        return spent * (1 - done) / done if 0 < done < 1 and spent > 1 else None
+        if self._first is None:
+            self._first = now, done
+        spent, gained = now - self._first[0], done - self._first[1]
+        return spent * (1 - done) / gained if gained > 0 and done < 1 and spent > 1 else None
 
 
 class Silent(Display):
@@ -105,7 +107,7 @@ class LogLines(Display):
 
     def _print(self, text: str) -> None:
         self._last_line = time.monotonic()
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def start(self, place: Place) -> None:
         """Name the case."""
@@ -161,7 +163,7 @@ class LiveLine(Display):
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task(text, total=1.0)
+        self._task = self._progress.add_task(printable(text), total=1.0)
         self._progress.start()
 
     def hear(self, message: Progress | EpochDone) -> None:
@@ -189,7 +191,10 @@ class LiveLine(Display):
         """Leave one line with why not."""
         self.close()
         self._console.print(
-            f"{self.place}: FAILED, {reason}", markup=False, highlight=False, style="red"
+            printable(f"{self.place}: FAILED, {reason}"),
+            markup=False,
+            highlight=False,
+            style="red",
         )
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 import statistics
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.environment.schema import DuringState, Environment, Flag, Settings, State
-from cnnperf.errors import UsageError
+from cnnperf.errors import UsageError, printable
 from cnnperf.specs import Case, Engine, Recipe, Tier
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -193,14 +194,15 @@ def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
     )
 
 
-def describe_validation_error(error: ValidationError) -> str:
+def describe_validation_error(error: ValidationError, *parents: str) -> str:
     """The first problem of a file as one clause: the field, what was found and expected."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the top level"
-    found = repr(first.get("input"))
+    field = ".".join(map(str, (*parents, *first["loc"]))) or "the top level"
+    found = reprlib.repr(first.get("input"))
     found = found if len(found) <= 60 else found[:57] + "..."
     more = error.error_count() - 1
-    return f"{field}: {first['msg']}, found {found}" + (f" (and {more} more)" if more else "")
+    text = f"{field}: {first['msg']}, found {found}" + (f" (and {more} more)" if more else "")
+    return printable(text)
 
 
 def load_json(path: Path) -> Any:
@@ -216,6 +218,8 @@ def load_json(path: Path) -> Any:
             f"{path} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); "
             "expected a file written by --benchmark-json"
         ) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{path} cannot be read: {error}") from error
 
 
 def parse_record(content: Any, path: Path) -> Record:
@@ -239,7 +243,7 @@ def parse_record(content: Any, path: Path) -> Record:
     try:
         return Record.model_validate(body)
     except ValidationError as error:
-        raise UsageError(f"{path}: cnnperf.{describe_validation_error(error)}") from error
+        raise UsageError(f"{path}: {describe_validation_error(error, 'cnnperf')}") from error
 
 
 def load_record(path: Path | str) -> Record:

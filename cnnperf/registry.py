@@ -74,7 +74,8 @@ def input_channels(model: ModelSpec, dataset: DatasetSpec) -> int:
         UsageError: colour images for a model that only takes grey ones.
     """
     for channels in (model.channels[0], dataset.channels):
-        if channels >= dataset.channels and channels in model.channels:
+        fits = channels == dataset.channels or (dataset.channels, channels) == (1, 3)
+        if fits and channels in model.channels:
             return channels
     raise UsageError(
         f"data set {dataset.name} has {dataset.channels} channels; {model.name} takes "
@@ -103,7 +104,7 @@ def all_datasets() -> list[DatasetSpec]:
 
 
 def all_cases(tier: Tier | None = None) -> list[Case]:
-    """Every case of a tier; `full` holds `standard`, and both leave out the smoke samples."""
+    """Every case of a tier, or of all; `full` holds the other two."""
     return [case for case in _cases.values() if tier is None or tier in case.tiers]
 
 

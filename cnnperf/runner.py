@@ -216,7 +216,7 @@ class Worker:
             self.kill()
             raise WorkerError(
                 "timeout",
-                f"no result after {limit:g} s ({self._where}): it hangs or is slow; "
+                f"no result after {limit:g} s ({self._where}): it hangs or is too slow; "
                 "--cnnperf-timeout sets the limit",
             )
 
@@ -230,17 +230,17 @@ class Worker:
             code = self._process.wait(timeout=EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            return WorkerError("protocol", f"the worker closed its output {self._where}")
+            return WorkerError("protocol", f"the worker closed its output ({self._where})")
         tail = self._stderr_tail()
         if code >= 0:
             last = tail.strip().splitlines()[-1] if tail.strip() else "it said nothing"
-            message = f"the worker left with exit code {code} {self._where}: {last}"
+            message = f"the worker left with exit code {code} ({self._where}): {last}"
             return WorkerError("exception", message, tail or None)
         name = signal.Signals(-code).name
         if code == -signal.SIGKILL and count_oom_kills() > self._oom_kills:
-            message = f"killed by the kernel {self._where}: the machine's memory ran out"
+            message = f"killed by the kernel, as the machine's memory ran out ({self._where})"
             return WorkerError("out_of_memory", message, tail or None)
-        return WorkerError("killed", f"killed by {name} {self._where}", tail or None)
+        return WorkerError("killed", f"killed by {name} ({self._where})", tail or None)
 
     def _stderr_tail(self) -> str:
         self._stderr.seek(0, os.SEEK_END)
@@ -251,10 +251,10 @@ class Worker:
 def describe_progress(message: Progress | EpochDone) -> str:
     """Where a worker was when it was last heard of."""
     if isinstance(message, EpochDone):
-        return f"after epoch {message.result.epoch} of {message.epochs}"
+        return f"last heard of after epoch {message.result.epoch} of {message.epochs}"
     if message.phase == "train":
-        return f"in epoch {message.epoch} of {message.epochs}, step {message.step}"
-    return f"in the {message.phase} of epoch {message.epoch} of {message.epochs}"
+        return f"last heard of in epoch {message.epoch} of {message.epochs}, step {message.step}"
+    return f"last heard of in the {message.phase} of epoch {message.epoch} of {message.epochs}"
 
 
 def count_oom_kills() -> int:

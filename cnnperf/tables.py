@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from cnnperf.cases import ReportedResult, reported
-from cnnperf.metrics import ABSENT, METRICS, format_percent, show
+from cnnperf.errors import printable
+from cnnperf.metrics import ABSENT, METRICS, format_share, show
 from cnnperf.record import CaseRecord, Record
 
 COLUMNS = (
@@ -27,18 +30,52 @@ OUTCOME_STYLES = {"passed": "", "failed": "bold red", "skipped": "yellow"}
 MAX_WARNINGS = 6
 
 
-def results_table(record: Record) -> Table:
+@dataclass(frozen=True)
+class Results:
+    """The results in the widest form that fits: ids and figures are searched, copied, never cut.
+
+    Where the report's column has no room, its figures stand in lines below the table; where the
+    ids have none, they do too.
+    """
+
+    record: Record
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, and the lines for what it has no room for."""
+        forms = (("ids", "report"), ("ids",), ())
+        for columns in forms:
+            table = results_table(self.record, columns)
+            needed = console.measure(table, options=options.update(max_width=1000)).maximum
+            if needed <= options.max_width:
+                break
+        yield table
+        yield from _lines_below(self.record, columns)
+
+
+def _lines_below(record: Record, columns: Sequence[str]) -> Iterator[Text]:
+    """Ids and the report's figures, where the table has no column of them."""
+    for number, case in enumerate(record.cases, start=1):
+        row = None if "report" in columns else _reported(case)
+        if "ids" in columns and row is None:
+            continue
+        label = case_label(case) if "ids" in columns else Text(f"{number:>2} ") + case_label(case)
+        yield label if row is None else label + Text(f"; report: {_reported_cell(row)}", "dim")
+
+
+def results_table(record: Record, columns: Sequence[str] = ("ids", "report")) -> Table:
     """A row a case: medians over its repeats, and the report's own figures where it has some."""
-    with_report = any(_reported(case) for case in record.cases)
+    with_report = "report" in columns and any(_reported(case) for case in record.cases)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("case", overflow="fold", no_wrap=False)
-    table.add_column("n", justify="right")
+    table.add_column("case" if "ids" in columns else "#", vertical="bottom", no_wrap=True)
+    table.add_column("n", justify="right", vertical="bottom")
     for name in COLUMNS:
-        table.add_column(METRICS[name].label, justify="right", no_wrap=True)
+        head = METRICS[name].label.replace(" ", "\n")
+        table.add_column(head, justify="right", vertical="bottom", no_wrap=True)
     if with_report:
-        table.add_column("report: time, accuracy, F1", justify="right", style="dim")
-    for case in record.cases:
-        cells = [case_label(case), str(len(case.repeats)), *map(_median(case), COLUMNS)]
+        table.add_column("report: time,\naccuracy, F1", justify="right", style="dim", no_wrap=True)
+    for number, case in enumerate(record.cases, start=1):
+        label = case_label(case) if "ids" in columns else str(number)
+        cells = [label, str(len(case.repeats)), *map(_median(case), COLUMNS)]
         if with_report:
             cells.append(_reported_cell(_reported(case)))
         table.add_row(*cells)
@@ -47,7 +84,7 @@ def results_table(record: Record) -> Table:
 
 def case_label(case: CaseRecord) -> Text:
     """The id, marked where the case is not an ordinary success."""
-    text = Text(case.id, style=OUTCOME_STYLES[case.outcome])
+    text = Text(printable(case.id), style=OUTCOME_STYLES[case.outcome])
     marks: list[str] = [case.outcome] if case.outcome != "passed" else []
     if case.shortened:
         marks.append("shortened")
@@ -81,7 +118,7 @@ def _reported_cell(row: ReportedResult | None) -> str:
     if row is None:
         return ""
     time = ABSENT if row.train_seconds is None else f"{row.train_seconds:.0f} s"
-    return f"{time}, {format_percent(row.test_accuracy)}, {row.test_f1:.3f}"
+    return f"{time}, {format_share(row.test_accuracy)}, {row.test_f1:.3f}"
 
 
 def notes(record: Record) -> list[Text]:
@@ -92,7 +129,7 @@ def notes(record: Record) -> list[Text]:
             seed = "" if case.error.seed is None else f" (seed {case.error.seed})"
             lines.append(
                 Text(
-                    f"{case.outcome}: {case.id}{seed}: {case.error.message}",
+                    printable(f"{case.outcome}: {case.id}{seed}: {case.error.message}"),
                     style=OUTCOME_STYLES[case.outcome],
                 )
             )
@@ -114,7 +151,10 @@ def _warning_lines(record: Record) -> list[Text]:
     lines = []
     for kind, n in count.most_common(MAX_WARNINGS):
         more = f" [and {n - 1} more such]" if n > 1 else ""
-        lines.append(Text(f"warning: {first[kind]}{more}", style="yellow"))
+        lines.append(Text(printable(f"warning: {first[kind]}{more}"), style="yellow"))
+    if len(count) > MAX_WARNINGS:
+        hidden = len(count) - MAX_WARNINGS
+        lines.append(Text(f"warning: {hidden} more kinds of warning are in the record", "yellow"))
     return lines
 
 
@@ -124,7 +164,7 @@ def run_summary(record: Record) -> RenderableType:
         "medians over n trainings; ± is half the range; MFU against the matmul peak of this run",
         style="dim",
     )
-    return Group(results_table(record), legend, *notes(record))
+    return Group(Results(record), legend, *notes(record))
 
 
 def environment_table(record_environment: object) -> Table:
@@ -136,7 +176,7 @@ def environment_table(record_environment: object) -> Table:
         table.add_section()
         table.add_row(section, "", style="bold underline")
         for name, value in _flat(fields):
-            table.add_row(name, value)
+            table.add_row(Text(printable(name)), Text(printable(value)))
     return table
 
 

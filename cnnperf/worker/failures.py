@@ -57,12 +57,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """The last line of a text that says something, cut to `limit` characters."""
-    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    if not lines:
-        return ""
-    # An error of torch says what happened first and lists hints for debugging below.
-    line = lines[0]
+    """A text on one line, cut to `limit` characters; what happened stands at its beginning."""
+    line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -1,0 +1,1 @@
+"""Tests of the project; a package, so that tests can share helpers by name."""

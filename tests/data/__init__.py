@@ -1,0 +1,1 @@
+"""Tests of the data sets: descriptions, files, splits, transforms, loaders, download."""

@@ -1,0 +1,1 @@
+"""Tests of the architectures: their layers, first weights, arithmetic and hashes."""

@@ -1,0 +1,95 @@
+"""Ctrl-C, kill -9 and resuming: nothing that was measured is lost, no process stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cnnperf.journal import RepeatEntry, read_journal
+from cnnperf.record import load_record
+from tests.suite.project import Project, wait_until
+
+pytest.importorskip("torch", reason="training needs the extra `train`")
+
+LONG = ("-k", "good", "--cnnperf-tier=full", "--cnnperf-repeats=2")
+"""The short case twice, then the one of 500 epochs."""
+
+
+def finished(project: Project) -> int:
+    """Repeats in the journal."""
+    journals = project.journals()
+    return journals[0].read_bytes().count(b'"kind":"repeat"') if journals else 0
+
+
+def stop_in_the_long_case(project: Project, signal_number: int) -> subprocess.Popen[bytes]:
+    """Start a run and stop it while the second case trains."""
+    run = project.start(*LONG)
+    wait_until(lambda: finished(project) >= 2 or run.poll() is not None, "two repeats are done")
+    wait_until(lambda: "good-tiny-8-long-eager, training 1/2: epoch" in project.output, "it trains")
+    assert project.workers(), project.output
+    os.kill(run.pid, signal_number)
+    run.wait(timeout=60)
+    return run
+
+
+def test_ctrl_c_writes_what_is_finished_and_stops_the_worker(project: Project) -> None:
+    """Pytest's own exit code for an interruption; the record says that it is not whole."""
+    run = stop_in_the_long_case(project, signal.SIGINT)
+    assert run.returncode == pytest.ExitCode.INTERRUPTED
+    wait_until(lambda: not project.workers(), "the worker is gone", seconds=20)
+    record = project.record()
+    assert record.interrupted
+    assert [case.id for case in record.cases] == ["good-tiny-8-eager"]
+    assert len(record.cases[0].repeats) == 2
+    assert "interrupted: not every planned training was done" in project.output
+    assert "INTERNALERROR" not in project.output
+
+
+def test_kill_9_loses_the_repeat_in_flight_alone(project: Project) -> None:
+    """The journal has the rest: recovered as a record, and resumed without training it again."""
+    stop_in_the_long_case(project, signal.SIGKILL)
+    wait_until(lambda: not project.workers(), "the worker is gone", seconds=20)
+    assert not project.json_path.exists()
+    (journal,) = project.journals()
+
+    recovered = project.folder / "recovered.json"
+    subprocess.run(
+        [sys.executable, "-m", "cnnperf.cli", "recover", str(journal), "-o", str(recovered)],
+        check=True,
+        capture_output=True,
+    )
+    record = load_record(recovered)
+    assert [(case.id, len(case.repeats)) for case in record.cases] == [("good-tiny-8-eager", 2)]
+    assert record.interrupted
+
+    done = project.run("-k", "good and not long", "--cnnperf-tier=full", "--cnnperf-repeats=3",
+                       f"--cnnperf-resume={journal}")  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "2 trainings (good-tiny-8-eager seed 0, good-tiny-8-eager seed 1) taken over" in (
+        " ".join(done.stdout.split())
+    )
+    _, entries = read_journal(journal)
+    old = [entry.repeat for entry in entries if isinstance(entry, RepeatEntry)]
+    (case,) = project.record().cases
+    assert case.repeats[:2] == old
+    assert [repeat.seed for repeat in case.repeats] == [0, 1, 2]
+    (benchmark,) = project.content()["benchmarks"]
+    assert benchmark["stats"]["rounds"] == 3
+    assert benchmark["stats"]["data"] == [r.metrics.outside_train_seconds for r in case.repeats]
+
+
+def test_a_journal_of_another_recipe_is_not_taken_over(project: Project) -> None:
+    """Its repeats are trained again, and the header says so."""
+    first = project.run("-k", "good or raising", "--cnnperf-tier=smoke")
+    assert first.returncode == 1
+    (journal,) = project.journals()
+    again = project.run("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-epochs=1",
+                        f"--cnnperf-resume={journal}")  # fmt: skip
+    assert again.returncode == 0, again.stdout
+    assert "no training taken over" in again.stdout
+    assert "1 training (good-tiny-8-eager seed 0) trained again" in again.stdout
+    assert len(project.record().cases[0].repeats[0].epochs) == 1

@@ -1,0 +1,306 @@
+"""Looking up models, data sets and cases, the built-in tiers, and what users may add."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from cnnperf import registry
+from cnnperf.errors import UsageError, one_of, printable
+from cnnperf.registry import (
+    all_cases,
+    all_datasets,
+    get_case,
+    get_dataset,
+    get_model,
+    import_modules,
+    input_channels,
+    register_case,
+    register_dataset,
+    register_model,
+)
+from cnnperf.specs import TIERS, Case, ModelSpec, Recipe
+from tests.examples import example_case
+
+REPORT_ROWS = {
+    ("vgg16", "mnist", 224),
+    ("resnet34", "mnist", 224),
+    ("modified_vgg", "mnist", 28),
+    ("modified_resnet", "mnist", 28),
+    ("modified_vgg", "cifar10", 28),
+}
+"""The report's table of results."""
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    for name in ("_models", "_datasets", "_cases"):
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("find", "wrong", "near"),
+    [
+        (get_model, "vgg61", "vgg16"),
+        (get_dataset, "minst", "mnist"),
+        (get_case, "modified_vgg-mnist-28-eagre", "modified_vgg-mnist-28-eager"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(
+    find: Callable[[str], object], wrong: str, near: str
+) -> None:
+    """And with everything that is possible."""
+    with pytest.raises(UsageError, match=f"{wrong!r} \\(did you mean {near!r}\\?\\)") as caught:
+        find(wrong)
+    assert "possible: " in str(caught.value)
+
+
+def test_a_name_like_no_other_gets_no_guess() -> None:
+    """A wrong hint is worse than none."""
+    assert "did you mean" not in one_of("model", "qqqq", ["vgg16"])
+    assert one_of("model", "qqqq", []).endswith("possible: none")
+
+
+def test_text_from_elsewhere_becomes_one_line_without_control_characters() -> None:
+    """Escape sequences, bells and bidirectional overrides are shown, not obeyed."""
+    assert printable("a\n  b\tc") == "a b c"
+    assert printable("\x1b[31m\x07\x9b\u202e") == "\\x1b[31m\\x07\\x9b\\u202e"
+    assert printable("98.99 % — ±4 %") == "98.99 % — ±4 %"
+
+
+@pytest.mark.parametrize("name", ["a-b", "a b", "", "a/b", "vgg\n"])
+def test_a_name_that_would_break_an_id_is_refused(name: str) -> None:
+    """Ids are divided by dashes, and are used in file names and on command lines."""
+    with pytest.raises(ValidationError):
+        ModelSpec(name=name, builder="my.module:build", resolution=28)
+
+
+@pytest.mark.parametrize("path", ["my.module", "my.module:", ":build", "my module:build"])
+def test_a_builder_is_named_as_module_and_function(path: str) -> None:
+    """The worker imports it; a slip is found where it is registered."""
+    with pytest.raises(ValidationError):
+        ModelSpec(name="mine", builder=path, resolution=28)
+
+
+# --- registering --------------------------------------------------------------------------------
+
+
+def test_a_registered_model_and_case_can_be_found() -> None:
+    """A case of one's own is a case like ours."""
+    model = register_model(ModelSpec(name="mine", builder="my.module:build", resolution=28))
+    case = register_case(example_case("mine"))
+    assert get_model("mine") is model
+    assert get_case("mine-mnist-28-eager") is case
+    assert case in all_cases("standard")
+
+
+def test_the_same_description_twice_is_harmless() -> None:
+    """A module can be imported again, under another name for instance."""
+    before = len(all_cases())
+    register_model(get_model("vgg16").model_copy())
+    register_dataset(get_dataset("mnist").model_copy())
+    register_case(get_case("vgg16-mnist-224-eager").model_copy())
+    assert len(all_cases()) == before
+
+
+def test_another_description_under_a_known_name_is_an_error() -> None:
+    """Two runs of one name must mean the same."""
+    other = get_case("vgg16-mnist-224-eager").model_copy(
+        update={"recipe": Recipe(name="report", epochs=3)}
+    )
+    with pytest.raises(UsageError, match="case 'vgg16-mnist-224-eager' is registered already"):
+        register_case(other)
+    with pytest.raises(UsageError, match="model 'vgg16' is registered already"):
+        register_model(get_model("vgg16").model_copy(update={"min_resolution": 1}))
+    with pytest.raises(UsageError, match="data set 'mnist' is registered already"):
+        register_dataset(get_dataset("mnist").model_copy(update={"train_images": 1}))
+
+
+def test_a_case_of_an_unknown_model_or_data_set_is_an_error() -> None:
+    """Found when it is registered, not after an hour."""
+    with pytest.raises(UsageError, match="no model 'nothing'"):
+        register_case(example_case("nothing"))
+    with pytest.raises(UsageError, match="no data set 'nothing'"):
+        register_case(example_case(dataset="nothing"))
+
+
+def test_a_case_below_the_models_least_resolution_is_an_error() -> None:
+    """VGG16 halves its input five times, so that 31 pixels leave none."""
+    with pytest.raises(UsageError, match="vgg16 takes 32 pixels a side or more, not 31"):
+        register_case(example_case("vgg16", resolution=31))
+
+
+# --- channels -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "channels"),
+    [
+        ("vgg16", "mnist", 3),
+        ("resnet34", "digits", 3),
+        ("vgg16", "cifar10", 3),
+        ("modified_vgg", "mnist", 1),
+        ("modified_resnet", "synthetic", 1),
+        ("modified_vgg", "cifar10", 3),
+    ],
+)
+def test_a_model_is_fed_what_the_report_fed_it(model: str, dataset: str, channels: int) -> None:
+    """Three channels at 224 pixels; at 28 the data set's own."""
+    assert input_channels(get_model(model), get_dataset(dataset)) == channels
+
+
+@pytest.mark.parametrize(
+    ("accepted", "dataset", "channels"),
+    [((3, 1), "mnist", 3), ((2, 1), "mnist", 1), ((4, 3), "cifar10", 3)],
+)
+def test_only_grey_images_become_three_channels(
+    accepted: tuple[int, ...], dataset: str, channels: int
+) -> None:
+    """No other repetition of channels is possible, whatever a model would rather have."""
+    model = ModelSpec(name="mine", builder="m:f", resolution=28, channels=accepted)
+    assert input_channels(model, get_dataset(dataset)) == channels
+
+
+@pytest.mark.parametrize(
+    ("accepted", "dataset"), [((1,), "cifar10"), ((4,), "cifar10"), ((2,), "mnist")]
+)
+def test_images_that_a_model_cannot_take_are_an_error(
+    accepted: tuple[int, ...], dataset: str
+) -> None:
+    """It names what the images have and what the model takes."""
+    model = ModelSpec(name="mine", builder="m:f", resolution=28, channels=accepted)
+    with pytest.raises(UsageError, match=f"data set {dataset} has . channels; mine takes"):
+        input_channels(model, get_dataset(dataset))
+
+
+# --- the cases that come with cnnperf -----------------------------------------------------------
+
+
+def test_the_smoke_tier_trains_each_of_the_four_models_on_digits() -> None:
+    """Minutes on two cores, without a download."""
+    cases = all_cases("smoke")
+    assert len(cases) == 4
+    assert {case.dataset for case in cases} == {"digits"}
+    assert {case.model for case in cases} == {"vgg16", "resnet34", "modified_vgg"} | {
+        "modified_resnet"
+    }
+    assert not any(get_dataset(case.dataset).files for case in cases)
+
+
+def test_the_standard_tier_is_the_report() -> None:
+    """Its five rows, each by its recipe: 10 epochs, batch 128, Adam at 0.001, cross-entropy."""
+    cases = all_cases("standard")
+    assert len(cases) == len(REPORT_ROWS)
+    assert {(case.model, case.dataset, case.resolution) for case in cases} == REPORT_ROWS
+    assert {case.recipe for case in cases} == {
+        Recipe(
+            name="report",
+            epochs=10,
+            batch_size=128,
+            optimizer="adam",
+            learning_rate=0.001,
+            loss="cross_entropy",
+        )
+    }
+
+
+def test_the_full_tier_holds_everything() -> None:
+    """Whatever the other tiers run."""
+    assert all_cases("full") == all_cases()
+    assert set(all_cases("smoke")) | set(all_cases("standard")) < set(all_cases("full"))
+
+
+def test_every_case_is_in_a_tier_and_has_an_id_of_its_own() -> None:
+    """Ids name cases everywhere."""
+    ids = [case.id for case in all_cases()]
+    assert len(ids) == len(set(ids))
+    assert all(case.tiers and set(case.tiers) <= set(TIERS) for case in all_cases())
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.id)
+def test_an_id_is_model_data_resolution_recipe_engine(case: Case) -> None:
+    """The recipe stands in it only when it is not the report's."""
+    assert re.fullmatch(r"[a-z0-9_]+-[a-z0-9]+-\d+(-[a-z]+)?-eager", case.id)
+    recipe = [] if case.recipe.name == "report" else [case.recipe.name]
+    parts = [case.model, case.dataset, str(case.resolution), *recipe, case.engine]
+    assert case.id.split("-") == parts
+    assert get_case(case.id) is case
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.id)
+def test_a_built_in_case_can_be_registered(case: Case) -> None:
+    """They keep the rules that hold for everybody's."""
+    assert register_case(case) == case
+    assert case.resolution == get_model(case.model).resolution
+
+
+def test_data_sets_are_listed_in_the_order_of_registration() -> None:
+    """The user's come last."""
+    mine = get_dataset("mnist").model_copy(update={"name": "mine"})
+    register_dataset(mine)
+    assert [spec.name for spec in all_datasets()][-1] == "mine"
+
+
+# --- the user's modules -------------------------------------------------------------------------
+
+
+def _module(folder: Path, name: str, content: str) -> tuple[str, list[str]]:
+    (folder / f"{name}.py").write_text(content)
+    return name, [str(folder)]
+
+
+@pytest.fixture
+def _own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.mark.usefixtures("_own_path")
+def test_a_users_module_registers_its_case(tmp_path: Path) -> None:
+    """Named by the ini key, found below the given folder."""
+    name, path = _module(
+        tmp_path,
+        "good_cases_9f3",
+        "from cnnperf import Case, Recipe, register_case\n"
+        "register_case(Case(model='vgg16', dataset='digits', resolution=64,"
+        " recipe=Recipe(name='mine')))\n",
+    )
+    import_modules([name], path)
+    assert get_case("vgg16-digits-64-mine-eager").tiers == ("full",)
+
+
+@pytest.mark.usefixtures("_own_path")
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("divides_9f3", "1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("needs_9f3", "import no_such_package_9f3\n", "No module named 'no_such_package_9f3'"),
+        (
+            "names_9f3",
+            "import cnnperf.registry as r\nr.get_model('vgg17')\n",
+            "did you mean 'vgg16'",
+        ),
+    ],
+)
+def test_a_users_module_that_fails_is_one_sentence(
+    tmp_path: Path, name: str, content: str, reason: str
+) -> None:
+    """It names the ini key, the module and what went wrong in it."""
+    _, path = _module(tmp_path, name, content)
+    with pytest.raises(UsageError, match=f"cnnperf_modules: {name}") as caught:
+        import_modules([name], path)
+    assert reason in str(caught.value)
+
+
+def test_a_module_that_is_not_there_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    """The folder is named."""
+    with pytest.raises(UsageError, match=re.escape(f"expected a module below {tmp_path}")):
+        import_modules(["not_there_9f3"], [str(tmp_path)])
