@@ -17,6 +17,17 @@ from cnnperf.benchmarking import extra_info
 from cnnperf.errors import UsageError
 from cnnperf.record import CaseRecord, Record
 
+UNKNOWN_MACHINE_FIELDS = (
+    "node",
+    "processor",
+    "machine",
+    "python_compiler",
+    "python_implementation",
+    "python_implementation_version",
+    "python_build",
+)
+"""Of pytest-benchmark's machine_info: a record does not have them, and tools may ask for them."""
+
 
 def write_benchmark_json(record: Record, path: Path) -> None:
     """Write a record.
@@ -36,9 +47,9 @@ def to_benchmark_json(record: Record) -> dict[str, Any]:
     hardware, software = record.environment.hardware, record.environment.software
     return {
         "machine_info": {
-            "node": None,
-            "machine": None,
+            **dict.fromkeys(UNKNOWN_MACHINE_FIELDS),
             "system": software.os,
+            "release": software.kernel,
             "python_version": software.python,
             "cpu": {"brand_raw": hardware.cpu_model, "count": hardware.cpu_logical_cores},
         },

@@ -64,8 +64,8 @@ CIFAR10 = DatasetSpec(
     train_images=40_000,
     val_images=10_000,
     test_images=10_000,
-    # Over all pixels of all 50,000 training images, computed again in tests/data/test_sources.py. The
-    # 0.2023, 0.1994, 0.2010 seen in many scripts are means of each image's own deviation.
+    # Over all pixels of all 50,000 training images, computed again in tests/data/test_sources.py.
+    # The 0.2023, 0.1994, 0.2010 of many scripts are means of each image's own deviation.
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
     source="Krizhevsky: CIFAR-10, https://www.cs.toronto.edu/~kriz/cifar.html",

@@ -80,7 +80,12 @@ class RunSession:
         self.probed = probe(job, python=self.settings.python)
         self._check_accelerator_is_used(self.probed)
         self.journal.append(
-            JournalHeader(created=self.created, tier=self.tier, environment=self.probed.environment)
+            JournalHeader(
+                created=self.created,
+                tier=self.tier,
+                environment=self.probed.environment,
+                planned=tuple(self.plan.cases),
+            )
         )
 
     def _check_accelerator_is_used(self, probed: ProbeResult) -> None:

@@ -3,8 +3,15 @@
 Every case is `<model>-tiny-8-eager` or `...-8-long-eager`; the models are in `tiny_nets.py`.
 """
 
-from cnnperf import Case, DatasetSpec, ModelSpec, Recipe, register_case
-from cnnperf import register_dataset, register_model
+from cnnperf import (
+    Case,
+    DatasetSpec,
+    ModelSpec,
+    Recipe,
+    register_case,
+    register_dataset,
+    register_model,
+)
 
 register_dataset(
     DatasetSpec(

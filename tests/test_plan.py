@@ -1,0 +1,319 @@
+"""What a run will train, on what, for how long, and which old results still count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnperf import plan as plan_module
+from cnnperf.datasets import check_files
+from cnnperf.environment.schema import Environment, Settings, Software
+from cnnperf.errors import UsageError
+from cnnperf.plan import (
+    STARTUP_SECONDS,
+    STEP_OVERHEAD_SECONDS,
+    Plan,
+    PlannedCase,
+    choose_tier,
+    estimate_seconds,
+    make_plan,
+    plan_digest,
+    shorten,
+)
+from cnnperf.protocol import ModelFacts, ProbeResult
+from cnnperf.registry import get_case
+from cnnperf.settings import RunSettings
+from tests.examples import example_case, example_environment
+
+DIGITS = "modified_vgg-digits-28-eager"
+SAMPLE = "vgg16-digits-224-sample-eager"
+MNIST = "modified_vgg-mnist-28-eager"
+
+
+def _settings(**changes: Any) -> RunSettings:
+    content: dict[str, Any] = {
+        "tier": "auto",
+        "device": "auto",
+        "repeats": None,
+        "seed": 0,
+        "epochs": None,
+        "limit_steps": None,
+        "data_dir": Path("/nowhere"),
+        "require_data": False,
+        "timeout": None,
+        "resume": None,
+        "profile": None,
+        "python": None,
+        "modules": (),
+        "python_path": (),
+    }
+    return RunSettings(**{**content, **changes})
+
+
+# --- the tier -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gpus", "tier", "reason"),
+    [
+        (None, "smoke", "auto: no NVIDIA GPU found"),
+        (0, "smoke", "auto: no NVIDIA GPU found"),
+        (1, "standard", "auto: 1 NVIDIA GPU found"),
+        (8, "standard", "auto: 8 NVIDIA GPUs found"),
+    ],
+)
+def test_auto_takes_the_report_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpus: int | None, tier: str, reason: str
+) -> None:
+    """And the smoke tier elsewhere; the header says why."""
+    monkeypatch.setattr(plan_module, "count_gpus", lambda: gpus)
+    assert choose_tier(_settings()) == (tier, reason)
+
+
+@pytest.mark.parametrize("tier", ["smoke", "standard", "full"])
+def test_a_tier_that_was_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch, tier: str) -> None:
+    """Whatever the machine has."""
+    monkeypatch.setattr(plan_module, "count_gpus", lambda: 8)
+    assert choose_tier(_settings(tier=tier, device="cpu")) == (tier, "asked for")
+
+
+@pytest.mark.parametrize(
+    ("device", "tier"),
+    [("cpu", "smoke"), ("cuda", "standard"), ("mps", "standard"), ("xpu", "standard")],
+)
+def test_a_device_that_was_asked_for_decides_the_tier(
+    monkeypatch: pytest.MonkeyPatch, device: str, tier: str
+) -> None:
+    """A CPU run on a GPU machine is a smoke run; the GPUs are not counted."""
+    monkeypatch.setattr(plan_module, "count_gpus", _not_to_be_called)
+    assert choose_tier(_settings(device=device)) == (tier, f"auto: --cnnperf-device={device}")
+
+
+def _not_to_be_called(*_: object, **__: object) -> None:
+    raise AssertionError("not to be called")
+
+
+# --- the plan -----------------------------------------------------------------------------------
+
+
+def test_cases_are_numbered_in_order_and_planned_once() -> None:
+    """Two tests may ask for one case."""
+    made = make_plan([SAMPLE, DIGITS, SAMPLE], _settings(), "smoke")
+    assert list(made.cases) == [SAMPLE, DIGITS]
+    assert [planned.number for planned in made.cases.values()] == [1, 2]
+    assert made.trainings == 2
+
+
+@pytest.mark.parametrize(("tier", "repeats"), [("smoke", 1), ("standard", 3), ("full", 3)])
+def test_the_tier_decides_how_often_a_case_is_trained(tier: Any, repeats: int) -> None:
+    """Unless --cnnperf-repeats does."""
+    (planned,) = make_plan([DIGITS], _settings(), tier).cases.values()
+    assert planned.repeats == repeats
+    (planned,) = make_plan([DIGITS], _settings(repeats=5, seed=7), tier).cases.values()
+    assert list(planned.seeds) == [7, 8, 9, 10, 11]
+
+
+def test_a_case_without_data_is_planned_but_not_run(tmp_path: Path) -> None:
+    """Its problem is kept for the test that asks for it; it costs no training."""
+    made = make_plan([MNIST, DIGITS], _settings(data_dir=tmp_path), "standard")
+    problem = made.cases[MNIST].problem
+    assert problem is not None
+    assert problem.kind == "missing"
+    assert f"cnnperf data mnist --data-dir {tmp_path}" in problem.message
+    assert [planned.case.id for planned in made.runnable] == [DIGITS]
+    assert made.trainings == 3
+
+
+def test_each_data_set_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checksums of one data set for five cases would be read five times."""
+    looked: list[str] = []
+
+    def look(spec: Any, *arguments: Any, **options: Any) -> Any:
+        looked.append(spec.name)
+        return check_files(spec, *arguments, **options)
+
+    monkeypatch.setattr(plan_module, "check_files", look)
+    ids = [MNIST, "vgg16-mnist-224-eager", DIGITS, "resnet34-mnist-224-eager", SAMPLE]
+    make_plan(ids, _settings(), "full")
+    assert looked == ["mnist", "digits"]
+
+
+def test_an_unknown_case_is_an_error() -> None:
+    """With the nearest that there is."""
+    with pytest.raises(UsageError, match=f"did you mean '{DIGITS}'"):
+        make_plan(["modified_vgg-digit-28-eager"], _settings(), "smoke")
+
+
+def test_a_plan_of_nothing_is_empty() -> None:
+    """As after -k with no match."""
+    assert make_plan([], _settings(), "smoke").trainings == 0
+    assert Plan().runnable == []
+
+
+# --- shortened ----------------------------------------------------------------------------------
+
+
+def test_a_case_is_trained_as_it_stands_by_default() -> None:
+    """Nothing is changed and nothing marked."""
+    case = get_case(DIGITS)
+    assert shorten(case, _settings()) == case
+    assert not make_plan([DIGITS], _settings(), "smoke").cases[DIGITS].shortened
+
+
+def test_fewer_epochs_change_the_recipe_and_mark_the_case() -> None:
+    """The id stays: it is the case that was asked for."""
+    planned = make_plan([DIGITS], _settings(epochs=2), "smoke").cases[DIGITS]
+    assert planned.shortened
+    assert planned.case.id == DIGITS
+    assert planned.case.recipe == get_case(DIGITS).recipe.model_copy(update={"epochs": 2})
+
+
+@pytest.mark.parametrize(
+    ("case_id", "limit", "steps"), [(DIGITS, 7, 7), (SAMPLE, 2, 2), (SAMPLE, 99, 4)]
+)
+def test_a_limit_of_steps_never_lengthens_a_sample(case_id: str, limit: int, steps: int) -> None:
+    """A sample of 4 steps stays one of 4 where the limit is 99."""
+    case = shorten(get_case(case_id), _settings(limit_steps=limit))
+    assert case.recipe.max_steps == steps
+    assert case.recipe.is_sample
+
+
+# --- the estimate -------------------------------------------------------------------------------
+
+
+def _planned(repeats: int = 1, **recipe: Any) -> PlannedCase:
+    return PlannedCase(
+        case=example_case(**recipe), number=1, repeats=repeats, first_seed=0, shortened=False
+    )
+
+
+def _estimate(
+    *planned: PlannedCase, flops: float | None = 1e9, peaks: dict[str, float] | None = None
+) -> float | None:
+    plan = Plan(cases={str(number): each for number, each in enumerate(planned)})
+    facts = [ModelFacts(case_id=each.case.id, training_flops_per_image=flops) for each in planned]
+    hardware = {"matmul_flops_per_second": {"float32": 1e13} if peaks is None else peaks}
+    probe = ProbeResult(device="cuda", environment=example_environment(**hardware), models=facts)
+    return estimate_seconds(plan, probe)
+
+
+def _seconds(*planned: PlannedCase, **known: Any) -> float:
+    seconds = _estimate(*planned, **known)
+    assert seconds is not None
+    return seconds
+
+
+def test_a_sample_takes_its_start_its_steps_and_its_arithmetic() -> None:
+    """Worked out by hand: 4 steps of 8 images of 1 GFLOP at 40 % of 1 TFLOP/s are 80 ms."""
+    seconds = _seconds(_planned(max_steps=4, batch_size=8), peaks={"float32": 1e12})
+    assert seconds == pytest.approx(STARTUP_SECONDS + 4 * STEP_OVERHEAD_SECONDS + 0.08)
+
+
+def test_a_full_training_also_validates() -> None:
+    """375 steps of 128 images, ten times, and a twelfth more, at 40 % of 10 TFLOP/s: 130 s."""
+    steps = 10 * 375
+    arithmetic = steps * 128 * 1e9 * 13 / 12 / (0.4 * 1e13)
+    assert arithmetic == pytest.approx(130)
+    assert _seconds(_planned()) == pytest.approx(
+        STARTUP_SECONDS + steps * STEP_OVERHEAD_SECONDS + 130
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "less"),
+    [
+        ({"repeats": 4}, {"repeats": 3}),
+        ({"epochs": 3}, {"epochs": 2}),
+        ({"max_steps": 20}, {"max_steps": 10}),
+        ({}, {"max_steps": 10}),
+    ],
+)
+def test_more_work_takes_longer(more: dict[str, int], less: dict[str, int]) -> None:
+    """Repeats, epochs and steps."""
+    assert _seconds(_planned(**more)) > _seconds(_planned(**less))
+
+
+def test_a_faster_device_and_a_smaller_model_take_less() -> None:
+    """And every case adds to the whole."""
+    one = _seconds(_planned())
+    assert _seconds(_planned(), peaks={"float32": 2e13}) < one
+    assert _seconds(_planned(), peaks={"float32": 1e13, "tf32": 8e13}) < one
+    assert _seconds(_planned(), flops=5e8) < one
+    assert _seconds(_planned(), _planned()) == pytest.approx(2 * one)
+
+
+def test_without_a_models_cost_or_a_peak_nothing_is_foretold() -> None:
+    """None, not a guess; a plan of nothing takes no time."""
+    assert _estimate(_planned(), flops=None) is None
+    assert _estimate(_planned(), peaks={}) is None
+    probe = ProbeResult(device="cpu", environment=Environment())
+    assert estimate_seconds(Plan(cases={"a": _planned()}), probe) is None
+    assert estimate_seconds(Plan(), probe) == 0
+
+
+# --- the digest ---------------------------------------------------------------------------------
+
+
+def _digest(
+    planned: PlannedCase | None = None,
+    environment: Environment | None = None,
+    device: str = "cuda",
+) -> str:
+    return plan_digest(planned or _planned(), environment or example_environment(), device)
+
+
+def _changed(**parts: Any) -> Environment:
+    return example_environment().model_copy(update=parts)
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        lambda: _digest(_planned(epochs=11)),
+        lambda: _digest(_planned(model="vgg16")),
+        lambda: _digest(_planned(dataset="cifar10")),
+        lambda: _digest(_planned(resolution=32)),
+        lambda: _digest(device="cpu"),
+        lambda: _digest(environment=example_environment(cpu_model="another")),
+        lambda: _digest(environment=example_environment(gpu=None)),
+        lambda: _digest(environment=_changed(software=Software(torch="2.16.0"))),
+        lambda: _digest(environment=_changed(software=Software(cnnperf_commit="abc"))),
+        lambda: _digest(environment=_changed(settings=Settings(tf32_matmul=True))),
+        lambda: _digest(
+            PlannedCase(case=example_case(), number=1, repeats=1, first_seed=0, shortened=True)
+        ),
+    ],
+)
+def test_what_a_result_depends_on_changes_the_digest(digest: Callable[[], str]) -> None:
+    """Such a repeat is not taken over from a journal."""
+    assert digest() != _digest()
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        lambda: _digest(environment=example_environment(matmul_flops_per_second={"float32": 1.0})),
+        lambda: _digest(environment=example_environment(matmul_flops_per_second=None)),
+        lambda: _digest(_planned(repeats=5)),
+        lambda: _digest(
+            PlannedCase(
+                case=example_case().model_copy(update={"tiers": ("full",)}),
+                number=7, repeats=1, first_seed=3, shortened=False,
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_changes_by_itself_leaves_the_digest(digest: Callable[[], str]) -> None:
+    """A peak measured anew, a case's number, more repeats, another tier."""
+    assert digest() == _digest()
+
+
+def test_the_digest_is_the_same_in_another_process() -> None:
+    """It is written to a journal that another run reads: a value worked out once, for ever."""
+    assert _digest() == _digest()
+    read = Environment.model_validate_json(example_environment().model_dump_json())
+    assert _digest(environment=read) == _digest()
+    assert len(_digest()) == 16
