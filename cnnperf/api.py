@@ -7,6 +7,7 @@ print(result.metrics.train_seconds, result.metrics.test_accuracy)
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def train(
         UsageError: there is no such case, or its data are not there.
         cnnperf.runner.WorkerError: the training failed; `kind` says how.
     """
+    python_path = (sys.path[0] or str(Path.cwd()),)
     import_modules(modules)
     case = get_case(case) if isinstance(case, str) else case
     folder = Path(data_dir) if data_dir is not None else default_data_dir()
@@ -55,7 +57,12 @@ def train(
     if problem is not None:
         raise UsageError(problem.message)
     job = TrainJob(
-        case=case, seed=seed, device=device, data_dir=str(folder), modules=tuple(modules)
+        case=case,
+        seed=seed,
+        device=device,
+        data_dir=str(folder),
+        modules=tuple(modules),
+        python_path=python_path,
     )
     with RepeatRun(job, timeout_seconds=timeout_seconds, listener=on_progress) as run:
         run.prepare()

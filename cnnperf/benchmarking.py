@@ -34,7 +34,7 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
         durations = _train_all(run, planned, benchmark)
     except WorkerError as error:
         benchmark.has_error = True
-        run.fail(planned, error.as_case_error(planned.seeds[_finished(run, planned)]))
+        run.fail(planned, error.as_case_error())
         pytest.fail(f"{planned.case.id}: {error}", pytrace=False)
     except BaseException:
         benchmark.has_error = True  # Ctrl-C: pytest-benchmark must not look for its figures
@@ -44,12 +44,6 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
         benchmark.stats.stats.data[:] = durations
     benchmark.extra_info.update(extra_info(record))
     return record
-
-
-def _finished(run: RunSession, planned: PlannedCase) -> int:
-    """Repeats of the case that are done."""
-    record = run.cases.get(planned.case.id)
-    return len(record.repeats) if record else 0
 
 
 def _refuse(

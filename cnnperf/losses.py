@@ -7,6 +7,7 @@ where looking is free, at every step.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -20,12 +21,17 @@ LOOK_STEPS = 100
 class NaNLossError(ArithmeticError):
     """The loss stopped being a finite number."""
 
-    def __init__(self, loss: float, epoch: int, step: int) -> None:
+    def __init__(self, loss: float, where: str) -> None:
         super().__init__(
-            f"loss became {loss} in epoch {epoch}, step {step}: training diverged or the device "
-            "computes wrongly; try a lower learning rate or another precision"
+            f"loss became {loss} in {where}: training diverged or the device computes wrongly; "
+            "try a lower learning rate or another precision"
         )
-        self.epoch, self.step = epoch, step
+
+
+def check_finite(loss: float, where: str) -> None:
+    """Raise `NaNLossError` unless a loss is a finite number."""
+    if not math.isfinite(loss):
+        raise NaNLossError(loss, where)
 
 
 class LossMonitor:
@@ -65,8 +71,7 @@ class LossMonitor:
         """Check the losses since the last look; this waits for the device."""
         fresh = self._losses[self._looked_at : self._step].tolist()
         for offset, loss in enumerate(fresh):
-            if loss - loss != 0.0:  # true of nan and of both infinities
-                raise NaNLossError(loss, self._epoch, self._looked_at + offset + 1)
+            check_finite(loss, f"epoch {self._epoch}, step {self._looked_at + offset + 1}")
         if show and fresh:
             self._next_look = time.monotonic() + LOOK_SECONDS
             self._on_look(self._step, sum(fresh) / len(fresh))
@@ -76,5 +81,5 @@ class LossMonitor:
         """Check what is left and return the mean loss over the epoch's images."""
         self._look(show=False)
         weights = torch.tensor(images_per_step, dtype=torch.float64)
-        losses = self._losses[: self._step].double().cpu()
+        losses = self._losses[: self._step].cpu().double()  # no float64 on Apple GPUs
         return float((losses * weights).sum() / weights.sum())

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -41,7 +43,9 @@ def choose_tier(settings: RunSettings) -> tuple[Tier, str]:
     gpus = count_gpus()
     if gpus:
         return "standard", f"auto: {gpus} NVIDIA GPU{'s' if gpus > 1 else ''} found"
-    return "smoke", "auto: no NVIDIA GPU found"
+    if (sys.platform, platform.machine()) == ("darwin", "arm64"):
+        return "standard", "auto: Apple GPU found"
+    return "smoke", "auto: no NVIDIA or Apple GPU found"
 
 
 @dataclass(frozen=True, kw_only=True)

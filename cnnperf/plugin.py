@@ -51,7 +51,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from cnnperf.registry import all_cases
 
-    tier, _ = _prepare_collection(metafunc.config)
+    try:
+        tier, _ = _prepare_collection(metafunc.config)
+    except UsageError as error:  # pytest shows this one without a traceback
+        raise pytest.Collector.CollectError(f"cnnperf: {error}") from None
     ids = [case.id for case in all_cases(tier)]
     metafunc.parametrize("cnnperf_case", ids, indirect=True, ids=ids)
 
@@ -66,8 +69,8 @@ def _prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
     """Settings, the user's modules and the tier, once a run.
 
     Raises:
-        pytest.Collector.CollectError: training is not installed.
-        pytest.UsageError: a setting or a module does not fit.
+        UsageError: training is not installed, or a module cannot be imported.
+        pytest.UsageError: a setting does not fit.
     """
     if TIER not in config.stash:
         from cnnperf.plan import choose_tier
@@ -75,10 +78,7 @@ def _prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
 
         settings = config.stash[SETTINGS] = resolve(config)
         _check_installed(settings)
-        try:
-            import_modules(settings.modules, settings.python_path)
-        except UsageError as error:
-            raise pytest.Collector.CollectError(str(error)) from None
+        import_modules(settings.modules, settings.python_path)
         config.stash[TIER] = choose_tier(settings)
     return config.stash[TIER]
 
@@ -87,8 +87,8 @@ def _check_installed(settings: RunSettings) -> None:
     from cnnperf.session import missing_packages
 
     if settings.python is None and (missing := missing_packages()):
-        raise pytest.Collector.CollectError(
-            f"cnnperf: training needs {', '.join(missing)}: pip install 'cnnperf[train]' "
+        raise UsageError(
+            f"training needs {', '.join(missing)}: pip install 'cnnperf[train]' "
             "(in a checkout: pip install -e '.[train]')"
         )
 
@@ -127,7 +127,7 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     results = _results_path(config)
     left_behind = older_journals(results)
     plan = make_plan(case_ids, settings, tier)
-    run = config.stash[SESSION] = RunSession(settings, tier, plan, results)
+    run = RunSession(settings, tier, plan, results)
     with _uncaptured(config):
         run.display = choose_display(Console(soft_wrap=False), quiet=config.option.verbose < 0)
         run.display.preparing("cnnperf: looking at this machine ...")
@@ -138,6 +138,7 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
             raise
         finally:
             run.display.close()
+    config.stash[SESSION] = run  # only now: a run that cannot start must not write a record
     config.stash[HEADER] = header_lines(run, reason, left_behind)
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from cnnperf.cases import BUILTIN_CASES, BUILTIN_MODELS
+from cnnperf.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
 from cnnperf.datasets import BUILTIN_DATASETS
 from cnnperf.errors import UsageError, one_of
 from cnnperf.specs import Case, DatasetSpec, ModelSpec, Tier
@@ -52,9 +52,15 @@ def register_case(case: Case) -> Case:
     """Make a case known by its id.
 
     Raises:
-        UsageError: its model or data set is unknown, or they do not fit together.
+        UsageError: its model or data set is unknown, they do not fit together, or its recipe
+            takes the name of one of cnnperf's own.
     """
     model, dataset = get_model(case.model), get_dataset(case.dataset)
+    if RECIPES.get(case.recipe.name, case.recipe) != case.recipe:
+        raise UsageError(
+            f"case {case.id}: recipe {case.recipe.name!r} is one of cnnperf's own and differs from "
+            "this one; give yours another name"
+        )
     if case.resolution < model.min_resolution:
         raise UsageError(
             f"case {case.id}: {model.name} takes {model.min_resolution} pixels a side or more, "

@@ -61,10 +61,14 @@ class WorkerError(Exception):
         super().__init__(message)
         self.kind: ErrorKind = kind
         self.traceback = traceback
+        self.seed: int | None = None
+        """Of the repeat that failed, once somebody who knows it has said so."""
 
-    def as_case_error(self, seed: int | None = None) -> CaseError:
+    def as_case_error(self) -> CaseError:
         """The same for the record."""
-        return CaseError(kind=self.kind, message=str(self), seed=seed, traceback=self.traceback)
+        return CaseError(
+            kind=self.kind, message=str(self), seed=self.seed, traceback=self.traceback
+        )
 
 
 class Worker:

@@ -93,9 +93,8 @@ class RunSession:
         auto = self.settings.device == "auto" and self.settings.tier == "auto"
         if auto and self.tier == "standard" and probed.device == "cpu":
             raise UsageError(
-                "an NVIDIA GPU is here, but torch "
-                f"{probed.environment.software.torch} cannot use it: install a CUDA build of "
-                "torch, or say --cnnperf-device=cpu"
+                f"a GPU is here, but torch {probed.environment.software.torch} cannot use it: "
+                "install a build of torch for it, or say --cnnperf-device=cpu"
             )
 
     @property
@@ -177,6 +176,7 @@ class RunSession:
             with run:
                 yield run
         except WorkerError as error:
+            error.seed = seed
             self.display.fail(str(error))
             raise
         finally:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from cnnperf.clock import synchronize
 from cnnperf.engines import Engine, Evaluation, Observer, TrainPhase
 from cnnperf.evaluation import accuracy_and_f1
+from cnnperf.losses import check_finite
 from cnnperf.protocol import EpochDone, Progress, Trained
 from cnnperf.record import EpochResult
 
@@ -77,6 +78,7 @@ def _validate(engine: Engine, result: EpochResult, epochs: int, say: Say) -> Epo
     say(Progress(phase="validation", epoch=result.epoch, epochs=epochs, step=0, steps=0))
     start = time.perf_counter()
     evaluation = engine.evaluate("validation")
+    check_finite(evaluation.mean_loss, f"the validation after epoch {result.epoch}")
     scores = learned_scores(engine, evaluation)
     return result.model_copy(
         update={

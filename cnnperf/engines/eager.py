@@ -145,17 +145,16 @@ class EagerEngine(Engine):
             else self._loader(self.splits.test, shuffle=False)
         )
         self.model.eval()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        labels, predicted = [], []
+        losses, labels, predicted = [], [], []
         for batch in loader:
             images_BCHW, labels_B = self._to_device(batch)
             logits_BK = self.model(images_BCHW)
-            loss_sum += self.loss_function(logits_BK, labels_B) * len(labels_B)
+            losses.append(self.loss_function(logits_BK, labels_B) * len(labels_B))
             labels.append(batch[1])
             predicted.append(logits_BK.argmax(dim=1))
         labels_N, predicted_N = torch.cat(labels), torch.cat(predicted).cpu()
         return Evaluation(
-            mean_loss=float(loss_sum) / len(labels_N),
+            mean_loss=float(torch.stack(losses).cpu().double().sum()) / len(labels_N),
             labels_N=labels_N.numpy(),
             predicted_N=predicted_N.numpy(),
             seconds=time.perf_counter() - start,

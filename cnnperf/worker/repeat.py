@@ -11,6 +11,7 @@ from cnnperf.data import dataset_sha256
 from cnnperf.engines import ENGINES, Engine, Evaluation
 from cnnperf.environment import Settings, read_settings
 from cnnperf.evaluation import confusion, per_class_scores
+from cnnperf.losses import check_finite
 from cnnperf.models import count_parameters, model_sha256, training_flops_per_image
 from cnnperf.protocol import Ready, Result, Trained, TrainJob
 from cnnperf.record import Metrics, Repeat
@@ -46,6 +47,8 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     channel.say(Trained(train_seconds=log.train_seconds))
     peak_memory_bytes = peak_bytes(device)
     evaluation = None if engine.recipe.is_sample else engine.evaluate("test")
+    if evaluation is not None:
+        check_finite(evaluation.mean_loss, "the test")
     metrics = _metrics(job, engine, log, evaluation).model_copy(
         update={"startup_seconds": startup_seconds, "peak_memory_bytes": peak_memory_bytes}
     )

@@ -70,7 +70,7 @@ def test_each_failure_has_its_kind_and_one_line(broken_run: BrokenRun, model: st
     assert case.error.seed == 0
     assert (LAST_WORDS[model] or "") in case.error.message
     assert "\n" not in case.error.message
-    assert f"failed: {model}-tiny-8-eager" in " ".join(done.stdout.split())
+    assert f"failed: {model}-tiny-8-two-eager" in " ".join(done.stdout.split())
 
 
 def test_no_traceback_reaches_the_terminal(broken_run: BrokenRun) -> None:
@@ -88,7 +88,7 @@ def test_what_passed_is_kept(broken_run: BrokenRun) -> None:
     case = case_of(project.record(), "good")
     assert case.outcome == "passed"
     assert len(case.repeats) == 1
-    assert [b["param"] for b in project.content()["benchmarks"]] == ["good-tiny-8-eager"]
+    assert [b["param"] for b in project.content()["benchmarks"]] == ["good-tiny-8-two-eager"]
 
 
 def test_the_journal_stays_for_a_second_try(broken_run: BrokenRun) -> None:
@@ -103,8 +103,8 @@ def test_junit_has_a_test_case_a_case(broken_run: BrokenRun) -> None:
     project, _ = broken_run
     suite = ElementTree.parse(project.folder / "junit.xml").getroot()[0]  # noqa: S314 - our file
     names = {case.get("name"): case.find("failure") is not None for case in suite}
-    assert names["test_train[good-tiny-8-eager]"] is False
-    assert names["test_train[raising-tiny-8-eager]"] is True
+    assert names["test_train[good-tiny-8-two-eager]"] is False
+    assert names["test_train[raising-tiny-8-two-eager]"] is True
 
 
 def test_no_process_is_left(broken_run: BrokenRun) -> None:
@@ -123,4 +123,4 @@ def test_pytest_benchmark_compares_the_file(broken_run: BrokenRun, tmp_path: Pat
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "good-tiny-8-eager" in done.stdout
+    assert "good-tiny-8-two-eager" in done.stdout

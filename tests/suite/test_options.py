@@ -22,7 +22,7 @@ def test_one_run_with_everything_that_passes(project: Project) -> None:
     text = done.stdout
     assert "cnnperf: cpu:" in text
     assert "tier smoke (asked for); 1 case, 2 trainings, roughly" in text
-    assert "[1/1] good-tiny-8-eager, training 2/2: epoch 2/2: loss" in text
+    assert "[1/1] good-tiny-8-two-eager, training 2/2: epoch 2/2: loss" in text
     assert "matmul peak" in text
     assert str(project.json_path) in text
     assert project.journals() == []
@@ -33,7 +33,7 @@ def test_one_run_with_everything_that_passes(project: Project) -> None:
     assert not case.shortened
     assert record.environment.hardware.matmul_flops_per_second
     (benchmark,) = project.content()["benchmarks"]
-    assert benchmark["extra_info"]["id"] == "good-tiny-8-eager"
+    assert benchmark["extra_info"]["id"] == "good-tiny-8-two-eager"
     assert benchmark["extra_info"]["test_accuracy"] == case.median("test_accuracy")
     assert benchmark["stats"]["rounds"] == 2
     assert "hz_actual_friendly" not in project.content()["machine_info"]["cpu"]
@@ -56,7 +56,7 @@ def test_collecting_names_the_cases_and_starts_nothing(project: Project) -> None
     """Test ids are case ids; no header, no worker, no file."""
     done = project.run("--collect-only", "-q", "--cnnperf-tier=smoke")
     assert done.returncode == 0
-    assert "benchmarks/test_train.py::test_train[good-tiny-8-eager]" in done.stdout
+    assert "benchmarks/test_train.py::test_train[good-tiny-8-two-eager]" in done.stdout
     assert "test_train[modified_vgg-digits-28-eager]" in done.stdout
     assert "matmul" not in done.stdout
     assert not project.json_path.parent.exists()

@@ -43,7 +43,7 @@ def test_ctrl_c_writes_what_is_finished_and_stops_the_worker(project: Project) -
     wait_until(lambda: not project.workers(), "the worker is gone", seconds=20)
     record = project.record()
     assert record.interrupted
-    assert [case.id for case in record.cases] == ["good-tiny-8-eager"]
+    assert [case.id for case in record.cases] == ["good-tiny-8-two-eager"]
     assert len(record.cases[0].repeats) == 2
     assert "interrupted: not every planned training was done" in project.output
     assert "INTERNALERROR" not in project.output
@@ -63,14 +63,15 @@ def test_kill_9_loses_the_repeat_in_flight_alone(project: Project) -> None:
         capture_output=True,
     )
     record = load_record(recovered)
-    assert [(case.id, len(case.repeats)) for case in record.cases] == [("good-tiny-8-eager", 2)]
+    assert [(case.id, len(case.repeats)) for case in record.cases] == [("good-tiny-8-two-eager", 2)]
     assert record.interrupted
 
     done = project.run("-k", "good and not long", "--cnnperf-tier=full", "--cnnperf-repeats=3",
                        f"--cnnperf-resume={journal}")  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "2 trainings (good-tiny-8-eager seed 0, good-tiny-8-eager seed 1) taken over" in (
-        " ".join(done.stdout.split())
+    assert (
+        "2 trainings (good-tiny-8-two-eager seed 0, good-tiny-8-two-eager seed 1) taken over"
+        in (" ".join(done.stdout.split()))
     )
     _, entries = read_journal(journal)
     old = [entry.repeat for entry in entries if isinstance(entry, RepeatEntry)]
@@ -91,5 +92,5 @@ def test_a_journal_of_another_recipe_is_not_taken_over(project: Project) -> None
                         f"--cnnperf-resume={journal}")  # fmt: skip
     assert again.returncode == 0, again.stdout
     assert "no training taken over" in again.stdout
-    assert "1 training (good-tiny-8-eager seed 0) trained again" in again.stdout
+    assert "1 training (good-tiny-8-two-eager seed 0) trained again" in again.stdout
     assert len(project.record().cases[0].repeats[0].epochs) == 1
