@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,3 +198,40 @@ def write_record(path: Path, body: object) -> Path:
     """A file as --benchmark-json writes it, with this content under the key `cnnperf`."""
     path.write_text(json.dumps({"benchmarks": [], "cnnperf": body}))
     return path
+
+
+HIDE_TORCH = """
+import importlib.machinery
+
+_find = importlib.machinery.PathFinder.find_spec
+
+
+def find_spec(cls, name, path=None, target=None):
+    hidden = name in {"torch", "torchvision", "sklearn"}
+    return None if hidden else _find(name, path, target)
+
+
+importlib.machinery.PathFinder.find_spec = classmethod(find_spec)
+"""
+"""A sitecustomize.py for which no package to train with is installed."""
+
+FORBID_TORCH = """
+import sys
+
+
+class Forbid:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "sklearn"}:
+            raise RuntimeError(f"{name} was asked for")
+
+
+sys.meta_path.insert(0, Forbid())
+"""
+"""A sitecustomize.py with which even looking for such a package is an error."""
+
+
+def python_with(sitecustomize: str, folder: Path) -> dict[str, str]:
+    """The environment variables of a Python that runs this at its start."""
+    (folder / "sitecustomize.py").write_text(sitecustomize)
+    path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}

@@ -114,9 +114,7 @@ def test_the_same_description_twice_is_harmless() -> None:
 
 def test_another_description_under_a_known_name_is_an_error() -> None:
     """Two runs of one name must mean the same."""
-    other = get_case("vgg16-mnist-224-eager").model_copy(
-        update={"recipe": Recipe(name="report", epochs=3)}
-    )
+    other = get_case("vgg16-mnist-224-eager").model_copy(update={"tiers": ("smoke",)})
     with pytest.raises(UsageError, match="case 'vgg16-mnist-224-eager' is registered already"):
         register_case(other)
     with pytest.raises(UsageError, match="model 'vgg16' is registered already"):
@@ -137,6 +135,13 @@ def test_a_case_below_the_models_least_resolution_is_an_error() -> None:
     """VGG16 halves its input five times, so that 31 pixels leave none."""
     with pytest.raises(UsageError, match="vgg16 takes 32 pixels a side or more, not 31"):
         register_case(example_case("vgg16", resolution=31))
+
+
+def test_the_name_of_a_recipe_of_ours_cannot_mean_another() -> None:
+    """An id without a recipe's name says: trained as the report did."""
+    with pytest.raises(UsageError, match="recipe 'report' is one of cnnperf's own and differs"):
+        register_case(example_case("vgg16", "digits", 64, epochs=3))
+    assert register_case(example_case("vgg16", "digits", 64, name="mine", epochs=3))
 
 
 # --- channels -----------------------------------------------------------------------------------
