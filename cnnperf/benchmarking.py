@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cnnperf.conduct import RepeatRun
+from cnnperf.errors import printable
 from cnnperf.metrics import METRICS
 from cnnperf.plan import PlannedCase
 from cnnperf.protocol import ProbeResult
@@ -35,7 +36,7 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
     except WorkerError as error:
         benchmark.has_error = True
         run.fail(planned, error.as_case_error())
-        pytest.fail(f"{planned.case.id}: {error}", pytrace=False)
+        pytest.fail(printable(f"{planned.case.id}: {error}"), pytrace=False)
     except BaseException:
         benchmark.has_error = True  # Ctrl-C: pytest-benchmark must not look for its figures
         raise

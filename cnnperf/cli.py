@@ -81,7 +81,7 @@ def list_cases(
     as_json: AsJson = False,
 ) -> None:
     """List the cases: parameters, FLOPs per image, images, tiers."""
-    from cnnperf.listing import case_rows, cases_table
+    from cnnperf.listing import Cases, case_rows
     from cnnperf.registry import import_modules
 
     with _sentences():
@@ -91,7 +91,7 @@ def list_cases(
         if as_json:
             typer.echo(json.dumps(rows, indent=2))
         else:
-            _print(cases_table(rows))
+            _print(Cases(rows))
 
 
 @app.command()
@@ -169,7 +169,7 @@ def recover(
 
 def _print(renderable: object) -> None:
     console = Console()
-    if not console.is_terminal:
+    if not console.file.isatty():  # a log has no right edge, whatever FORCE_COLOR says
         console = Console(width=max(console.width, 120))
     console.print(renderable)
 
@@ -178,7 +178,7 @@ def _print(renderable: object) -> None:
 def _status(text: str) -> Iterator[None]:
     """Say on a terminal that something slow goes on."""
     console = Console(stderr=True)
-    if console.is_terminal:
+    if console.is_interactive and console.file.isatty():
         with console.status(text):
             yield
     else:

@@ -6,10 +6,12 @@ Torch-free; where torch is installed a worker is asked for what only torch knows
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from rich import box
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 
 from cnnperf.datasets import check_files
@@ -22,6 +24,7 @@ from cnnperf.registry import all_cases, all_datasets, get_dataset
 from cnnperf.runner import probe
 from cnnperf.session import missing_packages
 from cnnperf.specs import Case, DatasetSpec, Tier
+from cnnperf.tables import fits
 
 Say = Callable[[str], Any]
 
@@ -70,25 +73,49 @@ def _case_row(case: Case, facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def cases_table(rows: list[dict[str, Any]]) -> Table:
-    """The cases for people."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("case", no_wrap=True)
-    for head in ("parameters", "FLOP/image (training)", "images", "epochs", "batch"):
-        table.add_column(head, justify="right")
-    table.add_column("tiers")
-    for row in rows:
-        steps = row["max_steps"]
-        table.add_row(
-            row["id"],
-            _flops(row["parameters"]),
-            _flops(row["training_flops_per_image"]),
-            f"{row['train_images']:,}",
-            f"{row['epochs']}" if steps is None else f"{steps} steps",
-            f"{row['batch_size']}",
-            " ".join(row["tiers"]),
-        )
+_HEADS = ("case", "params", "training\nFLOP/image", "images", "epochs", "batch", "tiers")
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The cases for people: a narrow terminal gets fewer columns, whole (--json has them all)."""
+
+    rows: list[dict[str, Any]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The widest table that fits."""
+        for left_out in ((), ("tiers",), ("tiers", "images")):
+            table = cases_table(self.rows, left_out)
+            if fits(table, console, options):
+                break
+        yield table
+
+
+def cases_table(rows: list[dict[str, Any]], left_out: Sequence[str] = ()) -> Table:
+    """A row a case."""
+    cells = [_cells(row) for row in rows]
+    heads = [head for head in _HEADS if head not in left_out]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for head in heads:
+        justify: JustifyMethod = "left" if head in {"case", "tiers"} else "right"
+        table.add_column(head, justify=justify, vertical="bottom", no_wrap=True)
+    for row in cells:
+        table.add_row(*(row[head] for head in heads))
     return table
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    steps = row["max_steps"]
+    texts = (
+        row["id"],
+        _flops(row["parameters"]),
+        _flops(row["training_flops_per_image"]),
+        f"{row['train_images']:,}",
+        f"{row['epochs']}" if steps is None else f"{steps} steps",
+        f"{row['batch_size']}",
+        " ".join(row["tiers"]),
+    )
+    return dict(zip(_HEADS, texts, strict=True))
 
 
 def _flops(value: float | None) -> str:

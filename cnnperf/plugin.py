@@ -8,6 +8,7 @@ until a test asks for a case.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -221,7 +222,8 @@ def pytest_benchmark_update_machine_info(
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Put the record into pytest-benchmark's file."""
     if SESSION in config.stash:
-        output_json["cnnperf"] = config.stash[SESSION].record.model_dump(mode="json")
+        record = config.stash[SESSION].record
+        output_json["cnnperf"] = json.loads(record.model_dump_json())  # a NaN becomes null
         config.stash[WROTE_RECORD] = True
 
 

@@ -208,7 +208,9 @@ def choose_display(console: Console, *, quiet: bool) -> Display:
     """The display that fits where the output goes."""
     if quiet:
         return Silent()
-    return LiveLine(console) if console.is_terminal else LogLines(console)
+    # CI sets FORCE_COLOR, by which rich takes a log for a terminal: ask the stream itself.
+    live = console.is_interactive and console.file.isatty()
+    return LiveLine(console) if live else LogLines(console)
 
 
 def share_done(message: Progress | EpochDone) -> float:

@@ -30,6 +30,12 @@ OUTCOME_STYLES = {"passed": "", "failed": "bold red", "skipped": "yellow"}
 MAX_WARNINGS = 6
 
 
+def fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
+    """Whether a table can be shown without cutting or folding a cell."""
+    needed = console.measure(table, options=options.update(max_width=1000)).maximum
+    return needed <= options.max_width
+
+
 @dataclass(frozen=True)
 class Results:
     """The results in the widest form that fits: ids and figures are searched, copied, never cut.
@@ -45,8 +51,7 @@ class Results:
         forms = (("ids", "report"), ("ids",), ())
         for columns in forms:
             table = results_table(self.record, columns)
-            needed = console.measure(table, options=options.update(max_width=1000)).maximum
-            if needed <= options.max_width:
+            if fits(table, console, options):
                 break
         yield table
         yield from _lines_below(self.record, columns)

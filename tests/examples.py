@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cnnperf.environment.schema import (
     DuringState,
     Environment,
@@ -228,6 +230,13 @@ class Forbid:
 sys.meta_path.insert(0, Forbid())
 """
 """A sitecustomize.py with which even looking for such a package is an error."""
+
+
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what this shell or CI wants of colours and widths, here and in what is started."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "PY_COLORS", "COLUMNS", "LINES", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
 
 
 def python_with(sitecustomize: str, folder: Path) -> dict[str, str]:

@@ -22,16 +22,23 @@ from cnnperf.protocol import ModelFacts
 from cnnperf.record import json_schema, load_record
 from cnnperf.registry import all_cases, all_datasets
 from cnnperf.settings import OPTIONS
+from cnnperf.tables import render
 from tests.examples import (
     FORBID_TORCH,
     example_entries,
     example_environment,
     example_header,
+    plain_terminal,
     python_with,
     write_journal,
 )
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_terminal(monkeypatch)
 
 
 def _cnnperf(
@@ -98,6 +105,25 @@ def test_list_says_what_a_worker_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     done = CliRunner().invoke(cli.app, ["list", "--tier=smoke"])
     (line,) = (line for line in done.stdout.splitlines() if case_id in line)
     assert " ".join(line.split()[1:]) == "134 M 92.6 G 1,150 4 steps 8 smoke full"
+
+
+@pytest.mark.usefixtures("without_worker")
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (80, ["case", "params", "FLOP/image", "epochs", "batch"]),
+        (90, ["case", "params", "FLOP/image", "images", "epochs", "batch"]),
+        (120, ["case", "params", "FLOP/image", "images", "epochs", "batch", "tiers"]),
+    ],
+)
+def test_list_drops_columns_before_it_cuts_one(width: int, heads: list[str]) -> None:
+    """On a narrow terminal the ids stay whole, for -k."""
+    lines = render(listing.Cases(listing.case_rows(None, ())), width=width, color=False).split("\n")
+    (head,) = (line for line in lines if line.split()[:1] == ["case"])
+    assert head.split() == heads
+    assert [line.split()[0] for line in lines if "-eager" in line] == [c.id for c in all_cases()]
+    assert not any("…" in line for line in lines)
+    assert max(map(len, lines)) <= width
 
 
 @pytest.mark.usefixtures("without_worker")

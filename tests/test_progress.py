@@ -25,11 +25,16 @@ from cnnperf.progress import (
 )
 from cnnperf.protocol import EpochDone, Progress
 from cnnperf.record import EpochResult
-from tests.examples import example_repeat
+from tests.examples import example_repeat, plain_terminal
 
 PLACE = Place(case_id="vgg16-mnist", case_number=2, cases=5, repeat_number=1, repeats=3)
 HOSTILE = "a [bold]b[/] [/]\x1b[31m\x1b]0;t\x07\nfake: line"
 SHOWN = "a [bold]b[/] [/]\\x1b[31m\\x1b]0;t\\x07 fake: line"
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_terminal(monkeypatch)
 
 
 class Clock:
@@ -313,10 +318,27 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_display_fits_where_the_output_goes() -> None:
-    """A terminal, a log, nowhere."""
-    terminal = Console(file=io.StringIO(), force_terminal=True)
-    log = Console(file=io.StringIO(), force_terminal=False)
-    assert isinstance(choose_display(terminal, quiet=False), LiveLine)
-    assert isinstance(choose_display(log, quiet=False), LogLines)
-    assert isinstance(choose_display(terminal, quiet=True), Silent)
+class Terminal(io.StringIO):
+    """A stream that people watch."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "variables", "display"),
+    [
+        (Terminal, {"TERM": "xterm"}, LiveLine),
+        (Terminal, {"TERM": "dumb"}, LogLines),
+        (io.StringIO, {"TERM": "xterm"}, LogLines),
+        (io.StringIO, {"TERM": "xterm", "FORCE_COLOR": "1"}, LogLines),
+    ],
+)
+def test_the_display_fits_where_the_output_goes(
+    stream: type[io.StringIO], variables: dict[str, str], display: type[Display]
+) -> None:
+    """Only a terminal that can move its cursor gets a moving line, whatever colours CI wants."""
+    console = Console(file=stream(), _environ=variables)
+    assert type(choose_display(console, quiet=False)) is display
+    assert type(choose_display(console, quiet=True)) is Silent

@@ -122,7 +122,7 @@ def test_what_is_missing_or_a_folder_is_named_with_the_systems_reason(tmp_path: 
         (b"", "is not valid JSON (line 1, column 1: Expecting value)"),
         (b'{\n "cnnperf": {,}\n}', "is not valid JSON (line 2, column 14"),
         (b"\x89PNG\r\n\x1a\n\x00", "is not a JSON text file"),
-        (b"[" * 200_000, "is not a JSON text file: maximum recursion depth"),
+        (b"[" * 200_000, "is not a JSON text file: "),
         (b'{"cnnperf": ' + b"1" * 5000 + b"}", "cannot be read: Exceeds the limit"),
     ],
 )

@@ -20,6 +20,7 @@ from tests.examples import (
     example_record,
     example_repeat,
     failed_case_record,
+    plain_terminal,
     skipped_case_record,
 )
 
@@ -33,6 +34,11 @@ REPORT = {
 """The report's table: training time, test accuracy, test F1."""
 
 WIDTHS = [80, 120, 160]
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_terminal(monkeypatch)
 
 
 def _text(renderable: RenderableType, width: int = 120) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 import cnnperf
 from cnnperf.environment.schema import Environment
-from tests.examples import FORBID_TORCH, HIDE_TORCH, python_with
+from tests.examples import FORBID_TORCH, HIDE_TORCH, plain_terminal, python_with
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -31,6 +31,11 @@ TORCH_HALF = (
 """Modules, and packages with all that is in them, that may import torch."""
 
 HEAVY = {"torch", "torchvision", "sklearn", "numpy", "PIL"}
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_terminal(monkeypatch)
 
 
 def _modules() -> list[str]:
