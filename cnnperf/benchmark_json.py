@@ -13,9 +13,8 @@ from typing import Any
 from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import get_commit_info
 
-from cnnperf.benchmarking import extra_info
 from cnnperf.errors import UsageError
-from cnnperf.record import CaseRecord, Record
+from cnnperf.record import CaseRecord, Record, extra_info, record_as_json
 
 UNKNOWN_MACHINE_FIELDS = (
     "node",
@@ -37,7 +36,9 @@ def write_benchmark_json(record: Record, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(to_benchmark_json(record), indent=4) + "\n")
+        whole = path.with_name(path.name + ".part")
+        whole.write_text(json.dumps(to_benchmark_json(record), indent=4) + "\n")
+        whole.replace(path)  # a full disk must not cost the record that was there
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -57,8 +58,7 @@ def to_benchmark_json(record: Record) -> dict[str, Any]:
         "benchmarks": [_benchmark(case) for case in record.cases if _is_complete(case)],
         "datetime": record.created.isoformat(),
         "version": version("pytest-benchmark"),
-        # Not model_dump, which keeps a NaN that JSON has no word for.
-        "cnnperf": json.loads(record.model_dump_json()),
+        "cnnperf": record_as_json(record),
     }
 
 

@@ -13,10 +13,8 @@ import pytest
 
 from cnnperf.conduct import RepeatRun
 from cnnperf.errors import printable
-from cnnperf.metrics import METRICS
 from cnnperf.plan import PlannedCase
-from cnnperf.protocol import ProbeResult
-from cnnperf.record import CaseError, CaseRecord
+from cnnperf.record import CaseError, CaseRecord, extra_info
 from cnnperf.runner import WorkerError
 from cnnperf.session import RunSession
 
@@ -51,8 +49,9 @@ def _refuse(
     run: RunSession, planned: PlannedCase, message: str, benchmark: BenchmarkFixture
 ) -> None:
     """Skip a case without data, or fail it where data are required."""
-    benchmark.skipped = True  # else pytest-benchmark warns that nothing was timed
     if run.settings.require_data:
+        benchmark.disabled = True
+        benchmark.pedantic(lambda: None)  # else pytest-benchmark warns that nothing was timed
         run.fail(planned, CaseError(kind="data", message=message))
         pytest.fail(message, pytrace=False)
     run.skip(planned, message)
@@ -61,13 +60,13 @@ def _refuse(
 
 def _train_all(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> list[float]:
     """Each repeat in turn, those of a resumed journal first taken over; their outside times."""
-    taken_over = [run.take_over(planned, seed) for seed in planned.seeds]
+    taken_over = run.begin(planned)
     durations = [
         repeat.metrics.outside_train_seconds or repeat.metrics.train_seconds
         for repeat in taken_over
-        if repeat is not None
     ]
-    seeds = [s for s, repeat in zip(planned.seeds, taken_over, strict=True) if repeat is None]
+    done = {repeat.seed for repeat in taken_over}
+    seeds = [seed for seed in planned.seeds if seed not in done]
     if not seeds:
         benchmark.pedantic(lambda: None)
         return durations
@@ -118,25 +117,9 @@ class _Rounds:
         self.durations.append(repeat.metrics.outside_train_seconds or 0.0)
 
 
-def extra_info(record: CaseRecord) -> dict[str, Any]:
-    """The case's fields and each metric's median, for tools that know only pytest-benchmark."""
-    fields = record.model_dump(
-        mode="json", include={"id", "model", "dataset", "resolution", "recipe", "engine"}
-    )
-    return {**fields, **{name: record.median(name) for name in METRICS}}
-
-
-def describe_machine(machine_info: dict[str, Any], probed: ProbeResult | None) -> None:
-    """Take out of `machine_info` what changes by itself; add the device and its software."""
+def describe_machine(machine_info: dict[str, Any]) -> None:
+    """Take out of `machine_info` what changes by itself."""
     cpu = machine_info.get("cpu")
     if isinstance(cpu, dict):
         for name in UNSTABLE_CPU_FIELDS:
             cpu.pop(name, None)
-    if probed is not None:
-        hardware, software = probed.environment.hardware, probed.environment.software
-        machine_info["cnnperf"] = {
-            "device": probed.device,
-            "gpu": hardware.gpu.name if hardware.gpu else None,
-            "driver": software.driver,
-            "torch": software.torch,
-        }

@@ -30,6 +30,11 @@ MIN_ENERGY_SECONDS = 5.0
 """NVML's energy counter moves every 20 to 100 ms, so a shorter run's joules would be noise."""
 
 
+CLOCK_SLACK_SECONDS = 0.25
+CLOCK_SLACK_SHARE = 0.02
+"""Between `go` and `trained` as seen from outside and inside: two messages through a pipe."""
+
+
 class RepeatRun:
     """One repeat, in three steps that pytest-benchmark can time: prepare, train, finish.
 
@@ -64,8 +69,8 @@ class RepeatRun:
         """Until the worker is ready for `go`."""
         ready = self._worker.wait_ready()
         self._gpu = visible_gpu_handle() if ready.device == "cuda" else None
-        self._before = read_state(self._gpu, {self._worker.pid})
-        self._sampler = StateSampler(self._gpu, {self._worker.pid})
+        self._before = read_state(self._gpu)  # this process and its descendants are ours
+        self._sampler = StateSampler(self._gpu)
 
     def train(self) -> None:
         """From `go` to `trained`: what is timed from outside."""
@@ -85,7 +90,7 @@ class RepeatRun:
 
     def finish(self) -> Repeat:
         """The worker's result, with what was seen from outside."""
-        after = read_state(self._gpu, {self._worker.pid})
+        after = read_state(self._gpu)
         repeat = self._worker.wait_result().repeat
         during = self._sampler.summary()
         metrics = repeat.metrics.model_copy(
@@ -107,6 +112,8 @@ class RepeatRun:
                         expected_tf32=TORCH_DEFAULT_TF32,
                     ),
                     *mfu_flags(metrics.mfu),
+                    *clock_flags(metrics.train_seconds, self.outside_train_seconds),
+                    *repeat.warnings,
                 ],
             }
         )
@@ -124,5 +131,20 @@ def mfu_flags(mfu: float | None) -> list[Flag]:
     return [Flag(kind="mfu_above_peak", value=mfu, message=message)]
 
 
+def clock_flags(inside_seconds: float, outside_seconds: float | None) -> list[Flag]:
+    """A warning where the worker's stopwatch and this process's do not agree."""
+    if outside_seconds is None:
+        return []
+    apart = outside_seconds - inside_seconds
+    if -CLOCK_SLACK_SECONDS <= apart <= CLOCK_SLACK_SECONDS + CLOCK_SLACK_SHARE * inside_seconds:
+        return []
+    message = (
+        f"The worker timed {inside_seconds:.3f} s, this process {outside_seconds:.3f} s. Likely "
+        "the machine was suspended or so busy that one of them was not scheduled: repeat it."
+    )
+    return [Flag(kind="clocks_disagree", value=apart, message=message)]
+
+
 def _energy_millijoules(gpu: GpuHandle | None) -> int | None:
-    return None if gpu is None else read_energy_millijoules(gpu)
+    """None also for a MIG slice: the counter is the whole board's."""
+    return None if gpu is None or gpu.is_mig else read_energy_millijoules(gpu)

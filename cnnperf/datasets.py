@@ -41,6 +41,7 @@ MNIST = DatasetSpec(
     std=(0.3081,),
     target_accuracy=0.99,
     source="LeCun, Cortes, Burges: the MNIST database, http://yann.lecun.com/exdb/mnist/",
+    downloadable=True,
 )
 
 CIFAR10 = DatasetSpec(
@@ -69,6 +70,7 @@ CIFAR10 = DatasetSpec(
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
     source="Krizhevsky: CIFAR-10, https://www.cs.toronto.edu/~kriz/cifar.html",
+    downloadable=True,
 )
 
 DIGITS = DatasetSpec(
@@ -149,13 +151,12 @@ def _check_file(
     spec: DatasetSpec, data_dir: Path, file: DataFile, *, checksum: bool
 ) -> DataProblem | None:
     path = data_dir / file.path
-    command = fetch_command(spec.name, data_dir)
     if not path.is_file():
         return DataProblem(
             kind="missing",
             path=path,
             message=f"data set {spec.name}: {path.name} is missing, expected at {path}; "
-            f"get it with `{command}`",
+            f"{_advice(spec, data_dir, 'get it', 'put it there')}",
         )
     fault = _fault(path, file.md5 if checksum else None)
     if fault is None:
@@ -164,8 +165,15 @@ def _check_file(
         kind="damaged",
         path=path,
         message=f"data set {spec.name}: {path.name} is damaged at {path} ({fault}); "
-        f"replace it with `{command}`",
+        f"{_advice(spec, data_dir, 'replace it', 'replace it')}",
     )
+
+
+def _advice(spec: DatasetSpec, data_dir: Path, by_command: str, by_hand: str) -> str:
+    """How to mend it: by the command where that knows the source, else by hand."""
+    if spec.downloadable:
+        return f"{by_command} with `{fetch_command(spec.name, data_dir)}`"
+    return f"{by_hand} ({spec.source})"
 
 
 def _fault(path: Path, md5: str | None) -> str | None:

@@ -10,6 +10,10 @@ class UsageError(ValueError):
     """Something asked for cannot be had; the message says what, where, and what to do."""
 
 
+class DataError(UsageError):
+    """A data set is not there, is damaged, or is not what its description says."""
+
+
 class NotInstalledError(UsageError):
     """A package that this job needs is missing or broken."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cnnperf.environment.schema import Environment
@@ -11,9 +12,8 @@ from cnnperf.protocol import ProbeResult
 from cnnperf.session import RunSession
 
 
-def header_lines(run: RunSession, tier_reason: str, left_behind: list[Path]) -> list[str]:
+def header_lines(run: RunSession, tier_reason: str) -> list[str]:
     """The header of a run whose machine is known."""
-    assert run.probed is not None
     lines = [
         f"cnnperf: {describe_device(run.probed)}",
         f"cnnperf: {describe_software(run.probed.environment)}",
@@ -21,13 +21,20 @@ def header_lines(run: RunSession, tier_reason: str, left_behind: list[Path]) -> 
     ]
     if run.plan.runnable:
         lines.append(f"cnnperf: matmul peak {describe_peaks(run.probed.environment)}")
-    lines.extend(f"cnnperf: {line}" for line in run.resume_report())
-    if left_behind and run.resumed is None:
-        lines.append(
-            f"cnnperf: a stopped run left {left_behind[0]}: --cnnperf-resume takes it up, "
-            "`cnnperf recover` makes a record of it"
-        )
+    if run.resumed is not None:
+        lines.extend(f"cnnperf: {line}" for line in run.resumed.report())
+    elif run.paths.older_journals:
+        lines.append(describe_left_behind(run.paths.older_journals))
     return lines
+
+
+def describe_left_behind(journals: Sequence[Path]) -> str:
+    """What can be done with the journal of a run that was stopped or had failures."""
+    more = f" (and {len(journals) - 1} more)" if len(journals) > 1 else ""
+    return (
+        f"cnnperf: an unfinished run left {journals[0]}{more}: --cnnperf-resume takes it up, "
+        "`cnnperf recover` makes a record of it; or delete it"
+    )
 
 
 def describe_device(probed: ProbeResult) -> str:
@@ -62,10 +69,10 @@ def describe_software(environment: Environment) -> str:
 
 def describe_work(run: RunSession) -> str:
     """Such as `4 cases, 4 trainings, about 2 min`."""
-    assert run.probed is not None
-    cases, trainings = len(run.plan.runnable), run.plan.trainings
+    cases = len(run.plan.runnable)
+    trainings = run.plan.trainings - run.taken_over.total()
     text = f"{cases} case{_s(cases)}, {trainings} training{_s(trainings)}"
-    seconds = estimate_seconds(run.plan, run.probed)
+    seconds = estimate_seconds(run.plan, run.probed, run.taken_over)
     if trainings and seconds is not None:
         text += f", roughly {format_estimate(seconds)}"
     skipped = len(run.plan.cases) - cases

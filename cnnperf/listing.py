@@ -151,9 +151,10 @@ def fetch_datasets(names: Sequence[str] | None, folder: Path, say: Say) -> None:
         UsageError: a data set cannot be had, or torchvision, which downloads, is missing.
     """
     for spec in chosen_datasets(names):
-        if check_files(spec, folder, checksum=True) is not None:
+        if check_files(spec, folder, checksum=True) is None:
+            say(f"{spec.name}: {_right(spec, folder)}")
+        else:
             _fetch(spec, folder, say)
-        say(f"{spec.name}: {_right(spec, folder)}")
 
 
 def _right(spec: DatasetSpec, folder: Path) -> str:

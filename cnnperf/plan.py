@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from cnnperf.datasets import DataProblem, check_files
 from cnnperf.environment import count_gpus
-from cnnperf.environment.schema import Environment
+from cnnperf.environment.visible import parse_visible_devices
 from cnnperf.protocol import ModelFacts, ProbeResult
 from cnnperf.registry import get_case, get_dataset
 from cnnperf.settings import RunSettings
@@ -40,12 +42,19 @@ def choose_tier(settings: RunSettings) -> tuple[Tier, str]:
         return "smoke", "auto: --cnnperf-device=cpu"
     if settings.device != "auto":
         return "standard", f"auto: --cnnperf-device={settings.device}"
-    gpus = count_gpus()
+    accelerator = finds_accelerator()
+    if accelerator is None:
+        return "smoke", "auto: no NVIDIA or Apple GPU found"
+    return "standard", f"auto: {accelerator} found"
+
+
+def finds_accelerator() -> str | None:
+    """What accelerator this machine has, told without torch; None where none can be seen."""
+    hidden = parse_visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES")) == []
+    gpus = 0 if hidden else count_gpus()
     if gpus:
-        return "standard", f"auto: {gpus} NVIDIA GPU{'s' if gpus > 1 else ''} found"
-    if (sys.platform, platform.machine()) == ("darwin", "arm64"):
-        return "standard", "auto: Apple GPU found"
-    return "smoke", "auto: no NVIDIA or Apple GPU found"
+        return f"{gpus} NVIDIA GPU{'s' if gpus > 1 else ''}"
+    return "Apple GPU" if (sys.platform, platform.machine()) == ("darwin", "arm64") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +92,17 @@ class Plan:
         return sum(planned.repeats for planned in self.runnable)
 
 
-def make_plan(case_ids: Sequence[str], settings: RunSettings, tier: Tier) -> Plan:
-    """Plan the selected cases; looks once at each data set's files."""
+def make_plan(
+    case_ids: Sequence[str], settings: RunSettings, tier: Tier, *, once: bool = False
+) -> Plan:
+    """Plan the selected cases; looks once at each data set's files.
+
+    Args:
+        case_ids: what was selected, in order.
+        settings: what was asked for.
+        tier: of this run.
+        once: train each case once, whatever the settings say (--benchmark-disable).
+    """
     problems: dict[str, DataProblem | None] = {}
     planned: dict[str, PlannedCase] = {}
     for case_id in dict.fromkeys(case_ids):
@@ -96,7 +114,7 @@ def make_plan(case_ids: Sequence[str], settings: RunSettings, tier: Tier) -> Pla
         planned[case_id] = PlannedCase(
             case=shorten(case, settings),
             number=len(planned) + 1,
-            repeats=settings.repeats_in(tier),
+            repeats=1 if once else settings.repeats_in(tier),
             first_seed=settings.seed,
             shortened=settings.shortened,
             problem=problems[case.dataset],
@@ -114,8 +132,16 @@ def shorten(case: Case, settings: RunSettings) -> Case:
     return case.model_copy(update={"recipe": case.recipe.model_copy(update=changes)})
 
 
-def estimate_seconds(plan: Plan, probe: ProbeResult) -> float | None:
-    """Rough time of the whole run; None where the models' cost is not known."""
+def estimate_seconds(
+    plan: Plan, probe: ProbeResult, done: Mapping[str, int] = MappingProxyType({})
+) -> float | None:
+    """Rough time of what is to be trained; None where the models' cost is not known.
+
+    Args:
+        plan: every case.
+        probe: what the machine can do and the models cost.
+        done: trainings that need not be done any more, by case id.
+    """
     peaks = probe.environment.hardware.matmul_flops_per_second
     facts = {model.case_id: model for model in probe.models}
     total = 0.0
@@ -123,7 +149,7 @@ def estimate_seconds(plan: Plan, probe: ProbeResult) -> float | None:
         seconds = _repeat_seconds(planned.case, facts.get(planned.case.id), peaks)
         if seconds is None:
             return None
-        total += planned.repeats * seconds
+        total += (planned.repeats - done.get(planned.case.id, 0)) * seconds
     return total
 
 
@@ -137,25 +163,26 @@ def _repeat_seconds(
     evaluation = 0.0 if recipe.is_sample else EVALUATION_SHARE
     steps = min(steps, recipe.max_steps or steps)
     flops = steps * batch * facts.training_flops_per_image * (1 + evaluation)
-    peak = peaks.get("tf32", peaks["float32"])
+    peak = peaks.get("tf32") or max(peaks.values())
     return STARTUP_SECONDS + flops / (peak * GUESSED_MFU) + steps * STEP_OVERHEAD_SECONDS
 
 
-def plan_digest(planned: PlannedCase, environment: Environment, device: str) -> str:
+def plan_digest(planned: PlannedCase, probed: ProbeResult) -> str:
     """Hash of everything known before training that a repeat's result depends on.
 
     Only a repeat with the same digest is taken over from a journal. What changes by itself, such
     as a measured peak or the number of this run, is left out.
     """
-    hardware = environment.hardware.model_dump(exclude={"matmul_flops_per_second"})
+    environment = probed.environment
+    facts = {model.case_id: model for model in probed.models}.get(planned.case.id)
     content = {
         "case": planned.case.model_dump(mode="json", exclude={"tiers"}),
+        "model_sha256": facts and facts.sha256,
         "shortened": planned.shortened,
-        "device": device,
-        "hardware": hardware,
+        "device": probed.device,
+        "hardware": environment.hardware.model_dump(exclude={"matmul_flops_per_second"}),
         "software": environment.software.model_dump(),
         "settings": environment.settings.model_dump(),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
-        :16
-    ]
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,34 +8,33 @@ until a test asks for a case.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rich.console import Console
 
 from cnnperf.errors import UsageError
 from cnnperf.settings import RunSettings, add_options, resolve
-from cnnperf.specs import Case, Tier
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from cnnperf.record import CaseRecord
     from cnnperf.session import RunSession
+    from cnnperf.specs import Case, Tier
 
 SETTINGS = pytest.StashKey[RunSettings]()
-TIER = pytest.StashKey[tuple[Tier, str]]()
+TIER: pytest.StashKey[tuple[Tier, str]] = pytest.StashKey()
 SESSION: pytest.StashKey[RunSession] = pytest.StashKey()
 HEADER = pytest.StashKey[list[str]]()
 WROTE_RECORD = pytest.StashKey[bool]()
-KEPT_JOURNAL = pytest.StashKey[Path | None]()
+KEPT_JOURNAL = pytest.StashKey[bool]()
+BAD_USAGE = pytest.StashKey[bool]()
+WRITE_ERROR = pytest.StashKey[str]()
 
-TrainCase = Callable[[Case], "CaseRecord"]
+TrainCase = Callable[["Case"], "CaseRecord"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,41 +42,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the settings: a value that does not fit ends pytest with a sentence."""
+    config.stash[SETTINGS] = resolve(config)
+
+
 # --- collecting -------------------------------------------------------------------------------
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every test that asks for `cnnperf_case` the cases of the tier, by their ids."""
-    if "cnnperf_case" not in metafunc.fixturenames or _has_own_cases(metafunc):
+    if "cnnperf_case" not in metafunc.fixturenames:
         return
     from cnnperf.registry import all_cases
 
     try:
         tier, _ = _prepare_collection(metafunc.config)
-    except UsageError as error:  # pytest shows this one without a traceback
+    except UsageError as error:  # pytest shows this kind without a traceback
+        metafunc.config.stash[BAD_USAGE] = True
         raise pytest.Collector.CollectError(f"cnnperf: {error}") from None
     ids = [case.id for case in all_cases(tier)]
     metafunc.parametrize("cnnperf_case", ids, indirect=True, ids=ids)
 
 
-def _has_own_cases(metafunc: pytest.Metafunc) -> bool:
-    """Whether the test names its cases itself, by `parametrize("cnnperf_case", ...)`."""
-    marks = metafunc.definition.iter_markers("parametrize")
-    return any("cnnperf_case" in str(mark.args[0]) for mark in marks if mark.args)
-
-
 def _prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
-    """Settings, the user's modules and the tier, once a run.
+    """The user's modules and the tier, once a run.
 
     Raises:
         UsageError: training is not installed, or a module cannot be imported.
-        pytest.UsageError: a setting does not fit.
     """
     if TIER not in config.stash:
         from cnnperf.plan import choose_tier
         from cnnperf.registry import import_modules
 
-        settings = config.stash[SETTINGS] = resolve(config)
+        settings = config.stash[SETTINGS]
         _check_installed(settings)
         import_modules(settings.modules, settings.python_path)
         config.stash[TIER] = choose_tier(settings)
@@ -100,7 +98,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     ids = [_case_id(item) for item in session.items]
     planned_ids = [case_id for case_id in ids if case_id is not None]
-    idle = config.option.collectonly or config.getoption("benchmark_skip", False)
+    idle = config.option.collectonly or _skips_benchmarks(config)
     if planned_ids and not idle and not _is_xdist(config):
         try:
             _begin_run(config, planned_ids)
@@ -117,20 +115,32 @@ def _is_xdist(config: pytest.Config) -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ or bool(config.getoption("numprocesses", None))
 
 
+def _skips_benchmarks(config: pytest.Config) -> bool:
+    """pytest-benchmark's own rule."""
+    return bool(config.getoption("benchmark_skip") and not config.getoption("benchmark_only"))
+
+
+def _times_nothing(config: pytest.Config) -> bool:
+    """pytest-benchmark's own rule: each case then runs once, and no file is written."""
+    return bool(config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"))
+
+
 def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
+    from rich.console import Console
+
     from cnnperf.header import header_lines
     from cnnperf.plan import make_plan
     from cnnperf.progress import choose_display
-    from cnnperf.session import RunSession, older_journals
+    from cnnperf.results import choose_paths
+    from cnnperf.session import RunSession
 
     tier, reason = _prepare_collection(config)
     settings = config.stash[SETTINGS]
-    results = _results_path(config)
-    left_behind = older_journals(results)
-    plan = make_plan(case_ids, settings, tier)
-    run = RunSession(settings, tier, plan, results)
+    plan = make_plan(case_ids, settings, tier, once=_times_nothing(config))
+    paths = choose_paths(config.getoption("benchmark_json"), config.rootpath)
+    run = RunSession(settings, tier, plan, paths)
     with _uncaptured(config):
-        run.display = choose_display(Console(soft_wrap=False), quiet=config.option.verbose < 0)
+        run.display = choose_display(Console(), quiet=config.option.verbose < 0)
         run.display.preparing("cnnperf: looking at this machine ...")
         try:
             run.look_at_machine()
@@ -140,13 +150,7 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
         finally:
             run.display.close()
     config.stash[SESSION] = run  # only now: a run that cannot start must not write a record
-    config.stash[HEADER] = header_lines(run, reason, left_behind)
-
-
-def _results_path(config: pytest.Config) -> Path:
-    """The record's file; without --benchmark-json the journal still needs a place."""
-    given = config.getoption("benchmark_json", None)
-    return Path(given).absolute() if given else config.rootpath / ".cnnperf" / "run.json"
+    config.stash[HEADER] = header_lines(run, reason)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -179,6 +183,12 @@ def cnnperf_train(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -
         from cnnperf.benchmarking import train_planned
 
         run = config.stash[SESSION]
+        if case.id not in run.plan.cases:
+            pytest.fail(
+                f"case {case.id} is not part of this run: only what the fixture cnnperf_case "
+                "gives can be trained",
+                pytrace=False,
+            )
         with _uncaptured(config):
             try:
                 return train_planned(run, run.plan.cases[case.id], benchmark)
@@ -207,40 +217,62 @@ def _uncaptured(config: pytest.Config) -> Iterator[None]:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_machine_info(
-    config: pytest.Config, machine_info: dict[str, Any]
-) -> None:
-    """Leave only stable identity, which pytest-benchmark compares exactly, and add the device."""
-    if SESSION not in config.stash:
-        return
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """Leave only stable identity, which pytest-benchmark compares to the letter.
+
+    It asks before any test is known, so this holds for runs without cases too.
+    """
     from cnnperf.benchmarking import describe_machine
 
-    describe_machine(machine_info, config.stash[SESSION].probed)
+    describe_machine(machine_info)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Put the record into pytest-benchmark's file."""
     if SESSION in config.stash:
-        record = config.stash[SESSION].record
-        output_json["cnnperf"] = json.loads(record.model_dump_json())  # a NaN becomes null
-        config.stash[WROTE_RECORD] = True
+        from cnnperf.record import record_as_json
+
+        output_json["cnnperf"] = record_as_json(config.stash[SESSION].record)
+        config.stash[WROTE_RECORD] = config.getoption("benchmark_json") is not None
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the record where pytest-benchmark had nothing to write, and close the journal."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Write the record where pytest-benchmark did not, and close the journal."""
     config = session.config
-    if SESSION not in config.stash:
-        return
+    try:
+        return (yield)
+    except OSError as error:
+        if SESSION not in config.stash:
+            raise
+        config.stash[WRITE_ERROR] = f"the record could not be written: {error}"
+        return None
+    finally:
+        if SESSION in config.stash:
+            _close_run(session, config.stash[SESSION])
+        if BAD_USAGE in config.stash:  # else pytest calls a collection error an interruption
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def _close_run(session: pytest.Session, run: RunSession) -> None:
     from cnnperf.benchmark_json import write_benchmark_json
 
-    run = config.stash[SESSION]
-    path = config.getoption("benchmark_json", None)
-    disabled = config.getoption("benchmark_disable", False)
-    if path and not disabled and not config.stash.get(WROTE_RECORD, False):
-        write_benchmark_json(run.record, Path(path))
-    config.stash[KEPT_JOURNAL] = run.close()
+    config = session.config
+    wrote = config.stash.get(WROTE_RECORD, False) and WRITE_ERROR not in config.stash
+    if not wrote and not _times_nothing(config) and WRITE_ERROR not in config.stash:
+        try:
+            write_benchmark_json(run.record, run.paths.record)
+            wrote = True
+        except UsageError as error:
+            config.stash[WRITE_ERROR] = str(error)
+    config.stash[WROTE_RECORD] = wrote
+    if WRITE_ERROR in config.stash:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        run.journal.close()
+        config.stash[KEPT_JOURNAL] = True
+    else:
+        config.stash[KEPT_JOURNAL] = run.close()
 
 
 @pytest.hookimpl(trylast=True)
@@ -258,10 +290,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not terminalreporter.isatty:
         width = max(width, 120)  # a log has no right edge to wrap at
     terminalreporter.write(render(run_summary(run.record), width=width, color=color))
-    path, journal = config.getoption("benchmark_json", None), config.stash.get(KEPT_JOURNAL, None)
-    if path:
-        terminalreporter.write_line(f"record: {path}")
-    if journal is not None:
+    if WRITE_ERROR in config.stash:
+        terminalreporter.write_line(f"cnnperf: {config.stash[WRITE_ERROR]}", red=True)
+    if config.stash.get(WROTE_RECORD, False):
+        terminalreporter.write_line(f"record: {run.paths.record}")
+    if config.stash.get(KEPT_JOURNAL, False):
+        journal = run.paths.journal
         terminalreporter.write_line(f"journal: {journal} (go on with --cnnperf-resume={journal})")
 
 

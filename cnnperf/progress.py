@@ -162,6 +162,7 @@ class LiveLine(Display):
             BarColumn(bar_width=20),
             console=self._console,
             transient=True,
+            refresh_per_second=2,  # this machine may be the one that trains
         )
         self._task = self._progress.add_task(printable(text), total=1.0)
         self._progress.start()

@@ -117,6 +117,8 @@ class ModelFacts(Message):
 
     case_id: str
     parameters: int | None = None
+    sha256: str | None = None
+    """Of the architecture."""
     forward_flops_per_image: float | None = None
     training_flops_per_image: float | None = None
 

@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from cnnperf.environment.schema import DuringState, Environment, Flag, Settings, State
 from cnnperf.errors import UsageError, printable
+from cnnperf.metrics import METRICS
 from cnnperf.specs import Case, Engine, Recipe, Tier
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -128,12 +129,18 @@ class CaseError(RecordModel):
     traceback: str | None = None
 
 
+class RecordedRecipe(Recipe):
+    """A recipe as a file has it: fields that newer versions add are kept out, as elsewhere."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
+
+
 class Fingerprint(RecordModel):
     """What must be equal for two records of a case to be comparable."""
 
     model_sha256: str | None = None
     dataset_sha256: str | None = None
-    recipe: Recipe
+    recipe: RecordedRecipe
     resolution: int
     precision: str
 
@@ -178,9 +185,23 @@ class Record(RecordModel):
     created: AwareDatetime
     tier: Tier
     interrupted: bool = False
-    """True where the run was stopped before every planned repeat was done."""
+    """True where the run was stopped before every planned case had ended."""
     environment: Environment = Environment()
     cases: list[CaseRecord] = []
+
+
+def extra_info(case: CaseRecord) -> dict[str, Any]:
+    """The case's fields and each metric's median, for tools that know only pytest-benchmark."""
+    fields = case.model_dump(
+        mode="json", include={"id", "model", "dataset", "resolution", "recipe", "engine"}
+    )
+    return {**fields, **{name: case.median(name) for name in METRICS}}
+
+
+def record_as_json(record: Record) -> dict[str, Any]:
+    """The record as plain values; what is no finite number becomes None."""
+    content: dict[str, Any] = json.loads(record.model_dump_json())
+    return content
 
 
 def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
@@ -188,7 +209,7 @@ def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
     return Fingerprint(
         model_sha256=repeat.model_sha256,
         dataset_sha256=repeat.dataset_sha256,
-        recipe=case.recipe,
+        recipe=RecordedRecipe.model_validate(case.recipe),
         resolution=case.resolution,
         precision=repeat.precision,
     )

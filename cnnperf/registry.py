@@ -124,8 +124,9 @@ def import_modules(names: Iterable[str], python_path: Sequence[str] = ()) -> Non
     Raises:
         UsageError: a module cannot be imported.
     """
+    names = list(names)
     for folder in reversed(python_path):
-        if folder not in sys.path:
+        if names and folder not in sys.path:
             sys.path.insert(0, folder)
     for name in names:
         try:

@@ -213,6 +213,8 @@ class Worker:
             self._check_timeout()
             with contextlib.suppress(queue.Empty):
                 return self._messages.get(timeout=POLL_SECONDS)
+            if self._process.poll() is not None:
+                self.kill()  # children that outlive it hold its output open, which then never ends
 
     def _check_timeout(self) -> None:
         limit = self._timeout_seconds
@@ -270,14 +272,16 @@ def count_oom_kills() -> int:
         return 0
 
 
-def probe(job: ProbeJob, *, python: str | None = None) -> ProbeResult:
+def probe(
+    job: ProbeJob, *, python: str | None = None, timeout_seconds: float | None = None
+) -> ProbeResult:
     """Ask a worker what machine this is.
 
     Raises:
         UsageError: it cannot say, and therefore could not train either.
     """
     try:
-        with Worker(job, python=python) as worker:
+        with Worker(job, python=python, timeout_seconds=timeout_seconds) as worker:
             return worker.wait_probe()
     except WorkerError as error:
         raise UsageError(str(error)) from error

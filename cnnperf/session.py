@@ -6,15 +6,14 @@ Torch-free. The plugin calls this; nothing here knows pytest's hooks.
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from cnnperf.conduct import RepeatRun
 from cnnperf.errors import UsageError
 from cnnperf.journal import (
-    SUFFIX,
     Journal,
     JournalHeader,
     OutcomeEntry,
@@ -23,10 +22,12 @@ from cnnperf.journal import (
     new_case_record,
     read_journal,
 )
-from cnnperf.plan import Plan, PlannedCase, plan_digest
+from cnnperf.plan import Plan, PlannedCase, finds_accelerator, plan_digest
 from cnnperf.progress import Display, Place, Silent
 from cnnperf.protocol import ProbeJob, ProbeResult, TrainJob
 from cnnperf.record import CaseError, CaseRecord, Record, Repeat, now
+from cnnperf.results import ResultPaths, check_record_path
+from cnnperf.resume import Resumed, read_resumed
 from cnnperf.runner import WorkerError, probe
 from cnnperf.settings import RunSettings
 from cnnperf.specs import Tier
@@ -39,46 +40,41 @@ def missing_packages() -> list[str]:
     return [name for name in TRAIN_PACKAGES if importlib.util.find_spec(name) is None]
 
 
-@dataclass(frozen=True)
-class Resumed:
-    """Repeats that a journal holds, by case and seed."""
-
-    path: Path
-    entries: dict[tuple[str, int], RepeatEntry]
-
-    @classmethod
-    def read(cls, path: Path) -> Resumed:
-        """Read a journal; `UsageError` when it is none."""
-        _, entries = read_journal(path)
-        repeats = (entry for entry in entries if isinstance(entry, RepeatEntry))
-        return cls(path, {(entry.case.id, entry.repeat.seed): entry for entry in repeats})
-
-
 class RunSession:
-    """The state of a run, from the moment its cases are known."""
+    """The state of a run, from the moment its cases are known.
 
-    def __init__(self, settings: RunSettings, tier: Tier, plan: Plan, results: Path) -> None:
+    Call `look_at_machine` first: nothing else works before.
+    """
+
+    probed: ProbeResult
+
+    def __init__(self, settings: RunSettings, tier: Tier, plan: Plan, paths: ResultPaths) -> None:
         self.settings = settings
         self.tier = tier
         self.plan = plan
+        self.paths = paths
         self.created = now()
         self.display: Display = Silent()
         self.cases: dict[str, CaseRecord] = {}
-        self.resumed = Resumed.read(settings.resume) if settings.resume else None
-        self.journal = Journal(_journal_path(results))
-        self.probed: ProbeResult | None = None
+        self.resumed: Resumed | None = None
+        self._ended: set[str] = set()
+        check_record_path(paths.record)
+        if settings.resume is not None:
+            read_journal(settings.resume)  # what is wrong with it is found before anything slow
+        self.journal = Journal(paths.journal)
 
     def look_at_machine(self) -> None:
         """Ask a worker what this machine is; this fails where training could not work either."""
+        settings = self.settings
         job = ProbeJob(
-            device=self.settings.device,
+            device=settings.device,
             cases=tuple(planned.case for planned in self.plan.runnable),
-            modules=self.settings.modules,
-            python_path=self.settings.python_path,
+            modules=settings.modules,
+            python_path=settings.python_path,
             measure_peak=bool(self.plan.runnable),
         )
-        self.probed = probe(job, python=self.settings.python)
-        self._check_accelerator_is_used(self.probed)
+        self.probed = probe(job, python=settings.python, timeout_seconds=settings.timeout)
+        self._check_accelerator_is_used()
         self.journal.append(
             JournalHeader(
                 created=self.created,
@@ -87,30 +83,56 @@ class RunSession:
                 planned=tuple(self.plan.cases),
             )
         )
+        if settings.resume is not None:
+            self._resume(settings.resume)
 
-    def _check_accelerator_is_used(self, probed: ProbeResult) -> None:
+    def _check_accelerator_is_used(self) -> None:
         """A GPU that torch cannot use would silently turn hours of training into days."""
-        auto = self.settings.device == "auto" and self.settings.tier == "auto"
-        if auto and self.tier == "standard" and probed.device == "cpu":
+        on_cpu = self.probed.device == "cpu" and self.plan.runnable
+        if self.settings.device == "auto" and on_cpu and finds_accelerator():
             raise UsageError(
-                f"a GPU is here, but torch {probed.environment.software.torch} cannot use it: "
-                "install a build of torch for it, or say --cnnperf-device=cpu"
+                f"a GPU is here, but torch {self.probed.environment.software.torch} cannot use "
+                "it: install a build of torch for it, or say --cnnperf-device=cpu"
             )
+
+    def _resume(self, path: Path) -> None:
+        """Copy what fits into this run's journal at once, so that a second stop loses nothing."""
+        self.resumed = read_resumed(path, self.plan, self.probed)
+        for (case_id, _), entry in self.resumed.fitting.items():
+            self._keep(self.plan.cases[case_id], entry.repeat)
 
     @property
     def record(self) -> Record:
         """What has been measured so far."""
-        done = sum(len(case.repeats) for case in self.cases.values())
-        ended = all(case_id in self.cases for case_id in self.plan.cases)
-        failed = any(case.outcome == "failed" for case in self.cases.values())
-        environment = {} if self.probed is None else {"environment": self.probed.environment}
         return Record(
             created=self.created,
             tier=self.tier,
-            interrupted=not ended or (done < self.plan.trainings and not failed),
+            interrupted=self._ended != set(self.plan.cases),
+            environment=self.probed.environment,
             cases=list(self.cases.values()),
-            **environment,
         )
+
+    def begin(self, planned: PlannedCase) -> list[Repeat]:
+        """Start a case, from nothing or from what was taken over; returns the latter.
+
+        A test that is run a second time starts its case again, too.
+        """
+        fitting = self.resumed.fitting if self.resumed else {}
+        taken = [
+            fitting[planned.case.id, seed].repeat
+            for seed in planned.seeds
+            if (planned.case.id, seed) in fitting
+        ]
+        self.cases.pop(planned.case.id, None)
+        record = self._case_record(planned)
+        for repeat in taken:
+            add_repeat(record, planned.case, repeat)
+        return taken
+
+    @property
+    def taken_over(self) -> Counter[str]:
+        """Trainings that the resumed journal spares, by case id."""
+        return Counter(case_id for case_id, _ in (self.resumed.fitting if self.resumed else ()))
 
     def skip(self, planned: PlannedCase, message: str) -> None:
         """Note that a case cannot be trained for want of its data."""
@@ -138,21 +160,9 @@ class RunSession:
              "error": error}
         )  # fmt: skip
         record.outcome, record.error = entry.outcome, entry.error
+        self._ended.add(planned.case.id)
         self.journal.append(entry)
         return record
-
-    def take_over(self, planned: PlannedCase, seed: int) -> Repeat | None:
-        """A repeat that the resumed journal holds already, if it was made under this plan."""
-        entry = self.resumed and self.resumed.entries.get((planned.case.id, seed))
-        if not entry or entry.plan != self.plan_digest(planned):
-            return None
-        self._keep(planned, entry.repeat)
-        return entry.repeat
-
-    def plan_digest(self, planned: PlannedCase) -> str:
-        """See `cnnperf.plan.plan_digest`."""
-        assert self.probed is not None
-        return plan_digest(planned, self.probed.environment, self.probed.device)
 
     @contextmanager
     def repeat(self, planned: PlannedCase, seed: int) -> Iterator[RepeatRun]:
@@ -170,7 +180,7 @@ class RunSession:
             python=self.settings.python,
             timeout_seconds=self.settings.timeout,
             listener=self.display.hear,
-            hardware=self.probed.environment.hardware if self.probed else None,
+            hardware=self.probed.environment.hardware,
         )
         try:
             with run:
@@ -183,7 +193,6 @@ class RunSession:
             self.display.close()
 
     def _job(self, planned: PlannedCase, seed: int) -> TrainJob:
-        assert self.probed is not None
         settings = self.settings
         return TrainJob(
             case=planned.case,
@@ -206,64 +215,25 @@ class RunSession:
             RepeatEntry(
                 case=planned.case,
                 shortened=planned.shortened,
-                plan=self.plan_digest(planned),
+                plan=plan_digest(planned, self.probed),
                 repeat=repeat,
             )
         )
         add_repeat(self._case_record(planned), planned.case, repeat)
 
-    def resume_report(self) -> list[str]:
-        """What the resumed journal spares this run, and what of it does not fit and why."""
-        if self.resumed is None:
-            return []
-        wanted = {
-            (planned.case.id, seed): self.plan_digest(planned)
-            for planned in self.plan.runnable
-            for seed in planned.seeds
-        }
-        fits = [k for k, e in self.resumed.entries.items() if wanted.get(k) == e.plan]
-        changed = [k for k, e in self.resumed.entries.items() if wanted.get(k, e.plan) != e.plan]
-        lines = [f"resuming {self.resumed.path}: {_name_repeats(fits)} taken over"]
-        if changed:
-            lines.append(
-                f"  {_name_repeats(changed)} trained again: made with another recipe, software, "
-                "hardware or commit"
-            )
-        return lines
+    def close(self) -> bool:
+        """Close the journal, and remove it where the record holds everything.
 
-    def close(self) -> Path | None:
-        """Close the journal; it goes when the record holds everything and nothing is left to do.
+        The resumed journal goes too: what it had is in the record.
 
         Returns:
-            The journal's path where it was kept.
+            Whether the journal was kept, for want of a whole record.
         """
         record = self.record
         if record.interrupted or any(case.outcome == "failed" for case in record.cases):
             self.journal.close()
-            return self.journal.path
+            return True
         self.journal.discard()
-        return None
-
-
-def _name_repeats(keys: list[tuple[str, int]]) -> str:
-    if not keys:
-        return "no training"
-    names = ", ".join(f"{case_id} seed {seed}" for case_id, seed in keys[:4])
-    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
-    return f"{len(keys)} training{'s' if len(keys) > 1 else ''} ({names}{more})"
-
-
-def _journal_path(results: Path) -> Path:
-    """A name of its own for each run, so that no run overwrites another's journal."""
-    stamp = now().strftime("%Y%m%d-%H%M%S")
-    path = results.with_name(f"{results.stem}-{stamp}{SUFFIX}")
-    number = 1
-    while path.exists():
-        number += 1
-        path = results.with_name(f"{results.stem}-{stamp}-{number}{SUFFIX}")
-    return path
-
-
-def older_journals(results: Path) -> list[Path]:
-    """Journals that stopped runs with the same results file left, the latest first."""
-    return sorted(results.parent.glob(f"{results.stem}-*{SUFFIX}"), reverse=True)
+        if self.resumed is not None and not (self.resumed.changed or self.resumed.unplanned):
+            self.resumed.path.unlink(missing_ok=True)
+        return False

@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pytest
 
-from cnnperf.datasets import default_data_dir
-from cnnperf.protocol import Device
-from cnnperf.specs import Tier
+if TYPE_CHECKING:  # this module loads in every pytest run, so it loads nothing that is large
+    from cnnperf.protocol import Device
+    from cnnperf.specs import Tier
 
 N = TypeVar("N", int, float)
 
@@ -59,6 +59,16 @@ def choice(*possible: str) -> Callable[[str], str]:
         return text
 
     return check
+
+
+def interpreter(text: str) -> str:
+    """A command or a path of an interpreter."""
+    return str(path(text)) if os.sep in text else text
+
+
+def path(text: str) -> Path:
+    """A path, with `~` for the home folder."""
+    return Path(text).expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +129,7 @@ OPTIONS = (
         "shortened",
     ),
     Option(
-        name="data_dir", metavar="DIR", parse=Path,
+        name="data_dir", metavar="DIR", parse=path,
         help="where the data sets lie (default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data)",
     ),
     Option(
@@ -131,16 +141,16 @@ OPTIONS = (
         help="end a repeat that has no result after this long (default: no limit)",
     ),
     Option(
-        name="resume", metavar="JOURNAL", parse=Path,
+        name="resume", metavar="JOURNAL", parse=path,
         help="take over the repeats that a stopped run left in its journal, train the rest",
     ),
     Option(
-        name="profile", metavar="DIR", parse=Path,
+        name="profile", metavar="DIR", parse=path,
         help="after each repeat's timed part, record a trace of a few steps for TensorBoard or "
         "Perfetto into DIR",
     ),
     Option(
-        name="python", metavar="PATH",
+        name="python", metavar="PATH", parse=interpreter,
         help="interpreter that trains (default: the one that runs pytest)",
     ),
 )  # fmt: skip
@@ -199,8 +209,12 @@ def resolve(config: pytest.Config) -> RunSettings:
     Raises:
         pytest.UsageError: an ini value does not fit.
     """
+    from cnnperf.datasets import default_data_dir
+
     values = {option.name: _value(config, option) for option in OPTIONS}
-    values["data_dir"] = (values["data_dir"] or default_data_dir()).expanduser().absolute()
+    values["data_dir"] = values["data_dir"] or default_data_dir()
+    for name in ("data_dir", "resume", "profile"):
+        values[name] = values[name] and values[name].absolute()
     root = str(config.rootpath)
     python_path = [str(path) for path in config.getini("pythonpath")]
     return RunSettings(
@@ -220,6 +234,9 @@ def _value(config: pytest.Config, option: Option) -> Any:
     if not ini:
         return option.default
     try:
-        return option.parse(os.path.expandvars(ini))
+        value = option.parse(os.path.expandvars(ini))
     except argparse.ArgumentTypeError as error:
         raise pytest.UsageError(f"{option.key} in {config.inipath}: {error}") from None
+    if isinstance(value, Path) and config.inipath is not None:
+        return config.inipath.parent / value
+    return value

@@ -75,6 +75,8 @@ class DatasetSpec(Spec):
     """False where labels are random: accuracy and F1 are then left out."""
     source: str
     """Where the data come from, for people."""
+    downloadable: bool = False
+    """Whether `cnnperf data` knows where to get it."""
 
 
 class Recipe(Spec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -98,7 +98,7 @@ def case_label(case: CaseRecord) -> Text:
     return text
 
 
-def _median(case: CaseRecord):  # type: ignore[no-untyped-def]
+def _median(case: CaseRecord) -> Callable[[str], str]:
     def cell(name: str) -> str:
         text = show(name, case.median(name))
         values = case.values(name)

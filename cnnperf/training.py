@@ -55,12 +55,13 @@ class TrainingLog:
 def run_training(engine: Engine, say: Say) -> TrainingLog:
     """Train a prepared engine's case from start to end, saying how it goes."""
     log = TrainingLog()
-    epochs = 1 if engine.recipe.is_sample else engine.recipe.epochs
+    epochs, max_steps = engine.recipe.epochs, engine.recipe.max_steps
     synchronize(engine.device)
     start = time.perf_counter()
     engine.load_data()
     for epoch in range(1, epochs + 1):
-        phase = engine.train_epoch(epoch, _progress_sender(engine, epoch, epochs, say))
+        left = None if max_steps is None else max_steps - len(log.step_seconds)
+        phase = engine.train_epoch(epoch, _progress_sender(engine, epoch, epochs, say), left)
         log.phases.append(phase)
         result = EpochResult(epoch=epoch, train_loss=phase.mean_loss, train_seconds=phase.seconds)
         if not engine.recipe.is_sample:
@@ -69,6 +70,8 @@ def run_training(engine: Engine, say: Say) -> TrainingLog:
         if log.time_to_accuracy_seconds is None and reached_target(engine, result):
             log.time_to_accuracy_seconds = time.perf_counter() - start
         say(EpochDone(epochs=epochs, result=result))
+        if max_steps is not None and len(log.step_seconds) >= max_steps:
+            break
     synchronize(engine.device)
     log.train_seconds = time.perf_counter() - start
     return log

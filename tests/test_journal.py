@@ -335,7 +335,7 @@ def test_a_record_has_what_the_journal_has() -> None:
     fast, slow = record.cases
     assert (fast.id, fast.outcome, len(fast.repeats)) == (FAST_CASE.id, "passed", 2)
     assert fast.fingerprint is not None
-    assert fast.fingerprint.recipe == FAST_CASE.recipe
+    assert fast.fingerprint.recipe.model_dump() == FAST_CASE.recipe.model_dump()
     assert (slow.id, slow.outcome, slow.error) == (SLOW_CASE.id, "failed", error)
     assert slow.fingerprint is None
     assert not record.interrupted

@@ -267,8 +267,12 @@ def _digest(
     planned: PlannedCase | None = None,
     environment: Environment | None = None,
     device: str = "cuda",
+    model_sha256: str = "a",
 ) -> str:
-    return plan_digest(planned or _planned(), environment or example_environment(), device)
+    environment = environment or example_environment()
+    planned = planned or _planned()
+    models = [ModelFacts(case_id=planned.case.id, sha256=model_sha256)]
+    return plan_digest(planned, ProbeResult(device=device, environment=environment, models=models))
 
 
 def _changed(**parts: Any) -> Environment:
@@ -279,6 +283,7 @@ def _changed(**parts: Any) -> Environment:
     "digest",
     [
         lambda: _digest(_planned(epochs=11)),
+        lambda: _digest(model_sha256="b"),
         lambda: _digest(_planned(model="vgg16")),
         lambda: _digest(_planned(dataset="cifar10")),
         lambda: _digest(_planned(resolution=32)),

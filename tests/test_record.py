@@ -269,7 +269,7 @@ def test_a_stored_record_of_version_1_keeps_loading() -> None:
     assert passed.median("test_accuracy") == 0.9899
     assert passed.median("mfu") is None
     assert passed.fingerprint is not None
-    assert passed.fingerprint.recipe == Recipe(name="report")
+    assert passed.fingerprint.recipe.model_dump() == Recipe(name="report").model_dump()
     assert passed.repeats[0].confusion == [[3, 1], [0, 4]]
     assert passed.repeats[0].epochs[0].val_accuracy == 0.94
     assert passed.repeats[1].warnings[0].kind == "busy_cpu"

@@ -119,11 +119,11 @@ def test_collecting_benchmarks_does_not_load_torch(tier: str, cases: int) -> Non
 def test_without_torch_collecting_benchmarks_says_what_to_install(
     tmp_path: Path, more: tuple[str, ...]
 ) -> None:
-    """In exactly one line, without a traceback; pytest's exit code is that of a failed start."""
+    """In exactly one line, without a traceback; pytest's exit code is that of bad usage."""
     env = python_with(HIDE_TORCH, tmp_path)
     done = _run("-m", "pytest", "-p", "no:cacheprovider", str(BENCHMARKS), *more, env=env, cwd=ROOT)
     out = done.stdout + done.stderr
-    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert [line for line in out.splitlines() if "cnnperf: " in line or "pip install" in line] == [
         "cnnperf: training needs torch, torchvision, sklearn: pip install 'cnnperf[train]' "
         "(in a checkout: pip install -e '.[train]')"

@@ -23,7 +23,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from cnnperf.data.draws import Rows, random_bytes, raw_draws, stratified_rows
 from cnnperf.datasets import CIFAR10, DIGITS, MNIST, SYNTHETIC, check_files
-from cnnperf.errors import NotInstalledError, UsageError
+from cnnperf.errors import DataError, NotInstalledError
 from cnnperf.specs import DatasetSpec
 
 Images: TypeAlias = npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ class RawImages:
     """A data set as published: what a loader returns.
 
     Raises:
-        UsageError: an array has another type or shape than is said here.
+        DataError: an array has another type or shape than is said here.
     """
 
     train_images_NHWC: Images
@@ -61,7 +61,7 @@ class RawImages:
             images = len(getattr(self, f"{part}_images_NHWC"))
             labels = len(getattr(self, f"{part}_labels_N"))
             if images != labels:
-                raise UsageError(
+                raise DataError(
                     f"RawImages: {images} {part} images but {labels} labels; expected one label "
                     "an image: mend the loader that made them"
                 )
@@ -71,7 +71,7 @@ def load_mnist(data_dir: str | Path) -> RawImages:
     """Read MNIST from the four files in `MNIST/raw`.
 
     Raises:
-        UsageError: a file is missing or cannot be read.
+        DataError: a file is missing or cannot be read.
     """
     return _read(MNIST, Path(data_dir), _read_mnist)
 
@@ -80,7 +80,7 @@ def load_cifar10(data_dir: str | Path) -> RawImages:
     """Read CIFAR-10 from the Python batches in `cifar-10-batches-py`.
 
     Raises:
-        UsageError: a file is missing or cannot be read.
+        DataError: a file is missing or cannot be read.
     """
     return _read(CIFAR10, Path(data_dir), _read_cifar10)
 
@@ -148,14 +148,14 @@ def _read(spec: DatasetSpec, data_dir: Path, reader: Callable[[Path], RawImages]
     """Call a reader; where it fails because of a file, say which and what to do."""
     problem = check_files(spec, data_dir, checksum=False)
     if problem is not None:
-        raise UsageError(problem.message)
+        raise DataError(problem.message)
     try:
         return reader(data_dir)
     except Exception as error:  # a damaged file fails anywhere in its reader, in many ways
         problem = check_files(spec, data_dir, checksum=True)
         if problem is None:
             raise  # the files are as published: the fault lies elsewhere
-        raise UsageError(problem.message) from error
+        raise DataError(problem.message) from error
 
 
 def _read_mnist(data_dir: Path) -> RawImages:
@@ -189,7 +189,7 @@ def _check_array(name: str, array: object) -> None:
             if isinstance(array, np.ndarray)
             else type(array).__name__
         )
-        raise UsageError(
+        raise DataError(
             f"RawImages: {name} is {found}, expected a numpy array of {np.dtype(dtype).name} with "
             f"{dims} dimension{'s' * (dims > 1)}: mend the loader that made it"
         )

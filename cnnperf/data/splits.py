@@ -19,7 +19,7 @@ import numpy as np
 
 from cnnperf.data.draws import Rows, permutation
 from cnnperf.data.sources import Images, Labels, RawImages
-from cnnperf.errors import UsageError
+from cnnperf.errors import DataError
 from cnnperf.specs import DatasetSpec
 
 SPLIT_SEED = 0
@@ -50,7 +50,7 @@ def split_images(spec: DatasetSpec, raw: RawImages) -> Splits:
     """Divide the training images into train and validation; the test images stay as they are.
 
     Raises:
-        UsageError: the images are not as many, or not such, as the specification says.
+        DataError: the images are not as many, or not such, as the specification says.
     """
     _check_counts(spec, raw)
     for part in ("train", "test"):
@@ -68,7 +68,7 @@ def split_rows(spec: DatasetSpec, raw: RawImages) -> tuple[Rows, Rows]:
     """Which training images are for training, and which for validation.
 
     Raises:
-        UsageError: the data set's own validation rows are not as many as the specification says,
+        DataError: the data set's own validation rows are not as many as the specification says,
             or name a row twice or one that is not there.
     """
     count = spec.train_images + spec.val_images
@@ -77,7 +77,7 @@ def split_rows(spec: DatasetSpec, raw: RawImages) -> tuple[Rows, Rows]:
         return order[: spec.train_images], order[spec.train_images :]
     train_rows: Rows = np.setdiff1d(np.arange(count, dtype=np.int64), raw.val_rows_N)
     if len(raw.val_rows_N) != spec.val_images or len(train_rows) != spec.train_images:
-        raise UsageError(
+        raise DataError(
             f"data set {spec.name}: its loader's {len(raw.val_rows_N)} validation rows leave "
             f"{len(train_rows)} training images, expected {spec.val_images} different rows below "
             f"{count}, leaving {spec.train_images}; mend {spec.loader}"
@@ -105,7 +105,7 @@ def _check_counts(spec: DatasetSpec, raw: RawImages) -> None:
     expected = (spec.train_images + spec.val_images, spec.test_images)
     found = (len(raw.train_labels_N), len(raw.test_labels_N))
     if found != expected:
-        raise UsageError(
+        raise DataError(
             f"data set {spec.name}: {spec.loader} gave {found[0]} training and {found[1]} test "
             f"images, expected {expected[0]} ({spec.train_images} train + {spec.val_images} "
             f"validation) and {expected[1]}; replace its files or correct its specification"
@@ -115,7 +115,7 @@ def _check_counts(spec: DatasetSpec, raw: RawImages) -> None:
 def _check_images(spec: DatasetSpec, part: str, images_NHWC: Images) -> None:
     expected_HWC = (spec.resolution, spec.resolution, spec.channels)
     if images_NHWC.shape[1:] != expected_HWC:
-        raise UsageError(
+        raise DataError(
             f"data set {spec.name}: {spec.loader} gave {part} images of shape "
             f"{images_NHWC.shape[1:]}, expected {expected_HWC}; replace its files or correct its "
             "specification"
@@ -125,7 +125,7 @@ def _check_images(spec: DatasetSpec, part: str, images_NHWC: Images) -> None:
 def _check_labels(spec: DatasetSpec, part: str, labels_N: Labels) -> None:
     lowest, highest = int(labels_N.min()), int(labels_N.max())
     if lowest < 0 or highest >= spec.num_classes:
-        raise UsageError(
+        raise DataError(
             f"data set {spec.name}: {spec.loader} gave {part} labels from {lowest} to {highest}, "
             f"expected 0 to {spec.num_classes - 1}; replace its files or correct its specification"
         )

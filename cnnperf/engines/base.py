@@ -87,8 +87,10 @@ class Engine(ABC):
         """Training steps of one epoch; known once the data are loaded."""
 
     @abstractmethod
-    def train_epoch(self, epoch: int, observer: Observer) -> TrainPhase:
-        """Train one epoch, counted from 1, up to the recipe's number of steps."""
+    def train_epoch(
+        self, epoch: int, observer: Observer, max_steps: int | None = None
+    ) -> TrainPhase:
+        """Train one epoch, counted from 1, or only its first `max_steps` steps."""
 
     @abstractmethod
     def evaluate(self, split: SplitName) -> Evaluation:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Literal
 
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from cnnperf.clock import StepTimer, synchronize
 from cnnperf.data import Split, build_loader, build_transform, choose_workers
 from cnnperf.engines.base import Engine, Evaluation, Observer, SplitName, TrainPhase
+from cnnperf.environment.settings import tf32_cudnn
 from cnnperf.losses import LossMonitor
 from cnnperf.models import build_model
 
@@ -92,20 +93,22 @@ class EagerEngine(Engine):
         )
 
     def steps_per_epoch(self) -> int:
-        """Batches of the training split, or the recipe's limit."""
-        return min(len(self.train_loader), self.recipe.max_steps or len(self.train_loader))
+        """Batches of the training split, the last of which may be short."""
+        return len(self.train_loader)
 
-    def train_epoch(self, epoch: int, observer: Observer) -> TrainPhase:
+    def train_epoch(
+        self, epoch: int, observer: Observer, max_steps: int | None = None
+    ) -> TrainPhase:
         """Train one epoch; the losses stay on the device until someone looks."""
-        steps = self.steps_per_epoch()
+        steps = min(self.steps_per_epoch(), max_steps or self.steps_per_epoch())
         monitor = LossMonitor(steps=steps, epoch=epoch, device=self.device, on_look=observer)
         timer = StepTimer(self.device)
-        waited = WaitingTime(islice(self.train_loader, steps))
         images_per_step: list[int] = []
-        start = time.perf_counter()
         self.model.train()
+        start = time.perf_counter()
         timer.mark()
-        for batch in waited:
+        waited = WaitingTime(self.train_loader)
+        for batch in islice(waited, steps):
             monitor.add(self._step(self._to_device(batch)))
             timer.mark()
             images_per_step.append(len(batch[1]))
@@ -166,15 +169,16 @@ class EagerEngine(Engine):
         ampere_or_later = self.device.type == "cuda" and torch.cuda.get_device_capability(
             self.device
         ) >= (8, 0)
-        return "tf32" if ampere_or_later and torch.backends.cudnn.allow_tf32 else "float32"
+        return "tf32" if ampere_or_later and tf32_cudnn(torch) else "float32"
 
 
 class WaitingTime:
     """Iterates over batches and adds up the time that the host waited for them."""
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches = iter(batches)
-        self.seconds = 0.0
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        start = time.perf_counter()
+        self._batches = iter(batches)  # starts the workers of a DataLoader
+        self.seconds = time.perf_counter() - start
 
     def __iter__(self) -> Iterator[Batch]:
         return self

@@ -14,19 +14,15 @@ from cnnperf.environment.software import read_software
 from cnnperf.environment.visible import visible_gpu_handle
 
 
-def collect_environment(
-    *, device: str, with_torch: bool, gpu_index: int | None = None
-) -> Environment:
+def collect_environment(*, device: str, with_torch: bool) -> Environment:
     """Hardware, software and settings of this process; what cannot be found is None.
 
     Args:
         device: what the run trains on, as torch spells it: `cpu`, `cuda`, `cuda:1`, `mps`.
         with_torch: import torch for what only it knows. On a CUDA device this starts CUDA.
-        gpu_index: which visible GPU to describe, as CUDA counts; by default the device's own.
     """
-    ordinal = _ordinal(device) if gpu_index is None else gpu_index
     return Environment(
-        hardware=read_hardware(device=device, with_torch=with_torch, ordinal=ordinal),
+        hardware=read_hardware(device=device, with_torch=with_torch, ordinal=_ordinal(device)),
         software=read_software(with_torch=with_torch),
         settings=read_settings(device=device, with_torch=with_torch),
     )

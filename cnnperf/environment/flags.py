@@ -21,6 +21,9 @@ KINDS = (
     "tf32_matmul",
     "tf32_cudnn",
     "powersave_governor",
+    "mfu_above_peak",
+    "clocks_disagree",
+    "no_profile",
 )
 
 THROTTLE_SHARE = 0.02

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import select
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -13,18 +12,17 @@ from pydantic import BaseModel
 
 from cnnperf.protocol import GO, JOB, ProbeJob, TrainJob
 
-PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h: the signal this process gets when its parent dies."""
-
 
 class Channel:
     """Reads the job and `go` from standard input; writes messages to standard output.
 
     Whatever else in this process prints goes to standard error: a library's chatter must not
-    look like a message. Nothing else reads the input either.
+    look like a message. Nothing else reads the input either. Make it before anything that starts
+    a thread or takes much memory: it forks.
     """
 
     def __init__(self) -> None:
+        _start_guardian()
         self._out = os.fdopen(os.dup(1), "wb", buffering=0)
         os.dup2(2, 1)
         # Plain descriptors: a thread that sleeps in a buffered read holds its lock, and Python
@@ -36,9 +34,8 @@ class Channel:
         self._lock = threading.Lock()
 
     def read_job(self) -> TrainJob | ProbeJob:
-        """The first line; from then on a closed input ends this process."""
+        """The first line of the input."""
         job = JOB.validate_json(next(self._lines, b""))
-        _die_with_parent()
         threading.Thread(target=self._listen, name="cnnperf-parent", daemon=True).start()
         return job
 
@@ -55,7 +52,6 @@ class Channel:
         for line in self._lines:
             if line == GO.encode():
                 self._go.set()
-        kill_own_group()
 
 
 def _read_lines(descriptor: int) -> Iterator[bytes]:
@@ -66,14 +62,20 @@ def _read_lines(descriptor: int) -> Iterator[bytes]:
         yield from lines
 
 
-def _die_with_parent() -> None:
-    """Ask Linux for a SIGKILL when the parent dies: it comes even while C code holds the GIL."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _start_guardian() -> None:
+    """Fork a process that ends this one, and all it has started, when the parent is gone.
 
-
-def kill_own_group() -> None:
-    """End this process and its DataLoader workers at once; the parent put them in one group."""
-    if os.getpgid(0) == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+    The parent holds the other end of the standard input, so the kernel tells when it dies, however
+    it dies. A thread could not do this: code that hangs may hold the interpreter's lock.
+    """
+    worker = os.getpid()
+    if os.fork():
+        return
+    os.close(1)  # else the parent would take the worker for alive while the guardian is
+    poll = select.poll()
+    poll.register(0, 0)  # only a hang-up is reported: the lines are for the worker to read
+    poll.poll()
+    if os.getpgid(0) == worker:  # the parent gave the worker a group of its own
+        os.killpg(worker, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    os._exit(0)

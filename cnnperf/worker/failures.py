@@ -9,7 +9,7 @@ import importlib.metadata
 import traceback
 from importlib.metadata import PackageNotFoundError
 
-from cnnperf.errors import NotInstalledError, UsageError
+from cnnperf.errors import DataError, NotInstalledError, UsageError
 from cnnperf.protocol import Failed
 from cnnperf.record import ErrorKind
 
@@ -39,7 +39,7 @@ def _kind_and_message(error: BaseException) -> tuple[ErrorKind, str]:
     if isinstance(error, NotInstalledError):
         return "start", text
     if isinstance(error, UsageError):
-        return "data" if "cnnperf data" in text else "start", text
+        return "data" if isinstance(error, DataError) else "exception", text
     if type(error).__name__ == "NaNLossError":
         return "nan_loss", text
     if _is_out_of_memory(error):

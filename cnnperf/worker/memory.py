@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -21,7 +22,17 @@ def peak_bytes(device: torch.device) -> int | None:
     """
     if device.type in ("cuda", "xpu"):
         return int(getattr(torch, device.type).max_memory_allocated(device))
-    if device.type == "cpu":
+    return process_peak_bytes() if device.type == "cpu" else None
+
+
+def process_peak_bytes() -> int:
+    """Most memory that this process has held (RSS).
+
+    Linux's own figure first: `ru_maxrss` there starts from what the parent held before `exec`.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
-    return None

@@ -26,34 +26,51 @@ MIN_PRODUCTS = 3
 
 def measure_matmul_peaks(device: torch.device) -> dict[str, float]:
     """FLOP/s of a large matrix product, for each precision that the device has."""
-    peaks = {"float32": _peak(device, torch.float32)}
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
-        torch.backends.cuda.matmul.allow_tf32 = True
-        peaks["tf32"] = _peak(device, torch.float32)
-        torch.backends.cuda.matmul.allow_tf32 = False
+    cuda = device.type == "cuda"
+    peaks = {"float32": _peak(device, torch.float32, "ieee" if cuda else None)}
+    if cuda and torch.cuda.get_device_capability(device) >= (8, 0):
+        peaks["tf32"] = _peak(device, torch.float32, "tf32")
     peaks["bfloat16"] = _peak(device, torch.bfloat16)
     if device.type != "cpu":
         peaks["float16"] = _peak(device, torch.float16)
-    return peaks
+    return {precision: peak for precision, peak in peaks.items() if peak is not None}
 
 
-def _peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the best product: sizes grow until one is large enough, which is then repeated."""
-    best = 0.0
+def _peak(
+    device: torch.device, dtype: torch.dtype, fp32_precision: str | None = None
+) -> float | None:
+    """FLOP/s of the best product: sizes grow until one is large enough, which is then repeated.
+
+    A size that the device has no memory for ends the growth; None where it has no such product.
+    """
+    if fp32_precision is not None:
+        torch.backends.cuda.matmul.fp32_precision = fp32_precision
+    best = None
     for size in SIZES:
-        left = torch.randn(size, size, device=device).to(dtype)
-        right = torch.randn(size, size, device=device).to(dtype)
-        torch.matmul(left[:256], right)  # loads the library's kernels
-        seconds = _product_seconds(left, right, device)
-        best = max(best, 2.0 * size**3 / seconds)
+        try:
+            best, seconds = _best_of(device, dtype, size, best or 0.0)
+        except RuntimeError:  # out of memory is one too
+            break
         if seconds >= LONG_ENOUGH_SECONDS:
             break
-    deadline = time.perf_counter() + BUDGET_SECONDS
-    products = 0
-    while products < MIN_PRODUCTS or time.perf_counter() < deadline:
-        best = max(best, 2.0 * size**3 / _product_seconds(left, right, device))
-        products += 1
     return best
+
+
+def _best_of(
+    device: torch.device, dtype: torch.dtype, size: int, best: float
+) -> tuple[float, float]:
+    """The best FLOP/s so far, and the time of one product of this size."""
+    left = torch.randn(size, size, device=device).to(dtype)
+    right = torch.randn(size, size, device=device).to(dtype)
+    torch.matmul(left[:256], right)  # loads the library's kernels
+    fastest = _product_seconds(left, right, device)
+    last = fastest >= LONG_ENOUGH_SECONDS or size == SIZES[-1]
+    deadline = time.perf_counter() + (BUDGET_SECONDS if last else 0.0)
+    products = 1
+    while products < MIN_PRODUCTS or time.perf_counter() < deadline:
+        fastest = min(fastest, _product_seconds(left, right, device))
+        products += 1
+    return max(best, 2.0 * size**3 / fastest), fastest
 
 
 def _product_seconds(left: torch.Tensor, right: torch.Tensor, device: torch.device) -> float:

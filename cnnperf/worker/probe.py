@@ -9,6 +9,7 @@ from cnnperf.models import (
     build_model,
     count_parameters,
     forward_flops_per_image,
+    model_sha256,
     training_flops_per_image,
 )
 from cnnperf.protocol import ModelFacts, ProbeJob, ProbeResult
@@ -49,7 +50,9 @@ def model_facts(case: Case) -> ModelFacts:
     try:
         with torch.device("meta"):
             model = build_model(case.model, dataset.num_classes, channels, case.resolution)
-        facts = facts.model_copy(update={"parameters": count_parameters(model)})
+        facts = facts.model_copy(
+            update={"parameters": count_parameters(model), "sha256": model_sha256(model)}
+        )
         return facts.model_copy(
             update={
                 "forward_flops_per_image": forward_flops_per_image(*arguments),

@@ -13,13 +13,13 @@ from cnnperf.environment import Settings, read_settings
 from cnnperf.evaluation import confusion, per_class_scores
 from cnnperf.losses import check_finite
 from cnnperf.models import count_parameters, model_sha256, training_flops_per_image
-from cnnperf.protocol import Ready, Result, Trained, TrainJob
+from cnnperf.protocol import Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record import Metrics, Repeat
 from cnnperf.training import TrainingLog, learned_scores, run_training
 from cnnperf.worker.channel import Channel
 from cnnperf.worker.device import choose_device
 from cnnperf.worker.memory import peak_bytes, reset_peak
-from cnnperf.worker.profiling import record_profile
+from cnnperf.worker.profiling import check_profile_dir, record_profile
 
 MIN_STEPS_P90 = 10
 MIN_STEPS_P99 = 100
@@ -38,6 +38,8 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     engine = ENGINES[job.case.engine](
         case=job.case, seed=job.seed, device=device, data_dir=job.data_dir
     )
+    if job.profile_dir is not None:
+        check_profile_dir(job.profile_dir)
     engine.prepare()
     reset_peak(device)
     startup_seconds = time.perf_counter() - process_start
@@ -46,15 +48,23 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     log = run_training(engine, channel.say)
     channel.say(Trained(train_seconds=log.train_seconds))
     peak_memory_bytes = peak_bytes(device)
-    evaluation = None if engine.recipe.is_sample else engine.evaluate("test")
-    if evaluation is not None:
-        check_finite(evaluation.mean_loss, "the test")
+    evaluation = None if engine.recipe.is_sample else _test(engine, channel)
     metrics = _metrics(job, engine, log, evaluation).model_copy(
         update={"startup_seconds": startup_seconds, "peak_memory_bytes": peak_memory_bytes}
     )
+    repeat = _repeat(job, engine, log, evaluation, metrics)
     if job.profile_dir is not None:
-        record_profile(engine, job.profile_dir, f"{job.case.id}-seed{job.seed}")
-    channel.say(Result(repeat=_repeat(job, engine, log, evaluation, metrics)))
+        flags = record_profile(engine, job.profile_dir, f"{job.case.id}-seed{job.seed}")
+        repeat = repeat.model_copy(update={"warnings": flags})
+    channel.say(Result(repeat=repeat))
+
+
+def _test(engine: Engine, channel: Channel) -> Evaluation:
+    epochs = engine.recipe.epochs
+    channel.say(Progress(phase="test", epoch=epochs, epochs=epochs, step=0, steps=0))
+    evaluation = engine.evaluate("test")
+    check_finite(evaluation.mean_loss, "the test")
+    return evaluation
 
 
 def _metrics(
@@ -103,7 +113,7 @@ def _training_flops_per_image(engine: Engine) -> float | None:
             engine.case.resolution,
             engine.dataset.num_classes,
         )
-    except (RuntimeError, NotImplementedError, TypeError):
+    except Exception:  # anyone's code may fail there in any way; the training is done and counts
         return None
 
 

@@ -60,10 +60,10 @@ def test_every_field_is_optional_and_frozen() -> None:
 
 
 def test_the_device_number_chooses_the_gpu(install_nvml: InstallNvml) -> None:
-    """`cuda:1` is the second visible GPU, unless another is asked for."""
+    """`cuda:1` is the second visible GPU, `cuda` the first."""
     install_nvml(fake_gpu(0), fake_gpu(1))
     second = env.collect_environment(device="cuda:1", with_torch=False)
-    first = env.collect_environment(device="cuda:1", with_torch=False, gpu_index=0)
+    first = env.collect_environment(device="cuda", with_torch=False)
     assert (second.hardware.gpu.index, first.hardware.gpu.index) == (1, 0)
 
 

@@ -106,8 +106,9 @@ def test_bad_options_get_a_sentence_and_the_usage_code(
 def test_a_bad_ini_value_names_its_key(tmp_path: Path) -> None:
     """The ini file is named too."""
     done = Project(tmp_path, INI + "cnnperf_seed = many\n").run()
-    assert done.returncode != 0
+    assert done.returncode == EXIT_USAGE
     assert "cnnperf_seed in" in done.stdout
+    assert "settings.py" not in done.stdout
     assert "got 'many'" in done.stdout
     assert "Traceback" not in done.stdout
 
@@ -115,7 +116,8 @@ def test_a_bad_ini_value_names_its_key(tmp_path: Path) -> None:
 def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     """The ini key and the module."""
     done = Project(tmp_path, "[pytest]\ncnnperf_modules = no_such_module\n").run()
-    assert done.returncode != 0
+    assert done.returncode == EXIT_USAGE
+    assert "plugin.py" not in done.stdout
     assert "cnnperf_modules: no_such_module cannot be imported" in done.stdout
     assert "Traceback" not in done.stdout
 
@@ -140,6 +142,35 @@ def test_a_place_that_cannot_be_written_is_found_at_the_start(project: Project) 
     assert "cannot be written" in done.stdout
     assert "--benchmark-json" in done.stdout
     assert "training" not in done.stdout
+
+
+def test_a_record_that_cannot_be_written_is_found_at_the_start(project: Project) -> None:
+    """A folder stands where the file should be; a record that is there stays as it is."""
+    project.json_path.mkdir(parents=True)
+    done = project.run("-k", "good", "--cnnperf-tier=smoke")
+    assert done.returncode == EXIT_USAGE, done.stdout
+    assert f"{project.json_path} cannot be written: Is a directory" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_steps_may_go_beyond_an_epoch(project: Project) -> None:
+    """Six steps are an epoch of four and two more."""
+    done = project.run("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-limit-steps=6")
+    assert done.returncode == 0, done.stdout
+    (repeat,) = project.record().cases[0].repeats
+    assert repeat.steps == 6
+    assert len(repeat.epochs) == 2
+
+
+def test_a_saved_run_compares_without_a_warning(project: Project) -> None:
+    """pytest-benchmark compares machine_info to the letter; ours has nothing that jitters."""
+    arguments = ("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-limit-steps=2")
+    saved = project.run(*arguments, "--benchmark-autosave")
+    assert saved.returncode == 0, saved.stdout
+    compared = project.run(*arguments, "--benchmark-compare")
+    assert compared.returncode == 0, compared.stdout
+    assert "Comparing against benchmarks from" in compared.stdout
+    assert "machine_info is different" not in compared.stdout
 
 
 def test_cases_without_data_are_skipped_with_advice(project: Project) -> None:
@@ -168,12 +199,17 @@ def test_pytest_benchmarks_own_switches_work(project: Project) -> None:
     """--benchmark-skip trains nothing; --benchmark-disable trains once and times nothing."""
     skipped = project.run("-k", "good", "--cnnperf-tier=smoke", "--benchmark-skip")
     assert "1 skipped" in skipped.stdout
+    assert "matmul" not in skipped.stdout
     disabled = project.run(
         "-k", "good", "--cnnperf-tier=smoke", "--benchmark-disable", "--cnnperf-repeats=2"
     )
     assert disabled.returncode == 0, disabled.stdout
     assert "1 passed" in disabled.stdout
+    assert "1 training," in disabled.stdout
+    assert "interrupted" not in disabled.stdout
+    assert "record:" not in disabled.stdout
     assert not project.json_path.exists()
+    assert project.journals() == []
 
 
 def test_x_stops_after_the_first_failure(project: Project) -> None:

@@ -83,6 +83,33 @@ def test_kill_9_loses_the_repeat_in_flight_alone(project: Project) -> None:
     assert benchmark["stats"]["data"] == [r.metrics.outside_train_seconds for r in case.repeats]
 
 
+def test_kill_9_leaves_no_process_that_a_training_has_started(project: Project) -> None:
+    """A worker's own children are ended too: its guardian outlives both, and sees to it."""
+    run = project.start("-k", "parent", "--cnnperf-tier=smoke")
+    wait_until(
+        lambda: any("cnnperf-orphan" in " ".join(p.cmdline()) for p in project.workers()),
+        "the training has started its child",
+    )
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait(timeout=60)
+    wait_until(lambda: not project.workers(), "all are gone", seconds=20)
+
+
+def test_without_a_named_file_the_record_is_written_all_the_same(project: Project) -> None:
+    """Under the time of day, so that none replaces another; the summary names it."""
+    command = [part for part in project.command("-k", "good", "--cnnperf-tier=smoke")
+               if not part.startswith("--benchmark-json")]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=project.folder, env=project.environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (path,) = (project.folder / ".cnnperf").iterdir()
+    assert path.name.startswith("run-")
+    assert str(path) in done.stdout
+    assert load_record(path).cases[0].outcome == "passed"
+
+
 def test_a_journal_of_another_recipe_is_not_taken_over(project: Project) -> None:
     """Its repeats are trained again, and the header says so."""
     first = project.run("-k", "good or raising", "--cnnperf-tier=smoke")
