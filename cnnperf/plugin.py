@@ -32,7 +32,6 @@ HEADER = pytest.StashKey[list[str]]()
 WROTE_RECORD = pytest.StashKey[bool]()
 KEPT_JOURNAL = pytest.StashKey[bool]()
 BAD_USAGE = pytest.StashKey[bool]()
-WRITE_ERROR = pytest.StashKey[str]()
 
 TrainCase = Callable[["Case"], "CaseRecord"]
 
@@ -149,6 +148,7 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
             raise
         finally:
             run.display.close()
+    config.pluginmanager.register(_WriteGuard(config, run))
     config.stash[SESSION] = run  # only now: a run that cannot start must not write a record
     config.stash[HEADER] = header_lines(run, reason)
 
@@ -237,42 +237,47 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         config.stash[WROTE_RECORD] = config.getoption("benchmark_json") is not None
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
-    """Write the record where pytest-benchmark did not, and close the journal."""
+@pytest.hookimpl(trylast=True)  # after pytest-benchmark has written, before the summary
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the record where pytest-benchmark had nothing to write, and close the journal."""
     config = session.config
-    try:
-        return (yield)
-    except OSError as error:
-        if SESSION not in config.stash:
-            raise
-        config.stash[WRITE_ERROR] = f"the record could not be written: {error}"
-        return None
-    finally:
-        if SESSION in config.stash:
-            _close_run(session, config.stash[SESSION])
-        if BAD_USAGE in config.stash:  # else pytest calls a collection error an interruption
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-
-
-def _close_run(session: pytest.Session, run: RunSession) -> None:
+    if BAD_USAGE in config.stash:  # pytest calls a collection error an interruption
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    if SESSION not in config.stash:
+        return
     from cnnperf.benchmark_json import write_benchmark_json
 
-    config = session.config
-    wrote = config.stash.get(WROTE_RECORD, False) and WRITE_ERROR not in config.stash
-    if not wrote and not _times_nothing(config) and WRITE_ERROR not in config.stash:
+    run = config.stash[SESSION]
+    if not config.stash.get(WROTE_RECORD, False) and not _times_nothing(config):
+        write_benchmark_json(run.record, run.paths.record)
+        config.stash[WROTE_RECORD] = True
+    config.stash[KEPT_JOURNAL] = run.close()
+
+
+class _WriteGuard:
+    """Says where the results are when the record cannot be written in the end."""
+
+    def __init__(self, config: pytest.Config, run: RunSession) -> None:
+        self._config, self._run = config, run
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Turn a full disk into a sentence that names the journal."""
         try:
-            write_benchmark_json(run.record, run.paths.record)
-            wrote = True
-        except UsageError as error:
-            config.stash[WRITE_ERROR] = str(error)
-    config.stash[WROTE_RECORD] = wrote
-    if WRITE_ERROR in config.stash:
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        run.journal.close()
-        config.stash[KEPT_JOURNAL] = True
-    else:
-        config.stash[KEPT_JOURNAL] = run.close()
+            return (yield)
+        except (OSError, UsageError) as error:
+            self._run.journal.close()
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            reporter = self._config.pluginmanager.getplugin("terminalreporter")
+            if reporter is not None:
+                journal = self._run.paths.journal
+                reporter.ensure_newline()
+                reporter.write_line(
+                    f"cnnperf: the record could not be written ({error}); every finished training "
+                    f"is in {journal}: `cnnperf recover {journal} -o FILE`",
+                    red=True,
+                )
+            return None
 
 
 @pytest.hookimpl(trylast=True)
@@ -290,8 +295,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not terminalreporter.isatty:
         width = max(width, 120)  # a log has no right edge to wrap at
     terminalreporter.write(render(run_summary(run.record), width=width, color=color))
-    if WRITE_ERROR in config.stash:
-        terminalreporter.write_line(f"cnnperf: {config.stash[WRITE_ERROR]}", red=True)
     if config.stash.get(WROTE_RECORD, False):
         terminalreporter.write_line(f"record: {run.paths.record}")
     if config.stash.get(KEPT_JOURNAL, False):

@@ -103,13 +103,14 @@ class RunSession:
 
     @property
     def record(self) -> Record:
-        """What has been measured so far."""
+        """What has been measured so far; a case that was only begun is left out."""
+        begun = [case for case in self.cases.values() if case.repeats or case.id in self._ended]
         return Record(
             created=self.created,
             tier=self.tier,
             interrupted=self._ended != set(self.plan.cases),
             environment=self.probed.environment,
-            cases=list(self.cases.values()),
+            cases=begun,
         )
 
     def begin(self, planned: PlannedCase) -> list[Repeat]:

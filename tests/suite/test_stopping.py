@@ -65,6 +65,8 @@ def test_kill_9_loses_the_repeat_in_flight_alone(project: Project) -> None:
     record = load_record(recovered)
     assert [(case.id, len(case.repeats)) for case in record.cases] == [("good-tiny-8-two-eager", 2)]
     assert record.interrupted
+    _, entries = read_journal(journal)
+    old = [entry.repeat for entry in entries if isinstance(entry, RepeatEntry)]
 
     done = project.run("-k", "good and not long", "--cnnperf-tier=full", "--cnnperf-repeats=3",
                        f"--cnnperf-resume={journal}")  # fmt: skip
@@ -73,8 +75,7 @@ def test_kill_9_loses_the_repeat_in_flight_alone(project: Project) -> None:
         "2 trainings (good-tiny-8-two-eager seed 0, good-tiny-8-two-eager seed 1) taken over"
         in (" ".join(done.stdout.split()))
     )
-    _, entries = read_journal(journal)
-    old = [entry.repeat for entry in entries if isinstance(entry, RepeatEntry)]
+    assert project.journals() == [], "both journals go once the record has everything"
     (case,) = project.record().cases
     assert case.repeats[:2] == old
     assert [repeat.seed for repeat in case.repeats] == [0, 1, 2]

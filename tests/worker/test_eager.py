@@ -173,8 +173,8 @@ def test_the_test_set_is_not_trained_on() -> None:
 
 def test_a_sample_stops_after_its_steps(tmp_path: Path) -> None:
     """`max_steps` bounds the epoch."""
-    engine = prepared_engine(max_steps=3)
-    phase = engine.train_epoch(1, ignore)
+    engine = prepared_engine()
+    phase = engine.train_epoch(1, ignore, max_steps=3)
     assert phase.images == 3 * 64
     assert len(phase.step_seconds) == 3
 
