@@ -1,0 +1,76 @@
+"""The plugin inside pytest, by pytester: what it collects, and how it takes its settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnnperf.plugin import SETTINGS
+from cnnperf.registry import all_cases
+from cnnperf.settings import OPTIONS
+
+pytest.importorskip("torch", reason="training needs the extra `train`")
+
+pytest_plugins = "pytester"
+
+ASKS_FOR_CASES = "def test_it(cnnperf_case): raise AssertionError('not to be run')"
+
+
+def test_a_test_that_asks_for_a_case_is_collected_once_for_each(pytester: pytest.Pytester) -> None:
+    """The ids are the ids of the tier's cases, in the registry's order."""
+    pytester.makepyfile(ASKS_FOR_CASES)
+    items, _ = pytester.inline_genitems("--cnnperf-tier=standard")
+    ids = [item.name.removeprefix("test_it[").removesuffix("]") for item in items]
+    assert ids == [case.id for case in all_cases("standard")]
+
+
+def test_k_selects_by_case_id(pytester: pytest.Pytester) -> None:
+    """No filter of our own is needed."""
+    pytester.makepyfile(ASKS_FOR_CASES)
+    result = pytester.runpytest(
+        "--collect-only", "-q", "--cnnperf-tier=full", "-k", "vgg16 and mnist"
+    )
+    result.stdout.fnmatch_lines(["*::test_it[[]vgg16-mnist-224-eager[]]", "*1/* tests collected*"])
+
+
+@pytest.mark.parametrize(
+    ("ini", "arguments", "repeats"),
+    [("", [], None), ("cnnperf_repeats = 4", [], 4), ("cnnperf_repeats = 4", ["5"], 5)],
+)
+def test_command_line_then_ini_then_default(
+    pytester: pytest.Pytester, ini: str, arguments: list[str], repeats: int | None
+) -> None:
+    """Resolved once, before anything is collected."""
+    pytester.makeini(f"[pytest]\n{ini}\n")
+    config = pytester.parseconfigure(*(f"--cnnperf-repeats={value}" for value in arguments))
+    assert config.stash[SETTINGS].repeats == repeats
+
+
+def test_paths_of_the_ini_file_count_from_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever pytest is started; those of the command line count from there."""
+    pytester.makeini("[pytest]\ncnnperf_data_dir = data\n")
+    folder = pytester.mkdir("elsewhere")
+    monkeypatch.chdir(folder)
+    config = pytester.parseconfigure(
+        f"--rootdir={pytester.path}", "-c", str(pytester.path / "tox.ini")
+    )
+    assert config.stash[SETTINGS].data_dir == pytester.path / "data"
+    given = pytester.parseconfigure("--cnnperf-data-dir=here", "--cnnperf-profile=~/traces")
+    assert given.stash[SETTINGS].data_dir == folder / "here"
+    assert "~" not in str(given.stash[SETTINGS].profile)
+
+
+def test_the_environment_variable_names_the_data_directory(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where neither command line nor ini file does."""
+    monkeypatch.setenv("CNNPERF_DATA_DIR", "/somewhere/data")
+    assert str(pytester.parseconfigure().stash[SETTINGS].data_dir) == "/somewhere/data"
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if not o.is_switch], ids=lambda o: o.name)
+def test_every_option_has_its_ini_key(pytester: pytest.Pytester, option: object) -> None:
+    """Declared to pytest: an unknown key would be an error with --strict-config."""
+    config = pytester.parseconfigure()
+    assert config.getini(option.key) in ("", None)  # type: ignore[attr-defined]
