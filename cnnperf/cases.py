@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnnperf.specs import Case, ModelSpec, Recipe, Tier
+from cnnperf.specs import Case, Engine, ModelSpec, Recipe, Tier
 
 BUILTIN_MODELS = (
     ModelSpec(
@@ -58,12 +58,23 @@ SAMPLE = Recipe(name="sample", epochs=1, batch_size=8, max_steps=4)
 RECIPES = {recipe.name: recipe for recipe in (REPORT, BRIEF, SAMPLE)}
 
 
+ENGINES: tuple[Engine, ...] = ("eager", "fast")
+
+
 def _cases(
     dataset: str, recipe: Recipe, tiers: tuple[Tier, ...], **resolutions: int
 ) -> tuple[Case, ...]:
     return tuple(
-        Case(model=model, dataset=dataset, resolution=pixels, recipe=recipe, tiers=tiers)
+        Case(
+            model=model,
+            dataset=dataset,
+            resolution=pixels,
+            recipe=recipe,
+            engine=engine,
+            tiers=tiers,
+        )
         for model, pixels in resolutions.items()
+        for engine in ENGINES
     )
 
 

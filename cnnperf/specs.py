@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 Tier = Literal["smoke", "standard", "full"]
 TIERS: tuple[Tier, ...] = ("smoke", "standard", "full")
 
-Engine = Literal["eager"]
+Engine = Literal["eager", "fast"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 """Parts of a case id: no dash, since dashes separate them."""

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from cnnperf import registry
+from cnnperf.cases import ENGINES
 from cnnperf.errors import UsageError, one_of, printable
 from cnnperf.registry import (
     all_cases,
@@ -191,9 +192,9 @@ def test_images_that_a_model_cannot_take_are_an_error(
 
 
 def test_the_smoke_tier_trains_each_of_the_four_models_on_digits() -> None:
-    """Minutes on two cores, without a download."""
+    """Through both engines; minutes on two cores, without a download."""
     cases = all_cases("smoke")
-    assert len(cases) == 4
+    assert len(cases) == 4 * len(ENGINES)
     assert {case.dataset for case in cases} == {"digits"}
     assert {case.model for case in cases} == {"vgg16", "resnet34", "modified_vgg"} | {
         "modified_resnet"
@@ -204,7 +205,7 @@ def test_the_smoke_tier_trains_each_of_the_four_models_on_digits() -> None:
 def test_the_standard_tier_is_the_report() -> None:
     """Its five rows, each by its recipe: 10 epochs, batch 128, Adam at 0.001, cross-entropy."""
     cases = all_cases("standard")
-    assert len(cases) == len(REPORT_ROWS)
+    assert len(cases) == len(REPORT_ROWS) * len(ENGINES)
     assert {(case.model, case.dataset, case.resolution) for case in cases} == REPORT_ROWS
     assert {case.recipe for case in cases} == {
         Recipe(
@@ -234,7 +235,7 @@ def test_every_case_is_in_a_tier_and_has_an_id_of_its_own() -> None:
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.id)
 def test_an_id_is_model_data_resolution_recipe_engine(case: Case) -> None:
     """The recipe stands in it only when it is not the report's."""
-    assert re.fullmatch(r"[a-z0-9_]+-[a-z0-9]+-\d+(-[a-z]+)?-eager", case.id)
+    assert re.fullmatch(r"[a-z0-9_]+-[a-z0-9]+-\d+(-[a-z]+)?-(eager|fast)", case.id)
     recipe = [] if case.recipe.name == "report" else [case.recipe.name]
     parts = [case.model, case.dataset, str(case.resolution), *recipe, case.engine]
     assert case.id.split("-") == parts

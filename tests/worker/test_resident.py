@@ -1,0 +1,75 @@
+"""Images on the device: the same bits as torchvision and Pillow give, image by image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+
+from PIL import Image  # noqa: E402
+from torchvision import transforms  # noqa: E402
+
+from cnnperf.data import Split, build_transform  # noqa: E402
+from cnnperf.engines.resident import ResidentSplit  # noqa: E402
+from cnnperf.engines.resize import resize_exactly  # noqa: E402
+from cnnperf.registry import get_dataset  # noqa: E402
+
+
+def random_images(count: int, pixels: int, channels: int) -> np.ndarray:
+    """Noise, which has every value and every edge."""
+    rng = np.random.default_rng(pixels * 10 + channels)
+    return rng.integers(0, 256, (count, pixels, pixels, channels), dtype=np.uint8)
+
+
+def as_pil(image_HWC: np.ndarray) -> Image.Image:
+    """An image as torchvision's data sets hand it out."""
+    return Image.fromarray(image_HWC if image_HWC.shape[2] == 3 else image_HWC[..., 0])
+
+
+@pytest.mark.parametrize("resolution", [7, 28, 32, 40, 96, 224])
+@pytest.mark.parametrize(("pixels", "channels"), [(8, 1), (28, 1), (32, 3)])
+def test_resizing_equals_pillow_in_every_bit(pixels: int, channels: int, resolution: int) -> None:
+    """Up and down, grey and colour."""
+    images = random_images(9, pixels, channels)
+    resize = transforms.Resize((resolution, resolution))
+    expected = np.stack(
+        [np.asarray(resize(as_pil(i))).reshape(resolution, resolution, channels) for i in images]
+    )
+    assert np.array_equal(resize_exactly(torch.as_tensor(images), resolution).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "resolution", "channels"),
+    [("mnist", 28, 1), ("mnist", 224, 3), ("cifar10", 28, 3), ("digits", 28, 1)],
+)
+def test_a_batch_equals_torchvisions_transforms_in_every_bit(
+    dataset: str, resolution: int, channels: int
+) -> None:
+    """Any rows in any order; labels go with them."""
+    spec = get_dataset(dataset)
+    images = random_images(12, spec.resolution, spec.channels)
+    labels = np.arange(12, dtype=np.int64)
+    split = Split(images_NHWC=images, labels_N=labels)
+    resident = ResidentSplit(
+        split, spec, resolution=resolution, channels=channels, device=torch.device("cpu")
+    )
+    rows = torch.tensor([7, 0, 11, 7, 3])
+    got, got_labels = resident.batch(rows)
+    transform = build_transform(spec, resolution=resolution, channels=channels)
+    expected = torch.stack([transform(as_pil(images[row])) for row in rows.tolist()])
+    assert got.dtype == torch.float32
+    assert torch.equal(got, expected)
+    assert got_labels.tolist() == rows.tolist()
+    assert torch.equal(resident.slice(2, 5)[0], torch.stack(
+        [transform(as_pil(image)) for image in images[2:5]]
+    ))  # fmt: skip
+
+
+def test_colour_batches_are_channels_last_in_memory() -> None:
+    """So that the first convolution need not copy them."""
+    spec = get_dataset("cifar10")
+    split = Split(images_NHWC=random_images(4, 32, 3), labels_N=np.zeros(4, dtype=np.int64))
+    resident = ResidentSplit(split, spec, resolution=28, channels=3, device=torch.device("cpu"))
+    images, _ = resident.batch(torch.arange(4))
+    assert images.is_contiguous(memory_format=torch.channels_last)
