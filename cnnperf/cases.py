@@ -62,7 +62,11 @@ ENGINES: tuple[Engine, ...] = ("eager", "fast")
 
 
 def _cases(
-    dataset: str, recipe: Recipe, tiers: tuple[Tier, ...], **resolutions: int
+    dataset: str,
+    recipe: Recipe,
+    tiers: tuple[Tier, ...],
+    engines: tuple[Engine, ...] = ENGINES,
+    **resolutions: int,
 ) -> tuple[Case, ...]:
     return tuple(
         Case(
@@ -74,19 +78,20 @@ def _cases(
             tiers=tiers,
         )
         for model, pixels in resolutions.items()
-        for engine in ENGINES
+        for engine in engines
     )
 
 
 BUILTIN_CASES = (
     *_cases("digits", REPORT, ("smoke", "full"), modified_vgg=28),
     *_cases("digits", BRIEF, ("smoke", "full"), modified_resnet=28),
-    *_cases("digits", SAMPLE, ("smoke", "full"), resnet34=224, vgg16=224),
+    *_cases("digits", SAMPLE, ("smoke", "full"), ("eager",), resnet34=224, vgg16=224),
     *_cases("mnist", REPORT, ("standard", "full"), modified_vgg=28, modified_resnet=28),
     *_cases("cifar10", REPORT, ("standard", "full"), modified_vgg=28),
     *_cases("mnist", REPORT, ("standard", "full"), resnet34=224, vgg16=224),
     *_cases("cifar10", REPORT, ("full",), modified_resnet=28, resnet34=224, vgg16=224),
     *_cases("digits", REPORT, ("full",), modified_resnet=28),
+    *_cases("digits", SAMPLE, ("full",), ("fast",), resnet34=224, vgg16=224),
     *_cases("synthetic", BRIEF, ("full",), modified_vgg=28, modified_resnet=28),
     *_cases("synthetic", SAMPLE, ("full",), resnet34=224, vgg16=224),
 )

@@ -192,9 +192,10 @@ def test_images_that_a_model_cannot_take_are_an_error(
 
 
 def test_the_smoke_tier_trains_each_of_the_four_models_on_digits() -> None:
-    """Through both engines; minutes on two cores, without a download."""
+    """The modified ones through both engines; minutes on two cores, without a download."""
     cases = all_cases("smoke")
-    assert len(cases) == 4 * len(ENGINES)
+    assert [case.engine for case in cases].count("fast") == 2
+    assert len(cases) == 6
     assert {case.dataset for case in cases} == {"digits"}
     assert {case.model for case in cases} == {"vgg16", "resnet34", "modified_vgg"} | {
         "modified_resnet"
