@@ -175,7 +175,7 @@ def test_a_saved_run_compares_without_a_warning(project: Project) -> None:
 
 def test_cases_without_data_are_skipped_with_advice(project: Project) -> None:
     """They are in the record as skipped, and the advice is a command that can be pasted."""
-    done = project.run("-k", "mnist and modified", "--cnnperf-tier=standard", "-rs")
+    done = project.run("-k", "mnist and modified and eager", "--cnnperf-tier=standard", "-rs")
     assert done.returncode == 0, done.stdout
     assert "2 skipped" in done.stdout
     assert f"cnnperf data mnist --data-dir {project.folder / 'data'}" in (
@@ -186,7 +186,7 @@ def test_cases_without_data_are_skipped_with_advice(project: Project) -> None:
 
 def test_cases_without_data_fail_where_data_are_required(project: Project) -> None:
     """For CI, where a skipped case would go unnoticed."""
-    done = project.run("-k", "modified_vgg-mnist", "--cnnperf-tier=standard",
+    done = project.run("-k", "modified_vgg-mnist-28-eager", "--cnnperf-tier=standard",
                        "--cnnperf-require-data")  # fmt: skip
     assert done.returncode == 1
     (case,) = project.record().cases

@@ -27,7 +27,7 @@ def test_k_selects_by_case_id(pytester: pytest.Pytester) -> None:
     """No filter of our own is needed."""
     pytester.makepyfile(ASKS_FOR_CASES)
     result = pytester.runpytest(
-        "--collect-only", "-q", "--cnnperf-tier=full", "-k", "vgg16 and mnist"
+        "--collect-only", "-q", "--cnnperf-tier=full", "-k", "vgg16 and mnist and eager"
     )
     result.stdout.fnmatch_lines(["*::test_it[[]vgg16-mnist-224-eager[]]", "*1/* tests collected*"])
 
