@@ -57,7 +57,6 @@ SAMPLE = Recipe(name="sample", epochs=1, batch_size=8, max_steps=4)
 
 RECIPES = {recipe.name: recipe for recipe in (REPORT, BRIEF, SAMPLE)}
 
-
 ENGINES: tuple[Engine, ...] = ("eager", "fast")
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from cnnperf.errors import UsageError
+from cnnperf.errors import UsageError, one_of
 from cnnperf.settings import RunSettings, add_options, resolve
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ WROTE_RECORD = pytest.StashKey[bool]()
 KEPT_JOURNAL = pytest.StashKey[bool]()
 BAD_USAGE = pytest.StashKey[bool]()
 
+NO_CASES = "none"
+"""Stands where a case id would, so that pytest says why a test has nothing to do."""
+
 TrainCase = Callable[["Case"], "CaseRecord"]
 
 
@@ -43,6 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the settings: a value that does not fit ends pytest with a sentence."""
+    config.addinivalue_line(
+        "markers", "cnnperf(suite): which cases a test is for: train (default), peers, sweep, infer"
+    )
     config.stash[SETTINGS] = resolve(config)
 
 
@@ -50,18 +56,35 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give every test that asks for `cnnperf_case` the cases of the tier, by their ids."""
+    """Give every test that asks for `cnnperf_case` its cases of the tier, by their ids."""
     if "cnnperf_case" not in metafunc.fixturenames:
         return
     from cnnperf.registry import all_cases
+    from cnnperf.specs import Suite
 
     try:
         tier, _ = _prepare_collection(metafunc.config)
     except UsageError as error:  # pytest shows this kind without a traceback
         metafunc.config.stash[BAD_USAGE] = True
         raise pytest.Collector.CollectError(f"cnnperf: {error}") from None
-    ids = [case.id for case in all_cases(tier)]
-    metafunc.parametrize("cnnperf_case", ids, indirect=True, ids=ids)
+    marker = metafunc.definition.get_closest_marker("cnnperf")
+    suite = marker.kwargs.get("suite", "train") if marker else "train"
+    if suite not in get_args(Suite):
+        raise pytest.Collector.CollectError(f"cnnperf: {one_of('suite', suite, get_args(Suite))}")
+    ids = [case.id for case in all_cases(tier, suite)]
+    if ids:
+        metafunc.parametrize("cnnperf_case", ids, indirect=True, ids=ids)
+    else:
+        why = f"no case of suite {suite} in tier {tier}: say --cnnperf-tier=full"
+        nothing = pytest.param(NO_CASES, marks=pytest.mark.skip(why), id=NO_CASES)
+        metafunc.parametrize("cnnperf_case", [nothing], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the tests that have no case in this tier, where others have one."""
+    cases = [_case_id(item) for item in items]
+    if any(case_id not in (None, NO_CASES) for case_id in cases):
+        items[:] = [item for item, case in zip(items, cases, strict=True) if case != NO_CASES]
 
 
 def _prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
@@ -96,7 +119,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Make the plan, and find before training starts what would make it fail."""
     config = session.config
     ids = [_case_id(item) for item in session.items]
-    planned_ids = [case_id for case_id in ids if case_id is not None]
+    planned_ids = [case_id for case_id in ids if case_id not in (None, NO_CASES)]
     idle = config.option.collectonly or _skips_benchmarks(config)
     if planned_ids and not idle and not _is_xdist(config):
         try:

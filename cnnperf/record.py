@@ -23,7 +23,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from cnnperf.environment.schema import DuringState, Environment, Flag, Settings, State
 from cnnperf.errors import UsageError, printable
 from cnnperf.metrics import METRICS
-from cnnperf.specs import Case, Engine, Recipe, Tier
+from cnnperf.specs import Case, Recipe, Tier
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -158,7 +158,7 @@ class CaseRecord(RecordModel):
     dataset: str
     resolution: int
     recipe: str
-    engine: Engine
+    engine: str
     fingerprint: Fingerprint | None = None
     """None while no repeat is finished."""
     shortened: bool = False

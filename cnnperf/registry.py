@@ -109,9 +109,13 @@ def all_datasets() -> list[DatasetSpec]:
     return list(_datasets.values())
 
 
-def all_cases(tier: Tier | None = None) -> list[Case]:
-    """Every case of a tier, or of all; `full` holds the other two."""
-    return [case for case in _cases.values() if tier is None or tier in case.tiers]
+def all_cases(tier: Tier | None = None, suite: str | None = None) -> list[Case]:
+    """Every case of a tier and a suite, or of all; tier `full` holds the other two."""
+    return [
+        case
+        for case in _cases.values()
+        if (tier is None or tier in case.tiers) and (suite is None or suite == case.suite)
+    ]
 
 
 def import_modules(names: Iterable[str], python_path: Sequence[str] = ()) -> None:

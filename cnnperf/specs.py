@@ -13,7 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 Tier = Literal["smoke", "standard", "full"]
 TIERS: tuple[Tier, ...] = ("smoke", "standard", "full")
 
-Engine = Literal["eager", "fast"]
+Engine = Literal[
+    "eager", "fast", "plain", "amp", "lightning", "lightning_bf16", "accelerate",
+    "accelerate_bf16", "timm",
+]  # fmt: skip
+"""How a case is executed: our two, then the peers that they are measured against."""
+
+Precision = Literal["float32", "bfloat16"]
+Choice = Literal["auto", "on", "off"]
+
+Suite = Literal["train", "peers", "sweep", "infer"]
+"""Which benchmark module runs a case: `benchmarks/test_<suite>.py`."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 """Parts of a case id: no dash, since dashes separate them."""
@@ -105,6 +115,13 @@ class Case(Spec):
     resolution: PositiveInt
     recipe: Recipe
     engine: Engine = "eager"
+    precision: Literal["auto"] | Precision = "auto"
+    """Of the `fast` engine's multiplications; `auto` measures which is faster."""
+    compile: Choice = "auto"
+    """Whether the `fast` engine compiles; `auto` does so where it pays."""
+    variant: Name | None = None
+    """What tells apart cases that differ in precision or compiling alone."""
+    suite: Suite = "train"
     tiers: tuple[Tier, ...] = ("full",)
 
     @property
@@ -113,4 +130,7 @@ class Case(Spec):
         parts = [self.model, self.dataset, str(self.resolution)]
         if self.recipe.name != "report":
             parts.append(self.recipe.name)
-        return "-".join([*parts, self.engine])
+        parts.append(self.engine)
+        if self.variant is not None:
+            parts.append(self.variant)
+        return "-".join(parts)

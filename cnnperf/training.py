@@ -54,73 +54,94 @@ class TrainingLog:
 
 def run_training(engine: Engine, say: Say) -> TrainingLog:
     """Train a prepared engine's case from start to end, saying how it goes."""
-    log = TrainingLog()
-    epochs, max_steps = engine.recipe.epochs, engine.recipe.max_steps
-    synchronize(engine.device)
-    start = time.perf_counter()
+    course = ClockedCourse(engine, say)
     engine.load_data()
-    for epoch in range(1, epochs + 1):
-        left = None if max_steps is None else max_steps - len(log.step_seconds)
-        phase = engine.train_epoch(epoch, _progress_sender(engine, epoch, epochs, say), left)
+    engine.train(course)
+    return course.stop()
+
+
+class ClockedCourse:
+    """The clock and the log of one training; the clock starts as this is made."""
+
+    def __init__(self, engine: Engine, say: Say) -> None:
+        self._engine, self._say = engine, say
+        self._epochs = engine.recipe.epochs
+        self.log = TrainingLog()
+        synchronize(engine.device)
+        self._start = time.perf_counter()
+
+    def stop(self) -> TrainingLog:
+        """Stop the clock once the device is done."""
+        synchronize(self._engine.device)
+        self.log.train_seconds = time.perf_counter() - self._start
+        return self.log
+
+    @property
+    def steps_left(self) -> int | None:
+        """Training steps that may still be taken; None where only epochs count."""
+        limit = self._engine.recipe.max_steps
+        return None if limit is None else limit - len(self.log.step_seconds)
+
+    def finish_epoch(self, phase: TrainPhase) -> bool:
+        """Validate after an epoch and log both; returns whether to go on."""
+        log, engine = self.log, self._engine
         log.phases.append(phase)
-        result = EpochResult(epoch=epoch, train_loss=phase.mean_loss, train_seconds=phase.seconds)
+        result = EpochResult(
+            epoch=len(log.phases), train_loss=phase.mean_loss, train_seconds=phase.seconds
+        )
         if not engine.recipe.is_sample:
-            result = _validate(engine, result, epochs, say)
+            result = self._validate(result)
         log.epochs.append(result)
         if log.time_to_accuracy_seconds is None and reached_target(engine, result):
-            log.time_to_accuracy_seconds = time.perf_counter() - start
-        say(EpochDone(epochs=epochs, result=result))
-        if max_steps is not None and len(log.step_seconds) >= max_steps:
-            break
-    synchronize(engine.device)
-    log.train_seconds = time.perf_counter() - start
-    return log
+            log.time_to_accuracy_seconds = time.perf_counter() - self._start
+        self._say(EpochDone(epochs=self._epochs, result=result))
+        return len(log.epochs) < self._epochs and self.steps_left != 0
 
+    def _validate(self, result: EpochResult) -> EpochResult:
+        self._say(
+            Progress(phase="validation", epoch=result.epoch, epochs=self._epochs, step=0, steps=0)
+        )
+        start = time.perf_counter()
+        evaluation = self._engine.evaluate("validation")
+        check_finite(evaluation.mean_loss, f"the validation after epoch {result.epoch}")
+        scores = learned_scores(self._engine, evaluation)
+        return result.model_copy(
+            update={
+                "val_loss": evaluation.mean_loss,
+                "val_accuracy": scores and scores[0],
+                "val_f1_macro": scores and scores[1],
+                "val_seconds": time.perf_counter() - start,
+            }
+        )
 
-def _validate(engine: Engine, result: EpochResult, epochs: int, say: Say) -> EpochResult:
-    say(Progress(phase="validation", epoch=result.epoch, epochs=epochs, step=0, steps=0))
-    start = time.perf_counter()
-    evaluation = engine.evaluate("validation")
-    check_finite(evaluation.mean_loss, f"the validation after epoch {result.epoch}")
-    scores = learned_scores(engine, evaluation)
-    return result.model_copy(
-        update={
-            "val_loss": evaluation.mean_loss,
-            "val_accuracy": scores and scores[0],
-            "val_f1_macro": scores and scores[1],
-            "val_seconds": time.perf_counter() - start,
-        }
-    )
+    def observer(self, epoch: int) -> Observer:
+        """Whom to tell how an epoch goes: it passes on step, loss and images/s."""
+        start = time.perf_counter()
+        engine = self._engine
+
+        def send(step: int, mean_loss: float) -> None:
+            images = step * engine.recipe.batch_size
+            self._say(
+                Progress(
+                    phase="train",
+                    epoch=epoch,
+                    epochs=self._epochs,
+                    step=step,
+                    steps=engine.steps_per_epoch(),
+                    loss=mean_loss,
+                    images_per_second=images / (time.perf_counter() - start),
+                )
+            )
+
+        return send
 
 
 def learned_scores(engine: Engine, evaluation: Evaluation) -> tuple[float, float] | None:
     """Accuracy and macro F1, or None where the labels are random."""
-    if not engine.dataset.learnable:
-        return None
-    return accuracy_and_f1(evaluation.labels_N, evaluation.predicted_N, engine.dataset.num_classes)
+    return accuracy_and_f1(evaluation.confusion_KK) if engine.dataset.learnable else None
 
 
 def reached_target(engine: Engine, result: EpochResult) -> bool:
     """Whether an epoch's validation reached the data set's target accuracy."""
     target = engine.dataset.target_accuracy
     return target is not None and result.val_accuracy is not None and result.val_accuracy >= target
-
-
-def _progress_sender(engine: Engine, epoch: int, epochs: int, say: Say) -> Observer:
-    start = time.perf_counter()
-
-    def send(step: int, mean_loss: float) -> None:
-        images = step * engine.recipe.batch_size
-        say(
-            Progress(
-                phase="train",
-                epoch=epoch,
-                epochs=epochs,
-                step=step,
-                steps=engine.steps_per_epoch(),
-                loss=mean_loss,
-                images_per_second=images / (time.perf_counter() - start),
-            )
-        )
-
-    return send

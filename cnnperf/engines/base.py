@@ -1,21 +1,36 @@
 """What every engine does, whatever it does it with: prepare, read data, train, evaluate.
 
 Torch half. An engine executes a recipe; it does not decide what is learned. `cnnperf.training`
-drives it and holds the clock.
+starts it and holds the clock. The training step, the loop over an epoch and the evaluation stand
+here in their plain form; an engine says where its batches come from, and replaces what it does
+better.
+
+Shapes: `B` images of a batch, `C` channels, `H W` pixels, `K` classes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import pkgutil
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
+from torch import nn
 
+from cnnperf.clock import StepTimer, synchronize
 from cnnperf.data import Splits, split_images
+from cnnperf.environment import Flag
+from cnnperf.environment.settings import tf32_cudnn
+from cnnperf.evaluation import Counts, Tally
+from cnnperf.losses import LossMonitor
+from cnnperf.models import build_model, model_sha256
 from cnnperf.registry import get_dataset, get_model, input_channels
 from cnnperf.specs import Case
 
@@ -23,6 +38,9 @@ SplitName = Literal["validation", "test"]
 
 Observer = Callable[[int, float], None]
 """Called as `observer(step, mean loss)` now and then during an epoch."""
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Images (B, C, H, W) and labels (B)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +56,26 @@ class TrainPhase:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Predictions for a whole split, `N` images."""
+    """What a model made of a whole split."""
 
     mean_loss: float
-    labels_N: np.ndarray
-    predicted_N: np.ndarray
+    confusion_KK: Counts
+    """Images by [true class, predicted class]."""
     seconds: float
+
+
+class Course(Protocol):
+    """Who keeps the clock and the log of a training, as an engine sees them."""
+
+    def observer(self, epoch: int) -> Observer:
+        """Whom to tell how an epoch goes."""
+
+    @property
+    def steps_left(self) -> int | None:
+        """Training steps that may still be taken; None where only epochs count."""
+
+    def finish_epoch(self, phase: TrainPhase) -> bool:
+        """Validate after an epoch; returns whether to go on."""
 
 
 class Engine(ABC):
@@ -56,6 +88,10 @@ class Engine(ABC):
         data_dir: where the data sets lie.
     """
 
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    splits: Splits
+
     def __init__(self, *, case: Case, seed: int, device: torch.device, data_dir: str) -> None:
         self.case = case
         self.recipe = case.recipe
@@ -64,43 +100,185 @@ class Engine(ABC):
         self.data_dir = data_dir
         self.dataset = get_dataset(case.dataset)
         self.channels = input_channels(get_model(case.model), self.dataset)
-        self.model: torch.nn.Module
-        self.splits: Splits
+        self.loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = (
+            nn.CrossEntropyLoss()
+        )
+        self.autocast_dtype: torch.dtype | None = None
         self.compile_seconds: float | None = None
-        self.dataloader_workers: int | None = None
+        self.settings: dict[str, Any] = {}
+        """What only the engine knows of `cnnperf.environment.Settings`, by its fields' names."""
+        self.flags: list[Flag] = []
+        """Reasons to doubt or to know this repeat, for its record."""
+
+    # --- before the clock starts ------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Build the model and warm up on synthetic data; nothing of it may show in training."""
+        torch.manual_seed(self.seed)
+        model = build_model(
+            self.case.model,
+            num_classes=self.dataset.num_classes,
+            in_channels=self.channels,
+            resolution=self.case.resolution,
+        )
+        self.model_sha256 = model_sha256(model)
+        self.model = self.place(model)
+        self.optimizer = self.build_optimizer(self.model)
+        self.warm_up()
+        torch.manual_seed(self.seed)  # so that dropout does not depend on the warm-up
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Bring a fresh model to the device, in the form in which it is to be trained."""
+        return model.to(self.device)
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The recipe's optimizer for a model's parameters."""
+        return torch.optim.Adam(model.parameters(), lr=self.recipe.learning_rate)
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Steps on noise that leave the model, its statistics and the optimizer as they were."""
+
+    @contextmanager
+    def on_a_copy(self) -> Iterator[None]:
+        """Train on copies of model and optimizer, which are thrown away afterwards."""
+        model, optimizer = self.model, self.optimizer
+        self.model = copy.deepcopy(model)
+        self.optimizer = self.build_optimizer(self.model)
+        try:
+            yield
+        finally:
+            self.model, self.optimizer = model, optimizer
+
+    def train_step(self, batch_size: int | None = None) -> None:
+        """One step on noise, `batch_size` images (default: the recipe's): warm-up, profiles."""
+        self.model.train()
+        self.step(self.noise(batch_size or self.recipe.batch_size))
+
+    def noise(self, size: int) -> Batch:
+        """A batch like the recipe's, of noise."""
+        pixels = self.case.resolution
+        images_BCHW = torch.randn(size, self.channels, pixels, pixels, device=self.device)
+        return images_BCHW, torch.arange(size, device=self.device) % self.dataset.num_classes
+
+    # --- on the clock -----------------------------------------------------------------------
+
+    @abstractmethod
+    def load_data(self) -> None:
+        """Read the data set: the first thing on the clock."""
 
     def read_splits(self) -> Splits:
         """Read the case's data set from disk and divide it."""
         load = pkgutil.resolve_name(self.dataset.loader)
         return split_images(self.dataset, load(self.data_dir))
 
-    @abstractmethod
-    def prepare(self) -> None:
-        """Build the model and warm up on synthetic data; nothing of it may show in training."""
-
-    @abstractmethod
-    def load_data(self) -> None:
-        """Read the data set: the first thing on the clock."""
+    def train(self, course: Course) -> None:
+        """Train every epoch; after each the course validates and says whether to go on."""
+        for epoch in range(1, self.recipe.epochs + 1):
+            phase = self.train_epoch(epoch, course.observer(epoch), course.steps_left)
+            if not course.finish_epoch(phase):
+                break
 
     @abstractmethod
     def steps_per_epoch(self) -> int:
         """Training steps of one epoch; known once the data are loaded."""
 
     @abstractmethod
+    def train_batches(self) -> Iterable[Batch]:
+        """The training images on the device, each once, in a new order."""
+
     def train_epoch(
         self, epoch: int, observer: Observer, max_steps: int | None = None
     ) -> TrainPhase:
-        """Train one epoch, counted from 1, or only its first `max_steps` steps."""
+        """Train one epoch, counted from 1, or only its first `max_steps` steps.
+
+        The losses stay on the device until someone looks.
+        """
+        steps = min(self.steps_per_epoch(), max_steps or self.steps_per_epoch())
+        monitor = LossMonitor(steps=steps, epoch=epoch, device=self.device, on_look=observer)
+        timer = StepTimer(self.device)
+        images_per_step: list[int] = []
+        self.model.train()
+        start = time.perf_counter()
+        timer.mark()
+        waited = WaitingTime(self.train_batches())
+        for batch in islice(waited, steps):
+            monitor.add(self.step(batch))
+            timer.mark()
+            images_per_step.append(len(batch[1]))
+        mean_loss = monitor.finish(images_per_step)
+        synchronize(self.device)
+        return TrainPhase(
+            mean_loss=mean_loss,
+            seconds=time.perf_counter() - start,
+            images=sum(images_per_step),
+            step_seconds=timer.step_seconds(),
+            data_wait_seconds=waited.seconds,
+        )
+
+    def step(self, batch: Batch) -> torch.Tensor:
+        """Forward, backward, update; returns the mean loss of the batch, a scalar."""
+        images_BCHW, labels_B = batch
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.autocast():
+            loss = self.loss_function(self.model(images_BCHW), labels_B)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision of a forward pass; nothing where that is the tensors' own."""
+        if self.autocast_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype)
 
     @abstractmethod
+    def evaluation_batches(self, split: SplitName) -> Iterable[Batch]:
+        """Validation or test images on the device, in order."""
+
+    @torch.inference_mode()
     def evaluate(self, split: SplitName) -> Evaluation:
         """Predict a split without learning from it."""
-
-    @abstractmethod
-    def train_step(self) -> None:
-        """One step on the batch of synthetic data, for warm-up and profiles."""
+        start = time.perf_counter()
+        self.model.eval()
+        tally = Tally(self.dataset.num_classes, self.device)
+        for images_BCHW, labels_B in self.evaluation_batches(split):
+            with self.autocast():
+                logits_BK = self.model(images_BCHW)
+            tally.add(logits_BK, labels_B)
+        mean_loss, confusion_KK = tally.read()
+        return Evaluation(
+            mean_loss=mean_loss, confusion_KK=confusion_KK, seconds=time.perf_counter() - start
+        )
 
     @property
-    @abstractmethod
     def precision(self) -> Literal["float32", "tf32", "bfloat16", "float16"]:
-        """What the multiplications are done in."""
+        """What the multiplications are done in.
+
+        float32 convolutions run as TF32 where cuDNN may (torch's default) and the GPU can.
+        """
+        if self.autocast_dtype is not None:
+            return "bfloat16" if self.autocast_dtype == torch.bfloat16 else "float16"
+        ampere_or_later = self.device.type == "cuda" and torch.cuda.get_device_capability(
+            self.device
+        ) >= (8, 0)
+        return "tf32" if ampere_or_later and tf32_cudnn(torch) else "float32"
+
+
+class WaitingTime:
+    """Iterates over batches and adds up the time that the host waited for them."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        start = time.perf_counter()
+        self._batches = iter(batches)  # starts the workers of a DataLoader
+        self.seconds = time.perf_counter() - start
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += time.perf_counter() - start

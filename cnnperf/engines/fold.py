@@ -13,6 +13,21 @@ from torch import nn
 from torch.nn import functional
 
 
+class GreyConv2d(nn.Conv2d):
+    """A convolution for three channels that is fed one of three equal ones."""
+
+    def forward(self, images_B1HW: torch.Tensor) -> torch.Tensor:
+        """Convolve with the sum of the weight's slices."""
+        return functional.conv2d(
+            images_B1HW,
+            self.weight.sum(1, keepdim=True),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
+
+
 def fold_grey_input(model: nn.Module) -> nn.Module:
     """Let a model that takes 3 equal channels take one of them; in place.
 
@@ -24,16 +39,7 @@ def fold_grey_input(model: nn.Module) -> nn.Module:
         raise ValueError(f"the first convolution takes {convolution.in_channels} channels, not 3")
     if convolution.padding_mode != "zeros":
         raise ValueError(f"padding mode {convolution.padding_mode} cannot be folded")
-
-    def forward(images_B1HW: torch.Tensor) -> torch.Tensor:
-        return functional.conv2d(
-            images_B1HW,
-            convolution.weight.sum(1, keepdim=True),
-            convolution.bias,
-            convolution.stride,
-            convolution.padding,
-            convolution.dilation,
-        )
-
-    convolution.forward = forward  # type: ignore[method-assign, assignment]
+    if type(convolution) is not nn.Conv2d:
+        raise ValueError(f"a {type(convolution).__name__} cannot be folded, only a plain Conv2d")
+    convolution.__class__ = GreyConv2d  # parameters, their names and hooks stay as they are
     return model

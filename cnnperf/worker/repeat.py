@@ -10,9 +10,9 @@ import numpy as np
 from cnnperf.data import dataset_sha256
 from cnnperf.engines import ENGINES, Engine, Evaluation
 from cnnperf.environment import Settings, read_settings
-from cnnperf.evaluation import confusion, per_class_scores
+from cnnperf.evaluation import per_class_scores
 from cnnperf.losses import check_finite
-from cnnperf.models import count_parameters, model_sha256, training_flops_per_image
+from cnnperf.models import count_parameters, training_flops_per_image
 from cnnperf.protocol import Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record import Metrics, Repeat
 from cnnperf.training import TrainingLog, learned_scores, run_training
@@ -55,7 +55,7 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     repeat = _repeat(job, engine, log, evaluation, metrics)
     if job.profile_dir is not None:
         flags = record_profile(engine, job.profile_dir, f"{job.case.id}-seed{job.seed}")
-        repeat = repeat.model_copy(update={"warnings": flags})
+        repeat = repeat.model_copy(update={"warnings": [*repeat.warnings, *flags]})
     channel.say(Result(repeat=repeat))
 
 
@@ -125,26 +125,24 @@ def _repeat(
     metrics: Metrics,
 ) -> Repeat:
     learned = evaluation if engine.dataset.learnable else None
-    labelled = learned and (
-        learned.labels_N, learned.predicted_N, engine.dataset.num_classes,
-    )  # fmt: skip
     return Repeat(
         seed=job.seed,
         metrics=metrics,
         epochs=log.epochs,
-        per_class=per_class_scores(*labelled) if labelled else None,
-        confusion=confusion(*labelled) if labelled else None,
+        per_class=per_class_scores(learned.confusion_KK) if learned else None,
+        confusion=learned.confusion_KK.tolist() if learned else None,
         steps=len(log.step_seconds),
         precision=engine.precision,
         model_parameters=count_parameters(engine.model),
-        model_sha256=model_sha256(engine.model),
+        model_sha256=engine.model_sha256,
         dataset_sha256=dataset_sha256(engine.splits),
         settings=_settings(engine),
         worker_pid=os.getpid(),
+        warnings=engine.flags,
     )
 
 
 def _settings(engine: Engine) -> Settings:
     """Torch's switches in this process, and what only the engine knows."""
     settings = read_settings(device=engine.device.type, with_torch=True)
-    return settings.model_copy(update={"dataloader_workers": engine.dataloader_workers})
+    return settings.model_copy(update=engine.settings)

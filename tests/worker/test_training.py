@@ -9,12 +9,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from sklearn.metrics import classification_report, confusion_matrix, f1_score  # noqa: E402
+from sklearn.metrics import (  # noqa: E402
+    classification_report,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+)
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from cnnperf.clock import StepTimer, synchronize  # noqa: E402
 from cnnperf.conduct import RepeatRun  # noqa: E402
-from cnnperf.evaluation import accuracy_and_f1, confusion, per_class_scores  # noqa: E402
+from cnnperf.evaluation import Tally, accuracy_and_f1, per_class_scores  # noqa: E402
 from cnnperf.losses import LossMonitor, NaNLossError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.protocol import TrainJob  # noqa: E402
@@ -154,18 +159,23 @@ def test_scores_equal_scikit_learns_report() -> None:
     report = classification_report(
         labels, predicted, labels=range(5), output_dict=True, zero_division=0
     )
-    accuracy, f1 = accuracy_and_f1(labels, predicted, 5)
+    tally = Tally(5, CPU)
+    logits = torch.nn.functional.one_hot(torch.as_tensor(predicted), 5).float()
+    for rows in (slice(0, 120), slice(120, 200)):
+        tally.add(logits[rows], torch.as_tensor(labels[rows]))
+    mean_loss, counts = tally.read()
+    assert mean_loss == pytest.approx(log_loss(labels, logits.double().softmax(1), labels=range(5)))
+    assert counts.tolist() == confusion_matrix(labels, predicted, labels=range(5)).tolist()
+    accuracy, f1 = accuracy_and_f1(counts)
     assert accuracy == pytest.approx((labels == predicted).mean())
     assert f1 == pytest.approx(report["macro avg"]["f1-score"])
     assert f1 == pytest.approx(
         f1_score(labels, predicted, labels=range(5), average="macro", zero_division=0)
     )
-    per_class = per_class_scores(labels, predicted, 5)
+    per_class = per_class_scores(counts)
     assert per_class.precision == pytest.approx([report[str(k)]["precision"] for k in range(5)])
-    assert (
-        confusion(labels, predicted, 5)
-        == confusion_matrix(labels, predicted, labels=range(5)).tolist()
-    )
+    assert per_class.recall == pytest.approx([report[str(k)]["recall"] for k in range(5)])
+    assert per_class.f1 == pytest.approx([report[str(k)]["f1-score"] for k in range(5)])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
