@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cnnperf.api import train
     from cnnperf.models import build_model
     from cnnperf.registry import register_case, register_dataset, register_model
-    from cnnperf.specs import Case, DatasetSpec, ModelSpec, Recipe
+    from cnnperf.specs import Augmentation, Case, DatasetSpec, ModelSpec, Recipe
 
 _HOMES = {
     "train": "cnnperf.api",
@@ -24,6 +24,7 @@ _HOMES = {
     "register_case": "cnnperf.registry",
     "register_dataset": "cnnperf.registry",
     "register_model": "cnnperf.registry",
+    "Augmentation": "cnnperf.specs",
     "Case": "cnnperf.specs",
     "DatasetSpec": "cnnperf.specs",
     "ModelSpec": "cnnperf.specs",
@@ -31,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Augmentation",
     "Case",
     "DatasetSpec",
     "ModelSpec",

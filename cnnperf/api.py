@@ -34,7 +34,8 @@ def train(
     """Train a case once, in a process of its own, and return what was measured.
 
     It is the same training, on the same clock, as one repeat of `pytest benchmarks`. MFU stays
-    None: it needs the matmul peak that a run measures first.
+    None: it needs the matmul peak that a run measures first. A case of suite `infer` is trained,
+    and then its inference is measured: the result's `inference`.
 
     Args:
         case: a case or its id.

@@ -68,13 +68,14 @@ def _is_complete(case: CaseRecord) -> bool:
 
 
 def _benchmark(case: CaseRecord) -> dict[str, Any]:
+    test = "test_infer" if any(repeat.inference for repeat in case.repeats) else "test_train"
     stats = Stats()
     for repeat in case.repeats:
-        stats.update(repeat.metrics.outside_train_seconds or repeat.metrics.train_seconds)
+        stats.update(repeat.timed_seconds)
     return {
         "group": None,
-        "name": f"test_train[{case.id}]",
-        "fullname": f"benchmarks/test_train.py::test_train[{case.id}]",
+        "name": f"{test}[{case.id}]",
+        "fullname": f"benchmarks/{test}.py::{test}[{case.id}]",
         "params": {"cnnperf_case": case.id},
         "param": case.id,
         "extra_info": extra_info(case),

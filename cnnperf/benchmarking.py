@@ -28,7 +28,7 @@ UNSTABLE_CPU_FIELDS = ("hz_actual", "hz_actual_friendly", "hz_advertised", "hz_a
 def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> CaseRecord:
     """Train a case as often as planned and return its record; fails or skips the test if not."""
     if planned.problem is not None:
-        _refuse(run, planned, planned.problem.message, benchmark)
+        _refuse(run, planned, planned.problem, benchmark)
     try:
         durations = _train_all(run, planned, benchmark)
     except WorkerError as error:
@@ -46,25 +46,22 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
 
 
 def _refuse(
-    run: RunSession, planned: PlannedCase, message: str, benchmark: BenchmarkFixture
+    run: RunSession, planned: PlannedCase, problem: CaseError, benchmark: BenchmarkFixture
 ) -> None:
-    """Skip a case without data, or fail it where data are required."""
-    if run.settings.require_data:
+    """Skip a case that cannot be trained here, or fail it where its data are required."""
+    if problem.kind == "data" and run.settings.require_data:
         benchmark.disabled = True
         benchmark.pedantic(lambda: None)  # else pytest-benchmark warns that nothing was timed
-        run.fail(planned, CaseError(kind="data", message=message))
-        pytest.fail(message, pytrace=False)
-    run.skip(planned, message)
-    pytest.skip(message)
+        run.fail(planned, problem)
+        pytest.fail(problem.message, pytrace=False)
+    run.skip(planned, problem)
+    pytest.skip(problem.message)
 
 
 def _train_all(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> list[float]:
     """Each repeat in turn, those of a resumed journal first taken over; their outside times."""
     taken_over = run.begin(planned)
-    durations = [
-        repeat.metrics.outside_train_seconds or repeat.metrics.train_seconds
-        for repeat in taken_over
-    ]
+    durations = [repeat.timed_seconds for repeat in taken_over]
     done = {repeat.seed for repeat in taken_over}
     seeds = [seed for seed in planned.seeds if seed not in done]
     if not seeds:
@@ -114,7 +111,7 @@ class _Rounds:
         self._current = None
         self._stack.close()
         self._run.keep(self._planned, repeat)
-        self.durations.append(repeat.metrics.outside_train_seconds or 0.0)
+        self.durations.append(repeat.timed_seconds)
 
 
 def describe_machine(machine_info: dict[str, Any]) -> None:

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnnperf.specs import Case, Engine, ModelSpec, Recipe, Tier
+from cnnperf.specs import (
+    Augmentation,
+    Case,
+    Choice,
+    Engine,
+    ModelSpec,
+    Precision,
+    Recipe,
+    Suite,
+    Tier,
+)
 
 BUILTIN_MODELS = (
     ModelSpec(
@@ -55,9 +65,71 @@ statistics of batch norm far behind the weights, and validation accuracy at 30 %
 SAMPLE = Recipe(name="sample", epochs=1, batch_size=8, max_steps=4)
 """Four steps of 8 images: how fast, not how well. For the 224-pixel models in the smoke tier."""
 
-RECIPES = {recipe.name: recipe for recipe in (REPORT, BRIEF, SAMPLE)}
+ONE_STEP = Recipe(name="onestep", epochs=1, batch_size=8, max_steps=1)
+"""One step of 8 images: next to no training, so that what is left is the suite's own time."""
+
+AUGMENTED = Recipe(
+    name="augmented",
+    augmentation=Augmentation(
+        rotation_degrees=15,
+        scale_fraction=0.1,
+        crop_shift_pixels=3.5,
+        elastic_alpha_pixels=20,
+        elastic_sigma_pixels=4,
+    ),
+)
+"""The report's training with the remedy that it proposes for overfitting on CIFAR-10: rotation,
+scaling, cropping and elastic deformation.
+
+It names no strengths. These are usual for small images: windows moved by up to an eighth of a side,
+as those cut out of CIFAR-10 with 4 pixels of padding are, and elastic displacements of 1 pixel,
+root mean square.
+"""
+
+REPORT30 = REPORT.model_copy(update={"name": "report30", "epochs": 30})
+AUGMENTED30 = AUGMENTED.model_copy(update={"name": "augmented30", "epochs": 30})
+"""Both for 30 epochs: images that are never the same twice are learned more slowly."""
+
+PEERS = Recipe(name="peers", epochs=3)
+"""The report's training in 3 epochs, enough to compare loops: other people's take the longer."""
+
+INFER = BRIEF.model_copy(update={"name": "infer"})
+INFER_SAMPLE = SAMPLE.model_copy(update={"name": "infersample"})
+"""`brief` and `sample` once more, before inference is measured: a model that has learned where
+accuracy is to be compared, and at 224 pixels, where that would take long, one that is only fast."""
+
+SWEEP_BATCHES = (32, 128, 512, 2048)
+SWEEPS = {size: Recipe(name=f"batch{size}", epochs=1, batch_size=size) for size in SWEEP_BATCHES}
+"""One epoch in batches of another size: where on its range a device is at home."""
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        *SWEEPS.values(),
+        REPORT,
+        BRIEF,
+        SAMPLE,
+        ONE_STEP,
+        AUGMENTED,
+        REPORT30,
+        AUGMENTED30,
+        PEERS,
+        INFER,
+        INFER_SAMPLE,
+    )
+}
 
 ENGINES: tuple[Engine, ...] = ("eager", "fast")
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+COMPILED: dict[Choice, str] = {"off": "uncompiled", "on": "compiled"}
+
+SMALL_PEERS: tuple[Engine, ...] = (
+    "fast", "eager", "plain", "amp", "lightning", "lightning_bf16", "accelerate",
+    "accelerate_bf16",
+)  # fmt: skip
+LARGE_PEERS: tuple[Engine, ...] = ("fast", "eager", "plain", "amp", "timm", "lightning_bf16")
+"""At 224 pixels a loop's own cost is lost in the arithmetic, but timm has these models."""
 
 
 def _cases(
@@ -65,6 +137,7 @@ def _cases(
     recipe: Recipe,
     tiers: tuple[Tier, ...],
     engines: tuple[Engine, ...] = ENGINES,
+    suite: Suite = "train",
     **resolutions: int,
 ) -> tuple[Case, ...]:
     return tuple(
@@ -74,10 +147,31 @@ def _cases(
             resolution=pixels,
             recipe=recipe,
             engine=engine,
+            suite=suite,
             tiers=tiers,
         )
         for model, pixels in resolutions.items()
         for engine in engines
+    )
+
+
+def _sweep(model: str, resolution: int, batches: tuple[int, ...]) -> tuple[Case, ...]:
+    """A model on MNIST in every precision, with and without compiling, for several batch sizes."""
+    return tuple(
+        Case(
+            model=model,
+            dataset="mnist",
+            resolution=resolution,
+            recipe=SWEEPS[size],
+            engine="fast",
+            precision=precision,
+            compile=choice,
+            variant=f"{precision}_{name}",
+            suite="sweep",
+        )
+        for size in batches
+        for precision in PRECISIONS
+        for choice, name in COMPILED.items()
     )
 
 
@@ -91,8 +185,22 @@ BUILTIN_CASES = (
     *_cases("cifar10", REPORT, ("full",), modified_resnet=28, resnet34=224, vgg16=224),
     *_cases("digits", REPORT, ("full",), modified_resnet=28),
     *_cases("digits", SAMPLE, ("full",), ("fast",), resnet34=224, vgg16=224),
+    *_cases("cifar10", AUGMENTED, ("full",), modified_vgg=28, modified_resnet=28),
+    *_cases("cifar10", REPORT30, ("full",), ("fast",), modified_vgg=28),
+    *_cases("cifar10", AUGMENTED30, ("full",), ("fast",), modified_vgg=28),
     *_cases("synthetic", BRIEF, ("full",), modified_vgg=28, modified_resnet=28),
     *_cases("synthetic", SAMPLE, ("full",), resnet34=224, vgg16=224),
+    *_cases("digits", PEERS, ("full",), SMALL_PEERS, "peers", modified_vgg=28),
+    *_cases("mnist", PEERS, ("full",), SMALL_PEERS, "peers", modified_vgg=28, modified_resnet=28),
+    *_cases("mnist", PEERS, ("full",), LARGE_PEERS, "peers", resnet34=224, vgg16=224),
+    *_cases("digits", INFER, ("full",), ("fast",), "infer", modified_vgg=28, modified_resnet=28),
+    *_cases("mnist", INFER, ("full",), ("fast",), "infer", modified_vgg=28, modified_resnet=28),
+    *_cases("digits", INFER_SAMPLE, ("full",), ("fast",), "infer", resnet34=224, vgg16=224),
+    *_sweep("modified_vgg", 28, SWEEP_BATCHES),
+    *_sweep("modified_resnet", 28, SWEEP_BATCHES),
+    *_sweep("resnet34", 224, SWEEP_BATCHES[:3]),
+    *_sweep("vgg16", 224, SWEEP_BATCHES[:3]),
+    *_cases("synthetic", ONE_STEP, ("full",), suite="harness", modified_vgg=28),
 )
 
 

@@ -29,9 +29,15 @@ class StepTimer:
         events = getattr(torch, device.type, None) if device.type in ("cuda", "xpu") else None
         self._event_type = events.Event if events is not None else None
         self._marks: list[Any] = []
+        self._steps: list[int] = []
 
-    def mark(self) -> None:
-        """The boundary between two steps; the first call starts the first step."""
+    def mark(self, *, steps: int = 1) -> None:
+        """The boundary between two steps; the first call starts the first step.
+
+        Args:
+            steps: how many there were since the last mark; each is given its share of the time.
+        """
+        self._steps.append(steps)
         if self._event_type is None:
             self._marks.append(time.perf_counter())
             return
@@ -41,7 +47,11 @@ class StepTimer:
 
     def step_seconds(self) -> list[float]:
         """Seconds of each step; call after the device is synchronised."""
-        pairs = zip(self._marks, self._marks[1:], strict=False)
-        if self._event_type is None:
-            return [end - start for start, end in pairs]
-        return [start.elapsed_time(end) / 1e3 for start, end in pairs]
+        spans = zip(self._marks, self._marks[1:], self._steps[1:], strict=False)
+        return [
+            self._seconds(start, end) / steps for start, end, steps in spans for _ in range(steps)
+        ]
+
+    def _seconds(self, start: Any, end: Any) -> float:
+        between: float = end - start if self._event_type is None else start.elapsed_time(end) / 1e3
+        return between

@@ -22,6 +22,7 @@ from cnnperf.environment import (
     run_flags,
     visible_gpu_handle,
 )
+from cnnperf.harness import Moments, harness_times, own_seconds
 from cnnperf.protocol import TrainJob
 from cnnperf.record import Repeat, StateRecord
 from cnnperf.runner import Listener, Worker, ignore_progress
@@ -55,7 +56,8 @@ class RepeatRun:
             job, python=python, timeout_seconds=timeout_seconds, listener=listener
         )
         self._stack = ExitStack()
-        self.outside_train_seconds: float | None = None
+        self.outside_seconds: float | None = None
+        """From `go` to `trained`."""
         self.energy_joules: float | None = None
 
     def __enter__(self) -> RepeatRun:
@@ -66,25 +68,27 @@ class RepeatRun:
         self._stack.close()
 
     def prepare(self) -> None:
-        """Until the worker is ready for `go`."""
+        """Until the worker is ready for `go`; an `infer` case is trained by then."""
         ready = self._worker.wait_ready()
+        self._ready, self._ready_heard = ready, self._worker.heard_at
         self._gpu = visible_gpu_handle() if ready.device == "cuda" else None
         self._before = read_state(self._gpu)  # this process and its descendants are ours
         self._sampler = StateSampler(self._gpu)
 
     def train(self) -> None:
-        """From `go` to `trained`: what is timed from outside."""
+        """From `go` to `trained`, timed from outside: a training, or measuring inference."""
         with self._sampler:
             energy_before = _energy_millijoules(self._gpu)
-            start = time.perf_counter()
+            self._go = time.monotonic()
             self._worker.go()
-            self._worker.wait_trained()
-            self.outside_train_seconds = time.perf_counter() - start
+            self._trained = self._worker.wait_trained()
+            self._trained_heard = self._worker.heard_at
+            self.outside_seconds = self._trained_heard - self._go
             energy_after = _energy_millijoules(self._gpu)
         if (
             energy_before is not None
             and energy_after is not None
-            and self.outside_train_seconds >= MIN_ENERGY_SECONDS
+            and self.outside_seconds >= MIN_ENERGY_SECONDS
         ):
             self.energy_joules = (energy_after - energy_before) / 1e3
 
@@ -93,15 +97,9 @@ class RepeatRun:
         after = read_state(self._gpu)
         repeat = self._worker.wait_result().repeat
         during = self._sampler.summary()
-        metrics = repeat.metrics.model_copy(
-            update={
-                "outside_train_seconds": self.outside_train_seconds,
-                "energy_joules": self.energy_joules,
-            }
-        )
         return repeat.model_copy(
             update={
-                "metrics": metrics,
+                **self._seen_from_outside(repeat),
                 "state": StateRecord(before=self._before, during=during, after=after),
                 "warnings": [
                     *run_flags(
@@ -111,11 +109,48 @@ class RepeatRun:
                         settings=repeat.settings,
                         expected_tf32=TORCH_DEFAULT_TF32,
                     ),
-                    *mfu_flags(metrics.mfu),
-                    *clock_flags(metrics.train_seconds, self.outside_train_seconds),
+                    *mfu_flags(repeat.metrics.mfu),
+                    *clock_flags(self._trained.seconds, self.outside_seconds),
                     *repeat.warnings,
                 ],
             }
+        )
+
+    def _seen_from_outside(self, repeat: Repeat) -> dict[str, Any]:
+        """Fields of a repeat as this process completes them.
+
+        What it timed of an `infer` case is the measuring, whose time and energy are a budget's; the
+        training went before, unobserved.
+        """
+        if repeat.inference is not None:
+            times = {"outside_seconds": self.outside_seconds}
+            return {"inference": repeat.inference.model_copy(update=times)}
+        harness = harness_times(self._moments())
+        metrics = repeat.metrics.model_copy(
+            update={
+                "outside_train_seconds": self.outside_seconds,
+                "energy_joules": self.energy_joules,
+                "harness_seconds": own_seconds(harness),
+            }
+        )
+        return {"metrics": metrics, "harness": harness}
+
+    def _moments(self) -> Moments:
+        """What happened when; the worker's own moments are reckoned from those that it names."""
+        ready, trained = self._ready, self._trained
+        began = ready.at - ready.startup_seconds
+        return Moments(
+            spawned=self._worker.spawned_at,
+            began=began,
+            imported=began + ready.import_seconds,
+            ready=ready.at,
+            ready_heard=self._ready_heard,
+            go=self._go,
+            clock_started=trained.at - trained.seconds,
+            clock_stopped=trained.at,
+            trained_heard=self._trained_heard,
+            result_heard=self._worker.heard_at,
+            ended=self._worker.ended_at,
         )
 
 

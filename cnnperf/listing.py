@@ -75,6 +75,9 @@ def _case_row(case: Case, facts: ModelFacts) -> dict[str, Any]:
 
 _HEADS = ("case", "params", "training\nFLOP/image", "images", "epochs", "batch", "tiers")
 
+_EXPENDABLE = ("tiers", "images", "training\nFLOP/image", "batch", "params", "epochs")
+"""What a narrow terminal goes without, in this order."""
+
 
 @dataclass(frozen=True)
 class Cases:
@@ -84,8 +87,8 @@ class Cases:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The widest table that fits."""
-        for left_out in ((), ("tiers",), ("tiers", "images")):
-            table = cases_table(self.rows, left_out)
+        for columns in range(len(_EXPENDABLE) + 1):
+            table = cases_table(self.rows, _EXPENDABLE[:columns])
             if fits(table, console, options):
                 break
         yield table

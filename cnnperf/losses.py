@@ -14,8 +14,7 @@ from collections.abc import Callable
 import torch
 
 LOOK_SECONDS = 0.5
-LOOK_STEPS = 100
-"""An accelerator is asked for its losses this often, whichever comes first."""
+"""An accelerator is asked for its losses this often."""
 
 
 class NaNLossError(ArithmeticError):
@@ -59,12 +58,12 @@ class LossMonitor:
         self._step = self._looked_at = 0
         self._next_look = time.monotonic()
 
-    def add(self, loss: torch.Tensor) -> None:
-        """Take the mean loss of the next step, a scalar tensor without history."""
-        self._losses[self._step] = loss
-        self._step += 1
+    def add(self, losses_K: torch.Tensor) -> None:
+        """Take the mean losses of the next K steps: a tensor of shape (K) without history."""
+        self._losses[self._step : self._step + len(losses_K)] = losses_K
+        self._step += len(losses_K)
         overdue = time.monotonic() >= self._next_look
-        if overdue or self._every_step or self._step - self._looked_at >= LOOK_STEPS:
+        if overdue or self._every_step:
             self._look(show=overdue)
 
     def _look(self, *, show: bool) -> None:

@@ -30,6 +30,13 @@ def format_seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 0.1 else f"{value * 1e3:.2f} ms"
 
 
+def format_latency(value: float) -> str:
+    """Seconds as `format_seconds` has them, microseconds below a millisecond."""
+    if value >= 1e-3:
+        return format_seconds(value)
+    return f"{value * 1e6:.0f} µs" if value >= 1e-4 else f"{value * 1e6:.1f} µs"
+
+
 def format_percent(value: float) -> str:
     """A fraction as a percentage with two decimals: 0.9899 -> 98.99 %."""
     return f"{value * 100:.2f} %"
@@ -144,6 +151,14 @@ METRICS: dict[str, Metric] = {
                 "model FLOP utilisation: FLOP/s over the matmul peak measured in the same run"),
         _metric("energy_joules", "energy", "J", "lower", format_joules,
                 "of the device, from NVML's total-energy counter, over train_seconds"),
+        _metric("latency_seconds_p50", "latency p50", "s", "lower", format_latency,
+                "median wait for the prediction of one image, in the training's precision"),
+        _metric("latency_seconds_p99", "latency p99", "s", "lower", format_latency,
+                "99th percentile of the wait for the prediction of one image"),
+        _metric("inference_images_per_second", "inference images/s", "1/s", "higher", format_rate,
+                "images predicted per second in the best batch size, in the training's precision"),
+        _metric("harness_seconds", "suite's own time", "s", "lower", format_seconds,
+                "starting, importing, handing over and ending: what the suite adds to a training"),
     )
 }  # fmt: skip
 

@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from cnnperf.datasets import DataProblem, check_files
+from cnnperf.datasets import check_files
 from cnnperf.environment import count_gpus
 from cnnperf.environment.visible import parse_visible_devices
+from cnnperf.peers import missing_package
 from cnnperf.protocol import ModelFacts, ProbeResult
+from cnnperf.record import CaseError
 from cnnperf.registry import get_case, get_dataset
 from cnnperf.settings import RunSettings
 from cnnperf.specs import Case, Tier
@@ -29,6 +31,9 @@ STEP_OVERHEAD_SECONDS = 0.003
 """What a step takes however small its arithmetic: launching kernels, fetching a batch."""
 
 GUESSED_MFU = 0.4
+
+INFERENCE_SECONDS = 30.0
+"""Measuring inference: a budget of two seconds for each precision and batch size."""
 
 EVALUATION_SHARE = 1 / 12
 """Validating a quarter as many images as are trained, at a third of the arithmetic of each."""
@@ -66,8 +71,8 @@ class PlannedCase:
     repeats: int
     first_seed: int
     shortened: bool
-    problem: DataProblem | None = None
-    """Why its data set cannot be used, where that is so."""
+    problem: CaseError | None = None
+    """Why it cannot be trained here, where that is so: no data, or a package is not installed."""
 
     @property
     def seeds(self) -> range:
@@ -83,7 +88,7 @@ class Plan:
 
     @property
     def runnable(self) -> list[PlannedCase]:
-        """Those whose data are there."""
+        """Those that nothing is known to stand in the way of."""
         return [planned for planned in self.cases.values() if planned.problem is None]
 
     @property
@@ -95,7 +100,7 @@ class Plan:
 def make_plan(
     case_ids: Sequence[str], settings: RunSettings, tier: Tier, *, once: bool = False
 ) -> Plan:
-    """Plan the selected cases; looks once at each data set's files.
+    """Plan the selected cases; looks once at each data set's files, and for each peer's package.
 
     Args:
         case_ids: what was selected, in order.
@@ -103,33 +108,52 @@ def make_plan(
         tier: of this run.
         once: train each case once, whatever the settings say (--benchmark-disable).
     """
-    problems: dict[str, DataProblem | None] = {}
+    data_problems: dict[str, CaseError | None] = {}
     planned: dict[str, PlannedCase] = {}
     for case_id in dict.fromkeys(case_ids):
         case = get_case(case_id)
-        if case.dataset not in problems:
-            problems[case.dataset] = check_files(
-                get_dataset(case.dataset), settings.data_dir, checksum=True
-            )
+        if case.dataset not in data_problems:
+            data_problems[case.dataset] = _data_problem(case, settings)
         planned[case_id] = PlannedCase(
-            case=shorten(case, settings),
+            case=as_asked(case, settings),
             number=len(planned) + 1,
             repeats=1 if once else settings.repeats_in(tier),
             first_seed=settings.seed,
             shortened=settings.shortened,
-            problem=problems[case.dataset],
+            problem=_package_problem(case, settings) or data_problems[case.dataset],
         )
     return Plan(cases=planned)
 
 
-def shorten(case: Case, settings: RunSettings) -> Case:
-    """The case with --cnnperf-epochs and --cnnperf-limit-steps applied to its recipe."""
+def _data_problem(case: Case, settings: RunSettings) -> CaseError | None:
+    """What is wrong with the files of a case's data set."""
+    problem = check_files(get_dataset(case.dataset), settings.data_dir, checksum=True)
+    return CaseError(kind="data", message=problem.message) if problem is not None else None
+
+
+def _package_problem(case: Case, settings: RunSettings) -> CaseError | None:
+    """What a case's engine lacks; another interpreter's packages only its worker can tell."""
+    lacking = missing_package(case.engine) if settings.python is None else None
+    return CaseError(kind="start", message=lacking) if lacking is not None else None
+
+
+def as_asked(case: Case, settings: RunSettings) -> Case:
+    """The case with --cnnperf-epochs, -limit-steps, -compile and -precision applied.
+
+    A case that is there for its own precision or compiling, as those of a sweep are, keeps it.
+    """
     changes: dict[str, int] = {}
     if settings.epochs is not None:
         changes["epochs"] = settings.epochs
     if settings.limit_steps is not None:
         changes["max_steps"] = min(settings.limit_steps, case.recipe.max_steps or 10**9)
-    return case.model_copy(update={"recipe": case.recipe.model_copy(update=changes)})
+    execution = {
+        name: getattr(settings, name)
+        for name in ("compile", "precision")
+        if case.engine == "fast" and getattr(case, name) == "auto"
+    }
+    recipe = case.recipe.model_copy(update=changes)
+    return case.model_copy(update={"recipe": recipe, **execution})
 
 
 def estimate_seconds(
@@ -164,7 +188,9 @@ def _repeat_seconds(
     steps = min(steps, recipe.max_steps or steps)
     flops = steps * batch * facts.training_flops_per_image * (1 + evaluation)
     peak = peaks.get("tf32") or max(peaks.values())
-    return STARTUP_SECONDS + flops / (peak * GUESSED_MFU) + steps * STEP_OVERHEAD_SECONDS
+    measuring = INFERENCE_SECONDS if case.suite == "infer" else 0.0
+    training = flops / (peak * GUESSED_MFU) + steps * STEP_OVERHEAD_SECONDS
+    return STARTUP_SECONDS + training + measuring
 
 
 def plan_digest(planned: PlannedCase, probed: ProbeResult) -> str:

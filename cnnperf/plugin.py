@@ -47,7 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the settings: a value that does not fit ends pytest with a sentence."""
     config.addinivalue_line(
-        "markers", "cnnperf(suite): which cases a test is for: train (default), peers, sweep, infer"
+        "markers",
+        "cnnperf(suite): which cases a test is for: train (default), peers, sweep, infer, harness",
     )
     config.stash[SETTINGS] = resolve(config)
 
@@ -58,6 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every test that asks for `cnnperf_case` its cases of the tier, by their ids."""
     if "cnnperf_case" not in metafunc.fixturenames:
+        return
+    if BAD_USAGE in metafunc.config.stash:  # said once, not for every module
+        metafunc.parametrize("cnnperf_case", [NO_CASES])
         return
     from cnnperf.registry import all_cases
     from cnnperf.specs import Suite
@@ -80,11 +84,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cnnperf_case", [nothing], indirect=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out the tests that have no case in this tier, where others have one."""
-    cases = [_case_id(item) for item in items]
-    if any(case_id not in (None, NO_CASES) for case_id in cases):
-        items[:] = [item for item, case in zip(items, cases, strict=True) if case != NO_CASES]
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests that have no case in this tier, where others have one."""
+    idle = [item for item in items if _case_id(item) == NO_CASES]
+    if idle and any(_case_id(item) not in (None, NO_CASES) for item in items):
+        items[:] = [item for item in items if item not in idle]
+        config.hook.pytest_deselected(items=idle)
 
 
 def _prepare_collection(config: pytest.Config) -> tuple[Tier, str]:

@@ -124,7 +124,10 @@ class LogLines(Display):
         tail = "" if left is None else f", {format_seconds(left)} left"
         if isinstance(message, EpochDone):
             self._print(f"{self.place}: {describe_epoch(message.result, message.epochs)}{tail}")
-        elif message.phase == "train" and time.monotonic() - self._last_line > LOG_SECONDS:
+        elif begins_inference(message) or (
+            message.phase in ("train", "inference")
+            and time.monotonic() - self._last_line > LOG_SECONDS
+        ):
             self._print(f"{self.place}: {describe_step(message)}{tail}")
 
     def finish(self, repeat: Repeat) -> None:
@@ -218,13 +221,22 @@ def share_done(message: Progress | EpochDone) -> float:
     """Finished share of all epochs, 0 to 1."""
     if isinstance(message, EpochDone):
         return message.result.epoch / message.epochs
+    if message.phase == "inference":
+        return 1.0  # of the epochs: they are over
     within = message.step / message.steps if message.steps else 1.0
     return (message.epoch - 1 + within) / message.epochs
+
+
+def begins_inference(message: Progress) -> bool:
+    """Whether the training is over and the first configuration is being measured."""
+    return message.phase == "inference" and message.step == 0
 
 
 def describe_step(message: Progress) -> str:
     """Such as `epoch 2/10, step 120/375, loss 0.143, 612 images/s`."""
     text = f"epoch {message.epoch}/{message.epochs}"
+    if message.phase == "inference":
+        return f"measuring inference, {message.step}/{message.steps} configurations done"
     if message.phase != "train":
         return f"{text}, {message.phase}"
     text += f", step {message.step}/{message.steps}"
@@ -254,4 +266,6 @@ def describe_repeat(repeat: Repeat) -> str:
     accuracy = show("test_accuracy", metrics.test_accuracy)
     if accuracy != ABSENT:
         parts.append(f"accuracy {accuracy}")
+    if metrics.latency_seconds_p50 is not None:
+        parts.append(f"latency {show('latency_seconds_p50', metrics.latency_seconds_p50)}")
     return ", ".join(parts)

@@ -7,6 +7,7 @@ parent is gone.
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -60,11 +61,20 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Ready(Message):
-    """Prepared: imports, model and warm-up are done, and `go` is awaited."""
+class Stage(Message):
+    """A message that ends a stage of the repeat."""
+
+    at: float = Field(default_factory=time.monotonic)
+    """When it was made, on the clock that all processes of a machine share."""
+
+
+class Ready(Stage):
+    """Prepared: imports, model and warm-up (and an `infer` case's training) are done."""
 
     kind: Literal["ready"] = "ready"
     startup_seconds: float
+    import_seconds: float
+    """The first part of them."""
     device: str
 
 
@@ -72,10 +82,11 @@ class Progress(Message):
     """Where training stands; sent at most a few times a second."""
 
     kind: Literal["progress"] = "progress"
-    phase: Literal["train", "validation", "test"]
+    phase: Literal["train", "validation", "test", "inference"]
     epoch: int
     epochs: int
     step: int
+    """In the phase `inference`: configurations measured, of `steps`."""
     steps: int
     loss: float | None = None
     images_per_second: float | None = None
@@ -89,11 +100,12 @@ class EpochDone(Message):
     result: EpochResult
 
 
-class Trained(Message):
+class Trained(Stage):
     """The clock has stopped."""
 
     kind: Literal["trained"] = "trained"
-    train_seconds: float
+    seconds: float
+    """Of what was timed since `go`: a training, or of an `infer` case the measuring."""
 
 
 class Result(Message):

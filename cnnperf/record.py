@@ -23,7 +23,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from cnnperf.environment.schema import DuringState, Environment, Flag, Settings, State
 from cnnperf.errors import UsageError, printable
 from cnnperf.metrics import METRICS
-from cnnperf.specs import Case, Recipe, Tier
+from cnnperf.specs import Augmentation, Case, Recipe, Tier
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -32,6 +32,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+PrecisionName = Literal["float32", "tf32", "bfloat16", "float16"]
 Outcome = Literal["passed", "failed", "skipped"]
 ErrorKind = Literal[
     "killed", "out_of_memory", "nan_loss", "timeout", "exception", "start", "data", "protocol"
@@ -67,6 +68,10 @@ class Metrics(RecordModel):
     flops_per_second: Finite | None = None
     mfu: Finite | None = None
     energy_joules: Finite | None = None
+    latency_seconds_p50: Seconds | None = None
+    latency_seconds_p99: Seconds | None = None
+    inference_images_per_second: Finite | None = None
+    harness_seconds: Seconds | None = None
 
 
 class EpochResult(RecordModel):
@@ -97,6 +102,71 @@ class StateRecord(RecordModel):
     after: State | None = None
 
 
+class HarnessTimes(RecordModel):
+    """What one training took beside the time on its clock, in the order in which it happens.
+
+    Together with that time, all but the last fill a worker's life without a gap.
+    Parent and worker read one clock; a negative time says that on this machine they do not.
+    """
+
+    start_seconds: Finite
+    """From before the process is started to its first own line."""
+    import_seconds: Finite
+    """From there until torch, the engine and everything else is imported."""
+    prepare_seconds: Finite
+    """Model, warm-up and any compiling, until the worker says `ready`."""
+    ready_latency_seconds: Finite
+    """Until the parent hears it."""
+    arm_seconds: Finite
+    """Reading the machine's state, until the parent says `go`."""
+    go_latency_seconds: Finite
+    """Until the worker's clock starts."""
+    trained_latency_seconds: Finite
+    """From the stop of the worker's clock until the parent hears `trained`."""
+    result_seconds: Finite
+    """Until the parent has the result: the test set, counting, hashing, any profile."""
+    exit_seconds: Finite
+    """Until the process is gone, as the parent notices: it looks up to 20 times a second."""
+    clocks_apart_seconds: Finite
+    """The time from `go` to `trained` as timed outside, less the worker's own."""
+
+
+class InferenceResult(RecordModel):
+    """Predicting batches of one size with the trained model, converted to one precision."""
+
+    precision: PrecisionName
+    batch_size: Annotated[int, Field(ge=1)]
+    calls: Count
+    """Each timed alone for the latency, and as many queued for the throughput."""
+    latency_seconds_p50: Seconds
+    latency_seconds_p90: Seconds | None = None
+    latency_seconds_p99: Seconds | None = None
+    images_per_second: Finite
+
+
+class InferenceAccuracy(RecordModel):
+    """What a converted model makes of the test set, beside the model as it was trained."""
+
+    precision: PrecisionName
+    test_accuracy: Fraction | None = None
+    accuracy_difference: Finite | None = None
+    """Below 0 where the converted model is right less often."""
+    agreement_fraction: Fraction
+    """Share of the test images of which both predict the same."""
+
+
+class Inference(RecordModel):
+    """What an `infer` case measures once it is trained."""
+
+    seconds: Seconds
+    """Of all the measuring, by the worker's clock: mostly a budget, so no figure of merit."""
+    outside_seconds: Seconds | None = None
+    """The same, timed by the pytest process from `go` to `trained`."""
+    results: list[InferenceResult] = []
+    accuracies: list[InferenceAccuracy] = []
+    """Empty after a training of a few steps, which has no accuracy to lose."""
+
+
 class Repeat(RecordModel):
     """One training of a case, in a process of its own."""
 
@@ -107,7 +177,7 @@ class Repeat(RecordModel):
     confusion: list[list[Count]] | None = None
     """Test images by [true class][predicted class]."""
     steps: Count = 0
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    precision: PrecisionName = "float32"
     """Of the multiplications, which is what MFU's peak was measured in."""
     model_parameters: Count | None = None
     model_sha256: str | None = None
@@ -115,8 +185,18 @@ class Repeat(RecordModel):
     settings: Settings | None = None
     """As they were in the process that trained."""
     worker_pid: Count | None = None
+    harness: HarnessTimes | None = None
     state: StateRecord = StateRecord()
     warnings: list[Flag] = []
+    inference: Inference | None = None
+    """Of `infer` cases alone; their training is over before the outside clock starts."""
+
+    @property
+    def timed_seconds(self) -> float:
+        """From `go` to `trained`, from outside where that was seen: pytest-benchmark's figure."""
+        if self.inference is not None:
+            return self.inference.outside_seconds or self.inference.seconds
+        return self.metrics.outside_train_seconds or self.metrics.train_seconds
 
 
 class CaseError(RecordModel):
@@ -129,10 +209,18 @@ class CaseError(RecordModel):
     traceback: str | None = None
 
 
+class RecordedAugmentation(Augmentation):
+    """An augmentation as a file has it: fields that newer versions add are kept out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
+
+
 class RecordedRecipe(Recipe):
     """A recipe as a file has it: fields that newer versions add are kept out, as elsewhere."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
+
+    augmentation: RecordedAugmentation | None = None
 
 
 class Fingerprint(RecordModel):

@@ -74,6 +74,9 @@ class WorkerError(Exception):
 class Worker:
     """A worker process doing one job.
 
+    It notes by the monotonic clock when the process was about to be started (`spawned_at`), when
+    the message last waited for was heard (`heard_at`) and when the process was gone (`ended_at`).
+
     Args:
         job: what it is to do.
         python: the interpreter that runs it; its environment is what gets measured.
@@ -99,7 +102,7 @@ class Worker:
     def __enter__(self) -> Worker:
         self._oom_kills = count_oom_kills()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()
-        self._start = time.monotonic()
+        self.spawned_at = time.monotonic()
         try:
             self._process = subprocess.Popen(
                 [self._python, "-m", "cnnperf.worker"],
@@ -140,7 +143,7 @@ class Worker:
     def wait_ready(self) -> Ready:
         """Until the worker is prepared."""
         ready = self._wait_for(Ready)
-        self._where = "before training"
+        self._where = "before the clock started"
         return ready
 
     def go(self) -> None:
@@ -200,6 +203,7 @@ class Worker:
                     f"{self._python} have another version of it?",
                 ) from error
             if isinstance(message, wanted):
+                self.heard_at = time.monotonic()
                 return message
             if isinstance(message, Failed):
                 raise WorkerError(message.error, message.message, message.traceback)
@@ -218,7 +222,7 @@ class Worker:
 
     def _check_timeout(self) -> None:
         limit = self._timeout_seconds
-        if limit is not None and time.monotonic() - self._start > limit:
+        if limit is not None and time.monotonic() - self.spawned_at > limit:
             self.kill()
             raise WorkerError(
                 "timeout",
@@ -229,6 +233,7 @@ class Worker:
     def _wait_for_exit(self) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=EXIT_SECONDS)
+        self.ended_at = time.monotonic()
 
     def _explain_exit(self) -> WorkerError:
         """Why the worker is gone without a last word."""
@@ -260,6 +265,9 @@ def describe_progress(message: Progress | EpochDone) -> str:
         return f"last heard of after epoch {message.result.epoch} of {message.epochs}"
     if message.phase == "train":
         return f"last heard of in epoch {message.epoch} of {message.epochs}, step {message.step}"
+    if message.phase == "inference":
+        done = f"{message.step} of {message.steps} configurations done"
+        return f"last heard of measuring inference, {done}"
     return f"last heard of in the {message.phase} of epoch {message.epoch} of {message.epochs}"
 
 

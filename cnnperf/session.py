@@ -135,11 +135,9 @@ class RunSession:
         """Trainings that the resumed journal spares, by case id."""
         return Counter(case_id for case_id, _ in (self.resumed.fitting if self.resumed else ()))
 
-    def skip(self, planned: PlannedCase, message: str) -> None:
-        """Note that a case cannot be trained for want of its data."""
-        self._end(planned, self._case_record(planned), "skipped", CaseError(
-            kind="data", message=message
-        ))  # fmt: skip
+    def skip(self, planned: PlannedCase, problem: CaseError) -> None:
+        """Note that a case cannot be trained here, for want of its data or of a package."""
+        self._end(planned, self._case_record(planned), "skipped", problem)
 
     def fail(self, planned: PlannedCase, error: CaseError) -> None:
         """Note that a case failed; what it has measured stays."""

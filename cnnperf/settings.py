@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:  # this module loads in every pytest run, so it loads nothing that is large
     from cnnperf.protocol import Device
-    from cnnperf.specs import Tier
+    from cnnperf.specs import Choice, Precision, Tier
 
 N = TypeVar("N", int, float)
 
@@ -129,6 +129,16 @@ OPTIONS = (
         "shortened",
     ),
     Option(
+        name="compile", metavar="{auto,on,off}", default="auto", parse=choice("auto", "on", "off"),
+        help="whether the engine `fast` compiles: auto does on CUDA, and on a CPU where a trial "
+        "says that it pays; where it fails, auto goes on without and warns, on fails the case",
+    ),
+    Option(
+        name="precision", metavar="{auto,float32,bfloat16}", default="auto",
+        parse=choice("auto", "float32", "bfloat16"),
+        help="of the engine `fast`: auto takes bfloat16 where a trial says that it is faster",
+    ),
+    Option(
         name="data_dir", metavar="DIR", parse=path,
         help="where the data sets lie (default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data)",
     ),
@@ -169,6 +179,8 @@ class RunSettings:
     seed: int
     epochs: int | None
     limit_steps: int | None
+    compile: Choice
+    precision: Literal["auto"] | Precision
     data_dir: Path
     require_data: bool
     timeout: float | None

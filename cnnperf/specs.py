@@ -22,7 +22,7 @@ Engine = Literal[
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "on", "off"]
 
-Suite = Literal["train", "peers", "sweep", "infer"]
+Suite = Literal["train", "peers", "sweep", "infer", "harness"]
 """Which benchmark module runs a case: `benchmarks/test_<suite>.py`."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -89,6 +89,27 @@ class DatasetSpec(Spec):
     """Whether `cnnperf data` knows where to get it."""
 
 
+class Augmentation(Spec):
+    """How training images are changed at random, each time anew; the defaults change nothing.
+
+    Pixels are those of the image that the model is fed.
+    """
+
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Rotation by up to this angle, either way."""
+    scale_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Enlarging or shrinking by up to this part of the size."""
+    crop_shift_pixels: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Cropping: the window that is cut out moves by up to this much, each way along each side."""
+    elastic_alpha_pixels: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Elastic deformation: each pixel moves by blurred noise from -1..1 times this.
+
+    torchvision's `ElasticTransform` halves it: its `alpha` is twice this.
+    """
+    elastic_sigma_pixels: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    """Standard deviation of that blur: larger is smoother, and less far."""
+
+
 class Recipe(Spec):
     """What is learned and how: everything that must be equal for two times to be comparable."""
 
@@ -98,6 +119,8 @@ class Recipe(Spec):
     optimizer: Literal["adam"] = "adam"
     learning_rate: PositiveFloat = 1e-3
     loss: Literal["cross_entropy"] = "cross_entropy"
+    augmentation: Augmentation | None = None
+    """Of the training images alone; None leaves them as they are."""
     max_steps: PositiveInt | None = None
     """Stop after this many steps in all. Such a training is a sample: throughput only."""
 

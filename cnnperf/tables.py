@@ -13,7 +13,10 @@ from rich.text import Text
 
 from cnnperf.cases import ReportedResult, reported
 from cnnperf.errors import printable
+from cnnperf.harness_table import harness_tables
+from cnnperf.inference_table import inference_tables
 from cnnperf.metrics import ABSENT, METRICS, format_share, show
+from cnnperf.peer_table import peer_tables
 from cnnperf.record import CaseRecord, Record
 
 COLUMNS = (
@@ -169,7 +172,8 @@ def run_summary(record: Record) -> RenderableType:
         "medians over n trainings; ± is half the range; MFU against the matmul peak of this run",
         style="dim",
     )
-    return Group(Results(record), legend, *notes(record))
+    suites = (*inference_tables(record), *harness_tables(record), *peer_tables(record))
+    return Group(Results(record), legend, *suites, *notes(record))
 
 
 def environment_table(record_environment: object) -> Table:

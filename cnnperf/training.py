@@ -15,10 +15,10 @@ from cnnperf.clock import synchronize
 from cnnperf.engines import Engine, Evaluation, Observer, TrainPhase
 from cnnperf.evaluation import accuracy_and_f1
 from cnnperf.losses import check_finite
-from cnnperf.protocol import EpochDone, Progress, Trained
+from cnnperf.protocol import EpochDone, Progress
 from cnnperf.record import EpochResult
 
-Say = Callable[[Progress | EpochDone | Trained], None]
+Say = Callable[[Progress | EpochDone], None]
 
 
 @dataclass(kw_only=True)

@@ -202,19 +202,23 @@ def write_record(path: Path, body: object) -> Path:
     return path
 
 
-HIDE_TORCH = """
+def hide_packages(*names: str) -> str:
+    """A sitecustomize.py for which none of these packages is installed."""
+    return f"""
 import importlib.machinery
 
 _find = importlib.machinery.PathFinder.find_spec
 
 
 def find_spec(cls, name, path=None, target=None):
-    hidden = name in {"torch", "torchvision", "sklearn"}
-    return None if hidden else _find(name, path, target)
+    return None if name in {names!r} else _find(name, path, target)
 
 
 importlib.machinery.PathFinder.find_spec = classmethod(find_spec)
 """
+
+
+HIDE_TORCH = hide_packages("torch", "torchvision", "sklearn")
 """A sitecustomize.py for which no package to train with is installed."""
 
 FORBID_TORCH = """

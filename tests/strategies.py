@@ -7,7 +7,7 @@ from datetime import UTC, timedelta, timezone
 from hypothesis import strategies as st
 
 from cnnperf.record import CaseError, CaseRecord, EpochResult, Fingerprint, Metrics, Record, Repeat
-from cnnperf.specs import Recipe
+from cnnperf.specs import Augmentation, Recipe
 from tests.examples import example_environment, example_flag
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -45,11 +45,19 @@ repeats = st.builds(
         st.builds(example_flag, st.text(max_size=5), st.text(max_size=9)), max_size=2
     ),
 )
+augmentations = st.builds(
+    Augmentation,
+    rotation_degrees=st.floats(0, 180),
+    scale_fraction=st.floats(0, 1, exclude_max=True),
+    elastic_alpha_pixels=seconds,
+    elastic_sigma_pixels=st.floats(min_value=1e-300, max_value=1e300),
+)
 recipes = st.builds(
     Recipe,
     name=st.sampled_from(["report", "mine"]),
     epochs=st.integers(1, 10**6),
     learning_rate=st.floats(min_value=1e-300, max_value=1e300),
+    augmentation=st.none() | augmentations,
 )
 fingerprints = st.builds(
     Fingerprint,

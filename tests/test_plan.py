@@ -18,11 +18,11 @@ from cnnperf.plan import (
     STEP_OVERHEAD_SECONDS,
     Plan,
     PlannedCase,
+    as_asked,
     choose_tier,
     estimate_seconds,
     make_plan,
     plan_digest,
-    shorten,
 )
 from cnnperf.protocol import ModelFacts, ProbeResult
 from cnnperf.registry import get_case
@@ -42,6 +42,8 @@ def _settings(**changes: Any) -> RunSettings:
         "seed": 0,
         "epochs": None,
         "limit_steps": None,
+        "compile": "auto",
+        "precision": "auto",
         "data_dir": Path("/nowhere"),
         "require_data": False,
         "timeout": None,
@@ -127,7 +129,7 @@ def test_a_case_without_data_is_planned_but_not_run(tmp_path: Path) -> None:
     made = make_plan([MNIST, DIGITS], _settings(data_dir=tmp_path), "standard")
     problem = made.cases[MNIST].problem
     assert problem is not None
-    assert problem.kind == "missing"
+    assert problem.kind == "data"
     assert f"cnnperf data mnist --data-dir {tmp_path}" in problem.message
     assert [planned.case.id for planned in made.runnable] == [DIGITS]
     assert made.trainings == 3
@@ -165,7 +167,7 @@ def test_a_plan_of_nothing_is_empty() -> None:
 def test_a_case_is_trained_as_it_stands_by_default() -> None:
     """Nothing is changed and nothing marked."""
     case = get_case(DIGITS)
-    assert shorten(case, _settings()) == case
+    assert as_asked(case, _settings()) == case
     assert not make_plan([DIGITS], _settings(), "smoke").cases[DIGITS].shortened
 
 
@@ -182,9 +184,28 @@ def test_fewer_epochs_change_the_recipe_and_mark_the_case() -> None:
 )
 def test_a_limit_of_steps_never_lengthens_a_sample(case_id: str, limit: int, steps: int) -> None:
     """A sample of 4 steps stays one of 4 where the limit is 99."""
-    case = shorten(get_case(case_id), _settings(limit_steps=limit))
+    case = as_asked(get_case(case_id), _settings(limit_steps=limit))
     assert case.recipe.max_steps == steps
     assert case.recipe.is_sample
+
+
+@pytest.mark.parametrize(
+    ("case_id", "compiled", "precision"),
+    [
+        ("modified_vgg-mnist-28-fast", "off", "float32"),
+        ("modified_vgg-mnist-28-eager", "auto", "auto"),
+        ("modified_vgg-mnist-28-batch512-fast-bfloat16_compiled", "on", "bfloat16"),
+    ],
+)
+def test_compiling_and_precision_are_asked_of_fast_alone_and_a_sweep_keeps_its_own(
+    case_id: str, compiled: str, precision: str
+) -> None:
+    """--cnnperf-compile=off --cnnperf-precision=float32; ids stay, and nothing is shortened."""
+    settings = _settings(compile="off", precision="float32")
+    planned = make_plan([case_id], settings, "full").cases[case_id]
+    assert planned.case.id == case_id
+    assert (planned.case.compile, planned.case.precision) == (compiled, precision)
+    assert not planned.shortened
 
 
 # --- the estimate -------------------------------------------------------------------------------

@@ -23,12 +23,13 @@ from cnnperf.record import (
     Fingerprint,
     Metrics,
     Record,
+    RecordedRecipe,
     fingerprint_of,
     json_schema,
     load_record,
     now,
 )
-from cnnperf.specs import Recipe
+from cnnperf.specs import Augmentation, Recipe
 from tests.examples import (
     example_case,
     example_case_record,
@@ -257,6 +258,17 @@ def test_fields_of_newer_versions_are_ignored(tmp_path: Path) -> None:
     assert load_record(write_record(tmp_path / "run.json", body)) == record
 
 
+def test_what_newer_versions_add_to_an_augmentation_is_ignored() -> None:
+    """It is the deepest level of a record, and descriptions elsewhere refuse unknown fields."""
+    recipe = Recipe(name="mine", augmentation=Augmentation(rotation_degrees=15))
+    content = recipe.model_dump(mode="json")
+    content["augmentation"]["of_a_later_version"] = 1
+    read = RecordedRecipe.model_validate(content)
+    assert read.model_dump() == recipe.model_dump()
+    with pytest.raises(ValidationError):
+        Recipe.model_validate(content)
+
+
 def test_a_stored_record_of_version_1_keeps_loading() -> None:
     """A hand-written file, read with every figure where it belongs."""
     record = load_record(STORED)
@@ -317,6 +329,8 @@ def test_whatever_changes_the_training_changes_the_digest() -> None:
                 {"batch_size": 64},
                 {"learning_rate": 2e-3},
                 {"max_steps": 4},
+                {"augmentation": Augmentation()},
+                {"augmentation": Augmentation(rotation_degrees=15)},
             )
         ),
     ]

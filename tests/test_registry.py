@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
@@ -25,7 +26,7 @@ from cnnperf.registry import (
     register_dataset,
     register_model,
 )
-from cnnperf.specs import TIERS, Case, ModelSpec, Recipe
+from cnnperf.specs import TIERS, Augmentation, Case, Engine, ModelSpec, Recipe
 from tests.examples import example_case
 
 REPORT_ROWS = {
@@ -220,6 +221,52 @@ def test_the_standard_tier_is_the_report() -> None:
     }
 
 
+def test_the_augmented_trainings_differ_from_the_reports_in_nothing_else() -> None:
+    """So that a difference in accuracy is the augmentation's: at 10 epochs and at 30."""
+    case = "modified_vgg-cifar10-28-{}fast"
+    trained = {name: get_case(case.format(name)).recipe for name in ("", "augmented-")}
+    longer = {name: get_case(case.format(f"{name}30-")).recipe for name in ("report", "augmented")}
+    report, augmented = trained.values()
+    assert augmented.augmentation is not None
+    assert report.augmentation is None
+    plain = {"name": "report", "augmentation": None}
+    assert augmented.model_copy(update=plain) == report
+    assert longer["report"].model_copy(update={"name": "report", "epochs": 10}) == report
+    assert longer["augmented"].model_copy(update={"name": "augmented", "epochs": 10}) == augmented
+    assert {recipe.epochs for recipe in longer.values()} == {30}
+
+
+@pytest.mark.parametrize("model", ["modified_vgg", "modified_resnet"])
+def test_the_remedy_is_all_four_that_the_report_names(model: str) -> None:
+    """Rotation, scaling, cropping, elastic deformation; both engines, in the full tier alone."""
+    for engine in ENGINES:
+        case = get_case(f"{model}-cifar10-28-augmented-{engine}")
+        assert case.recipe.augmentation is not None
+        assert all(strength > 0 for _, strength in case.recipe.augmentation)
+        assert case.tiers == ("full",)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rotation_degrees": -1},
+        {"rotation_degrees": 181},
+        {"scale_fraction": 1},
+        {"scale_fraction": -0.1},
+        {"crop_shift_pixels": -1},
+        {"crop_shift_pixels": float("inf")},
+        {"elastic_alpha_pixels": float("nan")},
+        {"elastic_sigma_pixels": 0},
+        {"rotation": 15},
+    ],
+    ids=str,
+)
+def test_an_augmentation_that_cannot_be_drawn_is_refused(wrong: dict[str, float]) -> None:
+    """When it is written down: an image cannot shrink to nothing, nor a blur have no width."""
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Augmentation.model_validate(wrong)
+
+
 def test_the_full_tier_holds_everything() -> None:
     """Whatever the other tiers run."""
     assert all_cases("full") == all_cases()
@@ -235,10 +282,14 @@ def test_every_case_is_in_a_tier_and_has_an_id_of_its_own() -> None:
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.id)
 def test_an_id_is_model_data_resolution_recipe_engine(case: Case) -> None:
-    """The recipe stands in it only when it is not the report's."""
-    assert re.fullmatch(r"[a-z0-9_]+-[a-z0-9]+-\d+(-[a-z]+)?-(eager|fast)", case.id)
+    """The recipe stands in it only when it is not the report's, a variant where there is one."""
+    engines = "|".join(get_args(Engine))
+    assert re.fullmatch(
+        rf"[a-z0-9_]+-[a-z0-9]+-\d+(-[a-z0-9]+)?-({engines})(-[a-z0-9_]+)?", case.id
+    )
     recipe = [] if case.recipe.name == "report" else [case.recipe.name]
-    parts = [case.model, case.dataset, str(case.resolution), *recipe, case.engine]
+    variant = [] if case.variant is None else [case.variant]
+    parts = [case.model, case.dataset, str(case.resolution), *recipe, case.engine, *variant]
     assert case.id.split("-") == parts
     assert get_case(case.id) is case
 

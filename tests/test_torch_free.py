@@ -26,11 +26,12 @@ TORCH_HALF = (
     "cnnperf.clock",
     "cnnperf.losses",
     "cnnperf.evaluation",
+    "cnnperf.inference",
     "cnnperf.training",
 )
 """Modules, and packages with all that is in them, that may import torch."""
 
-HEAVY = {"torch", "torchvision", "sklearn", "numpy", "PIL"}
+HEAVY = {"torch", "torchvision", "sklearn", "numpy", "PIL", "lightning", "accelerate", "timm"}
 
 
 @pytest.fixture(autouse=True)

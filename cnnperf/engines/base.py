@@ -26,6 +26,7 @@ from torch import nn
 
 from cnnperf.clock import StepTimer, synchronize
 from cnnperf.data import Splits, split_images
+from cnnperf.data.augment import augment
 from cnnperf.environment import Flag
 from cnnperf.environment.settings import tf32_cudnn
 from cnnperf.evaluation import Counts, Tally
@@ -41,6 +42,9 @@ Observer = Callable[[int, float], None]
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (B, C, H, W) and labels (B)."""
+
+Block = tuple[torch.Tensor, list[int]]
+"""Mean losses of K steps, on the device, and how many images each of them had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,13 +203,13 @@ class Engine(ABC):
         timer = StepTimer(self.device)
         images_per_step: list[int] = []
         self.model.train()
+        self.data_wait_seconds = 0.0
         start = time.perf_counter()
         timer.mark()
-        waited = WaitingTime(self.train_batches())
-        for batch in islice(waited, steps):
-            monitor.add(self.step(batch))
-            timer.mark()
-            images_per_step.append(len(batch[1]))
+        for losses_K, images in self.train_blocks(steps):
+            monitor.add(losses_K)
+            timer.mark(steps=len(images))
+            images_per_step.extend(images)
         mean_loss = monitor.finish(images_per_step)
         synchronize(self.device)
         return TrainPhase(
@@ -213,18 +217,31 @@ class Engine(ABC):
             seconds=time.perf_counter() - start,
             images=sum(images_per_step),
             step_seconds=timer.step_seconds(),
-            data_wait_seconds=waited.seconds,
+            data_wait_seconds=self.data_wait_seconds,
         )
+
+    def train_blocks(self, steps: int) -> Iterator[Block]:
+        """Train the first steps of an epoch; yields as often as the host gets its hands back."""
+        waited = WaitingTime(self.train_batches())
+        for batch in islice(waited, steps):
+            self.data_wait_seconds = waited.seconds
+            yield self.step(batch).view(1), [len(batch[1])]
 
     def step(self, batch: Batch) -> torch.Tensor:
         """Forward, backward, update; returns the mean loss of the batch, a scalar."""
         images_BCHW, labels_B = batch
+        if self.recipe.augmentation is not None:
+            images_BCHW = augment(images_BCHW, self.recipe.augmentation)
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
-            loss = self.loss_function(self.model(images_BCHW), labels_B)
+            loss = self.forward_loss(images_BCHW, labels_B)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
+
+    def forward_loss(self, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        """Mean loss of a batch, a scalar."""
+        return self.loss_function(self.model(images_BCHW), labels_B)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of a forward pass; nothing where that is the tensors' own."""

@@ -7,41 +7,62 @@ they are executed:
 - multiplications in bfloat16 where a short measurement says that this is faster here;
 - channels last in memory, and Adam in one fused kernel;
 - a grey image that a model takes three times is convolved once (`fold_grey_input`);
+- forward pass and loss compiled, and on CUDA whole steps captured as graphs;
 - evaluation in large batches, and no waiting for the device within an epoch.
 
-Shapes: `B` images of a batch, `N` of a split, `C` channels, `H W` pixels, `K` classes.
+Shapes: `B` images of a batch, `K` steps of a graph, `N` images of a split, `C` channels, `H W`
+pixels.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
 
 from cnnperf.clock import synchronize
-from cnnperf.data import Split
-from cnnperf.engines.base import Batch, Engine, SplitName
+from cnnperf.engines import warnings
+from cnnperf.engines.base import Batch, Block, Engine, SplitName
+from cnnperf.engines.compiling import ForwardLoss, cache_state, compile_forward_loss
 from cnnperf.engines.fold import fold_grey_input
-from cnnperf.engines.resident import ResidentSplit
+from cnnperf.engines.graphs import GraphedSteps, warm_up_for_capture
+from cnnperf.engines.residence import SMALL_RESOLUTION, ResidentData
+from cnnperf.engines.snapshot import Snapshot
+from cnnperf.errors import UsageError
+
+PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
+    "auto": (None, torch.bfloat16),
+    "float32": (None,),
+    "bfloat16": (torch.bfloat16,),
+}
+"""What is tried for a case's precision; None is float32."""
 
 TRIAL_STEPS = 2
-"""Of each precision, after one that is not timed; the faster one trains."""
+"""Of each way to execute a step, after one that is not timed; the fastest one trains."""
 
 TRIAL_BATCH_CPU = 4
-"""For the 224-pixel models, a batch of 128 of which takes a CPU minutes."""
+"""For images that are not small: a batch of 128 at 224 pixels takes a CPU minutes."""
 
 WORTHWHILE = 1.05
-"""bfloat16 must be this much faster to be taken: below, it would cost precision for nothing."""
+"""What changes rounding, or takes time to compile, must make a step this much faster."""
 
-SMALL_RESOLUTION = 64
-"""Up to this many pixels a side, a whole batch is used even on a CPU, and evaluation takes 1,000
-images at once; above, 125."""
+COMPILE_TRIAL_SECONDS = 600.0
+"""On a CPU compiling is tried where training is going to take longer than this: it takes about
+half a minute, and where it was measured it did not pay (docs/performance.md)."""
+
+GRAPH_STEPS = 25
+"""In one graph for small images: 15 graphs make an epoch of 375 steps."""
 
 
 class FastEngine(Engine):
     """Plain PyTorch's mathematics at the device's speed; see the module's text."""
+
+    # --- before the clock starts ------------------------------------------------------------
 
     def place(self, model: nn.Module) -> nn.Module:
         """On the device, channels last, and fed one channel where the three would be equal."""
@@ -53,42 +74,40 @@ class FastEngine(Engine):
         return model.to(self.device).to(memory_format=torch.channels_last)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Adam in one kernel, where this device has that."""
-        fused = self.device.type in ("cpu", "cuda", "xpu")
-        return torch.optim.Adam(model.parameters(), lr=self.recipe.learning_rate, fused=fused)
+        """Adam in one kernel, where this device has that; on CUDA one that a graph can hold."""
+        return torch.optim.Adam(
+            model.parameters(),
+            lr=self.recipe.learning_rate,
+            fused=self.device.type in ("cpu", "cuda", "xpu"),
+            capturable=self.device.type == "cuda",
+        )
 
     def warm_up(self) -> None:
-        """Choose the precision; its trials warm everything up."""
-        self.autocast_dtype = self._choose_precision()
-        self.settings["autocast_dtype"] = self.autocast_dtype and "bfloat16"
-
-    def _choose_precision(self) -> torch.dtype | None:
-        """bfloat16 where it makes a step faster here, else None for float32."""
-        seconds: dict[torch.dtype | None, float] = {}
-        for dtype in (None, torch.bfloat16):
-            try:
-                seconds[dtype] = self._trial_seconds(dtype)
-            except RuntimeError:  # a device without it
-                if dtype is None:
-                    raise
-        reduced = seconds.get(torch.bfloat16)
-        worthwhile = reduced is not None and reduced * WORTHWHILE < seconds[None]
-        return torch.bfloat16 if worthwhile else None
-
-    def _trial_seconds(self, dtype: torch.dtype | None) -> float:
-        """Time of a step in that precision, on a copy of the model that is thrown away."""
-        small = self.case.resolution <= SMALL_RESOLUTION
-        on_cpu = self.device.type == "cpu"
-        size = self.recipe.batch_size if small or not on_cpu else TRIAL_BATCH_CPU
-        self.autocast_dtype = dtype
-        with self.on_a_copy():
-            self.train_step(size)
-            synchronize(self.device)
-            start = time.perf_counter()
-            for _ in range(TRIAL_STEPS):
-                self.train_step(size)
-            synchronize(self.device)
-            return (time.perf_counter() - start) / TRIAL_STEPS
+        """Choose precision and execution by trials on copies, compile, capture; undo it all."""
+        self._compiled: ForwardLoss | None = None
+        self._graphs: list[GraphedSteps] = []
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # every batch but the last has the same shape
+        step_seconds = self._choose_precision()
+        self.data = ResidentData(
+            self.dataset,
+            resolution=self.case.resolution,
+            channels=self.fed_channels,
+            batch_size=self.recipe.batch_size,
+            device=self.device,
+            seed=self.seed,
+        )
+        self.flags.extend(self.data.flags)
+        start = time.perf_counter()
+        snapshot = Snapshot(self.model, self.optimizer)
+        if self._is_to_be_compiled(step_seconds):
+            self._compile()
+            snapshot.restore()
+        if self._can_capture():
+            self._capture()
+            snapshot.restore()
+        if self._compiled is not None or self._graphs:
+            self.compile_seconds = time.perf_counter() - start
 
     def noise(self, size: int) -> Batch:
         """A batch like the recipe's, of noise, in the memory order of real ones."""
@@ -97,37 +116,188 @@ class FastEngine(Engine):
         labels_B = torch.arange(size, device=self.device) % self.dataset.num_classes
         return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
 
+    def _choose_precision(self) -> float:
+        """The case's, or bfloat16 where it makes a step faster here; seconds of such a step."""
+        seconds: dict[torch.dtype | None, float] = {}
+        for dtype in PRECISIONS[self.case.precision]:
+            self.autocast_dtype = dtype
+            try:
+                seconds[dtype] = self._trial_seconds()
+            except RuntimeError:
+                if not seconds:  # float32, or the only one asked for: there is nothing else
+                    raise
+        reduced = seconds.get(torch.bfloat16, math.inf)
+        worthwhile = reduced * WORTHWHILE < seconds.get(None, math.inf)
+        self.autocast_dtype = torch.bfloat16 if worthwhile else None
+        self.settings["autocast_dtype"] = "bfloat16" if worthwhile else None
+        return seconds[self.autocast_dtype]
+
+    def _trial_seconds(self, *, compiled: bool = False) -> float:
+        """Time of a step as it is now to be executed, on a copy that is thrown away."""
+        size = self._trial_batch_size()
+        with self.on_a_copy():
+            if compiled:
+                self._compiled = compile_forward_loss(self.model, self.loss_function)
+                self._compiled_batch_size = size
+            try:
+                self.train_step(size)
+                synchronize(self.device)
+                start = time.perf_counter()
+                for _ in range(TRIAL_STEPS):
+                    self.train_step(size)
+                synchronize(self.device)
+                return (time.perf_counter() - start) / TRIAL_STEPS
+            finally:
+                self._compiled = None
+
+    def _trial_batch_size(self) -> int:
+        small = self.case.resolution <= SMALL_RESOLUTION
+        size = self.recipe.batch_size
+        return size if small or self.device.type != "cpu" else min(size, TRIAL_BATCH_CPU)
+
+    # --- compiling and capturing ------------------------------------------------------------
+
+    def _is_to_be_compiled(self, step_seconds: float) -> bool:
+        """On CUDA unless it is switched off; on a CPU where long training makes a trial pay.
+
+        Args:
+            step_seconds: of a trial's step without compiling.
+        """
+        if self.case.compile != "auto":
+            return self.case.compile == "on"
+        if self.device.type != "cpu":
+            return self.device.type == "cuda"
+        images = self.recipe.epochs * self.dataset.train_images
+        if self.recipe.max_steps is not None:
+            images = min(images, self.recipe.max_steps * self.recipe.batch_size)
+        if step_seconds * images / self._trial_batch_size() < COMPILE_TRIAL_SECONDS:
+            return False
+        try:
+            return self._trial_seconds(compiled=True) * WORTHWHILE < step_seconds
+        except Exception as error:
+            self.flags.append(warnings.not_compiled(error))
+            return False
+
+    def _compile(self) -> None:
+        """Compile for the recipe's batch; where that fails, go on without unless it was asked for.
+
+        Raises:
+            UsageError: --cnnperf-compile=on, and it cannot be compiled.
+        """
+        self._compiled = compile_forward_loss(self.model, self.loss_function)
+        self._compiled_batch_size = self.recipe.batch_size
+        try:
+            self.train_step()
+            synchronize(self.device)
+            self.settings |= {"compile_mode": "default", "compile_cache": cache_state()}
+        except Exception as error:
+            self._compiled = None
+            if self.case.compile == "on":
+                raise UsageError(
+                    f"{self.case.id} cannot be compiled ({warnings.first_line(error)}); say "
+                    "--cnnperf-compile=auto to go on without where that happens"
+                ) from error
+            self.flags.append(warnings.not_compiled(error))
+
+    def _can_capture(self) -> bool:
+        """Only CUDA has graphs, and they need a whole batch."""
+        whole_batch = self.recipe.batch_size <= self.data.train.chunk_images
+        return self.device.type == "cuda" and whole_batch
+
+    def _capture(self) -> None:
+        """Capture whole steps; where that fails, launch their kernels one by one.
+
+        A graph holds addresses: which images lie there may change, as it does when they come in
+        chunks.
+        """
+        small = self.case.resolution <= SMALL_RESOLUTION
+        sizes = (1, GRAPH_STEPS) if small else (1,)
+        batch_size = self.recipe.batch_size
+        self.data.train.fill_with_noise()
+        self.model.train()
+        try:
+            warm_up_for_capture(self._step_on_rows, batch_size)
+            self.optimizer.zero_grad(set_to_none=True)
+            for steps in sizes:
+                pool = self._graphs[0].pool if self._graphs else None
+                self._graphs.append(
+                    GraphedSteps(self._step_on_rows, steps=steps, batch_size=batch_size, pool=pool)
+                )
+            self.settings["cuda_graph_steps"] = sizes[-1]
+        except Exception as error:
+            self._graphs = []
+            self.flags.append(warnings.not_captured(error))
+
+    def _step_on_rows(self, rows_B: torch.Tensor) -> torch.Tensor:
+        return self.step(self.data.train.batch(rows_B))
+
+    def forward_loss(self, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        """Mean loss of a batch; a short one is not worth compiling for."""
+        if self._compiled is not None and len(labels_B) == self._compiled_batch_size:
+            return self._compiled(images_BCHW, labels_B)
+        return super().forward_loss(images_BCHW, labels_B)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Without its cache of weights: each is used once, and a graph would keep a stale one."""
+        if self.autocast_dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype, cache_enabled=False)
+
+    # --- the data ---------------------------------------------------------------------------
+
     def load_data(self) -> None:
         """Read the data set, copy it to the device and resize it there."""
         self.splits = self.read_splits()
-        self.resident = {
-            "train": self._resident(self.splits.train),
-            "validation": self._resident(self.splits.val),
-        }
-        self._order = torch.Generator(device=self.device).manual_seed(self.seed)
-
-    def _resident(self, split: Split) -> ResidentSplit:
-        return ResidentSplit(
-            split,
-            self.dataset,
-            resolution=self.case.resolution,
-            channels=self.fed_channels,
-            device=self.device,
-        )
+        self.data.fill(self.splits)
 
     def steps_per_epoch(self) -> int:
         """Batches of the training split, the last of which may be short."""
-        return -(-len(self.resident["train"]) // self.recipe.batch_size)
+        return -(-len(self.data.train) // self.recipe.batch_size)
 
     def train_batches(self) -> Iterator[Batch]:
         """Gathered on the device."""
-        split = self.resident["train"]
-        order_N = torch.randperm(len(split), device=self.device, generator=self._order)
-        return map(split.batch, torch.split(order_N, self.recipe.batch_size))
+        for rows_M in self.data.shuffled_chunks():
+            yield from map(self.data.train.batch, torch.split(rows_M, self.recipe.batch_size))
 
     def evaluation_batches(self, split: SplitName) -> Iterator[Batch]:
         """Large batches; the test images come to the device only now."""
-        resident = self.resident.get(split) or self._resident(self.splits.test)
-        size = 1000 if self.case.resolution <= SMALL_RESOLUTION else 125
-        for first in range(0, len(resident), size):
-            yield resident.slice(first, first + size)
+        return self.data.evaluation_batches(split)
+
+    # --- training ---------------------------------------------------------------------------
+
+    def train_blocks(self, steps: int) -> Iterator[Block]:
+        """Graph by graph where there are any, else step by step."""
+        if not self._graphs:
+            yield from super().train_blocks(steps)
+            return
+        for rows_M in self.data.shuffled_chunks():
+            for rows_KB in self._graph_sized(rows_M, steps):
+                yield self._train_rows(rows_KB), [rows_KB.shape[1]] * len(rows_KB)
+                steps -= len(rows_KB)
+
+    def _graph_sized(self, rows_M: torch.Tensor, steps: int) -> Iterator[torch.Tensor]:
+        """Rows of a chunk, (K, B) at a time: as large graphs as fit, then what is left over."""
+        size = self.recipe.batch_size
+        whole = min(steps, len(rows_M) // size)
+        rows_SB = rows_M[: whole * size].view(whole, size)
+        done = 0
+        for graph in reversed(self._graphs):
+            while whole - done >= graph.steps:
+                yield rows_SB[done : done + graph.steps]
+                done += graph.steps
+        if steps > whole and len(rows_M) > whole * size:
+            yield rows_M[whole * size :].view(1, -1)
+
+    def _train_rows(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        for graph in self._graphs:
+            if rows_KB.shape == (graph.steps, self.recipe.batch_size):
+                return graph.replay(rows_KB)
+        return self._step_on_rows(rows_KB[0]).view(1)
+
+    def train_step(self, batch_size: int | None = None) -> None:
+        """One step, as training does it: by the one-step graph where there is one."""
+        if self._graphs and batch_size in (None, self.recipe.batch_size):
+            rows_B = torch.arange(self.recipe.batch_size, device=self.device)
+            self._graphs[0].replay(rows_B.view(1, -1))
+        else:
+            super().train_step(batch_size)

@@ -24,6 +24,11 @@ KINDS = (
     "mfu_above_peak",
     "clocks_disagree",
     "no_profile",
+    "inference_accuracy_lost",
+    "precision_not_measured",
+    "streamed",
+    "not_compiled",
+    "not_captured",
 )
 
 THROTTLE_SHARE = 0.02

@@ -100,8 +100,8 @@ class Software(Fields):
 class Settings(Fields):
     """What is switched on in the process that trains.
 
-    `channels_last`, `compile_mode`, `compile_cache` and `dataloader_workers` are the engine's to
-    know: it adds them with `settings.model_copy(update={...})`.
+    `channels_last`, `compile_mode`, `compile_cache`, `cuda_graph_steps` and `dataloader_workers`
+    are the engine's to know: it adds them with `settings.model_copy(update={...})`.
     """
 
     device: str | None = None
@@ -119,7 +119,9 @@ class Settings(Fields):
     channels_last: bool | None = None
     compile_mode: str | None = None
     compile_cache: str | None = None
-    """`cold` or `warm`."""
+    """`cold` or `warm`: whether it had to be compiled, or was found on the disk."""
+    cuda_graph_steps: int | None = None
+    """Training steps in one CUDA graph; None where kernels are launched one by one."""
     allocator_config: str | None = None
     visible_devices: str | None = None
     """`CUDA_VISIBLE_DEVICES` with UUIDs hashed as in `Gpu.uuid_sha256`."""

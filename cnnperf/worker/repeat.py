@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import os
 import time
-
-import numpy as np
+from collections.abc import Callable
 
 from cnnperf.data import dataset_sha256
-from cnnperf.engines import ENGINES, Engine, Evaluation
+from cnnperf.engines import Engine, Evaluation, engine_class
 from cnnperf.environment import Settings, read_settings
 from cnnperf.evaluation import per_class_scores
+from cnnperf.inference import (
+    compare_precisions,
+    inference_metrics,
+    measure_inference,
+    prepare_subject,
+)
 from cnnperf.losses import check_finite
 from cnnperf.models import count_parameters, training_flops_per_image
+from cnnperf.percentiles import percentiles
 from cnnperf.protocol import Progress, Ready, Result, Trained, TrainJob
-from cnnperf.record import Metrics, Repeat
+from cnnperf.record import Inference, Metrics, Repeat
 from cnnperf.training import TrainingLog, learned_scores, run_training
 from cnnperf.worker.channel import Channel
 from cnnperf.worker.device import choose_device
 from cnnperf.worker.memory import peak_bytes, reset_peak
 from cnnperf.worker.profiling import check_profile_dir, record_profile
 
-MIN_STEPS_P90 = 10
-MIN_STEPS_P99 = 100
-"""With fewer steps than these, the percentile would only be another name for the maximum."""
+Measured = tuple[TrainingLog, int | None, Inference | None]
+"""A training, its peak memory in bytes, and for an `infer` case what came after it."""
 
 
 def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     """Prepare, wait for `go`, train, test, and say what came of it.
+
+    A case of suite `infer` is trained before `go`, and its inference is measured after it.
 
     Args:
         job: what to train.
@@ -35,28 +42,58 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
         process_start: `time.perf_counter()` when this process began to import.
     """
     device = choose_device(job.device)
-    engine = ENGINES[job.case.engine](
+    engine = engine_class(job.case.engine)(
         case=job.case, seed=job.seed, device=device, data_dir=job.data_dir
     )
+    import_seconds = time.perf_counter() - process_start
     if job.profile_dir is not None:
         check_profile_dir(job.profile_dir)
     engine.prepare()
     reset_peak(device)
     startup_seconds = time.perf_counter() - process_start
-    channel.say(Ready(startup_seconds=startup_seconds, device=device.type))
-    channel.wait_for_go()
-    log = run_training(engine, channel.say)
-    channel.say(Trained(train_seconds=log.train_seconds))
-    peak_memory_bytes = peak_bytes(device)
+
+    def get_ready() -> None:
+        lived = time.perf_counter() - process_start
+        channel.say(Ready(startup_seconds=lived, import_seconds=import_seconds, device=device.type))
+        channel.wait_for_go()
+
+    measure = _train_and_infer if job.case.suite == "infer" else _train
+    log, peak_memory_bytes, inference = measure(engine, channel, get_ready)
     evaluation = None if engine.recipe.is_sample else _test(engine, channel)
     metrics = _metrics(job, engine, log, evaluation).model_copy(
-        update={"startup_seconds": startup_seconds, "peak_memory_bytes": peak_memory_bytes}
+        update={
+            "startup_seconds": startup_seconds,
+            "peak_memory_bytes": peak_memory_bytes,
+            **(inference_metrics(inference.results, engine.precision) if inference else {}),
+        }
     )
     repeat = _repeat(job, engine, log, evaluation, metrics)
+    repeat = repeat.model_copy(update={"inference": inference})
     if job.profile_dir is not None:
         flags = record_profile(engine, job.profile_dir, f"{job.case.id}-seed{job.seed}")
         repeat = repeat.model_copy(update={"warnings": [*repeat.warnings, *flags]})
     channel.say(Result(repeat=repeat))
+
+
+def _train(engine: Engine, channel: Channel, get_ready: Callable[[], None]) -> Measured:
+    get_ready()
+    log = run_training(engine, channel.say)
+    channel.say(Trained(seconds=log.train_seconds))
+    return log, peak_bytes(engine.device), None
+
+
+def _train_and_infer(engine: Engine, channel: Channel, get_ready: Callable[[], None]) -> Measured:
+    log = run_training(engine, channel.say)
+    peak_memory_bytes = peak_bytes(engine.device)
+    subject = prepare_subject(engine)
+    get_ready()
+    start = time.perf_counter()
+    results = measure_inference(engine, subject, channel.say)
+    seconds = time.perf_counter() - start
+    channel.say(Trained(seconds=seconds))
+    accuracies = [] if engine.recipe.is_sample else compare_precisions(engine, subject)
+    inference = Inference(seconds=seconds, results=results, accuracies=accuracies)
+    return log, peak_memory_bytes, inference
 
 
 def _test(engine: Engine, channel: Channel) -> Evaluation:
@@ -95,13 +132,7 @@ def _metrics(
 
 def _step_percentiles(step_seconds: list[float]) -> dict[str, float | None]:
     """p50, p90 and p99 of the step time; None where there are too few steps for one."""
-    p50, p90, p99 = np.percentile(step_seconds, [50, 90, 99]).tolist()
-    steps = len(step_seconds)
-    return {
-        "step_seconds_p50": p50,
-        "step_seconds_p90": p90 if steps >= MIN_STEPS_P90 else None,
-        "step_seconds_p99": p99 if steps >= MIN_STEPS_P99 else None,
-    }
+    return {f"step_seconds_{name}": value for name, value in percentiles(step_seconds).items()}
 
 
 def _training_flops_per_image(engine: Engine) -> float | None:

@@ -32,6 +32,42 @@ def test_k_selects_by_case_id(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*::test_it[[]vgg16-mnist-224-eager[]]", "*1/* tests collected*"])
 
 
+MARKED = """
+import pytest
+@pytest.mark.cnnperf(suite={suite!r})
+def test_it(cnnperf_case): raise AssertionError("not to be run")
+"""
+
+
+def test_a_marked_test_gets_the_cases_of_its_suite(pytester: pytest.Pytester) -> None:
+    """And only those; an unmarked one those that train as the report did."""
+    pytester.makepyfile(MARKED.format(suite="sweep"))
+    items, _ = pytester.inline_genitems("--cnnperf-tier=full", "--strict-markers")
+    ids = [item.name.removeprefix("test_it[").removesuffix("]") for item in items]
+    assert ids == [case.id for case in all_cases("full") if case.suite == "sweep"]
+    assert ids
+
+
+def test_a_suite_without_a_case_in_the_tier_says_so(pytester: pytest.Pytester) -> None:
+    """Alone it is skipped with the way out; beside others it is deselected."""
+    alone = pytester.makepyfile(test_alone=MARKED.format(suite="sweep"))
+    result = pytester.runpytest("--cnnperf-tier=smoke", "-rs", alone)
+    result.stdout.fnmatch_lines(["*no case of suite sweep in tier smoke: say --cnnperf-tier=full*"])
+    result.assert_outcomes(skipped=1)
+    pytester.makepyfile(test_other=ASKS_FOR_CASES)
+    result = pytester.runpytest("--cnnperf-tier=smoke", "--collect-only", "-q")
+    result.stdout.fnmatch_lines(["*1 deselected*"])
+    result.stdout.no_fnmatch_line("*test_alone*")
+
+
+def test_an_unknown_suite_names_those_that_there_are(pytester: pytest.Pytester) -> None:
+    """One sentence, no traceback."""
+    pytester.makepyfile(MARKED.format(suite="pears"))
+    result = pytester.runpytest("--cnnperf-tier=smoke")
+    result.stdout.fnmatch_lines(["*cnnperf: *suite*pears*peers*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
 @pytest.mark.parametrize(
     ("ini", "arguments", "repeats"),
     [("", [], None), ("cnnperf_repeats = 4", [], 4), ("cnnperf_repeats = 4", ["5"], 5)],

@@ -1,7 +1,7 @@
 """A user's module as `cnnperf_modules` names it: a tiny data set, and models that misbehave.
 
-Every case is `<model>-tiny-8-two-eager`, and one is `good-tiny-8-long-eager`; the models are in
-`tiny_nets.py`.
+Every case is `<model>-tiny-8-two-eager`, and one is `good-tiny-8-long-eager`; `calm` is the only
+one of suite `infer`. The models are in `tiny_nets.py`.
 """
 
 from cnnperf import (
@@ -41,3 +41,7 @@ for name in ("good", "killed", "hungry", "diverging", "hanging", "raising", "par
         Case(model=name, dataset="tiny", resolution=8, recipe=TWO, tiers=("smoke", "full"))
     )
 register_case(Case(model="good", dataset="tiny", resolution=8, recipe=LONG, tiers=("full",)))
+register_model(ModelSpec(name="calm", builder="tiny_nets:build_good", resolution=8, channels=(1,)))
+register_case(
+    Case(model="calm", dataset="tiny", resolution=8, recipe=TWO, suite="infer", tiers=("full",))
+)

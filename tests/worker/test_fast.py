@@ -116,8 +116,9 @@ def test_every_training_image_is_seen_once_an_epoch() -> None:
     """1,150 images in batches of 32 are 36 steps; another epoch is another order."""
     fast = prepared(FastEngine)
     seen = []
-    original = fast.resident["train"].batch
-    fast.resident["train"].batch = lambda rows: (seen.append(rows), original(rows))[1]
+    split = fast.data.train
+    original = split.batch
+    split.batch = lambda rows: (seen.append(rows), original(rows))[1]
     phase = fast.train_epoch(1, ignore)
     assert phase.images == 1150
     assert len(phase.step_seconds) == fast.steps_per_epoch() == 36

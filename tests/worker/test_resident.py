@@ -52,8 +52,9 @@ def test_a_batch_equals_torchvisions_transforms_in_every_bit(
     labels = np.arange(12, dtype=np.int64)
     split = Split(images_NHWC=images, labels_N=labels)
     resident = ResidentSplit(
-        split, spec, resolution=resolution, channels=channels, device=torch.device("cpu")
+        spec, images=12, resolution=resolution, channels=channels, device=torch.device("cpu")
     )
+    resident.fill(split)
     rows = torch.tensor([7, 0, 11, 7, 3])
     got, got_labels = resident.batch(rows)
     transform = build_transform(spec, resolution=resolution, channels=channels)
@@ -61,15 +62,38 @@ def test_a_batch_equals_torchvisions_transforms_in_every_bit(
     assert got.dtype == torch.float32
     assert torch.equal(got, expected)
     assert got_labels.tolist() == rows.tolist()
-    assert torch.equal(resident.slice(2, 5)[0], torch.stack(
-        [transform(as_pil(image)) for image in images[2:5]]
-    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("resolution", [28, 40])
+def test_in_chunks_a_split_gives_the_same_images_in_the_same_order(resolution: int) -> None:
+    """Ten images where four have room: chunks of 4, 4 and 2, whatever the order."""
+    spec = get_dataset("mnist")
+    split = Split(images_NHWC=random_images(10, 28, 1), labels_N=np.arange(10, dtype=np.int64))
+    whole, chunked = (
+        ResidentSplit(
+            spec, images=10, resolution=resolution, channels=1, device=torch.device("cpu"),
+            chunk_images=chunk,
+        )
+        for chunk in (None, 4)
+    )  # fmt: skip
+    for resident in (whole, chunked):
+        resident.fill(split)
+    assert whole.is_whole
+    assert not chunked.is_whole
+    assert len(chunked) == 10
+    for order in (None, torch.tensor([3, 9, 0, 1, 8, 2, 7, 4, 6, 5])):
+        expected = [whole.batch(rows) for rows in whole.chunks(order)]
+        got = [chunked.batch(rows) for rows in chunked.chunks(order)]
+        assert [len(labels) for _, labels in got] == [4, 4, 2]
+        assert torch.equal(torch.cat([images for images, _ in got]), expected[0][0])
+        assert torch.cat([labels for _, labels in got]).tolist() == expected[0][1].tolist()
 
 
 def test_colour_batches_are_channels_last_in_memory() -> None:
     """So that the first convolution need not copy them."""
     spec = get_dataset("cifar10")
     split = Split(images_NHWC=random_images(4, 32, 3), labels_N=np.zeros(4, dtype=np.int64))
-    resident = ResidentSplit(split, spec, resolution=28, channels=3, device=torch.device("cpu"))
+    resident = ResidentSplit(spec, images=4, resolution=28, channels=3, device=torch.device("cpu"))
+    resident.fill(split)
     images, _ = resident.batch(torch.arange(4))
     assert images.is_contiguous(memory_format=torch.channels_last)

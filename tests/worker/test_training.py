@@ -182,17 +182,17 @@ def test_scores_equal_scikit_learns_report() -> None:
 def test_a_loss_that_is_no_number_names_its_step(bad: float) -> None:
     """The third step of epoch 7 is the first bad one."""
     monitor = LossMonitor(steps=5, epoch=7, device=CPU, on_look=lambda step, loss: None)
-    monitor.add(torch.tensor(1.0))
-    monitor.add(torch.tensor(2.0))
+    monitor.add(torch.tensor([1.0]))
+    monitor.add(torch.tensor([2.0]))
     with pytest.raises(NaNLossError, match="epoch 7, step 3:"):
-        monitor.add(torch.tensor(bad))
+        monitor.add(torch.tensor([bad]))
 
 
 def test_the_mean_loss_weighs_batches_by_their_images() -> None:
     """(1 * 3 + 2 * 1) / 4."""
     monitor = LossMonitor(steps=2, epoch=1, device=CPU, on_look=lambda step, loss: None)
-    monitor.add(torch.tensor(1.0))
-    monitor.add(torch.tensor(2.0))
+    monitor.add(torch.tensor([1.0]))
+    monitor.add(torch.tensor([2.0]))
     assert monitor.finish([3, 1]) == pytest.approx(1.25)
 
 

@@ -1,0 +1,134 @@
+"""What the suite itself costs: reckoned from moments, kept in the record, shown in a table."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cnnperf.cases import ONE_STEP
+from cnnperf.harness import Moments, harness_times, own_seconds
+from cnnperf.harness_table import LABELS
+from cnnperf.record import CaseRecord, HarnessTimes, Repeat
+from cnnperf.tables import render, run_summary
+from tests.examples import (
+    example_case,
+    example_case_record,
+    example_record,
+    example_repeat,
+    plain_terminal,
+)
+
+MOMENTS = Moments(
+    spawned=100.0,
+    began=100.25,
+    imported=103.25,
+    ready=103.75,
+    ready_heard=103.875,
+    go=104.0,
+    clock_started=104.0625,
+    clock_stopped=114.0625,
+    trained_heard=114.1875,
+    result_heard=115.1875,
+    ended=115.6875,
+)
+"""A training of 10 s; all are sums of powers of two, so that differences are exact."""
+
+TIMES = HarnessTimes(
+    start_seconds=0.25,
+    import_seconds=3.0,
+    prepare_seconds=0.5,
+    ready_latency_seconds=0.125,
+    arm_seconds=0.125,
+    go_latency_seconds=0.0625,
+    trained_latency_seconds=0.125,
+    result_seconds=1.0,
+    exit_seconds=0.5,
+    clocks_apart_seconds=0.1875,
+)
+"""Worked out from them by hand."""
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_terminal(monkeypatch)
+
+
+def one_step(*repeats: Repeat) -> CaseRecord:
+    """A case that trains next to nothing."""
+    case = example_case(dataset="synthetic", **ONE_STEP.model_dump())
+    return example_case_record(case, repeats)
+
+
+def with_times(seed: int = 0, **changes: float) -> Repeat:
+    """A repeat that has these times."""
+    return example_repeat(seed).model_copy(update={"harness": TIMES.model_copy(update=changes)})
+
+
+def summary(*cases: CaseRecord, width: int = 80) -> str:
+    return render(run_summary(example_record(*cases)), width=width, color=False)
+
+
+# --- from moments to times ----------------------------------------------------------------------
+
+
+def test_times_are_the_spans_between_moments() -> None:
+    """Each by hand; the clocks are apart by what `go` and `trained` were on their way."""
+    assert harness_times(MOMENTS) == TIMES
+
+
+def test_the_suites_own_time_leaves_out_engine_and_test_set() -> None:
+    """0.25 + 3 + 0.125 + 0.125 + 0.0625 + 0.125 + 0.5: neither preparing nor what follows."""
+    assert own_seconds(TIMES) == 4.1875
+
+
+def test_clocks_that_are_not_one_show_as_a_negative_time() -> None:
+    """A worker an hour behind: what one end loses the other gains, and the record can hold it."""
+    theirs = ("began", "imported", "ready", "clock_started", "clock_stopped")
+    behind = {name: getattr(MOMENTS, name) - 3600 for name in theirs}
+    times = harness_times(Moments(**{**vars(MOMENTS), **behind}))
+    assert times.go_latency_seconds == TIMES.go_latency_seconds - 3600
+    assert times.trained_latency_seconds == TIMES.trained_latency_seconds + 3600
+    assert times.clocks_apart_seconds == TIMES.clocks_apart_seconds
+    assert own_seconds(times) == 4.1875
+    assert HarnessTimes.model_validate_json(times.model_dump_json()) == times
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def test_every_time_has_a_row() -> None:
+    """In the order in which the record has them, which is that of time."""
+    assert list(LABELS) == list(HarnessTimes.model_fields)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_one_step_case_gets_a_table_of_medians_and_largest(width: int) -> None:
+    """Of imports of 3, 4 and 9 seconds the median is 4, and 9 the largest."""
+    repeats = [with_times(seed, import_seconds=s) for seed, s in enumerate((3.0, 9.0, 4.0))]
+    lines = summary(one_step(*repeats), width=width).splitlines()
+    heading = "modified_vgg-synthetic-28-onestep-eager: what the suite itself took, 3 times"
+    table = lines[lines.index(heading) :]
+    rows = [re.split(" {2,}", line.strip()) for line in table]
+    assert ["imports", "4.00 s", "9.00 s"] in rows
+    assert ["`go` on its way", "62.50 ms", "62.50 ms"] in rows
+    assert set(LABELS.values()) <= {row[0] for row in rows}
+
+
+def test_other_cases_have_no_such_table() -> None:
+    """Their times are in the record alone."""
+    assert "what the suite itself took" not in summary(example_case_record(repeats=[with_times()]))
+
+
+def test_a_record_without_these_times_has_no_such_table() -> None:
+    """As older ones are."""
+    assert "what the suite itself took" not in summary(one_step(example_repeat()))
+    assert "what the suite itself took" not in summary(one_step())
+
+
+def test_a_heading_cannot_steer_the_terminal() -> None:
+    """A case's id comes out of a file."""
+    case = one_step(with_times()).model_copy(update={"id": "\x1b[2Jgone"})
+    text = summary(case)
+    assert "what the suite itself took" in text
+    assert "\x1b" not in text

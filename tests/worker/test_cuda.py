@@ -1,0 +1,123 @@
+"""What only a GPU can show: graphs and compiling train what plain launching trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+
+from cnnperf.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.specs import Case  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+STEPS = 60
+"""Two graphs of 25 steps and ten single ones; digits has 35 whole batches of 32 an epoch."""
+
+
+def ignore(step: int, loss: float) -> None:
+    """An observer that does not care."""
+
+
+def make_engine(engine: type[Engine], model: str = "modified_vgg", **case: Any) -> Engine:
+    """An engine on the GPU for digits, not yet prepared."""
+    made = Case.model_validate(
+        {
+            "model": model, "dataset": "digits", "resolution": 28, "engine": "fast",
+            "precision": "float32", "recipe": {"name": "test", "batch_size": 16}, **case,
+        }
+    )  # fmt: skip
+    return engine(case=made, seed=3, device=torch.device("cuda", 0), data_dir=".")
+
+
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No TF32, the same algorithms every time, and dropout as without compiling."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
+
+
+def without_dropout(engine: Engine) -> Engine:
+    """Prepared, with dropout off: a graph draws from another place of the generator's sequence."""
+    prepare = engine.place
+
+    def place(model: torch.nn.Module) -> torch.nn.Module:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        return prepare(model)
+
+    engine.place = place  # type: ignore[method-assign]
+    engine.prepare()
+    engine.load_data()
+    return engine
+
+
+def losses_of(engine: Engine, steps: int = STEPS) -> list[float]:
+    """Losses of the first steps of a prepared engine."""
+    engine.model.train()
+    blocks = [losses.clone() for losses, _ in engine.train_blocks(steps)]
+    return torch.cat(blocks).tolist()
+
+
+@pytest.mark.parametrize("model", ["modified_vgg", "modified_resnet"])
+@pytest.mark.parametrize("compiled", ["off", "on"])
+def test_graphs_train_what_single_launches_train(model: str, compiled: str) -> None:
+    """The same losses, graph by graph, from the same order and weights."""
+    graphed = without_dropout(make_engine(FastEngine, model, compile=compiled))
+    assert graphed._graphs
+    assert not graphed.flags
+    plain = without_dropout(make_engine(FastEngine, model, compile="off"))
+    plain._graphs = []
+    expected, got = losses_of(plain), losses_of(graphed)
+    assert got[0] == pytest.approx(expected[0], rel=1e-5)
+    # Adam's first steps are nearly signs of gradients, so roundings grow; see test_fast.py.
+    assert got == pytest.approx(expected, rel=0.1, abs=0.02)
+
+
+def test_capturing_leaves_the_model_and_the_optimizer_as_they_were() -> None:
+    """Weights and statistics are a fresh model's of that seed; Adam's state is zero."""
+    engine = make_engine(FastEngine)
+    engine.prepare()
+    fresh = make_engine(EagerEngine)
+    fresh.prepare()
+    for name, tensor in fresh.model.state_dict().items():
+        assert torch.equal(engine.model.state_dict()[name], tensor), name
+    for state in engine.optimizer.state.values():
+        assert all(not value.any() for value in state.values())
+
+
+def test_step_times_come_from_the_device_and_cover_the_epoch() -> None:
+    """One for each step, although a graph holds many; their sum is the phase, but for its ends."""
+    engine = make_engine(FastEngine)
+    engine.prepare()
+    engine.load_data()
+    engine.train_epoch(1, ignore)
+    phase = engine.train_epoch(2, ignore)
+    assert len(phase.step_seconds) == engine.steps_per_epoch()
+    assert min(phase.step_seconds) > 0
+    assert 0.5 * phase.seconds < sum(phase.step_seconds) <= 1.05 * phase.seconds
+
+
+def test_bfloat16_is_taken_where_the_gpu_has_it() -> None:
+    """From compute capability 8.0 on, and never float16 in its place."""
+    engine = make_engine(FastEngine, precision="bfloat16")
+    engine.prepare()
+    assert engine.precision == "bfloat16"
+
+
+def test_eager_and_fast_learn_the_same_digits() -> None:
+    """Two epochs of each end at nearly the same accuracy."""
+    accuracies = []
+    for kind in (EagerEngine, FastEngine):
+        engine = make_engine(kind, precision="auto")
+        engine.prepare()
+        engine.load_data()
+        for epoch in (1, 2, 3):
+            engine.train_epoch(epoch, ignore)
+        counts = engine.evaluate("test").confusion_KK
+        accuracies.append(counts.trace() / counts.sum())
+    assert accuracies[1] == pytest.approx(accuracies[0], abs=0.05)

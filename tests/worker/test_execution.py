@@ -1,0 +1,318 @@
+"""How `fast` executes steps: compiled, in chunks, in graphs; and what it does where that fails."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+
+from torch import nn  # noqa: E402
+
+from cnnperf.engines import FastEngine, compiling, memory  # noqa: E402
+from cnnperf.engines import fast as fast_module  # noqa: E402
+from cnnperf.engines.snapshot import Snapshot  # noqa: E402
+from cnnperf.errors import UsageError  # noqa: E402
+from cnnperf.models import build_model  # noqa: E402
+from cnnperf.specs import Case, Recipe  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def ignore(step: int, loss: float) -> None:
+    """An observer that does not care."""
+
+
+def make_engine(recipe: dict[str, Any] | None = None, **case: Any) -> FastEngine:
+    """An engine for the modified VGG on digits, not yet prepared."""
+    made = Case.model_validate(
+        {
+            "model": "modified_vgg", "dataset": "digits", "resolution": 28, "engine": "fast",
+            "precision": "float32", "recipe": {"name": "test", "batch_size": 16, **(recipe or {})},
+            **case,
+        }
+    )  # fmt: skip
+    return FastEngine(case=made, seed=3, device=CPU, data_dir=".")
+
+
+def first_losses(engine: FastEngine, steps: int = 5) -> list[float]:
+    """Losses of the first steps of a training."""
+    seen: list[float] = []
+    engine.prepare()
+    engine.load_data()
+    for losses_K, _ in engine.train_blocks(steps):
+        seen.extend(losses_K.tolist())
+    return seen
+
+
+# --- undoing warm-up ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_restored_model_trains_as_if_it_had_never_been_warmed_up(fused: bool) -> None:
+    """Weights, running statistics and Adam's moments, bit for bit, and in the same memory."""
+    torch.manual_seed(0)
+    model = build_model("modified_resnet", in_channels=1)
+    untouched = copy.deepcopy(model)
+    images, labels = torch.randn(4, 1, 28, 28), torch.arange(4)
+
+    def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
+    addresses = [tensor.data_ptr() for tensor in model.state_dict().values()]
+    snapshot = Snapshot(model, optimizer)
+    for _ in range(3):
+        step(model, optimizer)
+    assert not torch.equal(next(model.parameters()), next(untouched.parameters()))
+    snapshot.restore()
+    assert [tensor.data_ptr() for tensor in model.state_dict().values()] == addresses
+    fresh = torch.optim.Adam(untouched.parameters(), lr=1e-3, fused=fused)
+    for _ in range(2):
+        step(model, optimizer)
+        step(untouched, fresh)
+    for name, tensor in untouched.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_only_a_fresh_optimizer_can_be_restored() -> None:
+    """Its state is set to zero, which is wrong for one that has taken steps."""
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+    with pytest.raises(ValueError, match="taken a step"):
+        Snapshot(model, optimizer)
+
+
+# --- compiling ---------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(600)
+def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses of the first steps agree to rounding; the record says that and how it was compiled.
+
+    Dropout is made to draw as it does without compiling, which it otherwise does in its own way.
+    """
+    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
+    compiled = make_engine(compile="on")
+    losses = first_losses(compiled)
+    assert losses == pytest.approx(first_losses(make_engine(compile="off")), rel=2e-3)
+    assert compiled.settings["compile_mode"] == "default"
+    assert compiled.settings["compile_cache"] in ("cold", "warm")
+    assert compiled.compile_seconds is not None
+    assert compiled.compile_seconds > 0
+    assert not compiled.flags
+    phase = compiled.train_epoch(1, ignore)
+    assert phase.images == 1150  # the last, short batch is trained too, without compiling for it
+
+
+def break_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no C++ compiler: the error comes with the first call."""
+
+    def compile_(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        def fail(*arguments: Any) -> None:
+            raise RuntimeError("no working C++ compiler\nand pages of advice")
+
+        return fail
+
+    monkeypatch.setattr(compiling.torch, "compile", compile_)
+
+
+def test_where_compiling_fails_training_goes_on_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under `auto`; the weights are those of a training that never tried."""
+    expected = first_losses(make_engine(compile="off"))
+    break_compiling(monkeypatch)
+    monkeypatch.setattr(FastEngine, "_is_to_be_compiled", lambda self, seconds: True)
+    engine = make_engine()
+    assert first_losses(engine) == expected
+    (flag,) = engine.flags
+    assert flag.kind == "not_compiled"
+    assert "RuntimeError: no working C++ compiler)" in flag.message
+    assert engine.settings.get("compile_mode") is None
+    assert engine.compile_seconds is None
+
+
+def test_where_compiling_was_asked_for_its_failure_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One sentence with the reason and the way out."""
+    break_compiling(monkeypatch)
+    with pytest.raises(UsageError, match=r"no working C\+\+ compiler.*--cnnperf-compile=auto"):
+        make_engine(compile="on").prepare()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "compiled_speed", "tried", "taken"),
+    [(1, 0.5, False, False), (10_000, 0.5, True, True), (10_000, 1.0, True, False)],
+)
+def test_on_a_cpu_auto_compiles_where_a_trial_of_a_long_training_pays(
+    monkeypatch: pytest.MonkeyPatch, epochs: int, compiled_speed: float, tried: bool, taken: bool
+) -> None:
+    """Ten thousand epochs of digits are long enough; a step must be 5 % faster."""
+    trials = []
+
+    def trial(self: FastEngine, *, compiled: bool = False) -> float:
+        trials.append(compiled)
+        return compiled_speed if compiled else 1.0
+
+    monkeypatch.setattr(FastEngine, "_trial_seconds", trial)
+    engine = make_engine({"epochs": epochs})
+    monkeypatch.setattr(engine, "_compile", lambda: setattr(engine, "_compiled", 1))
+    engine.prepare()
+    assert (True in trials) == tried
+    assert (engine._compiled == 1) == taken
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def test_a_data_set_that_does_not_fit_is_streamed_and_trains_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Same order, same losses; the warning says how much was needed and how much there was."""
+    whole = make_engine()
+    expected = first_losses(whole, steps=20)
+    evaluated = whole.evaluate("test")
+    needed = (1150 + 287 + 360) * 28 * 28
+    monkeypatch.setattr(memory, "free_memory_bytes", lambda device: needed // 2)
+    streamed = make_engine()
+    assert first_losses(streamed, steps=20) == expected
+    (flag,) = streamed.flags
+    assert flag.kind == "streamed"
+    assert flag.value == needed
+    assert "needs 1 MiB" in flag.message
+    assert "688 KiB free" in flag.message
+    chunk = streamed.data.train.chunk_images
+    assert chunk % 16 == 0
+    assert 3 * chunk * 28 * 28 <= needed // 4
+    result = streamed.evaluate("test")
+    assert result.confusion_KK.tolist() == evaluated.confusion_KK.tolist()
+    phase = streamed.train_epoch(2, ignore)
+    assert phase.images == 1150
+
+
+def test_a_data_set_that_fits_is_not_streamed() -> None:
+    """Digits are a megabyte."""
+    engine = make_engine()
+    engine.prepare()
+    assert engine.data.train.is_whole
+    assert not engine.flags
+
+
+# --- graphs, without a GPU: all but the capturing itself ------------------------------------------
+
+
+class ReplayedSteps:
+    """Stands for a CUDA graph, and does at once what it would replay."""
+
+    def __init__(
+        self, step: Callable[..., Any], *, steps: int, batch_size: int, pool: object = None
+    ) -> None:
+        self.steps, self._step, self.pool = steps, step, pool
+        for _ in range(steps):
+            step(torch.arange(batch_size))
+
+    def replay(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self._step(rows_B) for rows_B in rows_KB])
+
+
+def pretend_to_capture(monkeypatch: pytest.MonkeyPatch, graphed: object) -> None:
+    """Let the engine make graphs where there is no CUDA."""
+    monkeypatch.setattr(FastEngine, "_can_capture", lambda self: True)
+    monkeypatch.setattr(
+        fast_module, "warm_up_for_capture", lambda step, size: step(torch.arange(size))
+    )
+    monkeypatch.setattr(fast_module, "GraphedSteps", graphed)
+
+
+def test_graphs_train_the_same_and_what_warmed_them_up_is_undone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thirty steps in one graph of 25 and five single ones; also after compiling."""
+    expected = first_losses(make_engine(), steps=30)
+    pretend_to_capture(monkeypatch, ReplayedSteps)
+    engine = make_engine()
+    assert first_losses(engine, steps=30) == pytest.approx(expected, rel=1e-6)
+    assert engine.settings["cuda_graph_steps"] == 25
+    assert engine.compile_seconds is not None
+    assert not engine.flags
+    monkeypatch.setattr(
+        fast_module, "compile_forward_loss", lambda model, loss: lambda x, y: loss(model(x), y)
+    )
+    both = make_engine(compile="on")
+    assert first_losses(both, steps=30) == pytest.approx(expected, rel=1e-6)
+    both.train_step()
+
+
+def test_where_capturing_fails_training_goes_on_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the same weights."""
+    expected = first_losses(make_engine())
+
+    def graphed(step: Callable[..., Any], **given: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nadvice")
+
+    pretend_to_capture(monkeypatch, graphed)
+    engine = make_engine()
+    assert first_losses(engine) == expected
+    (flag,) = engine.flags
+    assert flag.kind == "not_captured"
+    assert "stream is capturing)" in flag.message
+    assert "cuda_graph_steps" not in engine.settings
+
+
+class FakeGraph:
+    """Stands for a CUDA graph: remembers what it was given."""
+
+    def __init__(self, steps: int, log: list[tuple[int, int]]) -> None:
+        self.steps, self._log = steps, log
+
+    def replay(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        self._log.append(tuple(rows_KB.shape))
+        return torch.ones(len(rows_KB))
+
+
+@pytest.mark.parametrize(
+    ("steps", "chunk_images", "expected"),
+    [
+        (72, None, [(25, 16), (25, 16), *[(1, 16)] * 21, (1, 14)]),
+        (30, None, [(25, 16), *[(1, 16)] * 5]),
+        (3, None, [(1, 16)] * 3),
+        (72, 640, [(25, 16), *[(1, 16)] * 15, (25, 16), *[(1, 16)] * 6, (1, 14)]),
+    ],
+)
+def test_an_epoch_is_cut_into_graphs_single_steps_and_a_short_batch(
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    chunk_images: int | None,
+    expected: list[tuple[int, int]],
+) -> None:
+    """1,150 images in batches of 16 are 71 whole ones and one of 14: each image once."""
+    monkeypatch.setattr(memory, "chunk_images", lambda *given, **named: chunk_images)
+    engine = make_engine()
+    engine.prepare()
+    engine.load_data()
+    log: list[tuple[int, int]] = []
+    engine._graphs = [FakeGraph(1, log), FakeGraph(25, log)]
+    monkeypatch.setattr(
+        engine, "_step_on_rows", lambda rows: log.append((1, len(rows))) or torch.ones(())
+    )
+    images = [count for _, counts in engine.train_blocks(steps) for count in counts]
+    assert log == expected
+    assert len(images) == steps
+    assert sum(images) == sum(k * b for k, b in expected)
+
+
+def test_recipes_are_what_they_say() -> None:
+    """The default of a case is to choose by measuring."""
+    case = Case(model="m", dataset="d", resolution=28, recipe=Recipe(name="report"))
+    assert (case.precision, case.compile, case.variant) == ("auto", "auto", None)
