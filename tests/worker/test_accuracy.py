@@ -155,13 +155,13 @@ def assert_fast_is_no_worse(dataset: str, recipe: Recipe) -> None:
     assert chance < ALPHA, f"fast {fast}, eager {eager}: p = {chance:.3f}"
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_fast_is_no_worse_than_eager_on_digits() -> None:
     """By the smoke tier's recipe, resized to 28 pixels as there."""
     assert_fast_is_no_worse("digits", BRIEF)
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(
     "CNNPERF_TEST_DATA_DIR" not in os.environ,
     reason="set CNNPERF_TEST_DATA_DIR to a folder with MNIST",
