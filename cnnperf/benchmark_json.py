@@ -68,7 +68,7 @@ def _is_complete(case: CaseRecord) -> bool:
 
 
 def _benchmark(case: CaseRecord) -> dict[str, Any]:
-    test = "test_infer" if any(repeat.inference for repeat in case.repeats) else "test_train"
+    test = f"test_{case.suite}"
     stats = Stats()
     for repeat in case.repeats:
         stats.update(repeat.timed_seconds)

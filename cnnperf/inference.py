@@ -109,7 +109,7 @@ def prepare_subject(engine: Engine) -> Subject:
     sizes = batch_sizes(engine.case.resolution, engine.device.type)
     images_NCHW = _test_images(engine, max(sizes))
     models: dict[PrecisionName, nn.Module] = {
-        plain_precision(engine): _converted(engine.model, torch.float32)
+        engine.plain_precision: _converted(engine.model, torch.float32)
     }
     for name, dtype in _reduced_dtypes(engine.device):
         try:
@@ -138,15 +138,6 @@ def _reduced_dtypes(device: torch.device) -> tuple[tuple[PrecisionName, torch.dt
 def dtype_of(precision: PrecisionName) -> torch.dtype:
     """Of images and weights; TF32 is a way to multiply float32."""
     return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision, torch.float32)
-
-
-def plain_precision(engine: Engine) -> PrecisionName:
-    """What float32 tensors are multiplied in on an engine's device."""
-    chosen, engine.autocast_dtype = engine.autocast_dtype, None
-    try:
-        return engine.precision
-    finally:
-        engine.autocast_dtype = chosen
 
 
 def _test_images(engine: Engine, count: int) -> torch.Tensor:

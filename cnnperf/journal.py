@@ -228,6 +228,7 @@ def new_case_record(case: Case, shortened: bool) -> CaseRecord:
         resolution=case.resolution,
         recipe=case.recipe.name,
         engine=case.engine,
+        suite=case.suite,
         shortened=shortened,
         outcome="passed",
     )

@@ -247,6 +247,8 @@ class CaseRecord(RecordModel):
     resolution: int
     recipe: str
     engine: str
+    suite: str = "train"
+    """The benchmark module that trained it: `benchmarks/test_<suite>.py`."""
     fingerprint: Fingerprint | None = None
     """None while no repeat is finished."""
     shortened: bool = False

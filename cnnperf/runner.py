@@ -21,6 +21,7 @@ from typing import IO, TypeVar
 
 from pydantic import ValidationError
 
+from cnnperf.allocator import worker_environment
 from cnnperf.errors import UsageError
 from cnnperf.protocol import (
     GO,
@@ -109,6 +110,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
+                env=worker_environment(self._job),
                 # A group of its own: Ctrl-C reaches pytest alone, which then ends the whole group.
                 start_new_session=True,
             )

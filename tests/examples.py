@@ -125,6 +125,7 @@ def example_case_record(
             "resolution": case.resolution,
             "recipe": case.recipe.name,
             "engine": case.engine,
+            "suite": case.suite,
             "fingerprint": fingerprint_of(found[0], case) if found else None,
             "outcome": "passed",
             "repeats": found,

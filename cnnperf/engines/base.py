@@ -119,17 +119,21 @@ class Engine(ABC):
     def prepare(self) -> None:
         """Build the model and warm up on synthetic data; nothing of it may show in training."""
         torch.manual_seed(self.seed)
-        model = build_model(
-            self.case.model,
-            num_classes=self.dataset.num_classes,
-            in_channels=self.channels,
-            resolution=self.case.resolution,
-        )
+        model = self.make_model()
         self.model_sha256 = model_sha256(model)
         self.model = self.place(model)
         self.optimizer = self.build_optimizer(self.model)
         self.warm_up()
         torch.manual_seed(self.seed)  # so that dropout does not depend on the warm-up
+
+    def make_model(self) -> nn.Module:
+        """The case's model with fresh weights, drawn from torch's generator, on the CPU."""
+        return build_model(
+            self.case.model,
+            num_classes=self.dataset.num_classes,
+            in_channels=self.channels,
+            resolution=self.case.resolution,
+        )
 
     def place(self, model: nn.Module) -> nn.Module:
         """Bring a fresh model to the device, in the form in which it is to be trained."""
@@ -270,12 +274,14 @@ class Engine(ABC):
 
     @property
     def precision(self) -> Literal["float32", "tf32", "bfloat16", "float16"]:
-        """What the multiplications are done in.
-
-        float32 convolutions run as TF32 where cuDNN may (torch's default) and the GPU can.
-        """
+        """What the multiplications are done in."""
         if self.autocast_dtype is not None:
             return "bfloat16" if self.autocast_dtype == torch.bfloat16 else "float16"
+        return self.plain_precision
+
+    @property
+    def plain_precision(self) -> Literal["float32", "tf32"]:
+        """What float32 tensors are multiplied in: TF32 where cuDNN may (its default) and can."""
         ampere_or_later = self.device.type == "cuda" and torch.cuda.get_device_capability(
             self.device
         ) >= (8, 0)

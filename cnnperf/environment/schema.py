@@ -86,6 +86,10 @@ class Software(Fields):
     pillow: str | None = None
     numpy: str | None = None
     scikit_learn: str | None = None
+    lightning: str | None = None
+    """This and the next two are peers that `fast` is measured against."""
+    accelerate: str | None = None
+    timm: str | None = None
     python: str | None = None
     os: str | None = None
     kernel: str | None = None
@@ -123,6 +127,9 @@ class Settings(Fields):
     cuda_graph_steps: int | None = None
     """Training steps in one CUDA graph; None where kernels are launched one by one."""
     allocator_config: str | None = None
+    """torch's, of device memory."""
+    malloc_tunables: str | None = None
+    """`GLIBC_TUNABLES`: how the C library handles the host's memory."""
     visible_devices: str | None = None
     """`CUDA_VISIBLE_DEVICES` with UUIDs hashed as in `Gpu.uuid_sha256`."""
     torch_threads: int | None = None

@@ -27,6 +27,7 @@ def read_settings(*, device: str, with_torch: bool) -> Settings:
     found: dict[str, object] = {
         "device": device,
         "allocator_config": _allocator_config(),
+        "malloc_tunables": os.environ.get("GLIBC_TUNABLES") or None,
         "visible_devices": hide_uuids(os.environ.get("CUDA_VISIBLE_DEVICES")),
         "cpu_affinity_cores": cpu_affinity_cores(),
     }

@@ -53,6 +53,9 @@ def _packages() -> dict[str, object]:
         "pillow": package_version("pillow", "pillow-simd"),
         "numpy": package_version("numpy"),
         "scikit_learn": package_version("scikit-learn"),
+        "lightning": package_version("lightning"),
+        "accelerate": package_version("accelerate"),
+        "timm": package_version("timm"),
         "cnnperf": package_version("cnnperf"),
     }
 

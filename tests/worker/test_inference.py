@@ -25,7 +25,6 @@ from cnnperf.inference import (  # noqa: E402
     compare_precisions,
     inference_metrics,
     measure_inference,
-    plain_precision,
     prepare_subject,
     time_calls,
     time_queued,
@@ -257,7 +256,7 @@ def test_a_training_in_bfloat16_is_what_copies_are_compared_with() -> None:
     engine.autocast_dtype = torch.bfloat16
     run_training(engine, ignore)
     assert engine.precision == "bfloat16"
-    assert plain_precision(engine) == "float32"
+    assert engine.plain_precision == "float32"
     assert engine.precision == "bfloat16"
     subject = prepare_subject(engine)
     assert list(subject.models) == ["float32", "bfloat16"]

@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import timm
-import torch
 from torch import nn
 
 from cnnperf.engines.peers.amp import AmpEngine
 from cnnperf.errors import UsageError
-from cnnperf.models import model_sha256
 
 TIMM_MODELS: dict[str, dict[str, Any]] = {
     "vgg16": {"model_name": "vgg16_bn", "drop_rate": 0.5},  # the paper's, which timm leaves out
@@ -27,12 +25,9 @@ TIMM_MODELS: dict[str, dict[str, Any]] = {
 class TimmEngine(AmpEngine):
     """The loop of `amp` with timm's model."""
 
-    def place(self, _ours: nn.Module) -> nn.Module:
-        """On the device, channels last: timm's model instead of ours."""
-        torch.manual_seed(self.seed)
-        made = timm_model(self.case.model, self.dataset.num_classes, self.channels)
-        self.model_sha256 = model_sha256(made)
-        return super().place(made)
+    def make_model(self) -> nn.Module:
+        """Timm's model instead of ours."""
+        return timm_model(self.case.model, self.dataset.num_classes, self.channels)
 
 
 def timm_model(name: str, num_classes: int, in_channels: int) -> nn.Module:

@@ -1,0 +1,75 @@
+"""The C library's tunables reach the workers they are meant for, and the record says so."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs the extra `train`")
+
+from cnnperf.allocator import KEEP_MEMORY, VARIABLE, worker_environment
+from cnnperf.conduct import RepeatRun
+from cnnperf.protocol import ProbeJob, TrainJob
+from cnnperf.registry import get_case
+
+
+def job(engine: str) -> TrainJob:
+    """One step of the modified VGG."""
+    case = get_case(f"modified_vgg-synthetic-28-onestep-{engine}")
+    return TrainJob(case=case, seed=0, device="cpu", data_dir=".")
+
+
+@pytest.mark.parametrize(("engine", "tunables"), [("fast", KEEP_MEMORY), ("eager", None)])
+def test_fast_alone_keeps_its_memory_and_the_record_says_so(
+    monkeypatch: pytest.MonkeyPatch, engine: str, tunables: str | None
+) -> None:
+    """`eager` is what a careful user would run, with the C library as it comes."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with RepeatRun(job(engine)) as run:
+        run.prepare()
+        run.train()
+        settings = run.finish().settings
+    assert settings is not None
+    assert settings.malloc_tunables == tunables
+
+
+def test_a_users_own_tunables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets them knows why; a probe and `eager` get the environment as it is."""
+    monkeypatch.setenv(VARIABLE, "glibc.malloc.mmap_max=7")
+    for each in (job("fast"), job("eager"), ProbeJob()):
+        assert worker_environment(each) == dict(os.environ)
+    monkeypatch.delenv(VARIABLE)
+    assert worker_environment(ProbeJob()) == worker_environment(job("eager")) == dict(os.environ)
+
+
+MEASURE = """
+import resource
+block = bytearray(200 << 20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    block = None
+    block = bytearray(200 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the tunables are glibc's")
+def test_with_them_a_large_block_is_not_mapped_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking 200 MiB five times over faults in 256,000 pages of 4 KiB, or next to none."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+    def page_faults(engine: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE],
+            env=worker_environment(job(engine)),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(done.stdout)
+
+    assert page_faults("fast") < page_faults("eager") / 10
