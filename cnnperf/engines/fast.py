@@ -100,7 +100,10 @@ class FastEngine(Engine):
         self.flags.extend(self.data.flags)
         start = time.perf_counter()
         snapshot = Snapshot(self.model, self.optimizer)
-        if self._is_to_be_compiled(step_seconds):
+        to_be_compiled = self._is_to_be_compiled(step_seconds)
+        if to_be_compiled or self._can_capture():
+            self.data.train.fill_with_noise()
+        if to_be_compiled:
             self._compile()
             snapshot.restore()
         if self._can_capture():
@@ -186,8 +189,11 @@ class FastEngine(Engine):
         """
         self._compiled = compile_forward_loss(self.model, self.loss_function)
         self._compiled_batch_size = self.recipe.batch_size
+        self.model.train()
         try:
-            self.train_step()
+            # On a batch as training will gather it: one with other strides is compiled for again.
+            rows_B = torch.arange(self._compiled_batch_size, device=self.device)
+            self._step_on_rows(rows_B % self.data.train.chunk_images)
             synchronize(self.device)
             self.settings |= {"compile_mode": "default", "compile_cache": cache_state()}
         except Exception as error:
@@ -213,7 +219,6 @@ class FastEngine(Engine):
         small = self.case.resolution <= SMALL_RESOLUTION
         sizes = (1, GRAPH_STEPS) if small else (1,)
         batch_size = self.recipe.batch_size
-        self.data.train.fill_with_noise()
         self.model.train()
         try:
             warm_up_for_capture(self._step_on_rows, batch_size)
