@@ -2,7 +2,7 @@
 
 Torch-free. On a CPU every step frees and takes hundreds of megabytes of activations. glibc gives
 large blocks back to the kernel, which has to find, clear and map them anew page by page in the next
-step: up to a fifth of a step of the modified VGG (docs/performance.md). glibc reads its tunables
+step (docs/performance.md has what that costs). glibc reads its tunables
 when a process starts, so it is the parent that sets them.
 
 Source: glibc's manual, "Memory Allocation Tunables". Other C libraries ignore the variable.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+from cnnperf.environment import count_gpus
 from cnnperf.protocol import ProbeJob, TrainJob
 
 VARIABLE = "GLIBC_TUNABLES"
@@ -25,7 +26,12 @@ KEEP_MEMORY = (
 
 
 def worker_environment(job: TrainJob | ProbeJob) -> dict[str, str]:
-    """This process's environment, with the tunables for `fast` unless the user has set some."""
-    if isinstance(job, TrainJob) and job.case.engine == "fast":
+    """This process's environment; for `fast` on a CPU the tunables, unless the user set some."""
+    if isinstance(job, TrainJob) and job.case.engine == "fast" and _trains_on_cpu(job):
         return {VARIABLE: KEEP_MEMORY, **os.environ}
     return dict(os.environ)
+
+
+def _trains_on_cpu(job: TrainJob) -> bool:
+    """As far as can be told without torch."""
+    return job.device == "cpu" or (job.device == "auto" and not count_gpus())

@@ -13,7 +13,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cnnperf.cases import ONE_STEP
 from cnnperf.errors import printable
 from cnnperf.metrics import format_seconds
 from cnnperf.record import CaseRecord, HarnessTimes, Record
@@ -37,7 +36,7 @@ def harness_tables(record: Record) -> Iterator[Text | Table]:
     """A heading and a table for each case that is there to be measured in this way."""
     for case in record.cases:
         measured = [repeat.harness for repeat in case.repeats if repeat.harness is not None]
-        if case.recipe == ONE_STEP.name and measured:
+        if case.suite == "harness" and measured:
             yield _heading(case, len(measured))
             yield _table(measured)
 

@@ -77,7 +77,7 @@ def describe_work(run: RunSession) -> str:
         text += f", roughly {format_estimate(seconds)}"
     skipped = len(run.plan.cases) - cases
     if skipped:
-        text += f"; {skipped} case{_s(skipped)} without data"
+        text += f"; {skipped} case{_s(skipped)} cannot be trained here"
     if run.settings.shortened:
         text += "; shortened: its accuracy gates nothing"
     return text

@@ -46,7 +46,7 @@ def inference_tables(record: Record) -> Iterator[Text | Table]:
 
 
 def _heading(case: CaseRecord, repeats: int) -> Text:
-    trained_in = case.repeats[0].precision
+    trained_in = ", ".join(sorted({repeat.precision for repeat in case.repeats}))
     often = f", medians over {repeats} trainings" if repeats > 1 else ""
     return Text(printable(f"{case.id}: inference, trained in {trained_in}{often}"), style="bold")
 

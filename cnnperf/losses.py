@@ -56,7 +56,7 @@ class LossMonitor:
         self._every_step = device.type == "cpu"
         self._on_look = on_look
         self._step = self._looked_at = 0
-        self._next_look = time.monotonic()
+        self._next_look = time.monotonic() + (0.0 if self._every_step else LOOK_SECONDS)
 
     def add(self, losses_K: torch.Tensor) -> None:
         """Take the mean losses of the next K steps: a tensor of shape (K) without history."""

@@ -23,3 +23,8 @@ def missing_package(engine: str) -> str | None:
     if package is None or importlib.util.find_spec(package) is not None:
         return None
     return f"engine {engine} needs {package}: pip install 'cnnperf[peers]'"
+
+
+def other_packages(engine: str) -> set[str]:
+    """Packages of the other peers: their versions change nothing for this engine."""
+    return set(PACKAGES.values()) - {PACKAGES.get(engine)}

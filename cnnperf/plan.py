@@ -17,7 +17,7 @@ from types import MappingProxyType
 from cnnperf.datasets import check_files
 from cnnperf.environment import count_gpus
 from cnnperf.environment.visible import parse_visible_devices
-from cnnperf.peers import missing_package
+from cnnperf.peers import missing_package, other_packages
 from cnnperf.protocol import ModelFacts, ProbeResult
 from cnnperf.record import CaseError
 from cnnperf.registry import get_case, get_dataset
@@ -207,7 +207,7 @@ def plan_digest(planned: PlannedCase, probed: ProbeResult) -> str:
         "shortened": planned.shortened,
         "device": probed.device,
         "hardware": environment.hardware.model_dump(exclude={"matmul_flops_per_second"}),
-        "software": environment.software.model_dump(),
+        "software": environment.software.model_dump(exclude=other_packages(planned.case.engine)),
         "settings": environment.settings.model_dump(),
     }
     text = json.dumps(content, sort_keys=True, default=str)

@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check the settings: a value that does not fit ends pytest with a sentence."""
     config.addinivalue_line(
         "markers",
-        "cnnperf(suite): which cases a test is for: train (default), peers, sweep, infer, harness",
+        "cnnperf(suite='train'): the cases a test is for: train, peers, sweep, infer or harness",
     )
     config.stash[SETTINGS] = resolve(config)
 
@@ -64,17 +64,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cnnperf_case", [NO_CASES])
         return
     from cnnperf.registry import all_cases
-    from cnnperf.specs import Suite
 
     try:
         tier, _ = _prepare_collection(metafunc.config)
+        suite = _suite_of(metafunc.definition)
     except UsageError as error:  # pytest shows this kind without a traceback
         metafunc.config.stash[BAD_USAGE] = True
         raise pytest.Collector.CollectError(f"cnnperf: {error}") from None
-    marker = metafunc.definition.get_closest_marker("cnnperf")
-    suite = marker.kwargs.get("suite", "train") if marker else "train"
-    if suite not in get_args(Suite):
-        raise pytest.Collector.CollectError(f"cnnperf: {one_of('suite', suite, get_args(Suite))}")
     ids = [case.id for case in all_cases(tier, suite)]
     if ids:
         metafunc.parametrize("cnnperf_case", ids, indirect=True, ids=ids)
@@ -82,6 +78,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         why = f"no case of suite {suite} in tier {tier}: say --cnnperf-tier=full"
         nothing = pytest.param(NO_CASES, marks=pytest.mark.skip(why), id=NO_CASES)
         metafunc.parametrize("cnnperf_case", [nothing], indirect=True)
+
+
+def _suite_of(test: pytest.Item) -> str:
+    """The suite that a test's marker names.
+
+    Raises:
+        UsageError: the marker says something else, or there is no such suite.
+    """
+    from cnnperf.specs import Suite
+
+    marker = test.get_closest_marker("cnnperf")
+    if marker is None:
+        return "train"
+    names = [*marker.args, marker.kwargs.get("suite")][:1]
+    if len(marker.args) + len(marker.kwargs) != 1 or names == [None]:
+        raise UsageError(f"{test.nodeid}: expected @pytest.mark.cnnperf(suite=...), and no more")
+    if names[0] not in get_args(Suite):
+        raise UsageError(f"{test.nodeid}: {one_of('suite', str(names[0]), get_args(Suite))}")
+    return str(names[0])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -37,7 +37,7 @@ class Resumed:
         if self.changed:
             lines.append(
                 f"  {name_trainings(self.changed)} trained again: made with another recipe, "
-                "model, software, hardware or commit"
+                "model, setting, software, hardware or commit"
             )
         if self.unplanned:
             lines.append(f"  {name_trainings(self.unplanned)} left out: not part of this run")

@@ -57,7 +57,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 def one_step(*repeats: Repeat) -> CaseRecord:
     """A case that trains next to nothing."""
     case = example_case(dataset="synthetic", **ONE_STEP.model_dump())
-    return example_case_record(case, repeats)
+    return example_case_record(case, repeats, suite="harness")
 
 
 def with_times(seed: int = 0, **changes: float) -> Repeat:

@@ -191,7 +191,9 @@ def test_groups_are_compared_within_themselves() -> None:
         example_case_record(get_case("resnet34-mnist-224-peers-timm")),
         _case("plain", 1_500),
     )
-    headings = re.findall(r"^(\w+, \w+, \d+ pixels): engine against engine", text, re.MULTILINE)
+    headings = re.findall(
+        r"^(\w+, \w+, \d+ pixels), recipe peers: engine against engine", text, re.MULTILINE
+    )
     assert headings == [
         "modified_vgg, mnist, 28 pixels",
         "resnet34, mnist, 224 pixels",

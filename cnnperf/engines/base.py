@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -111,6 +111,8 @@ class Engine(ABC):
         self.compile_seconds: float | None = None
         self.settings: dict[str, Any] = {}
         """What only the engine knows of `cnnperf.environment.Settings`, by its fields' names."""
+        self.captured_peak_bytes = 0
+        """Most bytes allocated while steps were captured: replaying them allocates nothing."""
         self.flags: list[Flag] = []
         """Reasons to doubt or to know this repeat, for its record."""
 
@@ -234,8 +236,7 @@ class Engine(ABC):
     def step(self, batch: Batch) -> torch.Tensor:
         """Forward, backward, update; returns the mean loss of the batch, a scalar."""
         images_BCHW, labels_B = batch
-        if self.recipe.augmentation is not None:
-            images_BCHW = augment(images_BCHW, self.recipe.augmentation)
+        images_BCHW = augment(images_BCHW, self.recipe.augmentation)
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             loss = self.forward_loss(images_BCHW, labels_B)
@@ -288,20 +289,23 @@ class Engine(ABC):
         return "tf32" if ampere_or_later and tf32_cudnn(torch) else "float32"
 
 
-class WaitingTime:
-    """Iterates over batches and adds up the time that the host waited for them."""
+T = TypeVar("T")
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
+
+class WaitingTime(Generic[T]):
+    """Iterates over batches, or chunks of them, and adds up the time that the host waited."""
+
+    def __init__(self, items: Iterable[T]) -> None:
         start = time.perf_counter()
-        self._batches = iter(batches)  # starts the workers of a DataLoader
+        self._items = iter(items)  # starts the workers of a DataLoader
         self.seconds = time.perf_counter() - start
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[T]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> T:
         start = time.perf_counter()
         try:
-            return next(self._batches)
+            return next(self._items)
         finally:
             self.seconds += time.perf_counter() - start

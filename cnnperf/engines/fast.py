@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -27,10 +27,10 @@ from torch import nn
 
 from cnnperf.clock import synchronize
 from cnnperf.engines import warnings
-from cnnperf.engines.base import Batch, Block, Engine, SplitName
+from cnnperf.engines.base import Batch, Block, Engine, SplitName, WaitingTime
 from cnnperf.engines.compiling import ForwardLoss, cache_state, compile_forward_loss
 from cnnperf.engines.fold import fold_grey_input
-from cnnperf.engines.graphs import GraphedSteps, warm_up_for_capture
+from cnnperf.engines.graphs import GraphedSteps, RowsStep, capture_steps
 from cnnperf.engines.residence import SMALL_RESOLUTION, ResidentData
 from cnnperf.engines.snapshot import Snapshot
 from cnnperf.errors import UsageError
@@ -42,8 +42,9 @@ PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
 }
 """What is tried for a case's precision; None is float32."""
 
-TRIAL_STEPS = 2
-"""Of each way to execute a step, after one that is not timed; the fastest one trains."""
+TRIAL_STEPS = {False: (1, 2), True: (5, 20)}
+"""Of each way to execute a step: not timed, and timed; on CUDA more of both, for its clocks to rise
+and because they are short. The fastest way trains."""
 
 TRIAL_BATCH_CPU = 4
 """For images that are not small: a batch of 128 at 224 pixels takes a CPU minutes."""
@@ -52,8 +53,8 @@ WORTHWHILE = 1.05
 """What changes rounding, or takes time to compile, must make a step this much faster."""
 
 COMPILE_TRIAL_SECONDS = 600.0
-"""On a CPU compiling is tried where training is going to take longer than this: it takes about
-half a minute, and where it was measured it did not pay (docs/performance.md)."""
+"""On a CPU compiling is tried where training is going to take longer than this: trying takes time,
+and where it was measured it did not pay (docs/performance.md)."""
 
 GRAPH_STEPS = 25
 """In one graph for small images: 15 graphs make an epoch of 375 steps."""
@@ -102,7 +103,7 @@ class FastEngine(Engine):
         snapshot = Snapshot(self.model, self.optimizer)
         to_be_compiled = self._is_to_be_compiled(step_seconds)
         if to_be_compiled or self._can_capture():
-            self.data.train.fill_with_noise()
+            self.data.fill_with_noise()
         if to_be_compiled:
             self._compile()
             snapshot.restore()
@@ -111,6 +112,17 @@ class FastEngine(Engine):
             snapshot.restore()
         if self._compiled is not None or self._graphs:
             self.compile_seconds = time.perf_counter() - start
+        if self.device.type == "cuda":
+            self._warm_up_evaluation()
+
+    @torch.inference_mode()
+    def _warm_up_evaluation(self) -> None:
+        """Let cuDNN choose its kernels for the evaluation's batches too, before the clock."""
+        self.model.eval()
+        for images_BCHW, _ in self.data.noise_for_evaluation():
+            with self.autocast():
+                self.model(images_BCHW)
+        synchronize(self.device)
 
     def noise(self, size: int) -> Batch:
         """A batch like the recipe's, of noise, in the memory order of real ones."""
@@ -126,9 +138,10 @@ class FastEngine(Engine):
             self.autocast_dtype = dtype
             try:
                 seconds[dtype] = self._trial_seconds()
-            except RuntimeError:
+            except RuntimeError as error:
                 if not seconds:  # float32, or the only one asked for: there is nothing else
                     raise
+                self.flags.append(warnings.no_bfloat16(error))
         reduced = seconds.get(torch.bfloat16, math.inf)
         worthwhile = reduced * WORTHWHILE < seconds.get(None, math.inf)
         self.autocast_dtype = torch.bfloat16 if worthwhile else None
@@ -138,20 +151,36 @@ class FastEngine(Engine):
     def _trial_seconds(self, *, compiled: bool = False) -> float:
         """Time of a step as it is now to be executed, on a copy that is thrown away."""
         size = self._trial_batch_size()
+        warm_ups, steps = TRIAL_STEPS[self.device.type == "cuda"]
         with self.on_a_copy():
             if compiled:
                 self._compiled = compile_forward_loss(self.model, self.loss_function)
                 self._compiled_batch_size = size
             try:
-                self.train_step(size)
+                step = self._trial_step(size)
+                for _ in range(warm_ups):
+                    step()
                 synchronize(self.device)
                 start = time.perf_counter()
-                for _ in range(TRIAL_STEPS):
-                    self.train_step(size)
+                for _ in range(steps):
+                    step()
                 synchronize(self.device)
-                return (time.perf_counter() - start) / TRIAL_STEPS
+                return (time.perf_counter() - start) / steps
             finally:
                 self._compiled = None
+
+    def _trial_step(self, size: int) -> Callable[[], object]:
+        """A step on noise; on CUDA as a graph, since launching would hide what the device takes."""
+        if self.device.type != "cuda":
+            return lambda: self.train_step(size)
+        batch = self.noise(size)
+        self.model.train()
+        try:
+            graph = self._graph_of(lambda _: self.step(batch), steps=1, batch_size=size)
+        except RuntimeError:  # what cannot be captured is launched, here as in training
+            return lambda: self.train_step(size)
+        rows_1B = torch.arange(size, device=self.device).view(1, -1)
+        return lambda: graph.replay(rows_1B)
 
     def _trial_batch_size(self) -> int:
         small = self.case.resolution <= SMALL_RESOLUTION
@@ -200,8 +229,9 @@ class FastEngine(Engine):
             self._compiled = None
             if self.case.compile == "on":
                 raise UsageError(
-                    f"{self.case.id} cannot be compiled ({warnings.first_line(error)}); say "
-                    "--cnnperf-compile=auto to go on without where that happens"
+                    f"{self.case.id} cannot be compiled ({warnings.first_line(error)}): install a "
+                    "C++ compiler, leave the case out with -k, or say --cnnperf-compile=auto where "
+                    "it was on that asked for it"
                 ) from error
             self.flags.append(warnings.not_compiled(error))
 
@@ -214,24 +244,35 @@ class FastEngine(Engine):
         """Capture whole steps; where that fails, launch their kernels one by one.
 
         A graph holds addresses: which images lie there may change, as it does when they come in
-        chunks.
+        chunks. The short batch at the end of an epoch has a graph of its own, too.
         """
         small = self.case.resolution <= SMALL_RESOLUTION
-        sizes = (1, GRAPH_STEPS) if small else (1,)
-        batch_size = self.recipe.batch_size
+        whole = self.recipe.batch_size
+        rest = len(self.data.train) % whole
+        shapes = [(1, whole), (GRAPH_STEPS, whole)] if small else [(1, whole)]
+        if rest:
+            shapes.append((1, rest))
         self.model.train()
         try:
-            warm_up_for_capture(self._step_on_rows, batch_size)
-            self.optimizer.zero_grad(set_to_none=True)
-            for steps in sizes:
-                pool = self._graphs[0].pool if self._graphs else None
-                self._graphs.append(
-                    GraphedSteps(self._step_on_rows, steps=steps, batch_size=batch_size, pool=pool)
-                )
-            self.settings["cuda_graph_steps"] = sizes[-1]
+            for steps, batch_size in shapes:
+                graph = self._graph_of(self._step_on_rows, steps=steps, batch_size=batch_size)
+                self._graphs.append(graph)
+                self.captured_peak_bytes = max(self.captured_peak_bytes, graph.peak_bytes)
+            self.settings["cuda_graph_steps"] = max(steps for steps, _ in shapes)
         except Exception as error:
-            self._graphs = []
+            self._graphs, self.captured_peak_bytes = [], 0
+            self.optimizer.zero_grad(set_to_none=True)
             self.flags.append(warnings.not_captured(error))
+
+    def _graph_of(self, step: RowsStep, *, steps: int, batch_size: int) -> GraphedSteps:
+        return capture_steps(
+            step,
+            forget_gradients=self.optimizer.zero_grad,
+            steps=steps,
+            batch_size=batch_size,
+            device=self.device,
+            pool=self._graphs[0].pool if self._graphs else None,
+        )
 
     def _step_on_rows(self, rows_B: torch.Tensor) -> torch.Tensor:
         return self.step(self.data.train.batch(rows_B))
@@ -275,7 +316,9 @@ class FastEngine(Engine):
         if not self._graphs:
             yield from super().train_blocks(steps)
             return
-        for rows_M in self.data.shuffled_chunks():
+        waited = WaitingTime(self.data.shuffled_chunks())
+        while steps > 0 and (rows_M := next(waited, None)) is not None:
+            self.data_wait_seconds = waited.seconds
             for rows_KB in self._graph_sized(rows_M, steps):
                 yield self._train_rows(rows_KB), [rows_KB.shape[1]] * len(rows_KB)
                 steps -= len(rows_KB)
@@ -286,16 +329,16 @@ class FastEngine(Engine):
         whole = min(steps, len(rows_M) // size)
         rows_SB = rows_M[: whole * size].view(whole, size)
         done = 0
-        for graph in reversed(self._graphs):
-            while whole - done >= graph.steps:
-                yield rows_SB[done : done + graph.steps]
-                done += graph.steps
+        for length in sorted({g.steps for g in self._graphs if g.batch_size == size}, reverse=True):
+            while whole - done >= length:
+                yield rows_SB[done : done + length]
+                done += length
         if steps > whole and len(rows_M) > whole * size:
             yield rows_M[whole * size :].view(1, -1)
 
     def _train_rows(self, rows_KB: torch.Tensor) -> torch.Tensor:
         for graph in self._graphs:
-            if rows_KB.shape == (graph.steps, self.recipe.batch_size):
+            if rows_KB.shape == (graph.steps, graph.batch_size):
                 return graph.replay(rows_KB)
         return self._step_on_rows(rows_KB[0]).view(1)
 

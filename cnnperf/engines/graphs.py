@@ -9,7 +9,8 @@ Shapes: `K` steps of a graph, `B` images of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,15 +30,25 @@ class GraphedSteps:
         step: what to capture; it must not wait for the device.
         steps: K.
         batch_size: B.
+        device: where.
         pool: memory pool of another graph that is never replayed at the same time.
     """
 
-    def __init__(self, step: RowsStep, *, steps: int, batch_size: int, pool: Any = None) -> None:
-        self.steps = steps
+    def __init__(
+        self,
+        step: RowsStep,
+        *,
+        steps: int,
+        batch_size: int,
+        device: torch.device,
+        pool: Any = None,
+    ) -> None:
+        self.steps, self.batch_size = steps, batch_size
+        self.peak_bytes = 0
+        """Most bytes that were allocated while it was captured: replaying it allocates nothing."""
         self._graph = torch.cuda.CUDAGraph()
-        self._rows_KB = (
-            torch.arange(batch_size, device="cuda").expand(steps, batch_size).contiguous()
-        )
+        rows_B = torch.arange(batch_size, device=device)
+        self._rows_KB = rows_B.expand(steps, batch_size).contiguous()
         with torch.cuda.graph(self._graph, pool=pool):
             self._losses_K = torch.stack([step(self._rows_KB[k]) for k in range(steps)])
 
@@ -47,19 +58,62 @@ class GraphedSteps:
         return self._graph.pool()
 
     def replay(self, rows_KB: torch.Tensor) -> torch.Tensor:
-        """Train on these rows; returns the steps' losses (K), overwritten by the next replay."""
+        """Train on these rows; returns the steps' losses (K).
+
+        They are overwritten when a graph of the same pool is replayed next.
+        """
         self._rows_KB.copy_(rows_KB)
         self._graph.replay()
         return self._losses_K
 
 
-def warm_up_for_capture(step: RowsStep, batch_size: int) -> None:
+def capture_steps(
+    step: RowsStep,
+    *,
+    forget_gradients: Callable[[], None],
+    steps: int,
+    batch_size: int,
+    device: torch.device,
+    pool: Any = None,
+) -> GraphedSteps:
+    """Warm a step up and capture it; training can go on without graphs where that fails.
+
+    The arguments are those of `GraphedSteps`, and `forget_gradients`, which is called between
+    warming up and capturing, so that the graph makes its own.
+    """
+    with _usable_after_failure(device):
+        _warm_up(step, batch_size, device)
+        forget_gradients()
+        torch.cuda.reset_peak_memory_stats(device)
+        graph = GraphedSteps(step, steps=steps, batch_size=batch_size, device=device, pool=pool)
+        graph.peak_bytes = int(torch.cuda.max_memory_allocated(device))
+    return graph
+
+
+def _warm_up(step: RowsStep, batch_size: int, device: torch.device) -> None:
     """A few steps on a side stream."""
-    rows_B = torch.arange(batch_size, device="cuda")
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
+    rows_B = torch.arange(batch_size, device=device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         for _ in range(WARMUP_STEPS):
             step(rows_B)
-    torch.cuda.current_stream().wait_stream(stream)
-    torch.cuda.synchronize()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _usable_after_failure(device: torch.device) -> Iterator[None]:
+    """Undo what a failed capture leaves behind, so that training can go on without graphs.
+
+    torch 2.11 stays on the capture's stream, and its generator goes on believing that it is being
+    captured, which the next dropout would refuse.
+    """
+    stream = torch.cuda.current_stream(device)
+    try:
+        yield
+    except BaseException:
+        torch.cuda.set_stream(stream)
+        generator = torch.cuda.default_generators[device.index or 0]
+        generator.graphsafe_set_state(torch.Generator(device=device).graphsafe_get_state())
+        raise

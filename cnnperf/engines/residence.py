@@ -47,6 +47,7 @@ class ResidentData:
     ) -> None:
         self._dataset, self._resolution = dataset, resolution
         self._channels, self._device = channels, device
+        self._evaluation_batch_size = 1000 if resolution <= SMALL_RESOLUTION else 125
         self._free_bytes = memory.free_memory_bytes(device)
         self._chunk_images = memory.chunk_images(
             dataset, resolution, free_bytes=self._free_bytes, multiple=batch_size
@@ -86,6 +87,20 @@ class ResidentData:
         self.train.fill(splits.train)
         self._validation.fill(splits.val)
 
+    def fill_with_noise(self) -> None:
+        """Something to warm up on before the data set is read."""
+        self.train.fill_with_noise()
+        self._validation.fill_with_noise()
+
+    def noise_for_evaluation(self) -> Iterator[Batch]:
+        """A batch of each size that evaluating will ask for, of whatever lies there."""
+        counts = (self._dataset.val_images, self._dataset.test_images)
+        room = self._validation.chunk_images
+        sizes = {min(count, self._evaluation_batch_size) for count in counts}
+        sizes |= {count % self._evaluation_batch_size for count in counts} - {0}
+        for size in sorted(sizes):
+            yield self._validation.batch(torch.arange(size, device=self._device) % room)
+
     def shuffled_chunks(self) -> Iterator[torch.Tensor]:
         """Rows (M) of all training images in a new order, chunk by chunk."""
         order_N = torch.randperm(len(self.train), device=self._device, generator=self._order)
@@ -94,9 +109,8 @@ class ResidentData:
     def evaluation_batches(self, split: SplitName) -> Iterator[Batch]:
         """Images and labels in order, in large batches."""
         images = self._validation if split == "validation" else self._test()
-        size = 1000 if self._resolution <= SMALL_RESOLUTION else 125
         for rows_M in images.chunks():
-            yield from map(images.batch, torch.split(rows_M, size))
+            yield from map(images.batch, torch.split(rows_M, self._evaluation_batch_size))
 
     def _test(self) -> ResidentSplit:
         test = self._splits.test

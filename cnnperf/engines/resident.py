@@ -51,6 +51,8 @@ class ResidentSplit:
         )  # fmt: skip
         self.labels_M = torch.empty(self.chunk_images, dtype=torch.int64, device=device)
         self._mean_C11 = torch.tensor(spec.mean, device=device).view(-1, 1, 1)
+        # A tensor, since CUDA would multiply by the inverse of a plain number.
+        self._255 = torch.tensor(255.0, device=device)
         self._std_C11 = torch.tensor(spec.std, device=device).view(-1, 1, 1)
 
     def __len__(self) -> int:
@@ -105,6 +107,6 @@ class ResidentSplit:
 
     def _normalise(self, images_BHWC: torch.Tensor) -> torch.Tensor:
         """In the order of torchvision's own operations: rounding depends on it."""
-        images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+        images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(torch.float32).div_(self._255)
         images_BCHW = images_BCHW.sub_(self._mean_C11).div_(self._std_C11)
         return images_BCHW.expand(-1, self._channels, -1, -1)

@@ -22,12 +22,22 @@ def streamed(
     return Flag(kind="streamed", value=float(needed_bytes), message=message)
 
 
+def no_bfloat16(error: Exception) -> Flag:
+    """A step in bfloat16 failed, and float32 was taken."""
+    message = (
+        f"A step in bfloat16 failed ({first_line(error)}): trained in float32. Likely a device or "
+        "a model that cannot do it, or too little memory: say --cnnperf-precision=bfloat16 to see "
+        "the whole error, or float32 not to try."
+    )
+    return Flag(kind="no_bfloat16", message=message)
+
+
 def not_compiled(error: Exception) -> Flag:
     """Compiling failed, and training went on without."""
     message = (
         f"torch.compile failed ({first_line(error)}): trained without. Likely a missing C++ "
-        "compiler or an operation that it does not know: see the whole error with "
-        "--cnnperf-compile=on, or say --cnnperf-compile=off."
+        "compiler or an operation that it does not know: --cnnperf-compile=on makes it an error "
+        "that the record has whole, --cnnperf-compile=off does not try."
     )
     return Flag(kind="not_compiled", message=message)
 

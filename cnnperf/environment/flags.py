@@ -27,6 +27,7 @@ KINDS = (
     "inference_accuracy_lost",
     "precision_not_measured",
     "streamed",
+    "no_bfloat16",
     "not_compiled",
     "not_captured",
 )

@@ -30,7 +30,8 @@ TRAIN_EXTRA = "pip install 'cnnperf[train]' (torch, torchvision and scikit-learn
 def failed_message(error: BaseException) -> Failed:
     """What to tell the parent about an exception."""
     kind, message = _kind_and_message(error)
-    trace = None if isinstance(error, UsageError) else "".join(traceback.format_exception(error))
+    said_all = isinstance(error, UsageError) and error.__cause__ is None
+    trace = None if said_all else "".join(traceback.format_exception(error))
     return Failed(error=kind, message=message, traceback=trace)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from cnnperf.environment import collect_environment
@@ -43,20 +45,26 @@ def model_facts(case: Case) -> ModelFacts:
 
     A user's model may not work on the meta device; what cannot be counted is None.
     """
-    facts = ModelFacts(case_id=case.id)
     dataset = get_dataset(case.dataset)
     channels = input_channels(get_model(case.model), dataset)
-    arguments = (case.model, channels, case.resolution, dataset.num_classes)
+    counted = _count(case.model, channels, case.resolution, dataset.num_classes)
+    return counted.model_copy(update={"case_id": case.id})
+
+
+@functools.cache  # many cases have the same model
+def _count(model: str, channels: int, resolution: int, num_classes: int) -> ModelFacts:
+    facts = ModelFacts(case_id="")
     try:
         with torch.device("meta"):
-            model = build_model(case.model, dataset.num_classes, channels, case.resolution)
+            built = build_model(model, num_classes, channels, resolution)
         facts = facts.model_copy(
-            update={"parameters": count_parameters(model), "sha256": model_sha256(model)}
+            update={"parameters": count_parameters(built), "sha256": model_sha256(built)}
         )
+        flops = (model, channels, resolution, num_classes)
         return facts.model_copy(
             update={
-                "forward_flops_per_image": forward_flops_per_image(*arguments),
-                "training_flops_per_image": training_flops_per_image(*arguments),
+                "forward_flops_per_image": forward_flops_per_image(*flops),
+                "training_flops_per_image": training_flops_per_image(*flops),
             }
         )
     except Exception:

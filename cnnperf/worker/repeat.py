@@ -79,12 +79,12 @@ def _train(engine: Engine, channel: Channel, get_ready: Callable[[], None]) -> M
     get_ready()
     log = run_training(engine, channel.say)
     channel.say(Trained(seconds=log.train_seconds))
-    return log, peak_bytes(engine.device), None
+    return log, _peak_bytes(engine), None
 
 
 def _train_and_infer(engine: Engine, channel: Channel, get_ready: Callable[[], None]) -> Measured:
     log = run_training(engine, channel.say)
-    peak_memory_bytes = peak_bytes(engine.device)
+    peak_memory_bytes = _peak_bytes(engine)
     subject = prepare_subject(engine)
     get_ready()
     start = time.perf_counter()
@@ -94,6 +94,12 @@ def _train_and_infer(engine: Engine, channel: Channel, get_ready: Callable[[], N
     accuracies = [] if engine.recipe.is_sample else compare_precisions(engine, subject)
     inference = Inference(seconds=seconds, results=results, accuracies=accuracies)
     return log, peak_memory_bytes, inference
+
+
+def _peak_bytes(engine: Engine) -> int | None:
+    """Of this process's training, whether its steps allocated or replay what was captured."""
+    peak = peak_bytes(engine.device)
+    return None if peak is None else max(peak, engine.captured_peak_bytes)
 
 
 def _test(engine: Engine, channel: Channel) -> Evaluation:

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
 
+from cnnperf import allocator
 from cnnperf.allocator import KEEP_MEMORY, VARIABLE, worker_environment
 from cnnperf.conduct import RepeatRun
 from cnnperf.protocol import ProbeJob, TrainJob
@@ -35,6 +36,17 @@ def test_fast_alone_keeps_its_memory_and_the_record_says_so(
         settings = run.finish().settings
     assert settings is not None
     assert settings.malloc_tunables == tunables
+
+
+def test_with_a_gpu_the_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its activations are not the host's to keep; `auto` takes a GPU where there is one."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(allocator, "count_gpus", lambda: 1)
+    for device, given in (("cpu", True), ("auto", False), ("cuda", False)):
+        environment = worker_environment(job("fast").model_copy(update={"device": device}))
+        assert (VARIABLE in environment) == given
+    monkeypatch.setattr(allocator, "count_gpus", lambda: 0)
+    assert VARIABLE in worker_environment(job("fast").model_copy(update={"device": "auto"}))
 
 
 def test_a_users_own_tunables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

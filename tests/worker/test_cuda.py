@@ -8,13 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.engines import EagerEngine, Engine, FastEngine, memory  # noqa: E402
 from cnnperf.specs import Case  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
-STEPS = 60
-"""Two graphs of 25 steps and ten single ones; digits has 35 whole batches of 32 an epoch."""
+STEPS = 72
+"""A whole epoch of digits: two graphs of 25 steps, 21 single ones and a short batch of 14."""
 
 
 def ignore(step: int, loss: float) -> None:
@@ -37,6 +37,7 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """No TF32, the same algorithms every time, and dropout as without compiling."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # `fast` sets it; undone later
     monkeypatch.setattr("torch._inductor.config.fallback_random", True)
 
 
@@ -74,8 +75,9 @@ def test_graphs_train_what_single_launches_train(model: str, compiled: str) -> N
     plain._graphs = []
     expected, got = losses_of(plain), losses_of(graphed)
     assert got[0] == pytest.approx(expected[0], rel=1e-5)
+    assert got[:10] == pytest.approx(expected[:10], rel=1e-2)
     # Adam's first steps are nearly signs of gradients, so roundings grow; see test_fast.py.
-    assert got == pytest.approx(expected, rel=0.1, abs=0.02)
+    assert sum(got[-10:]) == pytest.approx(sum(expected[-10:]), rel=0.2)
 
 
 def test_capturing_leaves_the_model_and_the_optimizer_as_they_were() -> None:
@@ -88,6 +90,57 @@ def test_capturing_leaves_the_model_and_the_optimizer_as_they_were() -> None:
         assert torch.equal(engine.model.state_dict()[name], tensor), name
     for state in engine.optimizer.state.values():
         assert all(not value.any() for value in state.values())
+
+
+def test_dropout_draws_anew_at_every_replay() -> None:
+    """The same rows twice, without learning: another mask is another loss."""
+    engine = make_engine(FastEngine, recipe={"name": "test", "batch_size": 16,
+                                             "learning_rate": 1e-12})  # fmt: skip
+    engine.prepare()
+    engine.load_data()
+    engine.model.train()
+    rows_1B = torch.arange(16, device="cuda").view(1, -1)
+    first, second = (float(engine._graphs[0].replay(rows_1B)) for _ in range(2))
+    assert first != second
+
+
+def test_a_step_that_waits_for_the_host_is_not_captured_and_trains_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With dropout, whose generator a failed capture would leave unusable."""
+    plain = FastEngine._step_on_rows
+
+    def waiting(self: FastEngine, rows_B: torch.Tensor) -> torch.Tensor:
+        loss = plain(self, rows_B)
+        loss.item()
+        return loss
+
+    monkeypatch.setattr(FastEngine, "_step_on_rows", waiting)
+    engine = make_engine(FastEngine, compile="off")
+    engine.prepare()
+    assert [flag.kind for flag in engine.flags] == ["not_captured"]
+    engine.load_data()
+    phase = engine.train_epoch(1, ignore)
+    assert phase.images == 1150
+
+
+def test_chunks_and_graphs_together_train_every_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU with next to no memory left."""
+    monkeypatch.setattr(memory, "chunk_images", lambda *given, **named: 640)
+    engine = make_engine(FastEngine)
+    engine.prepare()
+    engine.load_data()
+    assert engine._graphs
+    assert engine.train_epoch(1, ignore).images == 1150
+    assert engine.data_wait_seconds > 0
+
+
+def test_peak_memory_holds_what_the_captured_steps_took() -> None:
+    """More than weights and images: the activations that replaying uses without asking."""
+    engine = make_engine(FastEngine)
+    engine.prepare()
+    held = sum(p.numel() * 4 for p in engine.model.parameters())
+    assert engine.captured_peak_bytes > 3 * held
 
 
 def test_step_times_come_from_the_device_and_cover_the_epoch() -> None:

@@ -221,10 +221,11 @@ def test_a_data_set_that_fits_is_not_streamed() -> None:
 class ReplayedSteps:
     """Stands for a CUDA graph, and does at once what it would replay."""
 
-    def __init__(
-        self, step: Callable[..., Any], *, steps: int, batch_size: int, pool: object = None
-    ) -> None:
-        self.steps, self._step, self.pool = steps, step, pool
+    peak_bytes = 12345
+    pool = None
+
+    def __init__(self, step: Callable[..., Any], *, steps: int, batch_size: int) -> None:
+        self.steps, self.batch_size, self._step = steps, batch_size, step
         for _ in range(steps):
             step(torch.arange(batch_size))
 
@@ -232,31 +233,37 @@ class ReplayedSteps:
         return torch.stack([self._step(rows_B) for rows_B in rows_KB])
 
 
-def pretend_to_capture(monkeypatch: pytest.MonkeyPatch, graphed: object) -> None:
+def pretend_to_capture(monkeypatch: pytest.MonkeyPatch, graphed: Callable[..., Any]) -> None:
     """Let the engine make graphs where there is no CUDA."""
+
+    def capture_steps(
+        step: Callable[..., Any], *, steps: int, batch_size: int, **given: Any
+    ) -> object:
+        given["forget_gradients"]()
+        return graphed(step, steps=steps, batch_size=batch_size)
+
     monkeypatch.setattr(FastEngine, "_can_capture", lambda self: True)
-    monkeypatch.setattr(
-        fast_module, "warm_up_for_capture", lambda step, size: step(torch.arange(size))
-    )
-    monkeypatch.setattr(fast_module, "GraphedSteps", graphed)
+    monkeypatch.setattr(fast_module, "capture_steps", capture_steps)
 
 
 def test_graphs_train_the_same_and_what_warmed_them_up_is_undone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Thirty steps in one graph of 25 and five single ones; also after compiling."""
-    expected = first_losses(make_engine(), steps=30)
+    """Two graphs of 25 steps, 21 of one, and the short batch's; also after compiling."""
+    expected = first_losses(make_engine(), steps=72)
     pretend_to_capture(monkeypatch, ReplayedSteps)
     engine = make_engine()
-    assert first_losses(engine, steps=30) == pytest.approx(expected, rel=1e-6)
+    assert first_losses(engine, steps=72) == pytest.approx(expected, rel=1e-6)
     assert engine.settings["cuda_graph_steps"] == 25
+    assert [(g.steps, g.batch_size) for g in engine._graphs] == [(1, 16), (25, 16), (1, 14)]
+    assert engine.captured_peak_bytes == 12345
     assert engine.compile_seconds is not None
     assert not engine.flags
     monkeypatch.setattr(
         fast_module, "compile_forward_loss", lambda model, loss: lambda x, y: loss(model(x), y)
     )
     both = make_engine(compile="on")
-    assert first_losses(both, steps=30) == pytest.approx(expected, rel=1e-6)
+    assert first_losses(both, steps=72) == pytest.approx(expected, rel=1e-6)
     both.train_step()
 
 
@@ -281,12 +288,19 @@ def test_where_capturing_fails_training_goes_on_with_a_warning(
 class FakeGraph:
     """Stands for a CUDA graph: remembers what it was given."""
 
+    batch_size = 16
+
     def __init__(self, steps: int, log: list[tuple[int, int]]) -> None:
         self.steps, self._log = steps, log
 
     def replay(self, rows_KB: torch.Tensor) -> torch.Tensor:
         self._log.append(tuple(rows_KB.shape))
         return torch.ones(len(rows_KB))
+
+
+def expected_chunks(chunk_images: int | None, steps: int) -> range:
+    """Of 1,150 images, those that a number of steps of 16 images reaches."""
+    return range(0, min(1150, steps * 16), chunk_images or 1150)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +310,7 @@ class FakeGraph:
         (30, None, [(25, 16), *[(1, 16)] * 5]),
         (3, None, [(1, 16)] * 3),
         (72, 640, [(25, 16), *[(1, 16)] * 15, (25, 16), *[(1, 16)] * 6, (1, 14)]),
+        (40, 640, [(25, 16), *[(1, 16)] * 15]),
     ],
 )
 def test_an_epoch_is_cut_into_graphs_single_steps_and_a_short_batch(
@@ -314,8 +329,15 @@ def test_an_epoch_is_cut_into_graphs_single_steps_and_a_short_batch(
     monkeypatch.setattr(
         engine, "_step_on_rows", lambda rows: log.append((1, len(rows))) or torch.ones(())
     )
+    chunks = []
+    split = engine.data.train
+    shuffled = split.chunks
+    split.chunks = lambda order: (chunks.append(chunk) or chunk for chunk in shuffled(order))
+    engine.data_wait_seconds = 0.0
     images = [count for _, counts in engine.train_blocks(steps) for count in counts]
     assert log == expected
+    assert len(chunks) == len(expected_chunks(chunk_images, steps))  # no more than are trained
+    assert engine.data_wait_seconds > 0
     assert len(images) == steps
     assert sum(images) == sum(k * b for k, b in expected)
 

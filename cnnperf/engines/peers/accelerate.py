@@ -14,9 +14,10 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from torch import nn
 
+from cnnperf.data.augment import augment
 from cnnperf.engines.base import Batch
 from cnnperf.engines.eager import EagerEngine
-from cnnperf.engines.peers.batches import augmented, channels_last
+from cnnperf.engines.peers.batches import Bf16ChannelsLast, channels_last
 from cnnperf.errors import UsageError
 
 
@@ -60,7 +61,8 @@ class AccelerateEngine(EagerEngine):
 
     def step(self, batch: Batch) -> torch.Tensor:
         """The quick tour's lines; the precision is in the prepared model."""
-        images_BCHW, labels_B = augmented(batch, self.recipe)
+        images_BCHW, labels_B = batch
+        images_BCHW = augment(images_BCHW, self.recipe.augmentation)
         self.optimizer.zero_grad()
         loss = self.loss_function(self.model(images_BCHW), labels_B)
         self.accelerator.backward(loss)
@@ -68,25 +70,11 @@ class AccelerateEngine(EagerEngine):
         return loss.detach()
 
 
-class AccelerateBf16Engine(AccelerateEngine):
+class AccelerateBf16Engine(Bf16ChannelsLast, AccelerateEngine):
     """bfloat16 where autocast has it, and channels last like `amp`."""
 
     mixed_precision = "bf16"
 
-    def place(self, model: nn.Module) -> nn.Module:
-        """On the device, channels last."""
-        self.autocast_dtype = torch.bfloat16
-        self.settings |= {"autocast_dtype": "bfloat16", "channels_last": True}
-        return super().place(model).to(memory_format=torch.channels_last)
-
-    def noise(self, size: int) -> Batch:
-        """A batch like the recipe's, of noise, in the memory order of real ones."""
-        return channels_last(super().noise(size))
-
     def train_batches(self) -> Iterator[Batch]:
         """In the order of the model's weights."""
         return map(channels_last, super().train_batches())
-
-    def to_device(self, batch: Batch) -> Batch:
-        """The same for evaluation."""
-        return channels_last(super().to_device(batch))

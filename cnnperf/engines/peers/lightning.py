@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.utils.data import DataLoader
 
 from cnnperf.clock import StepTimer, synchronize
+from cnnperf.data.augment import augment
 from cnnperf.engines.base import (
     Batch,
     Course,
@@ -29,7 +31,7 @@ from cnnperf.engines.base import (
     WaitingTime,
 )
 from cnnperf.engines.eager import EagerEngine
-from cnnperf.engines.peers.batches import augmented, channels_last
+from cnnperf.engines.peers.batches import Bf16ChannelsLast, channels_last
 from cnnperf.errors import UsageError
 from cnnperf.losses import LossMonitor
 
@@ -70,9 +72,10 @@ class LightningEngine(EagerEngine):
             max_steps=course.steps_left or -1,
             callbacks=[CourseCallback(self, course, batches)],
         )
+        self.model.to(self.device)  # `fit` leaves it on the CPU
 
     def _fit(self, batches: WatchedBatches, **options: Any) -> None:
-        """Let a new Trainer train the model; it leaves it on the CPU."""
+        """Let a new Trainer train the model, in this process alone, whatever a cluster offers."""
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice about workers and logging
@@ -81,6 +84,7 @@ class LightningEngine(EagerEngine):
                 devices=[self.device.index or 0] if self.device.type == "cuda" else 1,
                 precision=self.lightning_precision,
                 barebones=True,
+                plugins=[LightningEnvironment()],
                 **options,
             )
             trainer.fit(LightningTraining(self), batches)
@@ -91,24 +95,10 @@ class LightningEngine(EagerEngine):
         return super().evaluate(split)
 
 
-class LightningBf16Engine(LightningEngine):
+class LightningBf16Engine(Bf16ChannelsLast, LightningEngine):
     """bfloat16 where autocast has it, and channels last like `amp`."""
 
     lightning_precision = "bf16-mixed"
-
-    def place(self, model: nn.Module) -> nn.Module:
-        """On the device, channels last."""
-        self.autocast_dtype = torch.bfloat16
-        self.settings |= {"autocast_dtype": "bfloat16", "channels_last": True}
-        return super().place(model).to(memory_format=torch.channels_last)
-
-    def noise(self, size: int) -> Batch:
-        """A batch like the recipe's, of noise, in the memory order of real ones."""
-        return channels_last(super().noise(size))
-
-    def to_device(self, batch: Batch) -> Batch:
-        """In the order of the model's weights; for evaluation."""
-        return channels_last(super().to_device(batch))
 
 
 class LightningTraining(LightningModule):  # type: ignore[misc]  # untyped to mypy
@@ -130,7 +120,8 @@ class LightningTraining(LightningModule):  # type: ignore[misc]  # untyped to my
 
     def on_after_batch_transfer(self, batch: Batch, _dataloader_idx: int) -> Batch:
         """Augmented where the recipe says so, and in the order of the model's weights."""
-        batch = augmented(batch, self.engine.recipe)
+        images_BCHW, labels_B = batch
+        batch = augment(images_BCHW, self.engine.recipe.augmentation), labels_B
         return channels_last(batch) if self.engine.settings.get("channels_last") else batch
 
 
