@@ -33,7 +33,7 @@ STEP_OVERHEAD_SECONDS = 0.003
 GUESSED_MFU = 0.4
 
 INFERENCE_SECONDS = 30.0
-"""Measuring inference: a budget of two seconds for each precision and batch size."""
+"""Measuring inference: a budget of one second for each precision and batch size."""
 
 EVALUATION_SHARE = 1 / 12
 """Validating a quarter as many images as are trained, at a third of the arithmetic of each."""

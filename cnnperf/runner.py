@@ -150,7 +150,8 @@ class Worker:
 
     def go(self) -> None:
         """Start the clock."""
-        self._where = "while reading the data set"
+        infers = isinstance(self._job, TrainJob) and self._job.case.suite == "infer"
+        self._where = "while measuring inference" if infers else "while reading the data set"
         self._send(GO)
 
     def wait_trained(self) -> Trained:

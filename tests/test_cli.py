@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,10 @@ from cnnperf.environment.schema import Environment
 from cnnperf.journal import read_journal, record_from_journal
 from cnnperf.protocol import ModelFacts
 from cnnperf.record import json_schema, load_record
-from cnnperf.registry import all_cases, all_datasets
+from cnnperf.registry import all_cases
 from cnnperf.settings import OPTIONS
 from cnnperf.tables import render
+from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     FORBID_TORCH,
     example_entries,
@@ -42,33 +41,9 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     plain_terminal(monkeypatch)
 
 
-def _cnnperf(
-    *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "cnnperf.cli", *arguments],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
 def _ids(lines: list[str]) -> list[str]:
     """The case ids that stand first in their lines."""
     return [line.split()[0] for line in lines if re.match(r" *\w+-\w+-\d+-", line)]
-
-
-def _sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line with which a command says what its user should mend."""
-    assert done.returncode == cli.EXIT_USAGE
-    assert done.stderr.startswith("cnnperf: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-    return done.stderr
 
 
 @pytest.fixture
@@ -168,18 +143,18 @@ def test_list_as_json_has_every_column() -> None:
     }
 
 
-def test_an_unknown_tier_is_one_sentence() -> None:
+def test_an_unknown_tier_is_onesentence_of() -> None:
     """With the nearest that there is."""
-    text = _sentence(_cnnperf("list", "--tier", "smok"))
+    text = sentence_of(run_cnnperf("list", "--tier", "smok"))
     assert text == (
         "cnnperf: there is no tier 'smok' (did you mean 'smoke'?); "
         "possible: full, smoke, standard\n"
     )
 
 
-def test_a_module_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_imported_is_onesentence_of(tmp_path: Path) -> None:
     """It names the module and where it was looked for."""
-    text = _sentence(_cnnperf("list", "-m", "not_there_9f3", cwd=tmp_path))
+    text = sentence_of(run_cnnperf("list", "-m", "not_there_9f3", cwd=tmp_path))
     assert "not_there_9f3 cannot be imported" in text
     assert str(tmp_path) in text
 
@@ -199,89 +174,12 @@ def test_env_is_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "NVIDIA H200" in done.stdout
 
 
-# --- data ---------------------------------------------------------------------------------------
-
-TINY = """
-from cnnperf import DatasetSpec, register_dataset
-from cnnperf.specs import DataFile
-
-register_dataset(DatasetSpec(
-    name="tiny", loader="tiny:load", files=(DataFile(path="tiny.bin", md5="{md5}"),),
-    channels=1, resolution=8, train_images=8, val_images=8, test_images=8, mean=(0.5,),
-    std=(0.5,), source="a test",
-))
-"""
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A data set of a user's module, with its file in its place."""
-    md5 = hashlib.md5(b"pixels", usedforsecurity=False).hexdigest()
-    (tmp_path / "tiny_data_9f3.py").write_text(TINY.format(md5=md5))
-    (tmp_path / "tiny.bin").write_bytes(b"pixels")
-    return tmp_path
-
-
-def _check_tiny(folder: Path) -> subprocess.CompletedProcess[str]:
-    options = ["--check", "--data-dir=.", "--module=tiny_data_9f3"]
-    return _cnnperf("data", "tiny", *options, cwd=folder)
-
-
-def test_check_of_an_undamaged_data_set_succeeds(tiny: Path) -> None:
-    """Its files and their folder are named."""
-    done = _check_tiny(tiny)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"tiny: right, 1 files in {tiny}\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "fault"), [(None, "is missing"), (b"", "is damaged"), (b"pixelz", "is damaged")]
-)
-def test_check_of_a_missing_or_damaged_data_set_fails(
-    tiny: Path, content: bytes | None, fault: str
-) -> None:
-    """With exit code 1, and what mends it: its source, since no command can get a user's own."""
-    (tiny / "tiny.bin").unlink()
-    if content is not None:
-        (tiny / "tiny.bin").write_bytes(content)
-    done = _check_tiny(tiny)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.startswith(f"tiny: data set tiny: tiny.bin {fault}")
-    assert done.stdout.endswith("it there (a test)\n" if content is None else "it (a test)\n")
-
-
-def test_check_of_everything_tells_of_each_data_set(tmp_path: Path) -> None:
-    """Not only of the first that is missing; CNNPERF_DATA_DIR says where to look."""
-    runner = CliRunner(env={"CNNPERF_DATA_DIR": str(tmp_path)})
-    done = runner.invoke(cli.app, ["data", "--check"])
-    assert done.exit_code == 1
-    names = [line.split(":")[0] for line in done.stdout.splitlines()]
-    assert names == [spec.name for spec in all_datasets()]
-    assert done.stdout.count(str(tmp_path)) >= 2
-    assert "digits: nothing to fetch" in done.stdout
-
-
-def test_a_data_set_that_comes_with_a_package_needs_no_fetching(tmp_path: Path) -> None:
-    """Neither checking nor fetching can fail."""
-    for more in ([], ["--check"]):
-        done = CliRunner().invoke(cli.app, ["data", "digits", f"--data-dir={tmp_path}", *more])
-        assert done.exit_code == 0
-        assert done.stdout.startswith("digits: nothing to fetch (")
-
-
-@pytest.mark.parametrize("more", [[], ["--check"]])
-def test_an_unknown_data_set_is_one_sentence(more: list[str]) -> None:
-    """With the nearest that there is."""
-    text = _sentence(_cnnperf("data", "minst", *more))
-    assert "there is no data set 'minst' (did you mean 'mnist'?)" in text
-
-
 # --- schema and recover -------------------------------------------------------------------------
 
 
 def test_schema_is_the_records_json_schema() -> None:
     """Ready to be piped into a file."""
-    done = _cnnperf("schema")
+    done = run_cnnperf("schema")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == json.loads(json.dumps(json_schema()))
 
@@ -289,7 +187,7 @@ def test_schema_is_the_records_json_schema() -> None:
 def test_recover_makes_a_record_of_a_journal(journal: Path, tmp_path: Path) -> None:
     """With everything that was finished, and says what that is."""
     output = tmp_path / "out" / "run.json"
-    done = _cnnperf("recover", str(journal), "-o", str(output))
+    done = run_cnnperf("recover", str(journal), "-o", str(output))
     assert (done.returncode, done.stderr) == (0, "")
     assert load_record(output) == record_from_journal(*read_journal(journal))
     assert "modified_vgg-mnist-28-eager" in done.stdout
@@ -301,15 +199,15 @@ def test_recover_overwrites_only_when_told_to(journal: Path, tmp_path: Path) -> 
     """The record that is there may be worth more."""
     output = tmp_path / "run.json"
     output.write_text("precious")
-    text = _sentence(_cnnperf("recover", str(journal), "-o", str(output)))
+    text = sentence_of(run_cnnperf("recover", str(journal), "-o", str(output)))
     assert text == f"cnnperf: {output} exists: choose another name or say --force\n"
     assert output.read_text() == "precious"
-    assert _cnnperf("recover", str(journal), "-o", str(output), "--force").returncode == 0
+    assert run_cnnperf("recover", str(journal), "-o", str(output), "--force").returncode == 0
     assert len(load_record(output).cases) == 1
 
 
 @pytest.mark.parametrize("content", [None, b"", b"hello\n", b"{}\n", b"\xff\xfe", b"[" * 50_000])
-def test_recover_of_no_journal_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+def test_recover_of_no_journal_is_onesentence_of(tmp_path: Path, content: bytes | None) -> None:
     """Nothing is written."""
     path = tmp_path / "bad.jsonl"
     if content is not None:
@@ -321,12 +219,12 @@ def test_recover_of_no_journal_is_one_sentence(tmp_path: Path, content: bytes | 
     assert not (tmp_path / "run.json").exists()
 
 
-def test_recover_to_where_nothing_can_be_written_is_one_sentence(
+def test_recover_to_where_nothing_can_be_written_is_onesentence_of(
     journal: Path, tmp_path: Path
 ) -> None:
     """The file is named."""
     output = journal / "run.json"
-    text = _sentence(_cnnperf("recover", str(journal), "-o", str(output)))
+    text = sentence_of(run_cnnperf("recover", str(journal), "-o", str(output)))
     assert text.startswith(f"cnnperf: {output} cannot be written: ")
 
 
@@ -335,7 +233,7 @@ def test_recover_to_where_nothing_can_be_written_is_one_sentence(
 
 def test_the_version_is_the_packages() -> None:
     """As pip knows it."""
-    done = _cnnperf("--version")
+    done = run_cnnperf("--version")
     assert (done.returncode, done.stdout) == (
         0,
         f"cnnperf {importlib.metadata.version('cnnperf')}\n",
@@ -345,7 +243,7 @@ def test_the_version_is_the_packages() -> None:
 @pytest.mark.parametrize("arguments", [["compere"], ["list", "--no-such-option"], ["recover"]])
 def test_bad_usage_ends_with_exit_code_2(arguments: list[str]) -> None:
     """Without a traceback."""
-    done = _cnnperf(*arguments)
+    done = run_cnnperf(*arguments)
     assert done.returncode == cli.EXIT_USAGE
     assert "Traceback" not in done.stderr
     assert "Usage" in done.stderr
@@ -396,8 +294,10 @@ def test_the_plugins_options_are_in_pytests_own_help() -> None:
 def test_what_needs_no_torch_does_not_ask_for_it(journal: Path, tmp_path: Path) -> None:
     """Policy: where even looking for torch is an error, these commands work."""
     env = python_with(FORBID_TORCH, tmp_path)
-    assert _cnnperf("schema", env=env).returncode == 0
-    assert _cnnperf("recover", str(journal), "-o", str(tmp_path / "r.json"), env=env).stderr == ""
-    assert _cnnperf("data", "digits", "--check", env=env).returncode == 0
-    done = _cnnperf("env", env=env)
+    assert run_cnnperf("schema", env=env).returncode == 0
+    assert (
+        run_cnnperf("recover", str(journal), "-o", str(tmp_path / "r.json"), env=env).stderr == ""
+    )
+    assert run_cnnperf("data", "digits", "--check", env=env).returncode == 0
+    done = run_cnnperf("env", env=env)
     assert "torch was asked for" in done.stderr  # the barrier works

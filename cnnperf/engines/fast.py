@@ -42,9 +42,10 @@ PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
 }
 """What is tried for a case's precision; None is float32."""
 
-TRIAL_STEPS = {False: (1, 2), True: (5, 20)}
-"""Of each way to execute a step: not timed, and timed; on CUDA more of both, for its clocks to rise
-and because they are short. The fastest way trains."""
+TRIAL_STEPS_CPU = 2
+TRIAL_STEPS_CUDA = 20
+"""Timed of each way to execute a step, after a few that are not; the fastest way trains. On a GPU
+steps are short, and its clocks have to rise."""
 
 TRIAL_BATCH_CPU = 4
 """For images that are not small: a batch of 128 at 224 pixels takes a CPU minutes."""
@@ -141,7 +142,7 @@ class FastEngine(Engine):
             except RuntimeError as error:
                 if not seconds:  # float32, or the only one asked for: there is nothing else
                     raise
-                self.flags.append(warnings.no_bfloat16(error))
+                self.flags.append(warnings.fell_back("no_bfloat16", error))
         reduced = seconds.get(torch.bfloat16, math.inf)
         worthwhile = reduced * WORTHWHILE < seconds.get(None, math.inf)
         self.autocast_dtype = torch.bfloat16 if worthwhile else None
@@ -151,14 +152,14 @@ class FastEngine(Engine):
     def _trial_seconds(self, *, compiled: bool = False) -> float:
         """Time of a step as it is now to be executed, on a copy that is thrown away."""
         size = self._trial_batch_size()
-        warm_ups, steps = TRIAL_STEPS[self.device.type == "cuda"]
+        steps = TRIAL_STEPS_CUDA if self.device.type == "cuda" else TRIAL_STEPS_CPU
         with self.on_a_copy():
             if compiled:
                 self._compiled = compile_forward_loss(self.model, self.loss_function)
                 self._compiled_batch_size = size
             try:
                 step = self._trial_step(size)
-                for _ in range(warm_ups):
+                for _ in range(max(1, steps // 4)):
                     step()
                 synchronize(self.device)
                 start = time.perf_counter()
@@ -207,7 +208,7 @@ class FastEngine(Engine):
         try:
             return self._trial_seconds(compiled=True) * WORTHWHILE < step_seconds
         except Exception as error:
-            self.flags.append(warnings.not_compiled(error))
+            self.flags.append(warnings.fell_back("not_compiled", error))
             return False
 
     def _compile(self) -> None:
@@ -233,7 +234,7 @@ class FastEngine(Engine):
                     "C++ compiler, leave the case out with -k, or say --cnnperf-compile=auto where "
                     "it was on that asked for it"
                 ) from error
-            self.flags.append(warnings.not_compiled(error))
+            self.flags.append(warnings.fell_back("not_compiled", error))
 
     def _can_capture(self) -> bool:
         """Only CUDA has graphs, and they need a whole batch."""
@@ -262,7 +263,7 @@ class FastEngine(Engine):
         except Exception as error:
             self._graphs, self.captured_peak_bytes = [], 0
             self.optimizer.zero_grad(set_to_none=True)
-            self.flags.append(warnings.not_captured(error))
+            self.flags.append(warnings.fell_back("not_captured", error))
 
     def _graph_of(self, step: RowsStep, *, steps: int, batch_size: int) -> GraphedSteps:
         return capture_steps(

@@ -5,8 +5,39 @@ Each warning states what was seen, its likely cause and what to try, in one line
 
 from __future__ import annotations
 
+from typing import Literal
+
 from cnnperf.environment import Flag
 from cnnperf.metrics import format_bytes
+
+FAILURES = {
+    "no_bfloat16": (
+        "A step in bfloat16 failed",
+        "trained in float32. Likely a device or a model that cannot do it, or too little memory: "
+        "--cnnperf-precision=bfloat16 makes it an error that the record has whole, float32 does "
+        "not try.",
+    ),
+    "not_compiled": (
+        "torch.compile failed",
+        "trained without. Likely a missing C++ compiler or an operation that it does not know: "
+        "--cnnperf-compile=on makes it an error that the record has whole, --cnnperf-compile=off "
+        "does not try.",
+    ),
+    "not_captured": (
+        "No CUDA graph could be captured",
+        "kernels were launched one by one. Likely an operation that waits for the host, or too "
+        "little memory: look for .item() in the model, or take a smaller batch.",
+    ),
+}
+"""By kind: what failed; what was done instead, why it may be, and what to try."""
+
+
+def fell_back(
+    kind: Literal["no_bfloat16", "not_compiled", "not_captured"], error: Exception
+) -> Flag:
+    """A faster way failed, and training went on without it."""
+    what, instead = FAILURES[kind]
+    return Flag(kind=kind, message=f"{what} ({first_line(error)}): {instead}")
 
 
 def streamed(
@@ -20,36 +51,6 @@ def streamed(
         "memory, or take a smaller resolution."
     )
     return Flag(kind="streamed", value=float(needed_bytes), message=message)
-
-
-def no_bfloat16(error: Exception) -> Flag:
-    """A step in bfloat16 failed, and float32 was taken."""
-    message = (
-        f"A step in bfloat16 failed ({first_line(error)}): trained in float32. Likely a device or "
-        "a model that cannot do it, or too little memory: say --cnnperf-precision=bfloat16 to see "
-        "the whole error, or float32 not to try."
-    )
-    return Flag(kind="no_bfloat16", message=message)
-
-
-def not_compiled(error: Exception) -> Flag:
-    """Compiling failed, and training went on without."""
-    message = (
-        f"torch.compile failed ({first_line(error)}): trained without. Likely a missing C++ "
-        "compiler or an operation that it does not know: --cnnperf-compile=on makes it an error "
-        "that the record has whole, --cnnperf-compile=off does not try."
-    )
-    return Flag(kind="not_compiled", message=message)
-
-
-def not_captured(error: Exception) -> Flag:
-    """No CUDA graph could be made, and training went on without."""
-    message = (
-        f"No CUDA graph could be captured ({first_line(error)}): kernels were launched one by one. "
-        "Likely an operation that waits for the host, or too little memory: look for .item() in "
-        "the model, or take a smaller batch."
-    )
-    return Flag(kind="not_captured", message=message)
 
 
 def first_line(error: Exception, limit: int = 200) -> str:

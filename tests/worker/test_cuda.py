@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from cnnperf.engines import EagerEngine, Engine, FastEngine, memory  # noqa: E402
 from cnnperf.specs import Case  # noqa: E402
+from tests.worker.untouched import assert_is_fresh  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -84,10 +85,7 @@ def test_capturing_leaves_the_model_and_the_optimizer_as_they_were() -> None:
     """Weights and statistics are a fresh model's of that seed; Adam's state is zero."""
     engine = make_engine(FastEngine)
     engine.prepare()
-    fresh = make_engine(EagerEngine)
-    fresh.prepare()
-    for name, tensor in fresh.model.state_dict().items():
-        assert torch.equal(engine.model.state_dict()[name], tensor), name
+    assert_is_fresh(engine)
     for state in engine.optimizer.state.values():
         assert all(not value.any() for value in state.values())
 

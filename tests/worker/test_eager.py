@@ -20,6 +20,7 @@ from cnnperf.engines import EagerEngine  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.registry import get_dataset  # noqa: E402
 from cnnperf.specs import Case, Recipe  # noqa: E402
+from tests.worker.untouched import assert_is_fresh  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -98,12 +99,7 @@ def test_warming_up_leaves_no_trace() -> None:
     """After preparing, weights and running statistics are those of a fresh model of that seed."""
     engine = EagerEngine(case=digits_case(), seed=9, device=CPU, data_dir=".")
     engine.prepare()
-    torch.manual_seed(9)
-    fresh = build_model("modified_vgg", in_channels=1)
-    for ours, theirs in zip(
-        engine.model.state_dict().values(), fresh.state_dict().values(), strict=True
-    ):
-        assert torch.equal(ours, theirs)
+    assert_is_fresh(engine)
     assert not engine.optimizer.state
 
 

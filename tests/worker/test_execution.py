@@ -342,7 +342,7 @@ def test_an_epoch_is_cut_into_graphs_single_steps_and_a_short_batch(
     assert sum(images) == sum(k * b for k, b in expected)
 
 
-def test_recipes_are_what_they_say() -> None:
-    """The default of a case is to choose by measuring."""
+def test_a_case_leaves_its_execution_to_measurements_unless_it_says_otherwise() -> None:
+    """Precision and compiling are `auto`."""
     case = Case(model="m", dataset="d", resolution=28, recipe=Recipe(name="report"))
     assert (case.precision, case.compile, case.variant) == ("auto", "auto", None)
