@@ -11,17 +11,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from cnnperf.console import print_rich, sentences, status
 from cnnperf.errors import UsageError
-
-EXIT_USAGE = 2
 
 app = typer.Typer(
     name="cnnperf",
@@ -84,14 +80,14 @@ def list_cases(
     from cnnperf.listing import Cases, case_rows
     from cnnperf.registry import import_modules
 
-    with _sentences():
+    with sentences():
         import_modules(module or (), [str(Path.cwd())])
-        with _status("counting parameters and FLOPs ..."):
+        with status("counting parameters and FLOPs ..."):
             rows = case_rows(tier, tuple(module or ()))
         if as_json:
             typer.echo(json.dumps(rows, indent=2))
         else:
-            _print(Cases(rows))
+            print_rich(Cases(rows))
 
 
 @app.command()
@@ -100,13 +96,13 @@ def env(as_json: AsJson = False) -> None:
     from cnnperf.listing import this_environment
     from cnnperf.tables import environment_table
 
-    with _sentences():
-        with _status("looking at this machine ..."):
+    with sentences():
+        with status("looking at this machine ..."):
             environment = this_environment()
         if as_json:
             typer.echo(environment.model_dump_json(indent=2))
         else:
-            _print(environment_table(environment))
+            print_rich(environment_table(environment))
 
 
 @app.command()
@@ -128,7 +124,7 @@ def data(
     from cnnperf.registry import import_modules
 
     folder = (data_dir or default_data_dir()).expanduser().absolute()
-    with _sentences():
+    with sentences():
         import_modules(module or (), [str(Path.cwd())])
         if not check:
             fetch_datasets(names or None, folder, typer.echo)
@@ -157,42 +153,14 @@ def recover(
     from cnnperf.journal import read_journal, record_from_journal
     from cnnperf.tables import run_summary
 
-    with _sentences():
+    with sentences():
         record = record_from_journal(*read_journal(journal))
         if output.exists() and not force:
             raise UsageError(f"{output} exists: choose another name or say --force")
         write_benchmark_json(record, output)
-        _print(run_summary(record))
+        print_rich(run_summary(record))
         repeats = sum(len(case.repeats) for case in record.cases)
         typer.echo(f"{output}: {repeats} finished trainings of {len(record.cases)} cases")
-
-
-def _print(renderable: object) -> None:
-    console = Console()
-    if not console.file.isatty():  # a log has no right edge, whatever FORCE_COLOR says
-        console = Console(width=max(console.width, 120))
-    console.print(renderable)
-
-
-@contextmanager
-def _status(text: str) -> Iterator[None]:
-    """Say on a terminal that something slow goes on."""
-    console = Console(stderr=True)
-    if console.is_interactive and console.file.isatty():
-        with console.status(text):
-            yield
-    else:
-        yield
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Show the user's own errors as one sentence, with exit code 2."""
-    try:
-        yield
-    except UsageError as error:
-        typer.echo(f"cnnperf: {error}", err=True)
-        raise typer.Exit(EXIT_USAGE) from None
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cnnperf import cli
+from cnnperf.console import EXIT_USAGE
 
 
 def run_cnnperf(
@@ -26,7 +26,7 @@ def run_cnnperf(
 
 def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
     """The one line with which a command says what its user should mend."""
-    assert done.returncode == cli.EXIT_USAGE
+    assert done.returncode == EXIT_USAGE
     assert done.stderr.startswith("cnnperf: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""

@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from cnnperf import cli, listing
+from cnnperf.console import EXIT_USAGE
 from cnnperf.environment.schema import Environment
 from cnnperf.journal import read_journal, record_from_journal
 from cnnperf.protocol import ModelFacts
@@ -213,7 +214,7 @@ def test_recover_of_no_journal_is_onesentence_of(tmp_path: Path, content: bytes 
     if content is not None:
         path.write_bytes(content)
     done = CliRunner().invoke(cli.app, ["recover", str(path), "-o", str(tmp_path / "run.json")])
-    assert done.exit_code == cli.EXIT_USAGE
+    assert done.exit_code == EXIT_USAGE
     assert done.stderr.startswith(f"cnnperf: {path}")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run.json").exists()
@@ -244,7 +245,7 @@ def test_the_version_is_the_packages() -> None:
 def test_bad_usage_ends_with_exit_code_2(arguments: list[str]) -> None:
     """Without a traceback."""
     done = run_cnnperf(*arguments)
-    assert done.returncode == cli.EXIT_USAGE
+    assert done.returncode == EXIT_USAGE
     assert "Traceback" not in done.stderr
     assert "Usage" in done.stderr
 

@@ -1,0 +1,190 @@
+"""What a comparison of two records comes to: the models that are shown, exported and acted on.
+
+Torch-free. `cnnperf.compare.judge` fills them; everything that prints reads only these.
+
+    comparison = compare(load_side([Path("base.json")]), load_side([Path("new.json")]))
+    print(comparison.verdict, comparison.exit_code)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Verdict = Literal[
+    "same",
+    "faster",
+    "slower",
+    "better",
+    "worse",
+    "inconclusive",
+    "missing",
+    "failed",
+    "not comparable",
+    "shortened",
+]
+"""Of one metric of one case. `missing`: base has it and new has not."""
+
+Summary = Literal["no regression", "regression", "not comparable", "inconclusive"]
+"""Of a whole comparison."""
+
+REGRESSIONS: frozenset[Verdict] = frozenset({"slower", "worse", "missing", "failed"})
+IMPROVEMENTS: frozenset[Verdict] = frozenset({"faster", "better"})
+
+SEVERITY: tuple[Verdict, ...] = (
+    "failed",
+    "missing",
+    "worse",
+    "slower",
+    "not comparable",
+    "inconclusive",
+    "shortened",
+    "faster",
+    "better",
+    "same",
+)
+"""What is to be read first comes first."""
+
+EXIT_OK = 0
+EXIT_REGRESSION = 1
+EXIT_NOT_COMPARABLE = 3
+EXIT_INCONCLUSIVE = 4
+
+
+class Model(BaseModel):
+    """Base of every model here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class MetricVerdict(Model):
+    """One metric of one case, judged."""
+
+    verdict: Verdict
+    gates: bool
+    """Whether a regression here, if it is one, makes the whole comparison one."""
+    base: float | None = None
+    """Median over base's repeats; None where it has no value."""
+    new: float | None = None
+    n_base: int = 0
+    """Values that the verdict rests on."""
+    n_new: int = 0
+    ratio: float | None = None
+    """Estimate of new over base, for what is compared by ratio."""
+    difference: float | None = None
+    """Estimate of new less base, for accuracy and F1; a fraction, so 0.01 is one point."""
+    low: float | None = None
+    """Lower end of the interval of ratio or difference; None where it has no end."""
+    high: float | None = None
+    confidence: float = 0.95
+    """Of the interval from low to high."""
+    threshold: float
+    """The smallest change that counts: of a ratio as a fraction (0.03 is 3 %), or a difference."""
+    floor: float | None = None
+    """What new must reach, whatever base has."""
+    p_value: float | None = None
+    """That a regression is mere chance, corrected for the number of cases (Holm)."""
+    paired: bool = False
+    """By seed."""
+    rules_out_regression: bool = False
+    """Whether new is certainly not worse by more than the threshold; so of `same` and of a change
+    that can only be one for the better."""
+    repeats_needed: int | None = None
+    """Of an inconclusive verdict: repeats a side that would probably settle it."""
+    reason: str | None = None
+    """One clause, where the verdict needs it."""
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it fails a gate."""
+        return self.gates and self.verdict in REGRESSIONS
+
+
+class Contamination(Model):
+    """Repeats of a case during which something else disturbed the machine."""
+
+    base: int = 0
+    new: int = 0
+    dropped: bool = False
+    """Whether they were left out of the verdicts."""
+    kinds: tuple[str, ...] = ()
+    """Of their warnings, as in `throttled`."""
+
+
+class Drift(Model):
+    """How the losses of two trainings with one seed compare, step by step."""
+
+    seed: int
+    steps: int
+    """Steps that both have."""
+    first_difference_step: int | None = None
+    """From 1; None where all are identical to the last bit."""
+    base_loss: float | None = None
+    """At that step."""
+    new_loss: float | None = None
+    largest_difference: float = 0.0
+    """Over all steps that both have."""
+
+    def describe(self) -> str:
+        """One clause for people."""
+        if self.first_difference_step is None:
+            return f"seed {self.seed}: losses of {self.steps} steps identical"
+        assert self.base_loss is not None
+        assert self.new_loss is not None
+        return (
+            f"seed {self.seed}: losses first differ at step {self.first_difference_step} of "
+            f"{self.steps} by {self.new_loss - self.base_loss:+.3g} "
+            f"(at most {self.largest_difference:.3g} later)"
+        )
+
+
+class CaseVerdicts(Model):
+    """One case of base or of both, judged."""
+
+    id: str
+    verdict: Verdict
+    """The gravest of its gating metrics, or of the case as a whole (`missing`, `failed`)."""
+    reason: str | None = None
+    """One clause, where the case as a whole was judged, or could not be."""
+    metrics: dict[str, MetricVerdict] = {}
+    contamination: Contamination = Contamination()
+    drift: tuple[Drift, ...] = ()
+    """Empty unless both records have the losses of every step."""
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it fails the gate."""
+        return self.verdict in ("missing", "failed") or any(
+            metric.is_regression for metric in self.metrics.values()
+        )
+
+
+class EnvironmentChange(Model):
+    """One field in which the two environments differ."""
+
+    field: str
+    """As in `software.torch`."""
+    base: str
+    """As a table shows it; several values where base's files differ among themselves."""
+    new: str
+    forbids: bool = False
+    """Whether, unless it was asked for, cases must not be compared across it."""
+
+
+class Comparison(Model):
+    """Two sides, judged."""
+
+    verdict: Summary
+    exit_code: int
+    summary: str
+    """One line for people."""
+    base_files: tuple[str, ...]
+    new_files: tuple[str, ...]
+    cases: tuple[CaseVerdicts, ...] = ()
+    """In base's order."""
+    new_cases: tuple[str, ...] = ()
+    """Ids of cases that only new has; they gate nothing."""
+    environment_changes: tuple[EnvironmentChange, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader must know beside: a calibration that was used, seeds that do not match."""
