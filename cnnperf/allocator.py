@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from cnnperf.environment import count_gpus
+from cnnperf.environment.nvml import count_gpus
 from cnnperf.protocol import ProbeJob, TrainJob
 
 VARIABLE = "GLIBC_TUNABLES"

@@ -1,7 +1,8 @@
-"""The command `cnnperf`: what is there, what this machine is, data sets, records.
+"""The command `cnnperf`: what is there, what this machine is, data sets, records, verdicts.
 
     cnnperf list
     cnnperf data mnist
+    cnnperf compare base.json new.json
     cnnperf recover reports/run-20260101-120000.journal.jsonl -o reports/run.json
 
 Bad usage ends with one sentence and exit code 2.
@@ -16,6 +17,8 @@ from typing import Annotated
 
 import typer
 
+from cnnperf.cli_ab import ab, calibrate
+from cnnperf.cli_compare import compare, export
 from cnnperf.console import print_rich, sentences, status
 from cnnperf.errors import UsageError
 
@@ -161,6 +164,12 @@ def recover(
         print_rich(run_summary(record))
         repeats = sum(len(case.repeats) for case in record.cases)
         typer.echo(f"{output}: {repeats} finished trainings of {len(record.cases)} cases")
+
+
+app.command()(compare)
+app.command()(ab)
+app.command()(calibrate)
+app.command()(export)
 
 
 def main() -> None:

@@ -11,17 +11,11 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from cnnperf.environment import (
-    TORCH_DEFAULT_TF32,
-    Flag,
-    GpuHandle,
-    Hardware,
-    StateSampler,
-    read_energy_millijoules,
-    read_state,
-    run_flags,
-    visible_gpu_handle,
-)
+from cnnperf.environment.flags import TORCH_DEFAULT_TF32, run_flags
+from cnnperf.environment.nvml import GpuHandle, read_energy_millijoules
+from cnnperf.environment.schema import Flag, Hardware
+from cnnperf.environment.state import StateSampler, read_state
+from cnnperf.environment.visible import visible_gpu_handle
 from cnnperf.harness import Moments, harness_times, own_seconds
 from cnnperf.protocol import TrainJob
 from cnnperf.record import Repeat, StateRecord

@@ -80,6 +80,8 @@ def describe_work(run: RunSession) -> str:
         text += f"; {skipped} case{_s(skipped)} cannot be trained here"
     if run.settings.shortened:
         text += "; shortened: its accuracy gates nothing"
+    if run.settings.deterministic:
+        text += "; deterministic, so slower"
     return text
 
 

@@ -29,7 +29,7 @@ from torch import nn
 
 from cnnperf.clock import synchronize
 from cnnperf.engines import Engine
-from cnnperf.environment import Flag
+from cnnperf.environment.schema import Flag
 from cnnperf.percentiles import percentiles
 from cnnperf.protocol import Progress
 from cnnperf.record import InferenceAccuracy, InferenceResult, PrecisionName

@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from cnnperf.environment.schema import Environment
 from cnnperf.errors import UsageError
+from cnnperf.loading import read_file
 from cnnperf.record import (
     SCHEMA_VERSION,
     CaseError,
@@ -166,10 +167,7 @@ def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
         UsageError: the file cannot be read or is no journal.
     """
     path = Path(path)
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    lines = read_file(path).splitlines()
     header: JournalHeader | None = None
     entries: list[Entry] = []
     for number, line in enumerate(lines, start=1):

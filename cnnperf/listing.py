@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 
 from cnnperf.datasets import check_files
-from cnnperf.environment import collect_environment
+from cnnperf.environment.collect import collect_environment
 from cnnperf.environment.schema import Environment
 from cnnperf.errors import UsageError, one_of
 from cnnperf.metrics import ABSENT, format_flops

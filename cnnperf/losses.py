@@ -34,7 +34,7 @@ def check_finite(loss: float, where: str) -> None:
 
 
 class LossMonitor:
-    """The losses of one epoch's steps.
+    """The losses of one epoch's steps (S); once it is finished, `losses_S` has them on the host.
 
     Args:
         steps: how many steps the epoch has.
@@ -80,5 +80,6 @@ class LossMonitor:
         """Check what is left and return the mean loss over the epoch's images."""
         self._look(show=False)
         weights = torch.tensor(images_per_step, dtype=torch.float64)
-        losses = self._losses[: self._step].cpu().double()  # no float64 on Apple GPUs
+        self.losses_S = self._losses[: self._step].cpu()
+        losses = self.losses_S.double()  # no float64 on Apple GPUs
         return float((losses * weights).sum() / weights.sum())

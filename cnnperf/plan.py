@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from cnnperf.datasets import check_files
-from cnnperf.environment import count_gpus
+from cnnperf.environment.nvml import count_gpus
 from cnnperf.environment.visible import parse_visible_devices
 from cnnperf.peers import missing_package, other_packages
 from cnnperf.protocol import ModelFacts, ProbeResult
@@ -37,6 +37,9 @@ INFERENCE_SECONDS = 30.0
 
 EVALUATION_SHARE = 1 / 12
 """Validating a quarter as many images as are trained, at a third of the arithmetic of each."""
+
+DETERMINISTIC_CHOICE = {"compile": "off", "precision": "float32"}
+"""What `auto` is where no stopwatch may decide: its answer need not be the next run's."""
 
 
 def choose_tier(settings: RunSettings) -> tuple[Tier, str]:
@@ -138,7 +141,7 @@ def _package_problem(case: Case, settings: RunSettings) -> CaseError | None:
 
 
 def as_asked(case: Case, settings: RunSettings) -> Case:
-    """The case with --cnnperf-epochs, -limit-steps, -compile and -precision applied.
+    """The case with --cnnperf-epochs, -limit-steps, -compile, -precision, -deterministic applied.
 
     A case that is there for its own precision or compiling, as those of a sweep are, keeps it.
     """
@@ -148,12 +151,18 @@ def as_asked(case: Case, settings: RunSettings) -> Case:
     if settings.limit_steps is not None:
         changes["max_steps"] = min(settings.limit_steps, case.recipe.max_steps or 10**9)
     execution = {
-        name: getattr(settings, name)
-        for name in ("compile", "precision")
+        name: _execution_asked(name, settings)
+        for name in DETERMINISTIC_CHOICE
         if case.engine == "fast" and getattr(case, name) == "auto"
     }
     recipe = case.recipe.model_copy(update=changes)
     return case.model_copy(update={"recipe": recipe, **execution})
+
+
+def _execution_asked(name: str, settings: RunSettings) -> str:
+    """What --cnnperf-compile or -precision asks for."""
+    asked: str = getattr(settings, name)
+    return DETERMINISTIC_CHOICE[name] if settings.deterministic and asked == "auto" else asked
 
 
 def estimate_seconds(

@@ -21,6 +21,8 @@ from cnnperf.settings import RunSettings, add_options, resolve
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
+    from cnnperf.gate import Gate
+    from cnnperf.plan import Plan
     from cnnperf.record import CaseRecord
     from cnnperf.session import RunSession
     from cnnperf.specs import Case, Tier
@@ -180,6 +182,7 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     settings = config.stash[SETTINGS]
     plan = make_plan(case_ids, settings, tier, once=_times_nothing(config))
     paths = choose_paths(config.getoption("benchmark_json"), config.rootpath)
+    gate = _open_gate(config, plan)
     run = RunSession(settings, tier, plan, paths)
     with _uncaptured(config):
         run.display = choose_display(Console(), quiet=config.option.verbose < 0)
@@ -194,6 +197,20 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     config.pluginmanager.register(_WriteGuard(config, run))
     config.stash[SESSION] = run  # only now: a run that cannot start must not write a record
     config.stash[HEADER] = header_lines(run, reason)
+    if gate is not None:
+        from cnnperf.gate import GateHooks
+
+        config.pluginmanager.register(GateHooks(run, gate))
+
+
+def _open_gate(config: pytest.Config, plan: Plan) -> Gate | None:
+    """What --cnnperf-baseline holds this run to; read before anything is trained."""
+    baseline = config.stash[SETTINGS].baseline
+    if baseline is None or _times_nothing(config):
+        return None
+    from cnnperf.gate import Gate
+
+    return Gate.open(baseline, config.rootpath, plan.cases)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -329,15 +346,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     config = terminalreporter.config
     if SESSION not in config.stash:
         return
-    from cnnperf.tables import render, run_summary
+    from cnnperf.tables import look_of, render, run_summary
 
     run = config.stash[SESSION]
     terminalreporter.section("cnnperf")
-    color = bool(terminalreporter._tw.hasmarkup)
-    width = terminalreporter._tw.fullwidth
-    if not terminalreporter.isatty:
-        width = max(width, 120)  # a log has no right edge to wrap at
-    terminalreporter.write(render(run_summary(run.record), width=width, color=color))
+    terminalreporter.write(render(run_summary(run.record), **look_of(terminalreporter)))
     if config.stash.get(WROTE_RECORD, False):
         terminalreporter.write_line(f"record: {run.paths.record}")
     if config.stash.get(KEPT_JOURNAL, False):

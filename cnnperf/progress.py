@@ -31,10 +31,13 @@ class Place:
     cases: int
     repeat_number: int
     repeats: int
+    side: str | None = None
+    """Where two runs alternate: which of them."""
 
     def __str__(self) -> str:
+        side = f", {self.side}" if self.side else ""
         repeat = f", training {self.repeat_number}/{self.repeats}" if self.repeats > 1 else ""
-        return f"[{self.case_number}/{self.cases}] {self.case_id}{repeat}"
+        return f"[{self.case_number}/{self.cases}] {self.case_id}{side}{repeat}"
 
 
 class Display(ABC):

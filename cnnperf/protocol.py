@@ -37,6 +37,8 @@ class TrainJob(Spec):
     """The device's measured peaks by precision, for MFU."""
     profile_dir: str | None = None
     """Where to leave a trace of a few steps, recorded after the timed run."""
+    deterministic: bool = False
+    """Whether to train to the same bits every time, and hand over the loss of every step."""
 
 
 class ProbeJob(Spec):
@@ -49,6 +51,8 @@ class ProbeJob(Spec):
     modules: tuple[str, ...] = ()
     python_path: tuple[str, ...] = ()
     measure_peak: bool = True
+    deterministic: bool = False
+    """Whether to look at it as deterministic trainings will find it: its settings say so."""
 
 
 Job = Annotated[TrainJob | ProbeJob, Field(discriminator="kind")]

@@ -1,8 +1,7 @@
 """The record: everything one run measured, as one file that other tools can read too.
 
-It is the top-level key `cnnperf` of the file that `pytest --benchmark-json` writes. Loading
-checks it; a bad file gets its path, the field and what was expected. `cnnperf schema` prints
-the JSON Schema.
+It is the top-level key `cnnperf` of the file that `pytest --benchmark-json` writes.
+`cnnperf.loading` reads and checks it; `cnnperf schema` prints the JSON Schema.
 
 Schema versions:
     1: the first.
@@ -15,22 +14,26 @@ import json
 import reprlib
 import statistics
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.environment.schema import DuringState, Environment, Flag, Settings, State
-from cnnperf.errors import UsageError, printable
+from cnnperf.errors import printable
 from cnnperf.metrics import METRICS
 from cnnperf.specs import Augmentation, Case, Recipe, Tier
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Beyond any measurement, and so far inside a float's range that ratios and squares stay finite.
+Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**64)]
+Finite = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
+
+T = TypeVar("T")
+Listed = Annotated[list[T], Field(fail_fast=True)]
+"""Given up at its first wrong item: a complaint about each of a million costs gigabytes."""
 
 PrecisionName = Literal["float32", "tf32", "bfloat16", "float16"]
 Outcome = Literal["passed", "failed", "skipped"]
@@ -89,9 +92,9 @@ class EpochResult(RecordModel):
 class PerClass(RecordModel):
     """Test precision, recall and F1 of each class, in the order of the labels."""
 
-    precision: list[Fraction]
-    recall: list[Fraction]
-    f1: list[Fraction]
+    precision: Listed[Fraction]
+    recall: Listed[Fraction]
+    f1: Listed[Fraction]
 
 
 class StateRecord(RecordModel):
@@ -162,8 +165,8 @@ class Inference(RecordModel):
     """Of all the measuring, by the worker's clock: mostly a budget, so no figure of merit."""
     outside_seconds: Seconds | None = None
     """The same, timed by the pytest process from `go` to `trained`."""
-    results: list[InferenceResult] = []
-    accuracies: list[InferenceAccuracy] = []
+    results: Listed[InferenceResult] = []
+    accuracies: Listed[InferenceAccuracy] = []
     """Empty after a training of a few steps, which has no accuracy to lose."""
 
 
@@ -172,9 +175,9 @@ class Repeat(RecordModel):
 
     seed: Count
     metrics: Metrics
-    epochs: list[EpochResult] = []
+    epochs: Listed[EpochResult] = []
     per_class: PerClass | None = None
-    confusion: list[list[Count]] | None = None
+    confusion: Listed[Listed[Count]] | None = None
     """Test images by [true class][predicted class]."""
     steps: Count = 0
     precision: PrecisionName = "float32"
@@ -187,9 +190,11 @@ class Repeat(RecordModel):
     worker_pid: Count | None = None
     harness: HarnessTimes | None = None
     state: StateRecord = StateRecord()
-    warnings: list[Flag] = []
+    warnings: Listed[Flag] = []
     inference: Inference | None = None
     """Of `infer` cases alone; their training is over before the outside clock starts."""
+    step_losses: Listed[Finite] | None = None
+    """Training loss of every step, in order; None unless --cnnperf-deterministic."""
 
     @property
     def timed_seconds(self) -> float:
@@ -255,7 +260,7 @@ class CaseRecord(RecordModel):
     """By --cnnperf-epochs or --cnnperf-limit-steps: its accuracy gates nothing."""
     outcome: Outcome
     error: CaseError | None = None
-    repeats: list[Repeat] = []
+    repeats: Listed[Repeat] = []
 
     def values(self, metric: str) -> list[float]:
         """The metric's value in each repeat that has one."""
@@ -277,7 +282,7 @@ class Record(RecordModel):
     interrupted: bool = False
     """True where the run was stopped before every planned case had ended."""
     environment: Environment = Environment()
-    cases: list[CaseRecord] = []
+    cases: Listed[CaseRecord] = []
 
 
 def extra_info(case: CaseRecord) -> dict[str, Any]:
@@ -308,59 +313,12 @@ def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
 def describe_validation_error(error: ValidationError, *parents: str) -> str:
     """The first problem of a file as one clause: the field, what was found and expected."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(map(str, (*parents, *first["loc"]))) or "the top level"
+    field = ".".join(str(part)[:60] for part in (*parents, *first["loc"])) or "the top level"
     found = reprlib.repr(first.get("input"))
     found = found if len(found) <= 60 else found[:57] + "..."
     more = error.error_count() - 1
     text = f"{field}: {first['msg']}, found {found}" + (f" (and {more} more)" if more else "")
     return printable(text)
-
-
-def load_json(path: Path) -> Any:
-    """A JSON file's content; `UsageError` names path, line and what is wrong."""
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not a JSON text file: {error}") from error
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"{path} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); "
-            "expected a file written by --benchmark-json"
-        ) from error
-    except ValueError as error:  # a number of thousands of digits
-        raise UsageError(f"{path} cannot be read: {error}") from error
-
-
-def parse_record(content: Any, path: Path) -> Record:
-    """The record inside a pytest-benchmark file's content.
-
-    Raises:
-        UsageError: no record in it, another schema version, or a field that does not fit.
-    """
-    if not isinstance(content, dict) or "cnnperf" not in content:
-        raise UsageError(
-            f"{path} holds no key 'cnnperf': expected a record that "
-            "`pytest benchmarks --benchmark-json` wrote with cnnperf installed"
-        )
-    body = content["cnnperf"]
-    version = body.get("schema_version") if isinstance(body, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise UsageError(
-            f"{path} has schema version {version}, this cnnperf reads up to {SCHEMA_VERSION}: "
-            "update cnnperf"
-        )
-    try:
-        return Record.model_validate(body)
-    except ValidationError as error:
-        raise UsageError(f"{path}: {describe_validation_error(error, 'cnnperf')}") from error
-
-
-def load_record(path: Path | str) -> Record:
-    """Read and check a record; `UsageError` says what is wrong with the file."""
-    path = Path(path)
-    return parse_record(load_json(path), path)
 
 
 def json_schema() -> dict[str, Any]:

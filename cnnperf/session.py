@@ -55,6 +55,8 @@ class RunSession:
         self.paths = paths
         self.created = now()
         self.display: Display = Silent()
+        self.side: str | None = None
+        """Where two runs alternate: what people call this one."""
         self.cases: dict[str, CaseRecord] = {}
         self.resumed: Resumed | None = None
         self._ended: set[str] = set()
@@ -72,6 +74,7 @@ class RunSession:
             modules=settings.modules,
             python_path=settings.python_path,
             measure_peak=bool(self.plan.runnable),
+            deterministic=settings.deterministic,
         )
         self.probed = probe(job, python=settings.python, timeout_seconds=settings.timeout)
         self._check_accelerator_is_used()
@@ -172,6 +175,7 @@ class RunSession:
             cases=len(self.plan.cases),
             repeat_number=seed - planned.first_seed + 1,
             repeats=planned.repeats,
+            side=self.side,
         )
         self.display.start(place)
         run = RepeatRun(
@@ -202,6 +206,7 @@ class RunSession:
             python_path=settings.python_path,
             matmul_flops_per_second=self.probed.environment.hardware.matmul_flops_per_second or {},
             profile_dir=str(settings.profile.absolute()) if settings.profile else None,
+            deterministic=settings.deterministic,
         )
 
     def keep(self, planned: PlannedCase, repeat: Repeat) -> None:

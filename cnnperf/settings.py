@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pytest
+
+from cnnperf.errors import UsageError
 
 if TYPE_CHECKING:  # this module loads in every pytest run, so it loads nothing that is large
     from cnnperf.protocol import Device
@@ -62,8 +64,8 @@ def choice(*possible: str) -> Callable[[str], str]:
 
 
 def interpreter(text: str) -> str:
-    """A command or a path of an interpreter."""
-    return str(path(text)) if os.sep in text else text
+    """A command or a path of an interpreter; `./python` must not become a command."""
+    return str(path(text).absolute()) if os.sep in text else text
 
 
 def path(text: str) -> Path:
@@ -139,6 +141,12 @@ OPTIONS = (
         help="of the engine `fast`: auto takes bfloat16 where a trial says that it is faster",
     ),
     Option(
+        name="deterministic", default=False,
+        help="train so that a seed always gives the same losses, and keep the loss of every step, "
+        "for `cnnperf compare` to find where two records part; slower, and what is `auto` of the "
+        "engine `fast` is then float32 and not compiled, since a stopwatch would decide it",
+    ),
+    Option(
         name="data_dir", metavar="DIR", parse=path,
         help="where the data sets lie (default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data)",
     ),
@@ -158,6 +166,10 @@ OPTIONS = (
         name="profile", metavar="DIR", parse=path,
         help="after each repeat's timed part, record a trace of a few steps for TensorBoard or "
         "Perfetto into DIR",
+    ),
+    Option(
+        name="baseline", metavar="FILE", parse=path,
+        help="hold this run to an earlier record: show the verdicts, exit 1 on a regression",
     ),
     Option(
         name="python", metavar="PATH", parse=interpreter,
@@ -181,11 +193,13 @@ class RunSettings:
     limit_steps: int | None
     compile: Choice
     precision: Literal["auto"] | Precision
+    deterministic: bool
     data_dir: Path
     require_data: bool
     timeout: float | None
     resume: Path | None
     profile: Path | None
+    baseline: Path | None
     python: str | None
     modules: tuple[str, ...]
     python_path: tuple[str, ...]
@@ -225,7 +239,7 @@ def resolve(config: pytest.Config) -> RunSettings:
 
     values = {option.name: _value(config, option) for option in OPTIONS}
     values["data_dir"] = values["data_dir"] or default_data_dir()
-    for name in ("data_dir", "resume", "profile"):
+    for name in ("data_dir", "resume", "profile", "baseline"):
         values[name] = values[name] and values[name].absolute()
     root = str(config.rootpath)
     python_path = [str(path) for path in config.getini("pythonpath")]
@@ -234,6 +248,35 @@ def resolve(config: pytest.Config) -> RunSettings:
         modules=tuple(config.getini(MODULES_KEY)),
         python_path=tuple(dict.fromkeys([root, *python_path])),
     )
+
+
+def settings_from(
+    given: Mapping[str, str | bool | None], modules: Iterable[str], **more: Any
+) -> RunSettings:
+    """The settings of a run that pytest does not run; what was not given has its default.
+
+    Args:
+        given: text as on the command line, by option name; None is not given.
+        modules: the user's modules, below the present folder.
+        more: settings that are known already, and win.
+
+    Raises:
+        UsageError: a text does not fit; its option stands there without `cnnperf-`.
+    """
+    from cnnperf.datasets import default_data_dir
+
+    values: dict[str, Any] = {option.name: option.default for option in OPTIONS}
+    for option in OPTIONS:
+        text = given.get(option.name)
+        if text is None:
+            continue
+        try:
+            values[option.name] = text if isinstance(text, bool) else option.parse(text)
+        except argparse.ArgumentTypeError as error:
+            flag = option.flag.replace("cnnperf-", "")
+            raise UsageError(f"{flag}: {error}") from None
+    values["data_dir"] = (values["data_dir"] or default_data_dir()).absolute()
+    return RunSettings(**{**values, **more}, modules=tuple(modules), python_path=(str(Path.cwd()),))
 
 
 def _value(config: pytest.Config, option: Option) -> Any:

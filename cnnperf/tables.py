@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -18,6 +19,9 @@ from cnnperf.inference_table import inference_tables
 from cnnperf.metrics import ABSENT, METRICS, format_share, show
 from cnnperf.peer_table import peer_tables
 from cnnperf.record import CaseRecord, Record
+
+if TYPE_CHECKING:
+    import pytest
 
 COLUMNS = (
     "train_seconds",
@@ -219,3 +223,18 @@ def render(renderable: RenderableType, *, width: int, color: bool) -> str:
     with console.capture() as capture:
         console.print(renderable)
     return capture.get()
+
+
+class Look(TypedDict):
+    """How a terminal wants its text."""
+
+    width: int
+    color: bool
+
+
+def look_of(reporter: pytest.TerminalReporter) -> Look:
+    """What pytest knows of its terminal."""
+    width = reporter._tw.fullwidth
+    if not reporter.isatty:
+        width = max(width, 120)  # a log has no right edge to wrap at
+    return Look(width=width, color=bool(reporter._tw.hasmarkup))

@@ -46,6 +46,11 @@ class TrainingLog:
         return [seconds for phase in self.phases for seconds in phase.step_seconds]
 
     @property
+    def step_losses(self) -> list[float]:
+        """Mean training loss of every step."""
+        return [loss for phase in self.phases for loss in phase.losses_S.tolist()]
+
+    @property
     def data_wait_fraction(self) -> float:
         """Share of the training phases spent waiting for a batch."""
         waited = sum(phase.data_wait_seconds for phase in self.phases)

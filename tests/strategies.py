@@ -1,8 +1,11 @@
-"""Records of every shape, for hypothesis: any text, any number that a field admits."""
+"""Records of every shape, for hypothesis: any text, any number that a field admits; and spoilt."""
 
 from __future__ import annotations
 
+import copy
+import json
 from datetime import UTC, timedelta, timezone
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -10,10 +13,10 @@ from cnnperf.record import CaseError, CaseRecord, EpochResult, Fingerprint, Metr
 from cnnperf.specs import Augmentation, Recipe
 from tests.examples import example_environment, example_flag
 
-finite = st.floats(allow_nan=False, allow_infinity=False)
-seconds = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
+finite = st.floats(-1e100, 1e100)
+seconds = st.floats(0, 1e11)
 fraction = st.floats(min_value=0, max_value=1)
-count = st.integers(min_value=0, max_value=2**63)
+count = st.integers(0, 2**64)
 times = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-9, minutes=-30))]))
 
 metrics = st.builds(
@@ -44,6 +47,7 @@ repeats = st.builds(
     warnings=st.lists(
         st.builds(example_flag, st.text(max_size=5), st.text(max_size=9)), max_size=2
     ),
+    step_losses=st.none() | st.lists(finite, max_size=3),
 )
 augmentations = st.builds(
     Augmentation,
@@ -92,5 +96,62 @@ records = st.builds(
         cpu_flags=st.none() | st.lists(st.text(max_size=4), max_size=2).map(tuple),
         matmul_flops_per_second=st.none() | st.dictionaries(st.text(max_size=4), finite),
     ),
-    cases=st.lists(cases, max_size=2),
+    cases=st.lists(cases, max_size=2, unique_by=lambda case: case.id),
 )
+
+# --- what is no record --------------------------------------------------------------------------
+
+json_scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**320), 10**320)
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from(["cnnperf", "NaN", "\x1b[31m", "\ud800", "1e999", "passed", 0, 1, -1])
+)
+json_values = st.recursive(
+    json_scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=5) | st.just("cnnperf"), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, text: str) -> Any:
+    """The JSON in `text` with up to three of its nodes deleted, replaced, or put elsewhere too.
+
+    Nodes are reached from the top by a random walk, so that those near it are hit as often as the
+    many at the bottom.
+    """
+    content = json.loads(text)
+    for _ in range(draw(st.integers(1, 3))):
+        place, key = draw(_nodes(content))
+        _mutate(draw, place, key)
+    return content
+
+
+@st.composite
+def _nodes(draw: st.DrawFn, content: Any) -> tuple[Any, Any]:
+    place = content
+    while True:
+        keys = sorted(place) if isinstance(place, dict) else range(len(place))
+        key = draw(st.sampled_from(keys))
+        inside = place[key]
+        if not isinstance(inside, dict | list) or not inside or draw(st.integers(0, 5)) == 0:
+            return place, key
+        place = inside
+
+
+def _mutate(draw: st.DrawFn, place: Any, key: Any) -> None:
+    action = draw(st.sampled_from(["delete", "replace", "duplicate"]))
+    if action == "replace":
+        place[key] = draw(json_values)
+    elif action == "duplicate" and isinstance(place, list):
+        place.insert(draw(st.integers(0, len(place))), copy.deepcopy(place[key]))
+    elif action == "duplicate":
+        place[draw(st.sampled_from(sorted(place)))] = copy.deepcopy(place[key])
+    elif len(place) > 1:  # another mutation may still have to find its way through here
+        del place[key]

@@ -16,8 +16,9 @@ import pytest
 from cnnperf.benchmark_json import to_benchmark_json, write_benchmark_json
 from cnnperf.benchmarking import extra_info
 from cnnperf.errors import UsageError
+from cnnperf.loading import load_record
 from cnnperf.metrics import METRICS
-from cnnperf.record import CaseRecord, Record, StateRecord, load_record
+from cnnperf.record import CaseRecord, Record, StateRecord
 from tests.examples import (
     example_case_record,
     example_flag,

@@ -18,8 +18,9 @@ from cnnperf import cli, listing
 from cnnperf.console import EXIT_USAGE
 from cnnperf.environment.schema import Environment
 from cnnperf.journal import read_journal, record_from_journal
+from cnnperf.loading import load_record
 from cnnperf.protocol import ModelFacts
-from cnnperf.record import json_schema, load_record
+from cnnperf.record import json_schema
 from cnnperf.registry import all_cases
 from cnnperf.settings import OPTIONS
 from cnnperf.tables import render

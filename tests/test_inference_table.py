@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cnnperf.benchmark_json import to_benchmark_json
 from cnnperf.inference_table import inference_tables
+from cnnperf.loading import load_record
 from cnnperf.metrics import format_latency
 from cnnperf.progress import LogLines, Place, describe_repeat, describe_step, share_done
 from cnnperf.protocol import EpochDone, Progress
@@ -22,7 +23,6 @@ from cnnperf.record import (
     InferenceResult,
     Record,
     Repeat,
-    load_record,
     record_as_json,
 )
 from cnnperf.registry import all_cases

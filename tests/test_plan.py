@@ -26,7 +26,7 @@ from cnnperf.plan import (
 )
 from cnnperf.protocol import ModelFacts, ProbeResult
 from cnnperf.registry import get_case
-from cnnperf.settings import RunSettings
+from cnnperf.settings import OPTIONS, RunSettings
 from tests.examples import example_case, example_environment
 
 DIGITS = "modified_vgg-digits-28-eager"
@@ -36,20 +36,8 @@ MNIST = "modified_vgg-mnist-28-eager"
 
 def _settings(**changes: Any) -> RunSettings:
     content: dict[str, Any] = {
-        "tier": "auto",
-        "device": "auto",
-        "repeats": None,
-        "seed": 0,
-        "epochs": None,
-        "limit_steps": None,
-        "compile": "auto",
-        "precision": "auto",
+        **{option.name: option.default for option in OPTIONS},
         "data_dir": Path("/nowhere"),
-        "require_data": False,
-        "timeout": None,
-        "resume": None,
-        "profile": None,
-        "python": None,
         "modules": (),
         "python_path": (),
     }
@@ -208,6 +196,29 @@ def test_compiling_and_precision_are_asked_of_fast_alone_and_a_sweep_keeps_its_o
     assert not planned.shortened
 
 
+FAST = "modified_vgg-mnist-28-fast"
+
+
+@pytest.mark.parametrize(
+    ("case_id", "asked", "compiled", "precision"),
+    [
+        (FAST, {}, "off", "float32"),
+        (FAST, {"compile": "on", "precision": "bfloat16"}, "on", "bfloat16"),
+        (FAST, {"precision": "bfloat16"}, "off", "bfloat16"),
+        ("modified_vgg-mnist-28-eager", {}, "auto", "auto"),
+        ("modified_vgg-mnist-28-batch512-fast-bfloat16_compiled", {}, "on", "bfloat16"),
+    ],
+)
+def test_a_deterministic_run_leaves_nothing_to_a_stopwatch(
+    case_id: str, asked: dict[str, str], compiled: str, precision: str
+) -> None:
+    """What is asked for explicitly, by an option or by the case itself, is taken all the same."""
+    case = as_asked(get_case(case_id), _settings(deterministic=True, **asked))
+    assert (case.compile, case.precision) == (compiled, precision)
+    assert case.id == case_id
+    assert case.recipe == get_case(case_id).recipe
+
+
 # --- the estimate -------------------------------------------------------------------------------
 
 
@@ -283,6 +294,8 @@ def test_without_a_models_cost_or_a_peak_nothing_is_foretold() -> None:
 
 # --- the digest ---------------------------------------------------------------------------------
 
+DETERMINISTIC = example_environment().settings.model_copy(update={"deterministic_algorithms": True})
+
 
 def _digest(
     planned: PlannedCase | None = None,
@@ -314,6 +327,7 @@ def _changed(**parts: Any) -> Environment:
         lambda: _digest(environment=_changed(software=Software(torch="2.16.0"))),
         lambda: _digest(environment=_changed(software=Software(cnnperf_commit="abc"))),
         lambda: _digest(environment=_changed(settings=Settings(tf32_matmul=True))),
+        lambda: _digest(environment=_changed(settings=DETERMINISTIC)),
         lambda: _digest(
             PlannedCase(case=example_case(), number=1, repeats=1, first_seed=0, shortened=True)
         ),

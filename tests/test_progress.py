@@ -91,6 +91,8 @@ def test_a_place_names_case_and_training() -> None:
     assert str(PLACE) == "[2/5] vgg16-mnist, training 1/3"
     alone = Place(case_id="a", case_number=1, cases=1, repeat_number=1, repeats=1)
     assert str(alone) == "[1/1] a"
+    side = Place(case_id="a", case_number=1, cases=1, repeat_number=1, repeats=3, side="B")
+    assert str(side) == "[1/1] a, B, training 1/3"
 
 
 def test_steps_epochs_and_repeats_are_told_in_words() -> None:

@@ -125,18 +125,30 @@ class Drift(Model):
     new_loss: float | None = None
     largest_difference: float = 0.0
     """Over all steps that both have."""
+    base_alone_steps: int = 0
+    """Further steps that only base has; there is nothing to compare them with."""
+    new_alone_steps: int = 0
 
     def describe(self) -> str:
         """One clause for people."""
         if self.first_difference_step is None:
-            return f"seed {self.seed}: losses of {self.steps} steps identical"
+            steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+            return f"seed {self.seed}: losses of {steps} identical{self._alone}"
         assert self.base_loss is not None
         assert self.new_loss is not None
         return (
             f"seed {self.seed}: losses first differ at step {self.first_difference_step} of "
             f"{self.steps} by {self.new_loss - self.base_loss:+.3g} "
-            f"(at most {self.largest_difference:.3g} later)"
+            f"(at most {self.largest_difference:.3g} in any step){self._alone}"
         )
+
+    @property
+    def _alone(self) -> str:
+        """A clause on the steps that one side alone has."""
+        for side, steps in (("base", self.base_alone_steps), ("new", self.new_alone_steps)):
+            if steps:
+                return f"; only {side} has the {steps} after them"
+        return ""
 
 
 class CaseVerdicts(Model):

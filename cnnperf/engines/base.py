@@ -5,7 +5,7 @@ starts it and holds the clock. The training step, the loop over an epoch and the
 here in their plain form; an engine says where its batches come from, and replaces what it does
 better.
 
-Shapes: `B` images of a batch, `C` channels, `H W` pixels, `K` classes.
+Shapes: `B` images of a batch, `C` channels, `H W` pixels, `K` classes, `S` steps of an epoch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import nn
 from cnnperf.clock import StepTimer, synchronize
 from cnnperf.data import Splits, split_images
 from cnnperf.data.augment import augment
-from cnnperf.environment import Flag
+from cnnperf.environment.schema import Flag
 from cnnperf.environment.settings import tf32_cudnn
 from cnnperf.evaluation import Counts, Tally
 from cnnperf.losses import LossMonitor
@@ -56,6 +56,8 @@ class TrainPhase:
     images: int
     step_seconds: list[float]
     data_wait_seconds: float
+    losses_S: torch.Tensor
+    """Mean loss of each step, on the host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +226,7 @@ class Engine(ABC):
             images=sum(images_per_step),
             step_seconds=timer.step_seconds(),
             data_wait_seconds=self.data_wait_seconds,
+            losses_S=monitor.losses_S,
         )
 
     def train_blocks(self, steps: int) -> Iterator[Block]:

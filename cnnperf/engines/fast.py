@@ -89,7 +89,8 @@ class FastEngine(Engine):
         self._compiled: ForwardLoss | None = None
         self._graphs: list[GraphedSteps] = []
         if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # every batch but the last has the same shape
+            # Every batch but the last has the same shape; but a trial's winner may change.
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         step_seconds = self._choose_precision()
         self.data = ResidentData(
             self.dataset,

@@ -16,7 +16,7 @@ from cnnperf.data import Splits
 from cnnperf.engines import memory, warnings
 from cnnperf.engines.base import Batch, SplitName
 from cnnperf.engines.resident import ResidentSplit
-from cnnperf.environment import Flag
+from cnnperf.environment.schema import Flag
 from cnnperf.specs import DatasetSpec
 
 SMALL_RESOLUTION = 64

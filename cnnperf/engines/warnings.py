@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cnnperf.environment import Flag
+from cnnperf.environment.schema import Flag
 from cnnperf.metrics import format_bytes
 
 FAILURES = {

@@ -32,6 +32,18 @@ KINDS = (
     "not_captured",
 )
 
+DISTURBANCES = frozenset(
+    {
+        "throttled",
+        "other_gpu_process",
+        "busy_cpu",
+        "low_gpu_memory",
+        "low_host_memory",
+        "clocks_disagree",
+    }
+)
+"""Those that say that something else had a part in a repeat's time."""
+
 THROTTLE_SHARE = 0.02
 """Of the samples. Hardware slowdown halves the clocks or worse (nvml.h), so 2 % of the time cost
 1 % or more: a third of the smallest change that a verdict looks for (3 %)."""

@@ -5,8 +5,7 @@ the same during a run (hardware, software, settings) and `State` what does not (
 Absent is None, never 0 or an empty string. Unknown fields are ignored, so that an older cnnperf
 reads a newer record.
 
-    python -c "from cnnperf.environment import *; print(collect_environment(
-        device='cpu', with_torch=False).model_dump_json(indent=2))"
+    cnnperf env --json
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A time is worth little if the clocks were held down or somebody else used the ma
 `read_state` looks once; `StateSampler` looks twice a second from a thread of its own. Let the
 sampler run in the pytest process while that waits, not in the worker: the worker is timed.
 
-    python -c "from cnnperf.environment import *; print(read_state(visible_gpu_handle()))"
+    python -c "from cnnperf.environment.state import *; print(read_state(None))"
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 CUDA counts only what `CUDA_VISIBLE_DEVICES` shows, fastest first; NVML counts all, in PCI order.
 Reading the wrong card's clocks is worse than reading none, so what stays ambiguous is None.
 
-    python -c "from cnnperf.environment import *; print(visible_gpu_handle())"
+    python -c "from cnnperf.environment.visible import *; print(visible_gpu_handle())"
 """
 
 from __future__ import annotations

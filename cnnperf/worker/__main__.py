@@ -31,6 +31,10 @@ def main() -> int:
         return 2
     try:
         check_torch()
+        if job.deterministic:
+            from cnnperf.worker.determinism import be_deterministic
+
+            be_deterministic()
         import_modules(job.modules, job.python_path)
         if isinstance(job, TrainJob):
             from cnnperf.worker.repeat import run_repeat

@@ -24,6 +24,9 @@ OUT_OF_MEMORY_PHRASES = (
 )
 """How torch words it when it raises a plain RuntimeError: on a CPU, in cuBLAS, in a DataLoader."""
 
+NOT_DETERMINISTIC = " does not have a deterministic implementation"
+"""What torch says after an operation's name, before advice for people who switched it on."""
+
 TRAIN_EXTRA = "pip install 'cnnperf[train]' (torch, torchvision and scikit-learn from one index)"
 
 
@@ -45,6 +48,12 @@ def _kind_and_message(error: BaseException) -> tuple[ErrorKind, str]:
         return "nan_loss", text
     if _is_out_of_memory(error):
         return "out_of_memory", f"out of memory: {text}"
+    operation, found, _ = text.partition(NOT_DETERMINISTIC)
+    if found:
+        return "exception", (
+            f"{operation} has no deterministic implementation on this device: leave the case out "
+            "with -k, choose another --cnnperf-device, or go without --cnnperf-deterministic"
+        )
     return "exception", f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from cnnperf.environment import collect_environment
+from cnnperf.environment.collect import collect_environment
 from cnnperf.models import (
     build_model,
     count_parameters,

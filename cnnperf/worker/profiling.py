@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
 from cnnperf.clock import synchronize
 from cnnperf.engines import Engine
-from cnnperf.environment import Flag
+from cnnperf.environment.schema import Flag
 from cnnperf.errors import UsageError
 from cnnperf.worker.failures import one_line
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from cnnperf.data import dataset_sha256
 from cnnperf.engines import Engine, Evaluation, engine_class
-from cnnperf.environment import Settings, read_settings
+from cnnperf.environment.schema import Settings
+from cnnperf.environment.settings import read_settings
 from cnnperf.evaluation import per_class_scores
 from cnnperf.inference import (
     compare_precisions,
@@ -176,6 +177,7 @@ def _repeat(
         settings=_settings(engine),
         worker_pid=os.getpid(),
         warnings=engine.flags,
+        step_losses=log.step_losses if job.deterministic else None,
     )
 
 

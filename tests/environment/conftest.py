@@ -38,7 +38,8 @@ def torch_report() -> dict[str, Any]:
 import json, os, sys, warnings
 warnings.simplefilter("error")
 import torch
-from cnnperf.environment import read_settings, read_software
+from cnnperf.environment.settings import read_settings
+from cnnperf.environment.software import read_software
 
 def parse(value):
     os.environ["CUDA_VISIBLE_DEVICES"] = value

@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 
-from cnnperf.record import Record, load_record
+from cnnperf.loading import load_record
+from cnnperf.record import Record
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from cnnperf.journal import RepeatEntry, read_journal
-from cnnperf.record import load_record
+from cnnperf.loading import load_record
 from tests.suite.project import Project, wait_until
 
 pytest.importorskip("torch", reason="training needs the extra `train`")

@@ -188,5 +188,6 @@ class CourseCallback(Callback):  # type: ignore[misc]  # untyped to mypy
             images=sum(self._images_per_step),
             step_seconds=self._timer.step_seconds(),
             data_wait_seconds=self._batches.waited.seconds,
+            losses_S=self._monitor.losses_S,
         )
         trainer.should_stop = not self._course.finish_epoch(phase)

@@ -1,0 +1,362 @@
+"""The commands that train in turns: `cnnperf ab` and `cnnperf calibrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from cnnperf.cli_compare import Config, FormatOption, Output, Strict
+from cnnperf.cli_options import (
+    Compile,
+    DataDir,
+    Deterministic,
+    Device,
+    Epochs,
+    Expression,
+    LimitSteps,
+    Modules,
+    Out,
+    PrecisionOption,
+    Seed,
+    Tier,
+    Timeout,
+    option,
+)
+from cnnperf.compare.present import Format, present
+from cnnperf.console import print_rich, sentences
+from cnnperf.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from cnnperf.compare.rules import Rules
+    from cnnperf.compare.verdicts import Comparison
+    from cnnperf.interleave import Interleaved
+    from cnnperf.settings import RunSettings
+
+Say = Callable[[str], None]
+
+EXIT_INTERRUPTED = 130
+"""As a shell has it for a command that Ctrl-C ended; 1 would be a regression."""
+
+OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules": "--module"}
+"""What the options of `pytest benchmarks` are called here."""
+
+
+def ab(
+    a: Annotated[
+        str | None, option("--a", metavar="PYTHON", text="What is known (default: this Python).")
+    ] = None,
+    b: Annotated[
+        str | None, option("--b", metavar="PYTHON", text="What is asked about (default: this).")
+    ] = None,
+    expression: Expression = None,
+    tier: Tier = None,
+    device: Device = None,
+    seed: Seed = None,
+    epochs: Epochs = None,
+    limit_steps: LimitSteps = None,
+    compile_: Compile = None,
+    precision: PrecisionOption = None,
+    deterministic: Deterministic = False,
+    data_dir: DataDir = None,
+    timeout: Timeout = None,
+    module: Modules = None,
+    max_repeats: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Of each case, on each side.")
+    ] = 20,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="M", help="Start nothing more after so long (default: no end)."
+        ),
+    ] = None,
+    config: Config = None,
+    strict: Strict = False,
+    form: FormatOption = Format.TABLE,
+    output: Output = None,
+    out: Out = None,
+) -> None:
+    """Say whether training in Python B is slower or less accurate than in A, on this machine.
+
+    Trains in turns, A B B A, until every case is decided or the budget is spent.
+
+    Exit code: 0 no regression; 1 a regression; 2 bad usage; 3 not comparable; 4 inconclusive, with
+    --strict; 130 stopped by Ctrl-C.
+    """
+    from cnnperf.ab import Budget, run_ab
+
+    given = _given(
+        tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
+        compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
+        timeout=timeout,
+    )  # fmt: skip
+    with sentences(), _names_of_here():
+        if a is None and b is None:
+            raise UsageError("expected --b PYTHON (or --a): one Python would be held to itself")
+        sides = _settings(given, module, repeats=max_repeats, pythons=(a, b))
+        rules = _rules(config, module, strict=strict)
+        pair, say = _open("ab", sides, expression, out)
+        with _leaving_records(pair, say, "cnnperf compare {} {} --across software judges it"):
+            budget = Budget(max_repeats=max_repeats, max_minutes=max_minutes)
+            rules = _with_calibration(rules, pair)
+            comparison = run_ab(pair, budget, rules, say)
+        present(comparison, form, output=output, rules=rules)
+    raise typer.Exit(comparison.exit_code)
+
+
+def calibrate(
+    records: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RECORD]...", help="With --from: more records.", show_default=False
+        ),
+    ] = None,
+    first: Annotated[
+        list[Path] | None,
+        option(
+            "--from",
+            metavar="RECORD",
+            text="Train nothing: take the repeats of this record, and of those after it.",
+        ),
+    ] = None,
+    expression: Expression = None,
+    tier: Tier = None,
+    device: Device = None,
+    seed: Seed = None,
+    epochs: Epochs = None,
+    limit_steps: LimitSteps = None,
+    compile_: Compile = None,
+    precision: PrecisionOption = None,
+    deterministic: Deterministic = False,
+    data_dir: DataDir = None,
+    timeout: Timeout = None,
+    module: Modules = None,
+    repeats: Annotated[
+        int, typer.Option(min=2, max=1000, metavar="N", help="Of each case, on each of two sides.")
+    ] = 10,
+    config: Config = None,
+    output: Annotated[
+        Path | None,
+        option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            text="The calibration (default: named after the machine, in reports/, else .cnnperf/).",
+        ),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Measure each case's noise on this machine: one Python in turns with itself (A/A).
+
+    `cnnperf compare` widens a threshold that this noise would cross by itself.
+    """
+    from cnnperf.calibrate import run_calibration
+
+    given = _given(
+        tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
+        compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
+        timeout=timeout,
+    )  # fmt: skip
+    with sentences(), _names_of_here():
+        rules = _rules(config, module)
+        if first or records:
+            _calibrate_from(first, records, rules, output)
+            return
+        sides = _settings(given, module, repeats=repeats, pythons=(None, None))
+        sides[1] = replace(sides[1], seed=sides[0].seed + repeats)  # so that all seeds differ
+        pair, say = _open("calibrate", sides, expression, out)
+        with _leaving_records(pair, say, "cnnperf calibrate --from {} {} takes it"):
+            comparison = run_calibration(pair, rules, repeats)
+        _write_calibration(pair.paths, rules, output, comparison)
+
+
+# --- records that are there already -------------------------------------------------------------
+
+
+def _calibrate_from(
+    first: list[Path] | None, records: list[Path] | None, rules: Rules, output: Path | None
+) -> None:
+    if not first:
+        raise UsageError(
+            f"did you mean --from {' '.join(map(str, records or ()))}? Without --from, "
+            "calibrating takes no records"
+        )
+    _write_calibration([*first, *(records or ())], rules, output, None)
+
+
+def _write_calibration(
+    paths: Iterable[Path], rules: Rules, output: Path | None, aa: Comparison | None
+) -> None:
+    from cnnperf.calibrate import default_path, false_alarms, measure_noise, write_calibration
+    from cnnperf.calibration_table import calibration_summary
+    from cnnperf.compare.table import comparison_summary
+    from cnnperf.loading import load_record
+
+    calibration = measure_noise(
+        [(str(path), load_record(path)) for path in paths], rules.thresholds
+    )
+    path = output or default_path(calibration.hardware)
+    kept = write_calibration(calibration, path)
+    if aa is not None:
+        print_rich(comparison_summary(aa))
+    print_rich(calibration_summary(calibration, false_alarms(aa) if aa is not None else ()))
+    older = len(kept.cases) - len(calibration.cases)
+    also = f" (and of {older} calibrated before)" if older else ""
+    typer.echo(f"{path}: noise of {_count(len(calibration.cases), 'case')}{also}")
+
+
+# --- a run of two sides -------------------------------------------------------------------------
+
+
+def _given(**given: str | bool | None) -> dict[str, str | bool | None]:
+    """Options by the names that `cnnperf.settings` has for them; a switch is on or not given."""
+    return {name: None if value is False else value for name, value in given.items()}
+
+
+def _settings(
+    given: dict[str, str | bool | None],
+    modules: list[str] | None,
+    *,
+    repeats: int,
+    pythons: tuple[str | None, str | None],
+) -> list[RunSettings]:
+    """Of both sides."""
+    from cnnperf.settings import settings_from
+
+    return [
+        settings_from({**given, "python": python}, modules or (), repeats=repeats)
+        for python in pythons
+    ]
+
+
+def _rules(config: Path | None, modules: list[str] | None, *, strict: bool = False) -> Rules:
+    """What counts; across software, since that is the question here."""
+    from cnnperf.compare.rules import Rules
+    from cnnperf.compare.thresholds import find_thresholds
+    from cnnperf.registry import all_cases, import_modules
+
+    import_modules(modules or (), [str(Path.cwd())])
+    thresholds = find_thresholds(config, Path.cwd())
+    thresholds.check_cases(case.id for case in all_cases())
+    return Rules(
+        thresholds=thresholds,
+        across=frozenset({"software"}),
+        judge_shortened=True,
+        strict=strict,
+    )
+
+
+def _with_calibration(rules: Rules, pair: Interleaved) -> Rules:
+    """With this machine's noise, where it has been measured."""
+    from cnnperf.calibrate import default_folder
+    from cnnperf.compare.calibration import find_calibration
+
+    hardware = pair.sides[0].probed.environment.hardware
+    return replace(rules, calibration=find_calibration(default_folder(), hardware))
+
+
+def _open(
+    command: str, sides: list[RunSettings], expression: str | None, out: Path | None
+) -> tuple[Interleaved, Say]:
+    """Both sides, ready to train, and how to talk to people meanwhile: on stderr."""
+    from rich.console import Console
+
+    from cnnperf.interleave import default_folder, open_sides
+    from cnnperf.plan import choose_tier
+    from cnnperf.progress import choose_display
+    from cnnperf.selection import select_cases
+
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    tier, reason = choose_tier(sides[0])
+    ids = select_cases(expression, tier)
+    folder = (out or default_folder(command)).expanduser()
+    try:
+        pair = open_sides(sides, ids, tier, folder, choose_display(console, quiet=False))
+    except KeyboardInterrupt:
+        say("interrupted before anything was trained")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    for line in _header(pair, f"{tier} ({_as_here(reason)})"):
+        say(line)
+    return pair, say
+
+
+def _header(pair: Interleaved, tier: str) -> Iterator[str]:
+    """What is held to what, and how much work lies ahead at most."""
+    from cnnperf.header import describe_device, describe_software
+
+    yield f"cnnperf: {describe_device(pair.sides[0].probed)}"
+    for side in pair.sides:
+        python = side.settings.python or "this Python"
+        yield f"cnnperf: {side.side}: {python}: {describe_software(side.probed.environment)}"
+    most = sum(side.plan.trainings for side in pair.sides)
+    yield f"cnnperf: tier {tier}; {_count(len(pair.case_ids), 'case')}, at most {most} trainings"
+    skipped = [each for each in pair.sides[0].record.cases if each.outcome == "skipped"]
+    for case in skipped:
+        message = case.error.message if case.error is not None else "cannot be trained here"
+        yield f"cnnperf: skipped: {case.id}: {message}"
+
+
+@contextmanager
+def _leaving_records(pair: Interleaved, say: Say, hint: str) -> Iterator[None]:
+    """Write both records whatever happens; Ctrl-C ends the command here, with a hint."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stop(pair, say, hint)
+    except BaseException:
+        _keep(pair)
+        raise
+    pair.close()
+    say(f"records: {' and '.join(map(str, pair.paths))}")
+
+
+def _keep(pair: Interleaved) -> bool:
+    """Write what was trained; nothing where that is nothing."""
+    if any(pair.trainings):
+        pair.close()
+        return True
+    pair.discard()
+    return False
+
+
+def _stop(pair: Interleaved, say: Say, hint: str) -> NoReturn:
+    if _keep(pair):
+        a, b = pair.trainings
+        ready = hint.format(*pair.paths)
+        say(
+            f"interrupted: {' and '.join(map(str, pair.paths))} have the {a} and {b} trainings "
+            f"that were finished; {ready}"
+        )
+    else:
+        say("interrupted before a training was finished: nothing is left")
+    raise typer.Exit(EXIT_INTERRUPTED)
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _names_of_here() -> Iterator[None]:
+    """Put the options' names of these commands into sentences that know those of pytest."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(_as_here(str(error))) from error
+
+
+def _as_here(text: str) -> str:
+    for there, here in OTHER_NAMES.items():
+        text = text.replace(there, here)
+    return text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,179 @@
+"""The commands that judge and export records: `cnnperf compare` and `cnnperf export`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnnperf.compare.present import Format, present, write_text
+from cnnperf.console import sentences
+
+if TYPE_CHECKING:
+    from cnnperf.compare.calibration import Calibration
+    from cnnperf.compare.side import Side
+    from cnnperf.compare.thresholds import Thresholds
+
+
+class Difference(StrEnum):
+    """What may differ between two sides because it is the question."""
+
+    HARDWARE = "hardware"
+    SOFTWARE = "software"
+
+
+class Target(StrEnum):
+    """Formats of other dashboards."""
+
+    SMALLER = "customSmallerIsBetter"
+    BIGGER = "customBiggerIsBetter"
+    BENCHER = "bencher"
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file of thresholds (default: ./cnnperf.toml, else the table tool.cnnperf of "
+        "./pyproject.toml).",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write there, show only the summary."),
+]
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        "-f",
+        help="table, markdown (step summary, comment), github (annotations), junit or json.",
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 4 where a regression cannot be ruled out.")
+]
+Modules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--module",
+        "-m",
+        metavar="MODULE",
+        help="Import this module first, whose cases the thresholds may name.",
+    ),
+]
+
+
+def compare(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The record that is known.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The record that is asked about.")],
+    more_base: Annotated[
+        list[Path] | None,
+        typer.Option("--base", metavar="FILE", help="Another record of base's: more repeats."),
+    ] = None,
+    more_new: Annotated[
+        list[Path] | None,
+        typer.Option("--new", metavar="FILE", help="Another record of new's: more repeats."),
+    ] = None,
+    across: Annotated[
+        list[Difference] | None,
+        typer.Option(
+            help="Compare although hardware or software (driver, CUDA, cuDNN, torch, Python) "
+            "differ, since that is the question; may be given twice.",
+        ),
+    ] = None,
+    strict: Strict = False,
+    drop_flagged: Annotated[
+        bool,
+        typer.Option("--drop-flagged", help="Leave out repeats that something else disturbed."),
+    ] = False,
+    judge_shortened: Annotated[
+        bool,
+        typer.Option("--judge-shortened", help="Judge the speed of shortened trainings too."),
+    ] = False,
+    config: Config = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            help="This machine's noise, by `cnnperf calibrate` (default: the newest "
+            "*.calibration.json of BASE's machine, beside BASE or one folder up).",
+        ),
+    ] = None,
+    form: FormatOption = Format.TABLE,
+    output: Output = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the thresholds in force, too.")
+    ] = False,
+    module: Modules = None,
+) -> None:
+    """Say whether NEW is slower or less accurate than BASE.
+
+    Exit code: 0 no regression; 1 a regression in speed, accuracy or F1, or a case that is gone or
+    newly fails; 2 bad usage or an unreadable file; 3 not comparable; 4 inconclusive, with --strict.
+    """
+    from cnnperf.compare.judge import judge
+    from cnnperf.compare.rules import Rules
+    from cnnperf.compare.side import load_side
+
+    with sentences():
+        sides = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
+        rules = Rules(
+            thresholds=_thresholds(config, sides, module or []),
+            calibration=_calibration(calibration, base, sides[0]),
+            across=frozenset(difference.value for difference in across or ()),
+            drop_flagged=drop_flagged,
+            judge_shortened=judge_shortened,
+            strict=strict,
+        )
+        comparison = judge(*sides, rules)
+        present(comparison, form, output=output, rules=rules, verbose=verbose)
+    raise typer.Exit(comparison.exit_code)
+
+
+def _thresholds(config: Path | None, sides: tuple[Side, Side], modules: list[str]) -> Thresholds:
+    from cnnperf.compare.thresholds import find_thresholds
+    from cnnperf.registry import all_cases, import_modules
+
+    thresholds = find_thresholds(config, Path.cwd())
+    if thresholds.cases:
+        import_modules(modules, [str(Path.cwd())])
+        known = [case.id for case in all_cases()]
+        thresholds.check_cases([*known, *sides[0].cases, *sides[1].cases])
+    return thresholds
+
+
+def _calibration(path: Path | None, base: Path, side: Side) -> Calibration | None:
+    from cnnperf.compare.calibration import calibration_of, load_calibration
+
+    if path is not None:
+        return load_calibration(path)
+    return calibration_of(base, side.records[0].environment.hardware)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A record.")],
+    to: Annotated[
+        Target,
+        typer.Option(
+            help="github-action-benchmark's two formats, or the Bencher Metric Format.",
+        ),
+    ],
+    output: Output = None,
+) -> None:
+    """Write a record's figures in a format that other dashboards read."""
+    from cnnperf.exports import export as exported
+    from cnnperf.loading import load_record
+
+    with sentences():
+        text = json.dumps(exported(load_record(run), to.value), indent=2)
+        if output is None:
+            typer.echo(text)
+        else:
+            write_text(output, text + "\n")
+            typer.echo(f"{output}: {to.value}")

@@ -1,0 +1,178 @@
+"""What differs between two sides, and whether it forbids to compare them.
+
+Torch-free. A case's fingerprint must agree: two trainings of different things have no ratio. The
+environments may differ only where that was asked for, or where it is small print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cnnperf.compare.rules import Across
+from cnnperf.compare.verdicts import EnvironmentChange
+from cnnperf.environment.schema import Environment, Settings
+from cnnperf.metrics import ABSENT, format_bytes
+from cnnperf.record import CaseRecord, Fingerprint
+
+FORBIDDING: dict[str, Across] = {
+    "hardware.gpu.name": "hardware",
+    "hardware.gpu.memory_bytes": "hardware",
+    "hardware.gpu.sm_count": "hardware",
+    "hardware.gpu.mig_enabled": "hardware",
+    "hardware.cpu_model": "hardware",
+    "hardware.cpu_logical_cores": "hardware",
+    "settings.device": "hardware",
+    "software.driver": "software",
+    "software.cuda_runtime": "software",
+    "software.cudnn": "software",
+    "software.cublas": "software",
+    "software.triton": "software",
+    "software.torch": "software",
+    "software.torchvision": "software",
+    "software.python": "software",
+}
+"""Fields whose change alone moves times: it must be the question, or it is a mistake."""
+
+UNCOMPARED = (
+    "hardware.gpu.index",
+    "hardware.matmul_flops_per_second",
+)
+"""Fields that say where, or are measured and so never the same twice."""
+
+SHORT_HASH = 12
+
+
+def fingerprint_difference(
+    base: Fingerprint, new: Fingerprint, across: frozenset[Across] = frozenset()
+) -> str | None:
+    """The first thing in which two fingerprints differ, as one clause; None where they agree.
+
+    Across hardware the precision may differ: which ones a device has is part of the question.
+    """
+    first, second = _facts(base), _facts(new)
+    for name in first | second:
+        if name == "precision" and "hardware" in across:
+            continue
+        if first.get(name) != second.get(name):
+            return f"{name} {_show(first.get(name))} against {_show(second.get(name))}"
+    return None
+
+
+def _facts(fingerprint: Fingerprint) -> dict[str, Any]:
+    """A fingerprint's fields with names for people."""
+    recipe = fingerprint.recipe.model_dump()
+    return {
+        "model": _short(fingerprint.model_sha256),
+        "data": _short(fingerprint.dataset_sha256),
+        "resolution": fingerprint.resolution,
+        "precision": fingerprint.precision,
+        **{name.replace("_", " "): value for name, value in recipe.items()},
+    }
+
+
+def _short(digest: str | None) -> str | None:
+    return digest and digest[:SHORT_HASH]
+
+
+def environment_changes(
+    base: Sequence[Environment], new: Sequence[Environment], across: frozenset[Across]
+) -> list[EnvironmentChange]:
+    """Every field in which two sides' environments differ, the grave ones first."""
+    first, second = _values(base), _values(new)
+    changes = [
+        _change(field, first.get(field, []), second.get(field, []), across)
+        for field in first | second
+        if first.get(field) != second.get(field)
+    ]
+    return sorted(changes, key=lambda change: not change.forbids)
+
+
+def settings_changes(
+    base: Iterable[CaseRecord], new: dict[str, CaseRecord], across: frozenset[Across]
+) -> list[EnvironmentChange]:
+    """Settings of the trainings themselves that differ in the cases that both sides have."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    both = 0
+    for case in base:
+        first = _settings_values(case)
+        second = _settings_values(new[case.id]) if case.id in new else {}
+        both += bool(first and second)
+        for field in first if second else ():
+            if first[field] != second[field]:
+                shown = (field, _show_all(first[field]), _show_all(second[field]))
+                found.setdefault(shown, []).append(case.id)
+    return [
+        EnvironmentChange(
+            field=field if len(ids) == both else f"{field} of {_some(ids)}",
+            base=first_shown,
+            new=second_shown,
+            forbids=FORBIDDING.get(field) not in (None, *across),
+        )
+        for (field, first_shown, second_shown), ids in found.items()
+    ]
+
+
+def _some(ids: list[str]) -> str:
+    return ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"
+
+
+def _settings_values(case: CaseRecord) -> dict[str, list[Any]]:
+    settings = [repeat.settings for repeat in case.repeats if repeat.settings is not None]
+    if not settings:
+        return {}
+    return {
+        f"settings.{name}": _distinct(getattr(one, name) for one in settings)
+        for name in Settings.model_fields
+    }
+
+
+def _values(environments: Sequence[Environment]) -> dict[str, list[Any]]:
+    """Each field's distinct values."""
+    flat = [dict(_flatten(environment.model_dump())) for environment in environments]
+    fields = dict.fromkeys(field for one in flat for field in one)
+    return {field: _distinct(one.get(field) for one in flat) for field in fields}
+
+
+def _flatten(content: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in content.items():
+        field = prefix + name
+        if field in UNCOMPARED:
+            continue
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{field}.")
+        elif value is not None:
+            yield field, value
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """In an order of their own, so that two sides can be compared."""
+    unique = {repr(value): value for value in values}
+    return [unique[key] for key in sorted(unique)]
+
+
+def _change(
+    field: str, base: list[Any], new: list[Any], across: frozenset[Across]
+) -> EnvironmentChange:
+    return EnvironmentChange(
+        field=field,
+        base=_show_all(base, field),
+        new=_show_all(new, field),
+        forbids=FORBIDDING.get(field) not in (None, *across),
+    )
+
+
+def _show_all(values: list[Any], field: str = "") -> str:
+    return ", ".join(_show(value, field) for value in values) or ABSENT
+
+
+def _show(value: Any, field: str = "") -> str:
+    if value is None:
+        return ABSENT
+    if field.endswith("_bytes") and isinstance(value, int):
+        return format_bytes(value)
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    if field.endswith("_commit"):
+        return str(value)[:SHORT_HASH]
+    return str(value)

@@ -1,0 +1,121 @@
+"""From the verdicts on all cases to one verdict, one sentence and an exit code.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from cnnperf.compare.rules import Rules
+from cnnperf.compare.side import Side
+from cnnperf.compare.verdicts import (
+    EXIT_INCONCLUSIVE,
+    EXIT_NOT_COMPARABLE,
+    EXIT_OK,
+    EXIT_REGRESSION,
+    SEVERITY,
+    CaseVerdicts,
+    Comparison,
+    EnvironmentChange,
+    Summary,
+)
+from cnnperf.errors import UsageError
+
+MAX_NAMED = 3
+"""Regressions that the summary names."""
+
+
+def conclude(
+    base: Side,
+    new: Side,
+    cases: Sequence[CaseVerdicts],
+    changes: Sequence[EnvironmentChange],
+    rules: Rules,
+) -> Comparison:
+    """The whole comparison.
+
+    Raises:
+        UsageError: base has no case that could be compared.
+    """
+    if not cases:
+        raise UsageError(
+            f"{', '.join(base.files)}: no case was trained, so there is nothing to compare with"
+        )
+    verdict = _verdict(cases)
+    return Comparison(
+        verdict=verdict,
+        exit_code=_exit_code(verdict, rules),
+        summary=_summary(verdict, cases),
+        base_files=base.files,
+        new_files=new.files,
+        cases=tuple(cases),
+        new_cases=_new_cases(new, cases),
+        environment_changes=tuple(changes),
+        notes=tuple(_notes(base, new, cases, rules)),
+    )
+
+
+def _verdict(cases: Sequence[CaseVerdicts]) -> Summary:
+    if any(case.is_regression for case in cases):
+        return "regression"
+    if any(case.verdict == "not comparable" for case in cases):
+        return "not comparable"
+    return "inconclusive" if any(map(_may_hide_a_regression, cases)) else "no regression"
+
+
+def _may_hide_a_regression(case: CaseVerdicts) -> bool:
+    return any(
+        metric.gates and metric.verdict in ("inconclusive", "not comparable")
+        and not metric.rules_out_regression
+        for metric in case.metrics.values()
+    )  # fmt: skip
+
+
+def _exit_code(verdict: Summary, rules: Rules) -> int:
+    if verdict == "regression":
+        return EXIT_REGRESSION
+    if verdict == "not comparable":
+        return EXIT_NOT_COMPARABLE
+    return EXIT_INCONCLUSIVE if verdict == "inconclusive" and rules.strict else EXIT_OK
+
+
+def _summary(verdict: Summary, cases: Sequence[CaseVerdicts]) -> str:
+    """One line: what was found, where, and how the other cases came out."""
+    bad = [case for case in cases if case.is_regression]
+    good = _counted([case for case in cases if not case.is_regression])
+    total = f"{len(cases)} case{'s' if len(cases) > 1 else ''}"
+    if not bad:
+        return f"{verdict} in {total}: {good}"
+    named = ", ".join(f"{case.id} ({case.verdict})" for case in bad[:MAX_NAMED])
+    more = f" and {len(bad) - MAX_NAMED} more" if len(bad) > MAX_NAMED else ""
+    others = f"; others: {good}" if good else ""
+    return f"{verdict} in {len(bad)} of {total}: {named}{more}{others}"
+
+
+def _counted(cases: Sequence[CaseVerdicts]) -> str:
+    counts = Counter(case.verdict for case in cases)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in SEVERITY if counts[verdict])
+
+
+def _new_cases(new: Side, cases: Sequence[CaseVerdicts]) -> tuple[str, ...]:
+    known = {case.id for case in cases}
+    trained = (case for case in new.cases.values() if case.outcome != "skipped")
+    return tuple(case.id for case in trained if case.id not in known)
+
+
+def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
+    notes = []
+    if any(record in new.records for record in base.records):
+        notes.append("one record stands on both sides: only its own noise can be seen")
+    for side, name in ((base, "base"), (new, "new")):
+        if any(record.interrupted for record in side.records):
+            notes.append(f"{name} was interrupted: not every planned training was done")
+    if all(case.verdict == "shortened" for case in cases):
+        notes.append("shortened trainings gate nothing: --judge-shortened judges their speed")
+    if rules.calibration is not None:
+        notes.append(f"thresholds take in the noise of {rules.calibration.describe()}")
+    if rules.thresholds.source is not None:
+        notes.append(f"thresholds from {rules.thresholds.source}")
+    return notes

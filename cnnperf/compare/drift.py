@@ -1,0 +1,48 @@
+"""Whether two trainings with one seed computed the same numbers, and if not, since which step.
+
+Torch-free. Times and accuracies have noise that hides a small change of the mathematics; losses of
+deterministic trainings have none. They are compared to the last bit, not to a tolerance: a
+difference of one rounding has a cause, and grows.
+"""
+
+from __future__ import annotations
+
+from cnnperf.compare.verdicts import Drift
+from cnnperf.record import CaseRecord
+
+
+def drifts(base: CaseRecord, new: CaseRecord) -> tuple[Drift, ...]:
+    """One comparison for each seed of which both sides have the losses, in base's order.
+
+    Of several such repeats with one seed, as pooled records have, each side's first counts.
+    """
+    first, second = _losses_by_seed(base), _losses_by_seed(new)
+    return tuple(
+        drift(seed, first[seed], second[seed]) for seed in first if second.get(seed) is not None
+    )
+
+
+def _losses_by_seed(case: CaseRecord) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = {}
+    for repeat in case.repeats:
+        if repeat.step_losses:
+            found.setdefault(repeat.seed, repeat.step_losses)
+    return found
+
+
+def drift(seed: int, base: list[float], new: list[float]) -> Drift:
+    """Compare the losses of two trainings, step by step, as far as both go."""
+    pairs = list(zip(base, new, strict=False))
+    differing = [step for step, (one, other) in enumerate(pairs, start=1) if one != other]
+    first = differing[0] if differing else None
+    base_loss, new_loss = pairs[first - 1] if first is not None else (None, None)
+    return Drift(
+        seed=seed,
+        steps=len(pairs),
+        first_difference_step=first,
+        base_loss=base_loss,
+        new_loss=new_loss,
+        largest_difference=max((abs(other - one) for one, other in pairs), default=0.0),
+        base_alone_steps=len(base) - len(pairs),
+        new_alone_steps=len(new) - len(pairs),
+    )

@@ -1,0 +1,173 @@
+"""The verdicts as a terminal shows them: what differs, a row a metric, and what explains it.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cnnperf.compare.thresholds import JUDGED, Thresholds
+from cnnperf.compare.verdicts import (
+    IMPROVEMENTS,
+    REGRESSIONS,
+    CaseVerdicts,
+    Comparison,
+    MetricVerdict,
+    Verdict,
+)
+from cnnperf.compare.wording import Row, effect, label, medians, rows
+from cnnperf.errors import printable
+from cnnperf.metrics import ABSENT, format_percent
+
+MAX_SHOWN_VALUE = 60
+"""Characters of a field of the environment: a CPU's list of features is longer."""
+
+
+def verdict_style(verdict: Verdict, *, gates: bool = True) -> str:
+    """How rich writes a verdict."""
+    if verdict in REGRESSIONS:
+        return "bold red" if gates else "red"
+    if verdict in IMPROVEMENTS:
+        return "green"
+    return "" if verdict == "same" else "yellow"
+
+
+def comparison_summary(comparison: Comparison) -> RenderableType:
+    """Everything, the answer last, where a terminal stands when it is done."""
+    parts: list[RenderableType] = []
+    if comparison.environment_changes:
+        parts.append(environment_changes_table(comparison))
+    else:
+        parts.append(Text("the environments do not differ", style="dim"))
+    parts += [verdicts_table(comparison), _legend(comparison), *_explanations(comparison)]
+    style = {0: "bold green", 1: "bold red"}.get(comparison.exit_code, "bold yellow")
+    if comparison.verdict == "inconclusive":
+        style = "bold yellow"
+    parts.append(Text(printable(comparison.summary), style=style))
+    return Group(*parts)
+
+
+def environment_changes_table(comparison: Comparison) -> Table:
+    """A row a field that is not the same on both sides."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("what differs", no_wrap=True)
+    table.add_column("base", overflow="fold")
+    table.add_column("new", overflow="fold")
+    for change in comparison.environment_changes:
+        style = "yellow" if change.forbids else ""
+        cells = (change.field, *_where_they_part(change.base, change.new))
+        table.add_row(*(Text(printable(cell), style=style) for cell in cells))
+    return table
+
+
+def _where_they_part(base: str, new: str) -> tuple[str, str]:
+    """Two long lists of words without those that both have."""
+    if max(len(base), len(new)) <= MAX_SHOWN_VALUE:
+        return base, new
+    first, second = base.split(), new.split()
+    return (
+        " ".join(["...", *(word for word in first if word not in second)]),
+        " ".join(["...", *(word for word in second if word not in first)]),
+    )
+
+
+def verdicts_table(comparison: Comparison) -> Table:
+    """A row a metric below the name of its case."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("case", overflow="fold")
+    table.add_column("base", justify="right", no_wrap=True)
+    table.add_column("new", justify="right", no_wrap=True)
+    table.add_column("change (interval)", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for case in comparison.cases:
+        table.add_section()
+        verdict = Text(case.verdict, style=verdict_style(case.verdict)) if case.reason else ""
+        table.add_row(Text(printable(case.id), style="bold"), "", "", "", verdict)
+        for name, metric in case.metrics.items():
+            table.add_row(*_metric_cells(name, metric))
+    for case_id in comparison.new_cases:
+        table.add_section()
+        table.add_row(Text(printable(case_id), style="bold"), ABSENT, "", "", "new case")
+    return table
+
+
+def _metric_cells(name: str, metric: MetricVerdict) -> tuple[RenderableType, ...]:
+    style = "" if metric.gates else "dim"
+    base, new = medians(name, metric)
+    verdict = Text(metric.verdict, style=verdict_style(metric.verdict, gates=metric.gates))
+    shown = effect(metric).removeprefix("ratio ") or ABSENT
+    return (*(Text(cell, style=style) for cell in (f"  {label(name)}", base, new, shown)), verdict)
+
+
+def _legend(comparison: Comparison) -> Text:
+    levels = {metric.confidence for case in comparison.cases for metric in case.metrics.values()}
+    level = " or ".join(f"{100 * value:.4g} %" for value in sorted(levels or {0.95}))
+    return Text(
+        f"medians of n; change: new over base, or points of difference, with its {level} interval; "
+        "what is dim gates nothing",
+        style="dim",
+    )
+
+
+def _explanations(comparison: Comparison) -> Iterator[Text]:
+    """Lines below the table, the gravest first; what holds for many is said once."""
+    alike: dict[tuple[Verdict, str], list[Row]] = {}
+    for row in rows(comparison.cases):
+        if row.explanation and row.gates:
+            alike.setdefault((row.verdict, row.explanation), []).append(row)
+    for (verdict, explanation), found in alike.items():
+        first, more = found[0], len(found) - 1
+        where = first.case.id if first.name is None else f"{first.case.id}, {first.subject}"
+        others = f" [and {more} more such]" if more else ""
+        text = printable(f"{verdict}: {where}: {explanation}{others}")
+        yield Text(text, style=verdict_style(verdict))
+    for case in comparison.cases:
+        yield from _about(case)
+    for note in comparison.notes:
+        yield Text(printable(note), style="dim")
+
+
+def _about(case: CaseVerdicts) -> Iterator[Text]:
+    seen = case.contamination
+    if seen.base or seen.new:
+        what = "dropped" if seen.dropped else "kept (--drop-flagged leaves them out)"
+        yield Text(
+            printable(
+                f"disturbed: {case.id}: {seen.base} repeats of base, {seen.new} of new "
+                f"({', '.join(seen.kinds)}): {what}"
+            ),
+            style="yellow",
+        )
+    for drift in case.drift:
+        style = "" if drift.first_difference_step is None else "yellow"
+        yield Text(printable(f"numerics: {case.id}: {drift.describe()}"), style=style)
+
+
+def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> Table:
+    """What counts, for every metric that could be judged: for --verbose."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("threshold in force", overflow="fold")
+    for head in ("change that counts", "floor", "gates"):
+        table.add_column(head, justify="right")
+    for case in comparison.cases:
+        table.add_section()
+        table.add_row(Text(printable(case.id), style="bold"))
+        for name in JUDGED if not case.metrics else case.metrics:
+            table.add_row(*_threshold_cells(case, name, thresholds))
+    return table
+
+
+def _threshold_cells(case: CaseVerdicts, name: str, thresholds: Thresholds) -> tuple[str, ...]:
+    rule = thresholds.rule(case.id, name)
+    # A calibration may have widened it.
+    limit = case.metrics[name].threshold if name in case.metrics else rule.threshold
+    by_ratio = JUDGED[name].by_ratio
+    shown = f"{100 * limit:.3g} %" if by_ratio else f"{100 * limit:.3g} points"
+    floor = ABSENT if rule.floor is None else format_percent(rule.floor)
+    return f"  {label(name)}", shown, floor, "yes" if rule.gate else "no"

@@ -1,0 +1,61 @@
+"""What can be said of a case before its metrics are looked at: gone, failed, not comparable.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnperf.compare.comparability import FORBIDDING, fingerprint_difference
+from cnnperf.compare.rules import Rules
+from cnnperf.compare.verdicts import CaseVerdicts, EnvironmentChange, Verdict
+from cnnperf.record import CaseRecord
+
+
+def judge_whole(
+    base: CaseRecord, new: CaseRecord | None, changes: Sequence[EnvironmentChange], rules: Rules
+) -> CaseVerdicts | None:
+    """The verdict on a case that has no metrics to be judged by; None where it has."""
+    if new is None:
+        return _verdict(base, "missing", "base has this case, new has not")
+    told = new.error.message if new.error is not None else "no reason is recorded"
+    if new.outcome == "failed" and base.outcome == "failed":
+        return _verdict(base, "not comparable", f"failed on both sides: {told}")
+    if new.outcome == "failed":
+        return _verdict(base, "failed", f"new failed: {told}")
+    if new.outcome == "skipped":
+        return _verdict(base, "missing", f"skipped in new: {told}")
+    if base.outcome == "failed":
+        return _verdict(base, "not comparable", "failed in base: nothing to compare with")
+    why = _why_not_comparable(base, new, changes, rules)
+    return None if why is None else _verdict(base, "not comparable", why)
+
+
+def _verdict(case: CaseRecord, verdict: Verdict, reason: str) -> CaseVerdicts:
+    return CaseVerdicts(id=case.id, verdict=verdict, reason=reason)
+
+
+def _why_not_comparable(
+    base: CaseRecord, new: CaseRecord, changes: Sequence[EnvironmentChange], rules: Rules
+) -> str | None:
+    if base.fingerprint is not None and new.fingerprint is not None:
+        why = fingerprint_difference(base.fingerprint, new.fingerprint, rules.across)
+        if why is not None:
+            return why
+    if base.shortened != new.shortened:
+        return f"{'base' if base.shortened else 'new'} was shortened, the other was not"
+    forbidding = [change for change in changes if change.forbids]
+    return _forbidden(forbidding) if forbidding else None
+
+
+def _forbidden(changes: Sequence[EnvironmentChange]) -> str:
+    """Names the first change, and what to say if it is the question."""
+    first, more = changes[0], len(changes) - 1
+    others = f" and {more} more" if more else ""
+    kinds = sorted({FORBIDDING[change.field.partition(" of ")[0]] for change in changes})
+    options = " ".join(f"--across {kind}" for kind in kinds)
+    return (
+        f"{first.field} {first.base} against {first.new}{others}: say {options} if that is the "
+        "question"
+    )

@@ -1,0 +1,358 @@
+"""The noise of a machine: how it is told from repeats, kept in a file, and found again."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from cnnperf.calibrate import (
+    default_path,
+    false_alarms,
+    machine_slug,
+    measure_noise,
+    write_calibration,
+)
+from cnnperf.calibration_table import calibration_summary
+from cnnperf.compare.calibration import (
+    POWER,
+    REPEATS,
+    SUFFIX,
+    Calibration,
+    CaseNoise,
+    Noise,
+    calibration_of,
+    detectable,
+    find_calibration,
+    load_calibration,
+)
+from cnnperf.compare.judge import judge
+from cnnperf.compare.rules import Rules
+from cnnperf.compare.side import Side
+from cnnperf.environment.schema import Gpu
+from cnnperf.errors import UsageError
+from cnnperf.record import Record
+from cnnperf.tables import render
+from tests.commands import run_cnnperf, sentence_of
+from tests.examples import (
+    CREATED,
+    example_case,
+    example_case_record,
+    example_environment,
+    example_flag,
+    example_record,
+    example_repeat,
+    plain_terminal,
+    write_record,
+)
+
+MNIST = "modified_vgg-mnist-28-eager"
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_terminal(monkeypatch)
+
+
+def _record(
+    times: Sequence[float], accuracies: Sequence[float] | None = None, **fields: Any
+) -> Record:
+    """One case with these times."""
+    found = accuracies or [0.98] * len(times)
+    repeats = [
+        example_repeat(seed, time, test_accuracy=accuracy)
+        for seed, (time, accuracy) in enumerate(zip(times, found, strict=True))
+    ]
+    return example_record(example_case_record(repeats=repeats, **fields))
+
+
+def _calibration(sd: float = 0.02, **changes: Any) -> Calibration:
+    noise = Noise(n=20, mean=20.0, sd=sd, smallest_change=0.1)
+    content = {
+        "created": CREATED,
+        "hardware": example_environment().hardware,
+        "software": example_environment().software,
+        "cases": {MNIST: CaseNoise(metrics={"train_seconds": noise})},
+        **changes,
+    }
+    return Calibration(**content)
+
+
+# --- telling it from repeats --------------------------------------------------------------------
+
+
+def test_noise_is_the_spread_of_all_repeats_of_both_sides() -> None:
+    """Times by their logarithm, accuracy as it is; with n and mean."""
+    first = _record([10.0, 10.2, 9.9], [0.98, 0.985, 0.99])
+    second = _record([10.1, 10.4, 9.8], [0.97, 0.98, 0.99])
+    noise = measure_noise([("a", first), ("b", second)]).cases[MNIST].metrics
+    times = [10.0, 10.2, 9.9, 10.1, 10.4, 9.8]
+    assert noise["train_seconds"].n == 6
+    assert noise["train_seconds"].mean == pytest.approx(np.mean(times))
+    assert noise["train_seconds"].sd == pytest.approx(np.std(np.log(times), ddof=1))
+    accuracies = [0.98, 0.985, 0.99, 0.97, 0.98, 0.99]
+    assert noise["test_accuracy"].sd == pytest.approx(statistics.stdev(accuracies))
+    assert noise["peak_memory_bytes"].sd == 0
+    assert "mfu" not in noise, "nobody judges it"
+    assert "energy_joules" not in noise, "it was not measured"
+
+
+def test_the_smallest_change_lies_beyond_the_threshold_in_force() -> None:
+    """Which noise itself widens: three of its standard deviations."""
+    quiet = measure_noise([("a", _record([10.0, 10.0, 10.001]))]).cases[MNIST]
+    assert quiet.metrics["train_seconds"].smallest_change == pytest.approx(0.03, abs=1e-3)
+    noisy = measure_noise([("a", _record([10.0, 10.3, 9.7]))]).cases[MNIST].metrics["train_seconds"]
+    widened = math.expm1(3 * noisy.sd)
+    assert widened > 0.05
+    expected = (1 + widened) * math.exp(detectable(noisy.sd)) - 1
+    assert noisy.smallest_change == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("repeats", [3, REPEATS, 10])
+def test_what_is_detectable_is_found_in_four_of_five_comparisons(repeats: int) -> None:
+    """By simulation, with the t test of scipy."""
+    sd, threshold, runs = 0.02, math.log(1.03), 4000
+    rng = np.random.default_rng(3)
+    base = rng.normal(0, sd, (runs, repeats))
+    new = rng.normal(threshold + detectable(sd, repeats), sd, (runs, repeats))
+    low = ttest_ind(new, base, axis=1).confidence_interval(0.95).low
+    assert np.mean(low > threshold) == pytest.approx(POWER, abs=0.025)
+
+
+def test_a_shortened_training_says_nothing_of_accuracy() -> None:
+    """Its times are those of another length, and marked so."""
+    case = measure_noise([("a", _record([10.0, 10.1, 9.9], shortened=True))]).cases[MNIST]
+    assert case.shortened
+    assert "train_seconds" in case.metrics
+    assert not {"test_accuracy", "test_f1_macro"} & case.metrics.keys()
+
+
+def test_two_repeats_are_too_few() -> None:
+    """A sentence that says what to do."""
+    with pytest.raises(UsageError, match=r"no case has 3 trainings.*calibrate with more --repeats"):
+        measure_noise([("a.json", _record([10.0, 10.1]))])
+
+
+def _other_gpu(record: Record) -> Record:
+    environment = example_environment(gpu=Gpu(name="NVIDIA A100"))
+    return record.model_copy(update={"environment": environment})
+
+
+def _other_torch(record: Record) -> Record:
+    software = record.environment.software.model_copy(update={"torch": "2.16.0"})
+    environment = record.environment.model_copy(update={"software": software})
+    return record.model_copy(update={"environment": environment})
+
+
+def _other_epochs(record: Record) -> Record:
+    repeats = record.cases[0].repeats
+    case = example_case_record(example_case(epochs=3), repeats)
+    return record.model_copy(update={"cases": [case]})
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_other_gpu, "hardware"),
+        (_other_torch, r"software.torch \(2.15.0 and 2.16.0\)"),
+        (_other_epochs, f"{MNIST}: .*epochs"),
+    ],
+)
+def test_records_of_different_things_have_no_common_noise(
+    change: Callable[[Record], Record], what: str
+) -> None:
+    """What differs is named with both files."""
+    record = _record([10.0, 10.1, 9.9])
+    with pytest.raises(UsageError, match=f"a.json and b.json differ in {what}"):
+        measure_noise([("a.json", record), ("b.json", change(record))])
+
+
+def test_a_record_is_not_counted_twice() -> None:
+    """Two files of the same content are an oversight."""
+    record = _record([10.0, 10.1, 9.9])
+    with pytest.raises(UsageError, match=r"a.json and b.json are the same record"):
+        measure_noise([("a.json", record), ("b.json", record.model_copy(deep=True))])
+
+
+# --- the file -----------------------------------------------------------------------------------
+
+
+def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    """Noise is asked for by case and metric; what was not measured is None."""
+    path = tmp_path / f"here{SUFFIX}"
+    write_calibration(_calibration(), path)
+    loaded = load_calibration(path)
+    assert loaded == _calibration()
+    assert loaded.noise(MNIST, "train_seconds") == 0.02
+    assert loaded.noise(MNIST, "energy_joules") is None
+    assert loaded.noise("vgg16-mnist-224-eager", "train_seconds") is None
+
+
+def test_calibrating_other_cases_keeps_those_that_are_there(tmp_path: Path) -> None:
+    """Of the same machine and software; else they are of no use any more."""
+    path = tmp_path / f"here{SUFFIX}"
+    noise = Noise(n=20, mean=5.0, sd=0.01, smallest_change=0.1)
+    other = {"other": CaseNoise(metrics={"train_seconds": noise})}
+    write_calibration(_calibration(), path)
+    assert set(write_calibration(_calibration(cases=other), path).cases) == {MNIST, "other"}
+    assert set(load_calibration(path).cases) == {MNIST, "other"}
+    newer = example_environment().software.model_copy(update={"torch": "2.16.0"})
+    write_calibration(_calibration(cases=other, software=newer), path)
+    assert set(load_calibration(path).cases) == {"other"}
+
+
+def test_the_newest_calibration_of_such_a_machine_is_found(tmp_path: Path) -> None:
+    """Whatever the files are called; those of other machines do not count."""
+    hardware = example_environment().hardware
+    later = CREATED + timedelta(days=1)
+    write_calibration(_calibration(0.01), tmp_path / f"z{SUFFIX}")
+    write_calibration(_calibration(0.02, created=later), tmp_path / f"a{SUFFIX}")
+    other = hardware.model_copy(update={"cpu_logical_cores": 8})
+    latest = CREATED + timedelta(days=2)
+    write_calibration(_calibration(0.03, hardware=other, created=latest), tmp_path / f"m{SUFFIX}")
+    found = find_calibration(tmp_path, hardware)
+    assert found is not None
+    assert found.noise(MNIST, "train_seconds") == 0.02
+    busy = hardware.model_copy(update={"matmul_flops_per_second": {"float32": 1.0}})
+    assert find_calibration(tmp_path, busy) == found, "a measured peak is no identity"
+
+
+def test_without_one_for_this_machine_there_is_none(tmp_path: Path) -> None:
+    """Nor for a record that does not know its machine, nor where there is no folder."""
+    hardware = example_environment().hardware
+    assert find_calibration(tmp_path, hardware) is None
+    assert find_calibration(tmp_path / "nowhere", hardware) is None
+    unknown = type(hardware)()
+    write_calibration(_calibration(hardware=unknown), tmp_path / f"x{SUFFIX}")
+    assert find_calibration(tmp_path, unknown) is None
+    assert find_calibration(tmp_path, hardware) is None
+
+
+def test_a_record_finds_its_calibration_beside_it_or_one_folder_up(tmp_path: Path) -> None:
+    """Records lie in a folder for each stack, calibrations above them; the nearer one counts."""
+    record = tmp_path / "stack" / "run.json"
+    record.parent.mkdir()
+    hardware = example_environment().hardware
+    assert calibration_of(record, hardware) is None
+    for sd, folder in ((0.03, tmp_path), (0.01, record.parent)):
+        write_calibration(_calibration(sd), folder / f"here{SUFFIX}")
+        found = calibration_of(record, hardware)
+        assert found is not None
+        assert found.noise(MNIST, "train_seconds") == sd
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "is empty"),
+        ('{"schema_ver', "is not valid JSON"),
+        ("[]", "is no calibration"),
+        ('{"benchmarks": []}', "is no calibration"),
+        ('{"schema_version": 9, "hardware": {}, "cases": {}}', "schema version 9.*update cnnperf"),
+        ('{"hardware": {}, "cases": {}}', "created"),
+    ],
+)
+def test_a_file_that_is_none_gets_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    """Also where it only lies in the folder: passed over, it would change verdicts silently."""
+    path = tmp_path / f"bad{SUFFIX}"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=sentence):
+        load_calibration(path)
+    with pytest.raises(UsageError, match=sentence):
+        find_calibration(tmp_path, example_environment().hardware)
+
+
+@pytest.mark.parametrize("sd", [-0.1, math.nan, math.inf])
+def test_a_spread_that_is_none_is_refused(tmp_path: Path, sd: float) -> None:
+    """Names the field."""
+    content = json.loads(_calibration().model_dump_json())
+    content["cases"][MNIST]["metrics"]["train_seconds"]["sd"] = sd
+    path = tmp_path / f"bad{SUFFIX}"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=f"cases.{MNIST}.metrics.train_seconds.sd"):
+        load_calibration(path)
+
+
+def test_a_file_is_named_after_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In reports/ where there is such a folder, where `compare` finds it beside the records."""
+    hardware = example_environment(gpu_count=2).hardware
+    assert machine_slug(hardware) == "2-x-nvidia-h200-amd-epyc-9654-16-cores"
+    hostile = hardware.model_copy(update={"gpu": None, "cpu_model": "../../etc/x \x1b[31m" * 50})
+    assert set(machine_slug(hostile)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert len(machine_slug(hostile)) <= 120
+    monkeypatch.chdir(tmp_path)
+    assert default_path(hardware).parent == Path(".cnnperf")
+    (tmp_path / "reports").mkdir()
+    assert default_path(hardware).parent == Path("reports")
+
+
+# --- what people see ----------------------------------------------------------------------------
+
+
+def test_a_comparison_takes_it_in() -> None:
+    """A slowdown within three standard deviations of noise is none."""
+    rng = np.random.default_rng(0)
+    base, new = (list(20 * factor * np.exp(rng.normal(0, 0.001, 5))) for factor in (1, 1.05))
+    sides = Side.of(_record(base), "a"), Side.of(_record(new), "b")
+    without = judge(*sides, Rules()).cases[0].metrics["train_seconds"]
+    with_it = judge(*sides, Rules(calibration=_calibration(0.03))).cases[0].metrics["train_seconds"]
+    assert (without.verdict, with_it.verdict) == ("slower", "same")
+    assert with_it.threshold == pytest.approx(math.expm1(0.09))
+
+
+def test_a_false_alarm_is_said_loudly() -> None:
+    """One side of an A/A was slowed down by something: that is a finding about the machine."""
+    base, new = _record([10.0, 10.01, 9.99]), _record([11.0, 11.01, 10.99])
+    alarms = false_alarms(judge(Side.of(base, "a"), Side.of(new, "b"), Rules()))
+    assert f"{MNIST}: train_seconds slower" in alarms
+    shown = render(calibration_summary(_calibration(), alarms), width=200, color=False)
+    assert f"FALSE ALARM: {MNIST}: train_seconds slower, although both sides are the same" in shown
+    quiet = false_alarms(judge(Side.of(base, "a"), Side.of(base, "b"), Rules()))
+    assert quiet == []
+
+
+def test_a_calibration_is_made_of_records_that_are_there(tmp_path: Path) -> None:
+    """By the command, without training: a row a metric, and a file."""
+    paths = []
+    for name, first_seed in (("one.json", 0), ("two.json", 3)):
+        times = enumerate([10.0, 10.2, 9.8], start=first_seed)
+        repeats = [example_repeat(seed, time) for seed, time in times]
+        repeats[0].warnings.append(example_flag())
+        record = example_record(example_case_record(repeats=repeats))
+        paths.append(write_record(tmp_path / name, json.loads(record.model_dump_json())))
+    arguments = ["calibrate", "--from", *map(str, paths), "-o", "noise.json"]
+    done = run_cnnperf(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    calibration = load_calibration(tmp_path / "noise.json")
+    sd = statistics.stdev([math.log(t) for t in (10.0, 10.2, 9.8)] * 2)
+    assert calibration.noise(MNIST, "train_seconds") == pytest.approx(sd)
+    assert calibration.cases[MNIST].flagged == 2
+    row = next(line for line in done.stdout.splitlines() if line.strip().startswith("train time"))
+    assert row.split()[2:5] == ["6", "10.0", "s"]
+    assert f"{100 * sd:.2f} %" in row
+    assert "disturbed" in done.stdout
+    assert "noise.json: noise of 1 case" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run.json"], "did you mean --from run.json?"),
+        (["--from", "none.json"], "none.json cannot be read"),
+        (["--repeats", "3", "--from", "few.json"], "no case has 3 trainings"),
+    ],
+)
+def test_bad_usage_gets_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    """And nothing is written."""
+    write_record(tmp_path / "few.json", json.loads(_record([10.0, 10.1]).model_dump_json()))
+    done = run_cnnperf("calibrate", *arguments, cwd=tmp_path)
+    assert sentence in sentence_of(done)
+    assert [path.name for path in tmp_path.iterdir()] == ["few.json"]

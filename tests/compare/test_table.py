@@ -1,0 +1,106 @@
+"""What a terminal shows of a comparison."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnnperf.compare.rules import Rules
+from cnnperf.compare.table import comparison_summary, thresholds_table
+from cnnperf.compare.thresholds import MetricSettings, Thresholds
+from cnnperf.compare.verdicts import CaseVerdicts, Contamination, Drift
+from cnnperf.tables import render
+from tests.compare.comparisons import CASE, example_accuracy, example_comparison, example_metric
+
+
+def _shown(*cases: CaseVerdicts, width: int = 120, **fields: object) -> str:
+    comparison = example_comparison(cases=cases, **fields) if cases else example_comparison()
+    return render(comparison_summary(comparison), width=width, color=False)
+
+
+def _case(verdict: str = "slower", **metrics: object) -> CaseVerdicts:
+    return CaseVerdicts.model_validate({"id": CASE, "verdict": verdict, "metrics": metrics})
+
+
+def test_the_answer_stands_last() -> None:
+    """Where a terminal is when it is done."""
+    comparison = example_comparison()
+    assert _shown().splitlines()[-1].strip() == comparison.summary
+
+
+def test_a_row_has_both_medians_their_n_the_change_and_the_verdict() -> None:
+    """In one line that can be copied."""
+    text = _shown(_case(train_seconds=example_metric()))
+    (row,) = [line for line in text.splitlines() if line.strip().startswith("train time")]
+    assert row.split() == [
+        "train", "time", "20.0", "s", "(n=5)", "21.0", "s", "(n=5)", "1.052", "(1.031", "to",
+        "1.074)", "slower",
+    ]  # fmt: skip
+
+
+def test_what_differs_between_the_environments_stands_first() -> None:
+    """It is often the answer."""
+    text = _shown()
+    changes = example_comparison().environment_changes
+    assert changes
+    assert text.index(changes[0].field) < text.index(CASE)
+    assert "the environments do not differ" in _shown(_case(), environment_changes=())
+
+
+def test_what_holds_for_many_is_said_once() -> None:
+    """Twenty lines of one reason hide the twenty-first."""
+    metric = example_metric("inconclusive", reason="one run a side decides nothing")
+    text = _shown(_case("inconclusive", train_seconds=metric, images_per_second=metric))
+    assert text.count("one run a side decides nothing") == 1
+    assert "[and 1 more such]" in text
+
+
+def test_what_gates_nothing_is_not_explained() -> None:
+    """Its row says enough."""
+    metric = example_metric("inconclusive", reason="a reason", gates=False)
+    assert "a reason" not in _shown(_case("inconclusive", peak_memory_bytes=metric))
+
+
+def test_disturbed_repeats_and_numerics_are_told() -> None:
+    """With what was done about them."""
+    case = _case(train_seconds=example_metric()).model_copy(
+        update={
+            "contamination": Contamination(base=1, new=2, kinds=("busy_cpu", "throttled")),
+            "drift": (Drift(seed=3, steps=20),),
+        }
+    )
+    text = " ".join(_shown(case).split())
+    assert "1 repeats of base, 2 of new (busy_cpu, throttled): kept" in text
+    assert "numerics: modified_vgg-mnist-28-eager: seed 3: losses of 20 steps identical" in text
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[31mred", "[bold]x[/bold]", "a\nb", "\x9b2J"])
+def test_text_from_a_record_commands_nothing(hostile: str) -> None:
+    """Neither the terminal nor rich."""
+    case = CaseVerdicts(id=hostile, verdict="missing", reason=hostile)
+    text = _shown(case, new_cases=(hostile,), notes=(hostile,), summary=hostile)
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+    if "[bold]" in hostile:
+        assert "[bold]x[/bold]" in text
+
+
+def test_a_narrow_terminal_gets_every_figure() -> None:
+    """Cut figures would be worse than folded ids."""
+    text = _shown(_case(train_seconds=example_metric()), width=80)
+    assert "1.052 (1.031 to 1.074)" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_verbose_shows_what_counts() -> None:
+    """With a threshold as it was applied."""
+    thresholds = Thresholds(metrics={"test_accuracy": MetricSettings(margin=0.002)})
+    case = _case(
+        train_seconds=example_metric(threshold=0.123),
+        test_accuracy=example_accuracy(threshold=0.002),
+    )
+    comparison = example_comparison(cases=(case,))
+    text = render(thresholds_table(comparison, Rules(thresholds=thresholds).thresholds),
+                  width=120, color=False)  # fmt: skip
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "train time 12.3 % — yes" in rows
+    assert "accuracy 0.2 points 97.00 % yes" in rows

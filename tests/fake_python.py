@@ -1,0 +1,97 @@
+"""Interpreters whose worker measures nothing: it says at once what a test wants to be measured.
+
+To the parent they are processes like any other, started and ended by the real code; only torch and
+the time it takes are missing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from cnnperf.protocol import ProbeResult
+from tests.examples import example_environment
+
+SOURCE = """\
+import json, math, random, sys, time
+
+plan = json.loads({plan!r})
+job = json.loads(sys.stdin.readline())
+
+
+def say(kind, **fields):
+    print(json.dumps({{"kind": kind, **fields}}), flush=True)
+
+
+if "refusal" in plan:
+    say("failed", error="start", message=plan["refusal"])
+elif job["kind"] == "probe":
+    print(json.dumps(plan["probe"]), flush=True)
+else:
+    case = "-".join([job["case"]["model"], job["case"]["engine"]])
+    with open(plan["log"], "a") as log:
+        log.write(f"{{plan['name']}} {{case}} {{job['seed']}}\\n")
+    say("ready", at=time.monotonic(), startup_seconds=0.0, import_seconds=0.0, device="cpu")
+    sys.stdin.readline()
+    time.sleep(plan["sleep"])
+    say("trained", at=time.monotonic(), seconds=plan["sleep"])
+    if case in plan["failing"]:
+        say("failed", error="exception", message="the cat sat on the keyboard")
+        sys.exit(1)
+    draw = random.Random(f"{{plan['name']}} {{case}} {{job['seed']}}")
+    noise = plan["noise"].get(case, 0.0)
+    seconds = 10 * plan["slower"].get(case, 1.0) * math.exp(draw.gauss(0, noise))
+    say("result", repeat={{
+        "seed": job["seed"],
+        "metrics": {{
+            "train_seconds": seconds,
+            "images_per_second": 1e4 / seconds,
+            "test_accuracy": 0.98,
+            "test_f1_macro": 0.98,
+            "peak_memory_bytes": 1000,
+        }},
+        "steps": 10,
+        "model_sha256": "a" * 64,
+        "dataset_sha256": "b" * 64,
+    }})
+"""
+
+
+def fake_python(
+    folder: Path,
+    name: str,
+    *,
+    slower: dict[str, float] | None = None,
+    noise: dict[str, float] | None = None,
+    failing: tuple[str, ...] = (),
+    sleep: float = 0.0,
+    **more: Any,
+) -> str:
+    """An interpreter whose trainings take 10 seconds by their own account.
+
+    Args:
+        folder: where it is put; `log.txt` there gets a line for every training.
+        name: of its file, and in the log.
+        slower: factor of a case's time; a case is `<model>-<engine>` here.
+        noise: standard deviation of the logarithm of a case's time.
+        failing: cases whose trainings fail.
+        sleep: what a training really takes, in seconds.
+        more: `refusal`, a sentence with which it refuses to do anything.
+    """
+    probe = ProbeResult(device="cpu", environment=example_environment(gpu=None))
+    plan = {
+        "name": name,
+        "probe": probe.model_dump(mode="json"),
+        "log": str(folder / "log.txt"),
+        "slower": slower or {},
+        "noise": noise or {},
+        "failing": failing,
+        "sleep": sleep,
+        **more,
+    }
+    path = folder / name
+    path.write_text(f"#!{sys.executable} -IS\n{SOURCE.format(plan=json.dumps(plan))}")
+    path.chmod(0o755)
+    return str(path)

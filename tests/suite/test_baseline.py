@@ -1,0 +1,66 @@
+"""`--cnnperf-baseline`: real runs that are held to an earlier record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnperf.record import Record
+from tests.examples import write_record
+from tests.suite.project import Project
+
+pytest.importorskip("torch", reason="training needs the extra `train`")
+
+CASE = "good-tiny-8-two-eager"
+RUN = ("-k", CASE, "--cnnperf-tier=smoke", "--cnnperf-repeats=2")
+
+
+def _faster(record: Record, factor: float, path: Path) -> Path:
+    """A baseline made of a run: the same trainings in a fraction of the time."""
+    body = json.loads(record.model_dump_json())
+    for case in body["cases"]:
+        for repeat in case["repeats"]:
+            repeat["metrics"]["train_seconds"] /= factor
+            repeat["metrics"]["images_per_second"] *= factor
+    return write_record(path, body)
+
+
+def test_a_run_that_is_slower_than_its_baseline_fails(project: Project) -> None:
+    """With the verdicts below its table, its record written, and no traceback."""
+    assert project.run(*RUN).returncode == 0
+    # Two repeats leave one or two degrees of freedom: only an absurd change is certain.
+    baseline = _faster(project.record(), 1e9, project.folder / "base.json")
+    project.json_path.unlink()
+    done = project.run(*RUN, f"--cnnperf-baseline={baseline}")
+    assert done.returncode == 1, done.stdout
+    assert "1 passed" in done.stdout
+    table, verdicts = done.stdout.split("cnnperf: verdicts")
+    assert f"record: {project.json_path}" in table
+    assert f"regression in 1 of 1 case: {CASE} (slower)" in verdicts
+    assert "Traceback" not in done.stdout
+    assert [case.outcome for case in project.record().cases] == ["passed"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"cnnperf": {"schema_version": 1', "base.json"),
+        ('{"benchmarks": []}', "base.json"),
+        (None, "base.json"),
+    ],
+)
+def test_a_bad_baseline_ends_the_run_before_it_trains(
+    project: Project, content: str | None, told: str
+) -> None:
+    """In one sentence, with pytest's exit code for bad usage."""
+    path = project.folder / "base.json"
+    if content is not None:
+        path.write_text(content)
+    done = project.run(*RUN, f"--cnnperf-baseline={path}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in done.stdout.splitlines() if "cnnperf: " in line]
+    assert told in line
+    assert "Traceback" not in done.stdout
+    assert not project.json_path.exists()
