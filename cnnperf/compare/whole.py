@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnperf.compare.comparability import FORBIDDING, fingerprint_difference
+from cnnperf.compare.drift import drifts
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.verdicts import CaseVerdicts, EnvironmentChange, Verdict
 from cnnperf.record import CaseRecord
@@ -29,7 +30,10 @@ def judge_whole(
     if base.outcome == "failed":
         return _verdict(base, "not comparable", "failed in base: nothing to compare with")
     why = _why_not_comparable(base, new, changes, rules)
-    return None if why is None else _verdict(base, "not comparable", why)
+    if why is None:
+        return None
+    # Times of another torch cannot be compared without being asked to, but losses can.
+    return _verdict(base, "not comparable", why).model_copy(update={"drift": drifts(base, new)})
 
 
 def _verdict(case: CaseRecord, verdict: Verdict, reason: str) -> CaseVerdicts:
@@ -43,10 +47,17 @@ def _why_not_comparable(
         why = fingerprint_difference(base.fingerprint, new.fingerprint, rules.across)
         if why is not None:
             return why
+    if _is_deterministic(base) != _is_deterministic(new):
+        return "one was trained with --cnnperf-deterministic, which is slower, the other without"
     if base.shortened != new.shortened:
         return f"{'base' if base.shortened else 'new'} was shortened, the other was not"
     forbidding = [change for change in changes if change.forbids]
     return _forbidden(forbidding) if forbidding else None
+
+
+def _is_deterministic(case: CaseRecord) -> bool:
+    settings = (repeat.settings for repeat in case.repeats)
+    return any(each is not None and bool(each.deterministic_algorithms) for each in settings)
 
 
 def _forbidden(changes: Sequence[EnvironmentChange]) -> str:

@@ -369,6 +369,40 @@ def test_settings_of_the_trainings_themselves_are_compared() -> None:
     assert comparison.verdict == "regression"
 
 
+def _with(case: CaseRecord, **changes: Any) -> CaseRecord:
+    """A case whose trainings had other settings, or losses."""
+    settings = {name: changes.pop(name) for name in list(changes) if name != "step_losses"}
+    repeats = []
+    for repeat in case.repeats:
+        assert repeat.settings is not None
+        changed = {"settings": repeat.settings.model_copy(update=settings), **changes}
+        repeats.append(repeat.model_copy(update=changed))
+    return case.model_copy(update={"repeats": repeats})
+
+
+def test_a_deterministic_training_is_not_held_to_another() -> None:
+    """It is slower by nature, whatever is asked across."""
+    slow = _with(_case(), deterministic_algorithms=True)
+    comparison = _compare(_case(), slow, across=frozenset({"hardware", "software"}))
+    assert _only(comparison).verdict == "not comparable"
+    reason = _only(comparison).reason
+    assert reason is not None
+    assert "--cnnperf-deterministic" in reason
+    assert _compare(slow, slow).exit_code == 0
+
+
+def test_numerics_are_told_even_where_times_are_not_comparable() -> None:
+    """Another torch, of which nobody said that it is the question."""
+    software = example_environment().software.model_copy(update={"torch": "2.16.0"})
+    environment = example_environment().model_copy(update={"software": software})
+    base = _side(_with(_case([10.0]), step_losses=[2.0, 1.0]))
+    new = _side(_with(_case([10.0]), step_losses=[2.0, 1.5]), environment=environment)
+    comparison = judge(base, new)
+    assert _only(comparison).verdict == "not comparable"
+    (drift,) = _only(comparison).drift
+    assert drift.first_difference_step == 2
+
+
 def test_shortened_records_gate_nothing() -> None:
     """Their figures are shown; their speed can be judged where that was asked for."""
     short = [_case(value, shortened=True) for value in (STEADY, [2 * s for s in STEADY])]
