@@ -21,13 +21,22 @@ from cnnperf.worker.channel import Channel  # noqa: E402
 from cnnperf.worker.failures import check_torch, failed_message  # noqa: E402
 
 
+def _not_a_job(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    return (
+        f"its cnnperf does not understand this job ({field}: {first['msg']}): install there the "
+        "cnnperf that asks"
+    )
+
+
 def main() -> int:
     """Do one job; the exit code is 0 when the last message is a result."""
     channel = Channel()
     try:
         job = channel.read_job()
     except ValidationError as error:
-        channel.say(Failed(error="protocol", message=f"not a job: {error.errors()[0]['msg']}"))
+        channel.say(Failed(error="protocol", message=_not_a_job(error)))
         return 2
     try:
         check_torch()
