@@ -11,8 +11,21 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-import cnnperf.environment as env
 from cnnperf.environment import flags, software
+from cnnperf.environment.collect import collect_environment, read_hardware
+from cnnperf.environment.nvml import open_gpu
+from cnnperf.environment.schema import (
+    DeviceState,
+    DuringState,
+    Environment,
+    Gpu,
+    Hardware,
+    HostState,
+    Settings,
+    Software,
+    State,
+)
+from cnnperf.environment.state import StateSampler, read_state
 from tests.environment.fake_nvml import InstallNvml, fake_gpu
 from tests.environment.helpers import run_python
 
@@ -20,9 +33,11 @@ from tests.environment.helpers import run_python
 def test_collecting_imports_neither_torch_nor_nvml_before_it_must() -> None:
     """Importing the package loads neither; collecting without torch never loads torch."""
     code = (
-        "import sys; import cnnperf.environment as env\n"
+        "import sys\n"
+        "from cnnperf.environment.collect import collect_environment\n"
+        "from cnnperf.environment.state import read_state\n"
         "print('pynvml' in sys.modules, 'torch' in sys.modules)\n"
-        "env.collect_environment(device='cuda', with_torch=False); env.read_state(None)\n"
+        "collect_environment(device='cuda', with_torch=False); read_state(None)\n"
         "print('torch' in sys.modules)"
     )
     assert run_python(code).split() == ["False", "False", "False"]
@@ -31,19 +46,19 @@ def test_collecting_imports_neither_torch_nor_nvml_before_it_must() -> None:
 def test_an_environment_survives_json(install_nvml: InstallNvml) -> None:
     """Nothing is lost on the way to a record and back, and the future's fields are ignored."""
     install_nvml(fake_gpu())
-    seen = env.collect_environment(device="cuda", with_torch=False)
+    seen = collect_environment(device="cuda", with_torch=False)
     assert seen.hardware.gpu.name == "NVIDIA H200"
     assert seen.hardware.gpu_count == 1
-    assert env.Environment.model_validate_json(seen.model_dump_json()) == seen
+    assert Environment.model_validate_json(seen.model_dump_json()) == seen
     later = seen.model_dump() | {"weather": "rain"}
-    assert env.Environment.model_validate(later) == seen
+    assert Environment.model_validate(later) == seen
 
 
 def test_states_and_flags_survive_json(install_nvml: InstallNvml) -> None:
     """Before, during, and what was made of them."""
     install_nvml(fake_gpu(reasons=0x8))
-    with env.StateSampler(env.open_gpu(0), interval_seconds=60) as sampler:
-        before = env.read_state(env.open_gpu(0), [os.getpid()], window_seconds=0.01)
+    with StateSampler(open_gpu(0), interval_seconds=60) as sampler:
+        before = read_state(open_gpu(0), [os.getpid()], window_seconds=0.01)
     during = sampler.summary()
     (flag, *_) = flags.run_flags(during=during, before=before)
     for model in (before, during, flag):
@@ -52,8 +67,8 @@ def test_states_and_flags_survive_json(install_nvml: InstallNvml) -> None:
 
 def test_every_field_is_optional_and_frozen() -> None:
     """A model of nothing is valid; a made one does not change."""
-    for model in (env.Gpu, env.Hardware, env.Software, env.Settings, env.Environment,
-                  env.DeviceState, env.HostState, env.State, env.DuringState):  # fmt: skip
+    for model in (Gpu, Hardware, Software, Settings, Environment,
+                  DeviceState, HostState, State, DuringState):  # fmt: skip
         empty = model()
         with pytest.raises(ValueError, match="frozen"):
             setattr(empty, next(iter(model.model_fields)), None)
@@ -62,8 +77,8 @@ def test_every_field_is_optional_and_frozen() -> None:
 def test_the_device_number_chooses_the_gpu(install_nvml: InstallNvml) -> None:
     """`cuda:1` is the second visible GPU, `cuda` the first."""
     install_nvml(fake_gpu(0), fake_gpu(1))
-    second = env.collect_environment(device="cuda:1", with_torch=False)
-    first = env.collect_environment(device="cuda", with_torch=False)
+    second = collect_environment(device="cuda:1", with_torch=False)
+    first = collect_environment(device="cuda", with_torch=False)
     assert (second.hardware.gpu.index, first.hardware.gpu.index) == (1, 0)
 
 
@@ -78,7 +93,7 @@ def test_torch_describes_the_gpu_where_nvml_is_missing(monkeypatch: pytest.Monke
         get_device_properties=lambda ordinal: properties, is_initialized=lambda: False
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    assert env.read_hardware(device="cuda", with_torch=True).gpu == env.Gpu(
+    assert read_hardware(device="cuda", with_torch=True).gpu == Gpu(
         name="NVIDIA H200",
         compute_capability="9.0",
         sm_count=132,
@@ -103,10 +118,10 @@ def test_nothing_raises_on_a_machine_that_tells_nothing(monkeypatch: pytest.Monk
         monkeypatch.setattr(psutil, name, fail)
     monkeypatch.setattr(software.importlib.metadata, "version", fail)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
-    seen = env.collect_environment(device="cuda", with_torch=True)
+    seen = collect_environment(device="cuda", with_torch=True)
     assert seen.hardware.cpu_logical_cores is None
     assert seen.software.torch is None
     assert seen.settings.tf32_matmul is None
-    with env.StateSampler(None) as sampler:
-        assert env.read_state(None).host.cpu_busy_percent is None
+    with StateSampler(None) as sampler:
+        assert read_state(None).host.cpu_busy_percent is None
     assert sampler.summary().others_cpu_busy_percent is None

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import cnnperf.environment as env
 from cnnperf.environment import host
+from cnnperf.environment.host import read_host
 from tests.environment.helpers import ROOT, linux_only
 
 
@@ -24,7 +24,7 @@ def printed(*command: str) -> str:
 
 def test_cores_and_memory_are_those_that_the_system_counts() -> None:
     """Against os.cpu_count and, on Linux, /proc/meminfo."""
-    seen = env.read_host()
+    seen = read_host()
     assert seen.cpu_logical_cores == os.cpu_count()
     assert seen.cpu_model
     meminfo = Path("/proc/meminfo")
@@ -37,7 +37,7 @@ def test_cores_and_memory_are_those_that_the_system_counts() -> None:
 def test_cpu_flags_are_a_subset_of_what_the_kernel_lists() -> None:
     """Only those that kernels are chosen by, sorted; NUMA nodes as lscpu counts them."""
     listed = set(Path("/proc/cpuinfo").read_text().split())
-    seen = env.read_host()
+    seen = read_host()
     assert list(seen.cpu_flags) == sorted(set(seen.cpu_flags) & listed & host.RELEVANT_CPU_FLAGS)
     if "avx2" in listed:
         assert "avx2" in seen.cpu_flags

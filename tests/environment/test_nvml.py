@@ -11,8 +11,20 @@ import psutil
 import pynvml
 import pytest
 
-import cnnperf.environment as env
 from cnnperf.environment import nvml
+from cnnperf.environment.collect import read_hardware
+from cnnperf.environment.nvml import (
+    HARMFUL_THROTTLE_REASONS,
+    GpuHandle,
+    count_gpus,
+    decode_throttle_reasons,
+    open_gpu,
+    read_device_state,
+    read_energy_millijoules,
+    read_gpu,
+)
+from cnnperf.environment.schema import DeviceState, Gpu
+from cnnperf.environment.visible import visible_gpu_handle
 from tests.environment.fake_nvml import GIB, InstallNvml, fake_gpu, mig_gpu
 from tests.environment.helpers import ROOT, needs_gpu
 
@@ -46,13 +58,13 @@ def test_every_clock_reason_that_nvml_defines_is_decoded_to_its_name() -> None:
 )
 def test_a_mask_of_clock_reasons_is_decoded_bit_by_bit(mask: int, names: tuple[str, ...]) -> None:
     """Lowest bit first; a bit that a newer driver adds is named by its value."""
-    assert env.decode_throttle_reasons(mask) == names
+    assert decode_throttle_reasons(mask) == names
 
 
 def test_only_slowdowns_are_harmful() -> None:
     """Idling, chosen clocks and the power cap are the card's normal work."""
     slowdowns = {name for name in nvml.THROTTLE_REASONS.values() if name.endswith("slowdown")}
-    assert slowdowns == env.HARMFUL_THROTTLE_REASONS
+    assert slowdowns == HARMFUL_THROTTLE_REASONS
 
 
 def test_every_nvml_function_and_constant_used_exists_in_pynvml() -> None:
@@ -70,8 +82,8 @@ def test_a_gpu_is_described_in_full(install_nvml: InstallNvml) -> None:
     """Every field that NVML can tell; the SM count follows from the CUDA cores."""
     gpu = fake_gpu()
     install_nvml(gpu)
-    seen = env.read_gpu(env.open_gpu(0))
-    assert seen == env.Gpu(
+    seen = read_gpu(open_gpu(0))
+    assert seen == Gpu(
         name="NVIDIA H200",
         uuid_sha256=nvml.hash_uuid(gpu.uuid),
         index=0,
@@ -90,8 +102,8 @@ def test_a_gpu_is_described_in_full(install_nvml: InstallNvml) -> None:
 def test_the_state_of_a_gpu_is_in_the_units_that_its_names_say(install_nvml: InstallNvml) -> None:
     """NVML's milliwatts become watts; clocks are MHz already; energy stays in millijoules."""
     install_nvml(fake_gpu(reasons=0x4))
-    gpu = env.open_gpu(0)
-    assert env.read_device_state(gpu, []) == env.DeviceState(
+    gpu = open_gpu(0)
+    assert read_device_state(gpu, []) == DeviceState(
         sm_clock_mhz=1500,
         sm_clock_limit_mhz=1980,
         memory_clock_mhz=3201,
@@ -103,36 +115,36 @@ def test_the_state_of_a_gpu_is_in_the_units_that_its_names_say(install_nvml: Ins
         gpu_utilization_percent=97,
         memory_free_bytes=140 * GIB,
     )
-    assert env.read_energy_millijoules(gpu) == 123_456_789
+    assert read_energy_millijoules(gpu) == 123_456_789
 
 
 def test_what_nvml_does_not_support_is_none(install_nvml: InstallNvml) -> None:
     """A handle that answers nothing gives empty models, and no exception."""
     install_nvml(SimpleNamespace(slices=[]))
-    gpu = env.open_gpu(0)
-    assert env.read_gpu(gpu) == env.Gpu()
-    assert env.read_device_state(gpu, []) == env.DeviceState()
-    assert env.read_energy_millijoules(gpu) is None
+    gpu = open_gpu(0)
+    assert read_gpu(gpu) == Gpu()
+    assert read_device_state(gpu, []) == DeviceState()
+    assert read_energy_millijoules(gpu) is None
 
 
 def test_functions_that_pynvml_lacks_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """An old pynvml without any of the functions is as good as no NVML."""
     monkeypatch.setattr(nvml, "_library", SimpleNamespace)
-    gpu = env.GpuHandle(device=object(), board=object())
-    assert env.open_gpu(0) is None
-    assert env.read_device_state(gpu, []) == env.DeviceState()
+    gpu = GpuHandle(device=object(), board=object())
+    assert open_gpu(0) is None
+    assert read_device_state(gpu, []) == DeviceState()
 
 
 @pytest.mark.usefixtures("no_nvml")
 def test_without_nvml_there_is_no_gpu() -> None:
     """Nothing to count, to open, or to name."""
-    assert env.count_gpus() == 0
-    assert env.open_gpu(0) is None
-    assert env.open_gpu("GPU-0") is None
-    assert env.visible_gpu_handle() is None
+    assert count_gpus() == 0
+    assert open_gpu(0) is None
+    assert open_gpu("GPU-0") is None
+    assert visible_gpu_handle() is None
     assert nvml.driver_version() is None
     assert nvml.cuda_driver_version() is None
-    assert env.read_hardware(device="cpu", with_torch=False).gpu_count is None
+    assert read_hardware(device="cpu", with_torch=False).gpu_count is None
 
 
 def test_drivers_are_versions_as_people_write_them(install_nvml: InstallNvml) -> None:
@@ -147,7 +159,7 @@ def test_an_older_driver_tells_clock_reasons_by_their_older_name(install_nvml: I
     gpu = fake_gpu(old_reasons=0x40)
     del gpu.reasons
     install_nvml(gpu)
-    seen = env.read_device_state(env.open_gpu(0), [])
+    seen = read_device_state(open_gpu(0), [])
     assert seen.throttle_reasons == ("hw_thermal_slowdown",)
 
 
@@ -155,8 +167,8 @@ def test_a_mig_slice_has_its_own_memory_and_the_boards_clocks(install_nvml: Inst
     """NVML refuses clocks and power of a slice, so they are the board's."""
     gpu = mig_gpu()
     install_nvml(gpu)
-    handle = env.open_gpu(gpu.slices[1].uuid)
-    seen, now = env.read_gpu(handle), env.read_device_state(handle, [])
+    handle = open_gpu(gpu.slices[1].uuid)
+    seen, now = read_gpu(handle), read_device_state(handle, [])
     assert (seen.name, seen.sm_count, seen.mig_enabled) == ("NVIDIA H200 MIG 1g.18gb", 16, True)
     assert seen.memory_bytes == 16 * GIB
     assert seen.uuid_sha256 == nvml.hash_uuid(gpu.slices[1].uuid)
@@ -179,7 +191,7 @@ def test_a_uuid_finds_the_one_gpu_it_names(
 ) -> None:
     """With or without prefix, cut short or not; an ambiguous one finds nothing."""
     install_nvml(fake_gpu(0), fake_gpu(1))
-    handle = env.open_gpu(uuid)
+    handle = open_gpu(uuid)
     assert (None if handle is None else handle.board.index) == index
 
 
@@ -187,7 +199,7 @@ def test_own_processes_are_no_company(install_nvml: InstallNvml) -> None:
     """Of three processes on the device two are ours."""
     parent = os.getppid()
     install_nvml(fake_gpu(pids=[os.getpid(), 1, parent]))
-    seen = env.read_device_state(env.open_gpu(0), {os.getpid(), parent})
+    seen = read_device_state(open_gpu(0), {os.getpid(), parent})
     assert seen.other_processes == 1
 
 
@@ -198,7 +210,7 @@ def test_in_a_container_one_unknown_pid_is_taken_for_our_own(
     """NVML lists the host's PIDs there, which do not exist here."""
     monkeypatch.setattr(psutil, "pid_exists", lambda pid: pid < 1000)
     install_nvml(fake_gpu(pids=[10_000 + number for number in range(hidden)]))
-    assert env.read_device_state(env.open_gpu(0), {7}).other_processes == others
+    assert read_device_state(open_gpu(0), {7}).other_processes == others
 
 
 @needs_gpu
@@ -206,6 +218,6 @@ def test_a_real_gpu_agrees_with_nvidia_smi() -> None:
     """Name and memory as the driver's own tool states them."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits", "-i0"]
     name, mebibytes = subprocess.check_output(query, text=True).strip().split(", ")
-    seen = env.read_gpu(env.open_gpu(0))
+    seen = read_gpu(open_gpu(0))
     assert seen.name == name
     assert seen.memory_bytes == pytest.approx(int(mebibytes) * 2**20, rel=0.01)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-import cnnperf.environment as env
 from cnnperf.environment import flags, settings
+from cnnperf.environment.flags import TORCH_DEFAULT_TF32
+from cnnperf.environment.schema import Settings
+from cnnperf.environment.settings import read_settings
 from tests.environment.helpers import needs_torch
 
 
@@ -22,7 +24,7 @@ def test_defaults_are_torchs_defaults(torch_report: dict[str, Any]) -> None:
     assert (seen["cudnn_benchmark"], seen["deterministic_algorithms"]) == (False, False)
     assert seen["autocast_dtype"] is None
     assert seen["torch_threads"] == torch_report["threads"]
-    assert flags.tf32_flags(env.Settings(**seen), env.TORCH_DEFAULT_TF32) == []
+    assert flags.tf32_flags(Settings(**seen), TORCH_DEFAULT_TF32) == []
 
 
 @needs_torch
@@ -63,7 +65,7 @@ def test_settings_without_torch_are_those_of_the_environment(
     monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    seen = env.read_settings(device="cpu", with_torch=False)
+    seen = read_settings(device="cpu", with_torch=False)
     assert seen.model_dump(exclude_none=True, exclude={"cpu_affinity_cores"}) == {
         "device": "cpu",
         "allocator_config": "expandable_segments:True",

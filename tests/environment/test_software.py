@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-import cnnperf.environment as env
 from cnnperf.environment import software
+from cnnperf.environment.schema import Software
+from cnnperf.environment.software import read_software
 from tests.environment.helpers import needs_git, needs_torch, run_python
 
 
 def test_versions_are_those_of_this_interpreter() -> None:
     """Against sys, platform and the modules themselves."""
-    seen = env.read_software(with_torch=False)
+    seen = read_software(with_torch=False)
     assert seen.python == sys.version.split()[0]
     assert seen.kernel == platform.release()
     if platform.libc_ver()[0] == "glibc":
@@ -32,8 +33,8 @@ def test_torch_is_described_alike_with_and_without_importing_it(
     torch_report: dict[str, Any],
 ) -> None:
     """Its version.py as text says what the module says; only the module tells its build."""
-    loaded = env.Software(**torch_report["software"])
-    text = env.read_software(with_torch=False)
+    loaded = Software(**torch_report["software"])
+    text = read_software(with_torch=False)
     assert [text.torch, text.torch_git, text.cuda_runtime] == torch_report["version"]
     assert [loaded.torch, loaded.torch_git, loaded.cuda_runtime] == torch_report["version"]
     assert re.fullmatch(r"[0-9a-f]{16}", loaded.torch_build_config)
@@ -77,7 +78,7 @@ def test_the_commit_and_its_dirt_are_those_of_the_checkout(
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
     assert (software.git_commit(checkout), software.git_dirty(checkout)) == (head, False)
     (checkout / "module.py").write_text("x = 2\n")
-    seen = env.read_software(with_torch=False)
+    seen = read_software(with_torch=False)
     assert (seen.cnnperf_commit, seen.cnnperf_dirty) == (head, True)
 
 

@@ -12,8 +12,10 @@ import psutil
 import pynvml
 import pytest
 
-import cnnperf.environment as env
 from cnnperf.environment import flags, host, state
+from cnnperf.environment.nvml import open_gpu
+from cnnperf.environment.schema import DeviceState, DuringState
+from cnnperf.environment.state import StateSampler, read_state
 from tests.environment.fake_nvml import InstallNvml, fake_gpu
 
 SPIN = "while True: pass"
@@ -47,8 +49,8 @@ def test_load_counts_as_others_unless_it_is_our_own_familys(
     """Two samplers watch the same second and a half: they differ by what the grandchild used."""
     grandchild = psutil.Process(spinner.pid).children()[0]
     with (
-        env.StateSampler(None, [os.getpid()], interval_seconds=0.2) as family,
-        env.StateSampler(None, [], interval_seconds=0.2) as nobody,
+        StateSampler(None, [os.getpid()], interval_seconds=0.2) as family,
+        StateSampler(None, [], interval_seconds=0.2) as nobody,
     ):
         before_seconds = sum(grandchild.cpu_times()[:2])
         start_seconds = time.perf_counter()
@@ -92,7 +94,7 @@ def test_an_interval_in_which_own_processes_vanish_is_left_out(
 
 def test_a_sampler_says_nothing_about_load_seen_too_briefly() -> None:
     """A few ticks of the kernel's clock are no percentage."""
-    with env.StateSampler(None, [os.getpid()]) as sampler:
+    with StateSampler(None, [os.getpid()]) as sampler:
         pass
     seen = sampler.summary()
     assert seen.samples == 2
@@ -104,7 +106,7 @@ def test_a_sampler_sums_up_the_gpu_that_it_watched(install_nvml: InstallNvml) ->
     """Clocks, power, temperature, reasons and company over all samples."""
     gpu = fake_gpu(pids=[1])
     install_nvml(gpu)
-    with env.StateSampler(env.open_gpu(0), [os.getpid()], interval_seconds=60) as sampler:
+    with StateSampler(open_gpu(0), [os.getpid()], interval_seconds=60) as sampler:
         gpu.clocks[pynvml.NVML_CLOCK_SM], gpu.celsius, gpu.milliwatts = 900, 91, 200_000
         gpu.reasons, gpu.pids = 0x44, []
     assert sampler.summary() == sampler.summary().model_copy(
@@ -124,18 +126,18 @@ def test_a_sampler_sums_up_the_gpu_that_it_watched(install_nvml: InstallNvml) ->
 
 def test_nothing_watched_is_summed_up_as_none() -> None:
     """No sample, or samples of a GPU that tells nothing."""
-    assert state.summarize_devices([]) == env.DuringState()
-    assert state.summarize_devices([env.DeviceState()]) == env.DuringState(samples=1)
+    assert state.summarize_devices([]) == DuringState()
+    assert state.summarize_devices([DeviceState()]) == DuringState(samples=1)
 
 
 def test_an_error_inside_the_block_is_not_swallowed() -> None:
     """The sampler ends, and the error goes on."""
-    with pytest.raises(KeyError), env.StateSampler(None):
+    with pytest.raises(KeyError), StateSampler(None):
         raise KeyError
 
 
 def test_the_host_state_is_what_psutil_sees() -> None:
     """Free memory is part of the memory; percentages are percentages."""
-    seen = env.read_state(None).host
+    seen = read_state(None).host
     assert 0 < seen.memory_available_bytes <= psutil.virtual_memory().total
     assert 0 <= seen.cpu_busy_percent <= 100

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-import cnnperf.environment as env
 from cnnperf.environment import nvml, visible
+from cnnperf.environment.visible import visible_gpu_handle
 from tests.environment.fake_nvml import InstallNvml, fake_gpu, mig_gpu
 from tests.environment.helpers import VISIBLE_VALUES, needs_torch
 
@@ -28,7 +28,7 @@ def test_the_first_visible_device_is_found(
     install_nvml(*(fake_gpu(number) for number in range(3)))
     if value is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-    handle = env.visible_gpu_handle()
+    handle = visible_gpu_handle()
     assert (None if handle is None else handle.board.index) == index
 
 
@@ -40,17 +40,17 @@ def test_a_visible_device_can_be_named_by_uuid(
     gpus = [fake_gpu(0), fake_gpu(1), split]
     install_nvml(*gpus)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{gpus[1].uuid},{gpus[0].uuid}")
-    assert [env.visible_gpu_handle(n).board.index for n in (0, 1)] == [1, 0]
-    assert env.visible_gpu_handle(2) is None
+    assert [visible_gpu_handle(n).board.index for n in (0, 1)] == [1, 0]
+    assert visible_gpu_handle(2) is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", split.slices[1].uuid)
-    assert env.visible_gpu_handle().device is split.slices[1]
+    assert visible_gpu_handle().device is split.slices[1]
 
 
 def test_a_split_gpu_named_by_number_is_its_first_slice(install_nvml: InstallNvml) -> None:
     """CUDA shows one slice of a GPU in MIG mode."""
     split = mig_gpu()
     install_nvml(split)
-    assert env.visible_gpu_handle().device is split.slices[0]
+    assert visible_gpu_handle().device is split.slices[0]
 
 
 def test_unlike_gpus_are_told_apart_only_in_pci_order(
@@ -58,9 +58,9 @@ def test_unlike_gpus_are_told_apart_only_in_pci_order(
 ) -> None:
     """CUDA counts the fastest first, so its number says nothing about a mixed machine."""
     install_nvml(fake_gpu(0, name="NVIDIA T1000"), fake_gpu(1))
-    assert env.visible_gpu_handle() is None
+    assert visible_gpu_handle() is None
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert env.visible_gpu_handle().board.index == 0
+    assert visible_gpu_handle().board.index == 0
 
 
 def test_a_running_torch_says_which_gpu_it_is(
@@ -74,7 +74,7 @@ def test_a_running_torch_says_which_gpu_it_is(
         get_device_properties=lambda ordinal: SimpleNamespace(uuid=uuid),
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    assert env.visible_gpu_handle().board.index == 1
+    assert visible_gpu_handle().board.index == 1
 
 
 @needs_torch
