@@ -11,6 +11,7 @@ import typer
 
 from cnnperf.compare.present import Format, present, write_text
 from cnnperf.console import sentences
+from cnnperf.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnperf.compare.calibration import Calibration
@@ -149,11 +150,18 @@ def _thresholds(config: Path | None, sides: tuple[Side, Side], modules: list[str
 
 
 def _calibration(path: Path | None, base: Path, side: Side) -> Calibration | None:
-    from cnnperf.compare.calibration import calibration_of, load_calibration
+    from cnnperf.compare.calibration import calibration_of, identity, load_calibration
 
-    if path is not None:
-        return load_calibration(path)
-    return calibration_of(base, side.records[0].environment.hardware)
+    hardware = side.records[0].environment.hardware
+    if path is None:
+        return calibration_of(base, hardware)
+    calibration = load_calibration(path)
+    if identity(calibration.hardware) != identity(hardware):
+        raise UsageError(
+            f"{path} is of another machine than {base} ({calibration.describe()}): calibrate that "
+            "one, or leave --calibration out"
+        )
+    return calibration
 
 
 def export(

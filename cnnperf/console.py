@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from cnnperf.errors import UsageError
+from cnnperf.errors import UsageError, printable
 
 EXIT_USAGE = 2
 
@@ -38,5 +38,5 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        typer.echo(f"cnnperf: {error}", err=True)
+        typer.echo(f"cnnperf: {printable(str(error))}", err=True)
         raise typer.Exit(EXIT_USAGE) from None

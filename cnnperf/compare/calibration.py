@@ -35,7 +35,7 @@ REPEATS = 5
 POWER = 0.8
 """Chance with which it would be."""
 
-Spread = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Spread = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 Identity = tuple[str | None, int | None, str | None, int | None]
@@ -81,10 +81,15 @@ class Calibration(CalibrationModel):
     software: Software = Software()
     cases: dict[str, CaseNoise] = {}
 
-    def noise(self, case_id: str, metric: str) -> float | None:
-        """Standard deviation of one training, as `Noise.sd`; None where it was not measured."""
+    def noise(self, case_id: str, metric: str, *, shortened: bool = False) -> float | None:
+        """Standard deviation of one training, as `Noise.sd`; None where it was not measured.
+
+        A shortened training wavers more than a full one, so neither speaks for the other.
+        """
         case = self.cases.get(case_id)
-        found = case.metrics.get(metric) if case is not None else None
+        if case is None or case.shortened != shortened:
+            return None
+        found = case.metrics.get(metric)
         return None if found is None else found.sd
 
     def describe(self) -> str:

@@ -22,6 +22,7 @@ from cnnperf.compare.verdicts import (
     Summary,
 )
 from cnnperf.errors import UsageError
+from cnnperf.metrics import METRICS
 
 MAX_NAMED = 3
 """Regressions that the summary names."""
@@ -66,11 +67,11 @@ def _verdict(cases: Sequence[CaseVerdicts]) -> Summary:
 
 
 def _may_hide_a_regression(case: CaseVerdicts) -> bool:
-    return any(
-        metric.gates and metric.verdict in ("inconclusive", "not comparable")
-        and not metric.rules_out_regression
+    """Whether it was not judged, or not to the end."""
+    return case.verdict == "shortened" or any(
+        metric.gates and metric.verdict == "inconclusive" and not metric.rules_out_regression
         for metric in case.metrics.values()
-    )  # fmt: skip
+    )
 
 
 def _exit_code(verdict: Summary, rules: Rules) -> int:
@@ -114,8 +115,39 @@ def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -
             notes.append(f"{name} was interrupted: not every planned training was done")
     if all(case.verdict == "shortened" for case in cases):
         notes.append("shortened trainings gate nothing: --judge-shortened judges their speed")
+    notes += _pairing(cases)
     if rules.calibration is not None:
         notes.append(f"thresholds take in the noise of {rules.calibration.describe()}")
+        notes += _widened(cases, rules)
     if rules.thresholds.source is not None:
         notes.append(f"thresholds from {rules.thresholds.source}")
     return notes
+
+
+def _pairing(cases: Sequence[CaseVerdicts]) -> list[str]:
+    """Where accuracy could not be paired by seed; a single run has nothing to pair."""
+    ids = [
+        case.id
+        for case in cases
+        for name, metric in case.metrics.items()
+        if name == "test_accuracy" and min(metric.n_base, metric.n_new) > 1 and not metric.paired
+    ]
+    if not ids:
+        return []
+    more = f" [and {len(ids) - 1} more such]" if len(ids) > 1 else ""
+    return [f"accuracy is not paired, since the seeds are not the same: {ids[0]}{more}"]
+
+
+def _widened(cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
+    """The gating threshold that the machine's noise has widened most, and how many more."""
+    found: list[tuple[float, str]] = []
+    for case in cases:
+        for name, metric in case.metrics.items():
+            own = rules.thresholds.rule(case.id, name).threshold
+            if metric.gates and metric.threshold > own:
+                text = f"{case.id}, {METRICS[name].label}: {own:.1%} -> {metric.threshold:.1%}"
+                found.append((metric.threshold / own, text))
+    if not found:
+        return []
+    more = f" [and {len(found) - 1} more such]" if len(found) > 1 else ""
+    return [f"widened by noise: {max(found)[1]}{more}"]

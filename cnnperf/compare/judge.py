@@ -29,6 +29,7 @@ from cnnperf.compare.verdicts import (
 )
 from cnnperf.compare.whole import judge_whole
 from cnnperf.environment.flags import DISTURBANCES
+from cnnperf.metrics import METRICS
 from cnnperf.record import CaseRecord, Repeat
 
 Pair = tuple[CaseRecord, CaseRecord]
@@ -47,14 +48,33 @@ def judge(base: Side, new: Side, rules: Rules | None = None) -> Comparison:
     changes = _changes(base, new, rules)
     # Nothing was expected of a case that base skipped: where new has it, it is a new one.
     expected = [case for case in base.cases.values() if case.outcome != "skipped"]
-    whole = {
-        case.id: judge_whole(case, new.cases.get(case.id), changes, rules) for case in expected
-    }
+    whole = {case.id: _whole(case, new.cases.get(case.id), changes, rules) for case in expected}
     pairs = [(case, new.cases[case.id]) for case in expected if whole[case.id] is None]
     metrics = _judge_metrics(pairs, rules)
     judged = {first.id: _case(first, second, metrics[first.id], rules) for first, second in pairs}
     cases = [whole[case.id] or judged[case.id] for case in expected]
     return conclude(base, new, cases, changes, rules)
+
+
+def _whole(
+    base: CaseRecord,
+    new: CaseRecord | None,
+    changes: Sequence[EnvironmentChange],
+    rules: Rules,
+) -> CaseVerdicts | None:
+    """The verdict on a case as a whole, also where dropping repeats leaves none."""
+    verdict = judge_whole(base, new, changes, rules)
+    if verdict is not None or new is None:
+        return verdict
+    for case, name in ((base, "base"), (new, "new")):
+        if case.repeats and not _kept(case, rules).repeats:
+            return CaseVerdicts(
+                id=base.id,
+                verdict="not comparable",
+                reason=f"every repeat of {name} was disturbed and is left out",
+                contamination=_contamination(base, new, rules),
+            )
+    return None
 
 
 def _changes(base: Side, new: Side, rules: Rules) -> list[EnvironmentChange]:
@@ -116,7 +136,11 @@ def _judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdi
             sample = _sample(base, new, metric, rules)
             if sample is None:
                 continue
-            if _is_shortened(base, metric, rules) or not sample.has_ratio:
+            if sample.below_floor and not base.shortened:
+                verdicts[base.id][metric] = _broken(sample, rules)
+            elif not sample.base:
+                continue  # base says nothing of it, and the floor is kept
+            elif _is_shortened(base, metric, rules) or not sample.has_ratio:
                 verdicts[base.id][metric] = _unjudged(sample, base.shortened, rules)
             else:
                 family.append(sample)
@@ -128,12 +152,22 @@ def _judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdi
 def _sample(base: CaseRecord, new: CaseRecord, metric: str, rules: Rules) -> Sample | None:
     rule = rules.thresholds.rule(base.id, metric)
     if rules.calibration is not None and JUDGED[metric].by_ratio:
-        rule = rule.widened(rules.calibration.noise(base.id, metric))
+        rule = rule.widened(rules.calibration.noise(base.id, metric, shortened=base.shortened))
     return take_sample(_kept(base, rules), _kept(new, rules), metric, rule)
 
 
 def _is_shortened(case: CaseRecord, metric: str, rules: Rules) -> bool:
     return case.shortened and (JUDGED[metric].of_training or not rules.judge_shortened)
+
+
+def _broken(sample: Sample, rules: Rules) -> MetricVerdict:
+    """Below its floor a training has failed, whatever base had; that needs no test."""
+    assert sample.rule.floor is not None
+    count, total = sample.below_floor, len(sample.trainings)
+    floor = METRICS[sample.metric].show(sample.rule.floor)
+    interval = sample.shift.interval(rules.confidence) if sample.has_ratio else None
+    reason = f"{count} of {total} trainings below its floor of {floor}"
+    return _verdict(sample, "worse", interval, reason=reason)
 
 
 def _unjudged(sample: Sample, shortened: bool, rules: Rules) -> MetricVerdict:
@@ -165,8 +199,6 @@ def _judge_sample(
     verdict = _of_sample(sample, interval, p_worse, p_better, excluded, rules)
     needed = _repeats_needed(sample, interval, cases, rules) if verdict == "inconclusive" else None
     reason = _why(sample, verdict, interval, needed)
-    if _is_below_floor(sample):
-        verdict, excluded, needed, reason = "worse", False, None, "below its floor"
     return _verdict(
         sample,
         verdict,
@@ -233,11 +265,6 @@ def _excludes_regression(sample: Sample, interval: Interval, rules: Rules) -> bo
 
 def _is_speed(metric: str) -> bool:
     return metric.endswith(("_seconds", "_per_second", "_seconds_p50"))
-
-
-def _is_below_floor(sample: Sample) -> bool:
-    floor, (_, new) = sample.rule.floor, sample.medians
-    return floor is not None and new is not None and new < floor
 
 
 def _verdict(

@@ -34,6 +34,8 @@ class Sample:
     paired: bool
     """Whether the values at one place have one seed."""
     rule: MetricRule
+    trainings: tuple[float, ...]
+    """Of every training of new, for the floor: none is left out."""
 
     @property
     def by_ratio(self) -> bool:
@@ -43,12 +45,21 @@ class Sample:
     @property
     def has_ratio(self) -> bool:
         """Whether there is a ratio or a difference to speak of."""
-        return bool(self.new) and not (self.by_ratio and min(*self.base, *self.new) <= 0)
+        if not self.base or not self.new:
+            return False
+        return not (self.by_ratio and min(*self.base, *self.new) <= 0)
+
+    @property
+    def below_floor(self) -> int:
+        """Trainings of new that are below the floor: one is enough to say that it is broken."""
+        floor = self.rule.floor
+        return 0 if floor is None else sum(value < floor for value in self.trainings)
 
     @property
     def medians(self) -> tuple[float | None, float | None]:
         """Of base and new."""
-        return statistics.median(self.base), statistics.median(self.new) if self.new else None
+        base, new = (statistics.median(side) if side else None for side in (self.base, self.new))
+        return base, new
 
     @property
     def limit(self) -> float:
@@ -77,15 +88,21 @@ class Sample:
 
 
 def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule) -> Sample | None:
-    """The values of one metric; None where base has none, or all are 0 on both sides."""
+    """The values of one metric; None where there is nothing to hold new to.
+
+    That is where base has none and there is no floor, and where a ratio's are all 0.
+    """
     first, second = _seeded(base, metric), _seeded(new, metric)
-    if not any(value for _, value in (*first, *second)) or not first:
+    trainings = tuple(value for _, value in second)
+    judged = JUDGED[metric]
+    if not first and (rule.floor is None or not second):
         return None
-    paired = JUDGED[metric].seed_decides and _can_be_paired(first, second)
-    if paired:
-        common = sorted(dict(first).keys() & dict(second).keys())
-        first = [(seed, dict(first)[seed]) for seed in common]
-        second = [(seed, dict(second)[seed]) for seed in common]
+    if judged.by_ratio and not any(value for _, value in (*first, *second)):
+        return None
+    paired = False
+    if judged.seed_decides:
+        first, second = _one_per_seed(first), _one_per_seed(second)
+        paired = len(first) >= 2 and dict(first).keys() == dict(second).keys()
     return Sample(
         case_id=base.id,
         metric=metric,
@@ -93,6 +110,7 @@ def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule
         new=tuple(value for _, value in second),
         paired=paired,
         rule=rule,
+        trainings=trainings,
     )
 
 
@@ -101,8 +119,13 @@ def _seeded(case: CaseRecord, metric: str) -> Seeded:
     return [(seed, float(value)) for seed, value in values if value is not None]
 
 
-def _can_be_paired(first: Seeded, second: Seeded) -> bool:
-    """Whether every seed of the smaller side is once on the other, and there are two or more."""
-    one, other = [seed for seed, _ in first], [seed for seed, _ in second]
-    unique = len(set(one)) == len(one) and len(set(other)) == len(other)
-    return unique and len({*one} & {*other}) == min(len(one), len(other)) >= 2
+def _one_per_seed(values: Seeded) -> Seeded:
+    """Means by seed, in the seeds' order.
+
+    Files that are pooled often have the same seeds: trained again, a seed says little new of what
+    it decides itself, and counted twice it would look like certainty.
+    """
+    by_seed: dict[int, list[float]] = {}
+    for seed, value in values:
+        by_seed.setdefault(seed, []).append(value)
+    return [(seed, statistics.fmean(by_seed[seed])) for seed in sorted(by_seed)]

@@ -80,10 +80,10 @@ def _where_they_part(base: str, new: str) -> tuple[str, str]:
 def verdicts_table(comparison: Comparison) -> Table:
     """A row a metric below the name of its case."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("case", overflow="fold")
-    table.add_column("base", justify="right", no_wrap=True)
-    table.add_column("new", justify="right", no_wrap=True)
-    table.add_column("change (interval)", justify="right", no_wrap=True)
+    table.add_column("case", overflow="fold", min_width=18)  # the longest label of a metric
+    table.add_column("base", justify="right", min_width=8)
+    table.add_column("new", justify="right", min_width=8)
+    table.add_column("change (interval)", justify="right", min_width=9)
     table.add_column("verdict", no_wrap=True)
     for case in comparison.cases:
         table.add_section()
@@ -93,7 +93,7 @@ def verdicts_table(comparison: Comparison) -> Table:
             table.add_row(*_metric_cells(name, metric))
     for case_id in comparison.new_cases:
         table.add_section()
-        table.add_row(Text(printable(case_id), style="bold"), ABSENT, "", "", "new case")
+        table.add_row(Text(printable(case_id), style="bold"), "", "", "", "new case")
     return table
 
 

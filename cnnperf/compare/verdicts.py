@@ -2,7 +2,7 @@
 
 Torch-free. `cnnperf.compare.judge` fills them; everything that prints reads only these.
 
-    comparison = compare(load_side([Path("base.json")]), load_side([Path("new.json")]))
+    comparison = judge(load_side([Path("base.json")]), load_side([Path("new.json")]))
     print(comparison.verdict, comparison.exit_code)
 """
 
@@ -167,9 +167,9 @@ class CaseVerdicts(Model):
     @property
     def is_regression(self) -> bool:
         """Whether it fails the gate."""
-        return self.verdict in ("missing", "failed") or any(
-            metric.is_regression for metric in self.metrics.values()
-        )
+        if not self.metrics:
+            return self.verdict in ("missing", "failed")
+        return any(metric.is_regression for metric in self.metrics.values())
 
 
 class EnvironmentChange(Model):

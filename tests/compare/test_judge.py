@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from scipy import stats as scipy_stats
 
+from cnnperf.compare.calibration import Calibration, CaseNoise, Noise
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.side import Side
@@ -17,6 +18,7 @@ from cnnperf.environment.schema import Gpu, Software
 from cnnperf.errors import UsageError
 from cnnperf.record import CaseRecord, Repeat
 from tests.examples import (
+    CREATED,
     example_case,
     example_case_record,
     example_environment,
@@ -202,20 +204,52 @@ def test_pairs_are_those_of_one_seed_whatever_their_order() -> None:
 
 
 def test_other_seeds_are_not_paired() -> None:
-    """And neither is a side on which a seed stands twice."""
-    other = _learned(GOOD, seeds=[7, 8, 9])
-    twice = _learned(GOOD, seeds=[0, 0, 1])
-    for new in (other, twice):
-        assert not _only(_compare(_learned(GOOD), new)).metrics["test_accuracy"].paired
+    """Nor is a part of them: what the other trainings say must not be lost."""
+    more = (*GOOD, 0.983, 0.984)
+    for new in (_learned(GOOD, seeds=[7, 8, 9]), _learned(more, seeds=range(5))):
+        metric = _only(_compare(_learned(GOOD), new)).metrics["test_accuracy"]
+        assert not metric.paired
+        assert metric.n_new == len(new.repeats)
+        notes = _compare(_learned(GOOD), new).notes
+        assert notes == (f"accuracy is not paired, since the seeds are not the same: {CASE}",)
+
+
+def test_a_seed_that_was_trained_twice_counts_once() -> None:
+    """As two files of one machine have it: what the seed decides is no news."""
+    twice = _learned((*GOOD, *GOOD), seeds=[0, 1, 2, 0, 1, 2])
+    metric = _only(_compare(_learned(GOOD), twice)).metrics["test_accuracy"]
+    assert (metric.n_base, metric.n_new, metric.paired) == (3, 3, True)
+    assert _only(_compare(_learned(GOOD), twice)).metrics["train_seconds"].n_new == 6
 
 
 def test_a_broken_floor_fails_even_after_one_run() -> None:
     """0.9 to 0.1 must never pass."""
     comparison = _compare(_learned([0.99]), _learned([0.10]))
     metric = _only(comparison).metrics["test_accuracy"]
-    assert (metric.verdict, metric.floor, metric.reason) == ("worse", 0.97, "below its floor")
+    assert (metric.verdict, metric.floor) == ("worse", 0.97)
+    assert metric.reason == "1 of 1 trainings below its floor of 97.00 %"
     assert not metric.rules_out_regression
     assert comparison.exit_code == 1
+
+
+def test_one_broken_training_among_good_ones_fails() -> None:
+    """A median would not notice."""
+    comparison = _compare(_learned([0.98] * 5), _learned([0.98, 0.1, 0.98, 0.98, 0.98]))
+    metric = _only(comparison).metrics["test_accuracy"]
+    assert metric.reason == "1 of 5 trainings below its floor of 97.00 %"
+    assert comparison.exit_code == 1
+
+
+@pytest.mark.parametrize("base_accuracy", [None, 0.0])
+def test_a_floor_holds_where_base_has_no_accuracy(base_accuracy: float | None) -> None:
+    """And where it was broken already."""
+    repeats = [example_repeat(s, test_accuracy=base_accuracy) for s in range(3)]
+    base = example_case_record(repeats=repeats)
+    broken = _compare(base, _learned([0.1, 0.1, 0.1]))
+    assert _only(broken).metrics["test_accuracy"].verdict == "worse"
+    assert broken.exit_code == 1
+    if base_accuracy is None:
+        assert "test_accuracy" not in _only(_compare(base, _learned(GOOD))).metrics
 
 
 def test_an_accuracy_that_is_gone_never_passes() -> None:
@@ -409,7 +443,8 @@ def test_shortened_records_gate_nothing() -> None:
     comparison = _compare(*short)
     assert {metric.verdict for metric in _only(comparison).metrics.values()} == {"shortened"}
     assert _train_seconds(comparison).ratio == pytest.approx(2)
-    assert comparison.exit_code == 0
+    assert (comparison.verdict, comparison.exit_code) == ("inconclusive", 0)
+    assert _compare(*short, strict=True).exit_code == 4
     judged = _compare(*short, judge_shortened=True)
     assert _train_seconds(judged).verdict == "slower"
     assert _only(judged).metrics["test_accuracy"].verdict == "shortened"
@@ -436,3 +471,46 @@ def test_disturbed_repeats_are_shown_and_dropped_only_if_asked() -> None:
     assert _train_seconds(dropped).n_new == 3
     assert _train_seconds(dropped).verdict == "same"
     assert _only(dropped).contamination.dropped
+
+
+def test_dropping_every_repeat_leaves_nothing_to_compare() -> None:
+    """That is no regression: nobody has measured one."""
+    flagged = [
+        repeat.model_copy(update={"warnings": [example_flag("throttled")]})
+        for repeat in _case().repeats
+    ]
+    new = _case().model_copy(update={"repeats": flagged})
+    comparison = _compare(_case(), new, drop_flagged=True)
+    assert _only(comparison).verdict == "not comparable"
+    assert _only(comparison).reason == "every repeat of new was disturbed and is left out"
+    assert _only(comparison).contamination.new == 5
+    assert comparison.exit_code == 3
+
+
+def test_what_gates_nothing_is_no_regression_even_where_nothing_gates() -> None:
+    """A figure that is gone and that nobody gates on."""
+    gates = dict.fromkeys(("train_seconds", "images_per_second", "test_accuracy", "test_f1_macro"))
+    free = Thresholds(metrics={name: MetricSettings(gate=False) for name in gates})
+    base = example_case_record(repeats=[example_repeat(s, energy_joules=9.0) for s in range(3)])
+    new = example_case_record(repeats=[example_repeat(s) for s in range(3)])
+    comparison = _compare(base, new, thresholds=free)
+    assert _only(comparison).metrics["energy_joules"].verdict == "missing"
+    assert comparison.exit_code == 0
+
+
+def test_noise_that_widens_a_gate_is_told() -> None:
+    """A machine that wavers by a tenth sees no change of a quarter, and says so."""
+    noise = Noise(n=20, mean=10.0, sd=0.1, smallest_change=0.5)
+    case = CaseNoise(metrics={"train_seconds": noise, "images_per_second": noise})
+    calibration = Calibration(
+        created=CREATED, hardware=example_environment().hardware, cases={CASE: case}
+    )
+    slower = _case([1.25 * value for value in STEADY])
+    comparison = _compare(_case(), slower, calibration=calibration)
+    assert _train_seconds(comparison).verdict == "same"
+    (note,) = [note for note in comparison.notes if note.startswith("widened")]
+    assert "3.0% -> 35.0%" in note
+    short = calibration.model_copy(
+        update={"cases": {CASE: case.model_copy(update={"shortened": True})}}
+    )
+    assert _train_seconds(_compare(_case(), slower, calibration=short)).verdict == "slower"

@@ -86,9 +86,12 @@ def test_text_from_a_record_commands_nothing(hostile: str) -> None:
 
 def test_a_narrow_terminal_gets_every_figure() -> None:
     """Cut figures would be worse than folded ids."""
-    text = _shown(_case(train_seconds=example_metric()), width=80)
-    assert "1.052 (1.031 to 1.074)" in text
-    assert max(map(len, text.splitlines())) <= 80
+    metrics = {"train_seconds": example_metric("inconclusive"), "test_accuracy": example_accuracy()}
+    for width in (60, 80, 100):
+        text = _shown(_case("inconclusive", **metrics), width=width)
+        assert max(map(len, text.splitlines())) <= width
+        for shown in ("train time", "accuracy", "inconclusive", "20.0 s", "1.052", "1.074)"):
+            assert shown in text, width
 
 
 def test_verbose_shows_what_counts() -> None:

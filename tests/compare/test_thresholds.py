@@ -30,13 +30,15 @@ def test_every_judged_metric_has_defaults_and_a_better_direction() -> None:
 
 
 def test_every_case_of_ours_has_a_rule_for_every_metric() -> None:
-    """With a floor for accuracy wherever the images are real ones."""
+    """With a floor for accuracy where the recipe is known to get there."""
     thresholds = Thresholds()
     for case in all_cases():
         assert thresholds.rule(case.id, "train_seconds").threshold == 0.03
         accuracy = thresholds.rule(case.id, "test_accuracy")
         assert accuracy.gate
-        assert (accuracy.floor is None) == (case.dataset == "synthetic")
+        full = case.recipe.name in ("report", "brief", "augmented", "report30", "augmented30")
+        known = case.dataset != "synthetic" and full and case.engine in ("eager", "fast")
+        assert (accuracy.floor is not None) == (known and case.variant is None)
 
 
 def test_later_tables_win(tmp_path: Path) -> None:
@@ -116,6 +118,7 @@ def test_where_no_file_says_anything_nothing_is_named_as_the_source(tmp_path: Pa
         ("[metrics.train_seconds]\nthreshold = -0.1", "greater than 0"),
         ("[metrics.train_seconds]\nthreshold = nan", "metrics.train_seconds.threshold: Input"),
         ("[metrics.test_accuracy]\nfloor = 99", "less than or equal to 1"),
+        ("[metrics.train_seconds]\nthreshold = 5", "less than 1"),
         ("metrics = 3", "[metrics]: expected a table, found 3"),
         ('[cases]\n"x" = 1', "[cases.x]: expected a table, found 1"),
     ],
@@ -126,6 +129,13 @@ def test_what_does_not_fit_is_said_in_a_sentence(tmp_path: Path, text: str, expe
         _thresholds(tmp_path, text)
     assert str(tmp_path / "cnnperf.toml") in str(caught.value)
     assert expected in str(caught.value)
+
+
+def test_a_project_file_of_another_shape_is_said_in_a_sentence(tmp_path: Path) -> None:
+    """Not a traceback, which would look like a regression."""
+    for text in ("tool = 3", "[tool]\ncnnperf = 3"):
+        with pytest.raises(UsageError, match="expected a table, found 3"):
+            _thresholds(tmp_path, text, "pyproject.toml")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
