@@ -170,6 +170,36 @@ class Inference(RecordModel):
     """Empty after a training of a few steps, which has no accuracy to lose."""
 
 
+KernelClass = Literal[
+    "convolution", "matmul", "normalisation", "activation", "pooling", "optimizer", "copy", "other",
+    "data_wait", "idle",
+]  # fmt: skip
+"""What a step's time goes to: eight kinds of work, then waiting for data, then nothing at all."""
+
+
+class KernelTime(RecordModel):
+    """One kernel of a profile: on a GPU a kernel proper, on a CPU an operator's own time."""
+
+    name: str
+    kernel_class: KernelClass
+    calls_per_step: Finite
+    seconds_per_step: Seconds
+
+
+class Profile(RecordModel):
+    """Where the time of a few steps went, recorded after the timed run."""
+
+    steps: Annotated[int, Field(ge=1)]
+    seconds_per_step: Seconds
+    """Of a profiled step, from the end of the one before; profiling itself makes it longer."""
+    seconds_per_step_by_class: dict[KernelClass, Seconds]
+    """Every class once; together `seconds_per_step`: where kernels overlap, time counts once."""
+    longest_kernels: Listed[KernelTime] = []
+    """Ten at most, the longest first."""
+    trace: str | None = None
+    """Name of the trace's file in the folder that --cnnperf-profile named."""
+
+
 class Repeat(RecordModel):
     """One training of a case, in a process of its own."""
 
@@ -195,6 +225,8 @@ class Repeat(RecordModel):
     """Of `infer` cases alone; their training is over before the outside clock starts."""
     step_losses: Listed[Finite] | None = None
     """Training loss of every step, in order; None unless --cnnperf-deterministic."""
+    profile: Profile | None = None
+    """None unless --cnnperf-profile."""
 
     @property
     def timed_seconds(self) -> float:
