@@ -24,6 +24,7 @@ from cnnperf.losses import LossMonitor, NaNLossError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.protocol import TrainJob  # noqa: E402
 from cnnperf.record import Repeat  # noqa: E402
+from cnnperf.worker import peak  # noqa: E402
 from cnnperf.worker.memory import peak_bytes  # noqa: E402
 from cnnperf.worker.peak import measure_matmul_peaks  # noqa: E402
 from cnnperf.worker.repeat import _step_percentiles  # noqa: E402
@@ -235,3 +236,20 @@ def test_the_matmul_peak_is_at_least_what_a_product_shows() -> None:
     seen = 2 * 2048**3 / (time.perf_counter() - start)
     assert set(peaks) == {"float32", "bfloat16"}
     assert peaks["float32"] > 0.5 * seen
+
+
+def test_a_device_that_is_slow_in_a_precision_is_not_given_larger_products(monkeypatch):
+    """A CPU without units for bfloat16 takes seconds where others take milliseconds."""
+    given = []
+
+    def slow_product(left, right, device):
+        given.append(len(left))
+        return 2.0 * len(left) ** 3 / 0.6e9
+
+    monkeypatch.setattr(peak, "_product_seconds", slow_product)
+    monkeypatch.setattr(peak, "BUDGET_SECONDS", 0.0)
+
+    peaks = measure_matmul_peaks(CPU)
+
+    assert peaks["bfloat16"] == pytest.approx(0.6e9)
+    assert max(given) == 512
