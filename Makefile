@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TIER ?= smoke
 ARGS ?=
+JOBS ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: help bench test lint format check clean
@@ -16,8 +17,8 @@ help: ## Show this list
 bench: $(VENV)/.train ## Run the benchmarks: TIER=smoke|standard|full|auto, ARGS="-k vgg --cnnperf-repeats 5"
 	$(BIN)/python -m pytest benchmarks --benchmark-json=reports/run.json --cnnperf-tier=$(TIER) $(ARGS)
 
-test: $(VENV)/.dev ## Run the tests: ARGS="-k record" for some of them
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## Run the tests, JOBS=2 at a time: ARGS="-k record" for some of them
+	$(BIN)/python -m pytest -n $(JOBS) --dist=worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .
