@@ -84,7 +84,8 @@ def build_vgg16(*, num_classes: int, in_channels: int, resolution: int) -> VGG:
 
     It departs from the paper in three ways. Batch norm follows each convolution: without it Adam
     at 1e-3 does not train this depth reliably. An average pool to 7x7 lets it take other sizes;
-    at 224 pixels it would change nothing, and is passed over. The first weights are torchvision's, not the paper's.
+    at 224 pixels it would change nothing and is passed over. The first weights are torchvision's,
+    not the paper's.
 
     Args:
         num_classes: K, the width of the logits.
