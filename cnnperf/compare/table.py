@@ -21,12 +21,9 @@ from cnnperf.compare.verdicts import (
     MetricVerdict,
     Verdict,
 )
-from cnnperf.compare.wording import Row, effect, label, medians, rows
+from cnnperf.compare.wording import Row, effect, label, medians, rows, where_they_part
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, format_percent
-
-MAX_SHOWN_VALUE = 60
-"""Characters of a field of the environment: a CPU's list of features is longer."""
 
 
 def verdict_style(verdict: Verdict, *, gates: bool = True) -> str:
@@ -61,20 +58,9 @@ def environment_changes_table(comparison: Comparison) -> Table:
     table.add_column("new", overflow="fold")
     for change in comparison.environment_changes:
         style = "yellow" if change.forbids else ""
-        cells = (change.field, *_where_they_part(change.base, change.new))
+        cells = (change.field, *where_they_part(change.base, change.new))
         table.add_row(*(Text(printable(cell), style=style) for cell in cells))
     return table
-
-
-def _where_they_part(base: str, new: str) -> tuple[str, str]:
-    """Two long lists of words without those that both have."""
-    if max(len(base), len(new)) <= MAX_SHOWN_VALUE:
-        return base, new
-    first, second = base.split(), new.split()
-    return (
-        " ".join(["...", *(word for word in first if word not in second)]),
-        " ".join(["...", *(word for word in second if word not in first)]),
-    )
 
 
 def verdicts_table(comparison: Comparison) -> Table:

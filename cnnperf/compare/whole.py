@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from cnnperf.compare.comparability import FORBIDDING, fingerprint_difference
 from cnnperf.compare.drift import drifts
+from cnnperf.compare.mixture import mixture
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.verdicts import CaseVerdicts, EnvironmentChange, Verdict
 from cnnperf.record import CaseRecord
@@ -43,6 +44,9 @@ def _verdict(case: CaseRecord, verdict: Verdict, reason: str) -> CaseVerdicts:
 def _why_not_comparable(
     base: CaseRecord, new: CaseRecord, changes: Sequence[EnvironmentChange], rules: Rules
 ) -> str | None:
+    mixed = mixture(base, "base") or mixture(new, "new")
+    if mixed is not None:
+        return mixed
     if base.fingerprint is not None and new.fingerprint is not None:
         why = fingerprint_difference(base.fingerprint, new.fingerprint, rules.across)
         if why is not None:
@@ -66,7 +70,7 @@ def _forbidden(changes: Sequence[EnvironmentChange]) -> str:
     others = f" and {more} more" if more else ""
     kinds = sorted({FORBIDDING[change.field.partition(" of ")[0]] for change in changes})
     options = " ".join(f"--across {kind}" for kind in kinds)
-    return (
-        f"{first.field} {first.base} against {first.new}{others}: say {options} if that is the "
-        "question"
-    )
+    differs = f"{first.field} {first.base} against {first.new}"
+    if first.base == first.new:
+        differs = f"{first.field} differs among the files of either side ({first.base})"
+    return f"{differs}{others}: say {options} if that is the question"

@@ -75,6 +75,9 @@ def _add_properties(suite: ET.Element, comparison: Comparison, found: list[Row])
 def _properties(comparison: Comparison, found: list[Row]) -> Iterator[tuple[str, str]]:
     yield "verdict", comparison.verdict
     yield "exit_code", str(comparison.exit_code)
+    for change in comparison.environment_changes:
+        yield f"environment/{change.field}/base", printable(change.base)
+        yield f"environment/{change.field}/new", printable(change.new)
     for row in found:
         if row.metric is not None:
             for figure in FIGURES:
