@@ -28,7 +28,7 @@ from cnnperf.cli_options import (
     option,
 )
 from cnnperf.compare.present import Format, present
-from cnnperf.console import print_rich, sentences
+from cnnperf.console import EXIT_INTERRUPTED, outliving_the_reader, print_rich, sentences
 from cnnperf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from cnnperf.settings import RunSettings
 
 Say = Callable[[str], None]
-
-EXIT_INTERRUPTED = 130
-"""As a shell has it for a command that Ctrl-C ended; 1 would be a regression."""
 
 OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules": "--module"}
 """What the options of `pytest benchmarks` are called here."""
@@ -104,7 +101,8 @@ def ab(
             budget = Budget(max_repeats=max_repeats, max_minutes=max_minutes)
             rules = _with_calibration(rules, pair)
             comparison = run_ab(pair, budget, rules, say)
-        present(comparison, form, output=output, rules=rules)
+        with outliving_the_reader():
+            present(comparison, form, output=output, rules=rules)
     raise typer.Exit(comparison.exit_code)
 
 

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from cnnperf.ab import train_until_decided
-from cnnperf.cli_ab import EXIT_INTERRUPTED
 from cnnperf.compare.calibration import SUFFIX, load_calibration
 from cnnperf.compare.sequential import Looks
 from cnnperf.compare.verdicts import CaseVerdicts, MetricVerdict
+from cnnperf.console import EXIT_INTERRUPTED
 from cnnperf.loading import load_record
 from cnnperf.record import CaseRecord, Record
 from tests.commands import run_cnnperf
