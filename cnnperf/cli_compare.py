@@ -11,7 +11,6 @@ import typer
 
 from cnnperf.compare.present import Format, present, write_text
 from cnnperf.console import outliving_the_reader, sentences
-from cnnperf.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnperf.compare.calibration import Calibration
@@ -152,18 +151,12 @@ def _thresholds(config: Path | None, sides: tuple[Side, Side], modules: list[str
 
 
 def _calibration(path: Path | None, base: Path, side: Side) -> Calibration | None:
-    from cnnperf.compare.calibration import calibration_of, identity, load_calibration
+    from cnnperf.compare.calibration import calibration_of, load_calibration_of
 
     hardware = side.records[0].environment.hardware
     if path is None:
         return calibration_of(base, hardware)
-    calibration = load_calibration(path)
-    if identity(calibration.hardware) != identity(hardware):
-        raise UsageError(
-            f"{path} is of another machine than {base} ({calibration.describe()}): calibrate that "
-            "one, or leave --calibration out"
-        )
-    return calibration
+    return load_calibration_of(path, hardware, str(base))
 
 
 def export(

@@ -50,6 +50,7 @@ def conclude(
         verdict=verdict,
         exit_code=_exit_code(verdict, rules),
         summary=_summary(verdict, cases),
+        sides=(rules.words.base, rules.words.new),
         base_files=base.files,
         new_files=new.files,
         cases=tuple(cases),
@@ -111,11 +112,14 @@ def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -
     notes = []
     if any(record in new.records for record in base.records):
         notes.append("one record stands on both sides: only its own noise can be seen")
-    for side, name in ((base, "base"), (new, "new")):
+    for side, name in ((base, rules.words.base), (new, rules.words.new)):
         if any(record.interrupted for record in side.records):
             notes.append(f"{name} was interrupted: not every planned training was done")
     if all(case.verdict == "shortened" for case in cases):
-        notes.append("shortened trainings gate nothing: --judge-shortened judges their speed")
+        notes.append(
+            "shortened trainings gate nothing: `cnnperf compare --judge-shortened` "
+            "judges their speed"
+        )
     notes += _pairing(cases)
     notes += _numerics(base, new)
     if rules.calibration is not None:

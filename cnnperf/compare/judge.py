@@ -55,7 +55,7 @@ def _whole(
     verdict = judge_whole(base, new, changes, rules)
     if verdict is not None or new is None:
         return verdict
-    for case, name in ((base, "base"), (new, "new")):
+    for case, name in ((base, rules.words.base), (new, rules.words.new)):
         if case.repeats and not kept(case, rules).repeats:
             return CaseVerdicts(
                 id=base.id,

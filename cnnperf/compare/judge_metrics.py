@@ -78,7 +78,8 @@ def _unjudged(sample: Sample, shortened: bool, rules: Rules) -> MetricVerdict:
     if shortened and (sample.is_censored or not sample.new):
         return _verdict(sample, "shortened", None, gates=False)
     if not sample.new:
-        return _verdict(sample, "missing", None, reason="base has this figure, new has not")
+        reason = f"{rules.words.base} has this figure, {rules.words.new} has not"
+        return _verdict(sample, "missing", None, reason=reason)
     return _verdict(sample, "not comparable", None, reason="a figure of 0 has no ratio")
 
 
@@ -103,7 +104,7 @@ def _judge_reaching(
     verdict: Verdict = "inconclusive"
     if min(p_worse, p_better) < rules.one_sided_error:
         verdict = "worse" if p_worse < p_better else "better"
-    return _verdict(sample, verdict, None, p_value=p_worse, reason=sample.reached)
+    return _verdict(sample, verdict, None, p_value=p_worse, reason=sample.reached(rules.words))
 
 
 def _judge_sample(

@@ -27,6 +27,7 @@ class Fact(NamedTuple):
     promised: Callable[[Fingerprint], str] | None
     """The same in the case's fingerprint; None where that does not have it."""
     remedy: str
+    """With a place for what options begin with."""
 
 
 def _short(digest: str | None) -> str:
@@ -41,7 +42,7 @@ def _determinism(repeat: Repeat) -> str:
 FACTS = (
     Fact(
         "precision", lambda repeat: repeat.precision, lambda fingerprint: fingerprint.precision,
-        "`auto` measures anew in each, so train them with --cnnperf-precision=float32 or bfloat16",
+        "`auto` measures anew in each, so train them with {}precision=float32 or bfloat16",
     ),
     Fact(
         "model", lambda repeat: _short(repeat.model_sha256),
@@ -53,27 +54,34 @@ FACTS = (
     ),
     Fact(
         "deterministic algorithms", _determinism, None,
-        "train all of them with --cnnperf-deterministic, or none",
+        "train all of them with {}deterministic, or none",
     ),
 )  # fmt: skip
 
 
-def mixture(case: CaseRecord, side: str) -> str | None:
-    """What keeps a case's repeats from being of one kind, as a clause; None where they are."""
+def mixture(case: CaseRecord, side: str, prefix: str) -> str | None:
+    """What keeps a case's repeats from being of one kind, as a clause; None where they are.
+
+    Args:
+        case: of one side.
+        side: its name.
+        prefix: what the options of a training begin with.
+    """
     if not case.repeats:
         return None
     if case.fingerprint is None:
         return f"{side} has no fingerprint, so nobody knows what it trained: {ANEW}"
-    return next(filter(None, (_mixed(case, side, fact) for fact in FACTS)), None)
+    return next(filter(None, (_mixed(case, side, fact, prefix) for fact in FACTS)), None)
 
 
-def _mixed(case: CaseRecord, side: str, fact: Fact) -> str | None:
+def _mixed(case: CaseRecord, side: str, fact: Fact, prefix: str) -> str | None:
     seeds: dict[str, list[int]] = {}
     for repeat in case.repeats:
         seeds.setdefault(fact.of(repeat), []).append(repeat.seed)
     if len(seeds) > 1:
         kinds = " and ".join(f"{kind} ({_named(seeds[kind])})" for kind in sorted(seeds))
-        return f"the repeats of {side} differ in {fact.name}, {kinds}: {fact.remedy}"
+        remedy = fact.remedy.format(prefix)
+        return f"the repeats of {side} differ in {fact.name}, {kinds}: {remedy}"
     assert case.fingerprint is not None
     promised = None if fact.promised is None else fact.promised(case.fingerprint)
     if promised is not None and promised not in seeds:

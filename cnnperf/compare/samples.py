@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cnnperf.compare.resolution import least_sd
+from cnnperf.compare.rules import Words
 from cnnperf.compare.stats import Interval, Shift, p_fewer
 from cnnperf.compare.thresholds import JUDGED, MetricRule
 from cnnperf.metrics import METRICS
@@ -85,13 +86,12 @@ class Sample:
         base, new = len(self.base), len(self.new)
         return (base, base + self.missed[0]), (new, new + self.missed[1])
 
-    @property
-    def reached(self) -> str:
+    def reached(self, words: Words) -> str:
         """The same as a clause."""
         (base, of_base), (new, of_new) = self._reached
         return (
-            f"{new or 'none'} of {of_new} trainings of new reached the target accuracy, "
-            f"{base or 'none'} of {of_base} of base"
+            f"{new or 'none'} of {of_new} trainings of {words.new} reached the target accuracy, "
+            f"{base or 'none'} of {of_base} of {words.base}"
         )
 
     @property

@@ -48,7 +48,7 @@ def to_github(comparison: Comparison) -> str:
     for row in rows(comparison.cases):
         kind = _kind(row)
         if kind is not None:
-            found[kind].append(_annotation(row))
+            found[kind].append(_annotation(row, comparison.sides))
     return "".join(
         _command(kind, annotation) for kind in KINDS for annotation in _at_most_shown(found[kind])
     )
@@ -77,11 +77,11 @@ def _kind(row: Row) -> Kind | None:
     return "notice" if row.verdict in REGRESSIONS | IMPROVEMENTS else None
 
 
-def _annotation(row: Row) -> Annotation:
+def _annotation(row: Row, sides: tuple[str, str]) -> Annotation:
     parts = [row.explanation]
     if row.name is not None and row.metric is not None:
         base, new = medians(row.name, row.metric)
-        parts = [f"base {base}, new {new}", effect(row.metric), row.explanation]
+        parts = [f"{sides[0]} {base}, {sides[1]} {new}", effect(row.metric), row.explanation]
     message = "; ".join(filter(None, parts)) or row.verdict
     return Annotation(f"{row.verdict}: {row.subject} of {row.case.id}", message)
 
