@@ -15,6 +15,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 from cnnperf.ab import judge_pair
 from cnnperf.compare.calibration import (
@@ -22,12 +23,14 @@ from cnnperf.compare.calibration import (
     Calibration,
     CaseNoise,
     Noise,
+    calibration_of,
     describe_machine,
     detectable,
+    find_calibration,
     identity,
     load_calibration,
 )
-from cnnperf.compare.comparability import fingerprint_difference
+from cnnperf.compare.comparability import FORBIDDING, fingerprint_difference
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.thresholds import JUDGED, Thresholds
 from cnnperf.compare.verdicts import Comparison
@@ -35,10 +38,14 @@ from cnnperf.environment.flags import DISTURBANCES
 from cnnperf.environment.schema import Hardware
 from cnnperf.errors import UsageError, printable
 from cnnperf.interleave import Interleaved
+from cnnperf.metrics import ABSENT
 from cnnperf.record import CaseRecord, Record
 
 MIN_TRAININGS = 3
 """Of a case in all: a standard deviation of fewer is a guess."""
+
+MAX_NAMED = 5
+"""Dropped cases that a sentence names."""
 
 FALSE_ALARMS = frozenset({"faster", "slower", "better", "worse"})
 """Of one interpreter against itself."""
@@ -181,6 +188,19 @@ def default_folder() -> Path:
     return Path("reports") if Path("reports").is_dir() else Path(".cnnperf")
 
 
+def calibration_here(record: Path, hardware: Hardware) -> Calibration | None:
+    """This machine's noise, where a project keeps it, else beside a record or one folder up.
+
+    Raises:
+        UsageError: a calibration there cannot be read.
+    """
+    for folder in (Path("reports"), Path(".cnnperf"), Path()):
+        found = find_calibration(folder, hardware)
+        if found is not None:
+            return found
+    return calibration_of(record, hardware)
+
+
 def machine_slug(hardware: Hardware) -> str:
     """A machine's identity as a file name.
 
@@ -191,31 +211,76 @@ def machine_slug(hardware: Hardware) -> str:
     return "-".join(words)[:120]
 
 
-def write_calibration(calibration: Calibration, path: Path) -> Calibration:
-    """Write a calibration; cases that only the file's present one has stay, if all else is equal.
+class Written(NamedTuple):
+    """What a calibration file has after it was written again."""
 
-    Returns:
-        What was written.
+    calibration: Calibration
+    measured: int
+    """Cases that were calibrated now."""
+    dropped: tuple[str, ...] = ()
+    """Cases that the file had, and that were measured with something else."""
+    difference: str | None = None
+    """With what."""
+
+    def describe(self, path: Path) -> str:
+        """One line for people."""
+        count = len(self.calibration.cases) - self.measured
+        also = f" (and of {count} calibrated before)" if count else ""
+        text = f"{path}: noise of {self.measured} case{_s(self.measured)}{also}"
+        if not self.dropped:
+            return text
+        named = ", ".join(map(printable, self.dropped[:MAX_NAMED]))
+        more = len(self.dropped) - MAX_NAMED
+        named += f" and {more} more" if more > 0 else ""
+        return (
+            f"{text}; dropped what was calibrated with {self.difference}: {named}: calibrate "
+            f"{'it' if len(self.dropped) == 1 else 'them'} again"
+        )
+
+
+def write_calibration(calibration: Calibration, path: Path) -> Written:
+    """Write a calibration; cases that only the file's present one has stay, if all else agrees.
 
     Raises:
         UsageError: the file is there and is none, or cannot be written.
     """
+    written = Written(calibration, len(calibration.cases))
     if path.exists():
-        calibration = _with_older_cases(calibration, load_calibration(path))
+        written = _with_older_cases(calibration, load_calibration(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.with_name(path.name + ".part")
-        whole.write_text(calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        whole.write_text(written.calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
         whole.replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-    return calibration
+    return written
 
 
-def _with_older_cases(new: Calibration, old: Calibration) -> Calibration:
-    if identity(new.hardware) != identity(old.hardware) or new.software != old.software:
-        return new
-    return new.model_copy(update={"cases": {**old.cases, **new.cases}})
+def _with_older_cases(new: Calibration, old: Calibration) -> Written:
+    """Another commit or kernel is no reason to forget; what moves times by itself is."""
+    difference = _outdated(new, old)
+    if difference is None:
+        merged = new.model_copy(update={"cases": {**old.cases, **new.cases}})
+        return Written(merged, len(new.cases))
+    dropped = tuple(case_id for case_id in old.cases if case_id not in new.cases)
+    return Written(new, len(new.cases), dropped, difference)
+
+
+def _outdated(new: Calibration, old: Calibration) -> str | None:
+    """In what an older calibration is not of this machine's present state; None where it is."""
+    if identity(new.hardware) != identity(old.hardware):
+        return f"another machine ({printable(describe_machine(old.hardware))})"
+    for field, kind in FORBIDDING.items():
+        name = field.removeprefix("software.")
+        if kind == "software" and getattr(new.software, name) != getattr(old.software, name):
+            before, now = (getattr(each.software, name) or ABSENT for each in (old, new))
+            return printable(f"{name} {before}, and not {now}")
+    return None
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _names(named: Iterable[tuple[str, Record]]) -> str:

@@ -11,7 +11,6 @@ Bad usage ends with one sentence and exit code 2.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,7 @@ import typer
 
 from cnnperf.cli_ab import ab, calibrate
 from cnnperf.cli_compare import compare, export
-from cnnperf.console import print_rich, sentences, status
+from cnnperf.console import print_rich, run, sentences, status
 from cnnperf.errors import UsageError
 
 app = typer.Typer(
@@ -174,11 +173,7 @@ app.command()(export)
 
 def main() -> None:
     """Entry point of the console script."""
-    try:
-        app()
-    except BrokenPipeError:  # `cnnperf list | head`
-        sys.stderr.close()
-        sys.exit(1)
+    run(app)
 
 
 if __name__ == "__main__":

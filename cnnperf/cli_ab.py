@@ -28,7 +28,7 @@ from cnnperf.cli_options import (
     option,
 )
 from cnnperf.compare.present import Format, present
-from cnnperf.console import print_rich, sentences
+from cnnperf.console import EXIT_INTERRUPTED, outliving_the_reader, print_rich, sentences
 from cnnperf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from cnnperf.settings import RunSettings
 
 Say = Callable[[str], None]
-
-EXIT_INTERRUPTED = 130
-"""As a shell has it for a command that Ctrl-C ended; 1 would be a regression."""
 
 OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules": "--module"}
 """What the options of `pytest benchmarks` are called here."""
@@ -75,6 +72,16 @@ def ab(
         ),
     ] = None,
     config: Config = None,
+    calibration: Annotated[
+        Path | None,
+        option(
+            "--calibration",
+            metavar="FILE",
+            text="This machine's noise, by `cnnperf calibrate` (default: the newest "
+            "*.calibration.json of this machine in reports/, .cnnperf/, here, or where the records "
+            "go and one folder up).",
+        ),
+    ] = None,
     strict: Strict = False,
     form: FormatOption = Format.TABLE,
     output: Output = None,
@@ -88,6 +95,7 @@ def ab(
     --strict; 130 stopped by Ctrl-C.
     """
     from cnnperf.ab import Budget, run_ab
+    from cnnperf.compare.calibration import load_calibration
 
     given = _given(
         tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
@@ -99,12 +107,15 @@ def ab(
             raise UsageError("expected --b PYTHON (or --a): one Python would be held to itself")
         sides = _settings(given, module, repeats=max_repeats, pythons=(a, b))
         rules = _rules(config, module, strict=strict)
+        if calibration is not None:
+            load_calibration(calibration)  # before anything slow
         pair, say = _open("ab", sides, expression, out)
         with _leaving_records(pair, say, "cnnperf compare {} {} --across software judges it"):
             budget = Budget(max_repeats=max_repeats, max_minutes=max_minutes)
-            rules = _with_calibration(rules, pair)
+            rules = _with_calibration(rules, calibration, pair)
             comparison = run_ab(pair, budget, rules, say)
-        present(comparison, form, output=output, rules=rules)
+        with outliving_the_reader():
+            present(comparison, form, output=output, rules=rules)
     raise typer.Exit(comparison.exit_code)
 
 
@@ -200,13 +211,11 @@ def _write_calibration(
         [(str(path), load_record(path)) for path in paths], rules.thresholds
     )
     path = output or default_path(calibration.hardware)
-    kept = write_calibration(calibration, path)
+    written = write_calibration(calibration, path)
     if aa is not None:
         print_rich(comparison_summary(aa))
     print_rich(calibration_summary(calibration, false_alarms(aa) if aa is not None else ()))
-    older = len(kept.cases) - len(calibration.cases)
-    also = f" (and of {older} calibrated before)" if older else ""
-    typer.echo(f"{path}: noise of {_count(len(calibration.cases), 'case')}{also}")
+    typer.echo(written.describe(path))
 
 
 # --- a run of two sides -------------------------------------------------------------------------
@@ -235,7 +244,7 @@ def _settings(
 
 def _rules(config: Path | None, modules: list[str] | None, *, strict: bool = False) -> Rules:
     """What counts; across software, since that is the question here."""
-    from cnnperf.compare.rules import Rules
+    from cnnperf.compare.rules import Rules, Words
     from cnnperf.compare.thresholds import find_thresholds
     from cnnperf.registry import all_cases, import_modules
 
@@ -247,16 +256,24 @@ def _rules(config: Path | None, modules: list[str] | None, *, strict: bool = Fal
         across=frozenset({"software"}),
         judge_shortened=True,
         strict=strict,
+        words=Words(base="A", new="B", across=None, training="--"),
     )
 
 
-def _with_calibration(rules: Rules, pair: Interleaved) -> Rules:
-    """With this machine's noise, where it has been measured."""
-    from cnnperf.calibrate import default_folder
-    from cnnperf.compare.calibration import find_calibration
+def _with_calibration(rules: Rules, named: Path | None, pair: Interleaved) -> Rules:
+    """With this machine's noise: of the file that was named, or where it has been measured.
+
+    Raises:
+        UsageError: the file cannot be read, or is of another machine.
+    """
+    from cnnperf.calibrate import calibration_here
+    from cnnperf.compare.calibration import load_calibration_of
 
     hardware = pair.sides[0].probed.environment.hardware
-    return replace(rules, calibration=find_calibration(default_folder(), hardware))
+    if named is not None:
+        calibration = load_calibration_of(named, hardware, "this one")
+        return replace(rules, calibration=calibration)
+    return replace(rules, calibration=calibration_here(pair.paths[0], hardware))
 
 
 def _open(

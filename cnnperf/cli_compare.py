@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnperf.compare.present import Format, present, write_text
-from cnnperf.console import sentences
-from cnnperf.errors import UsageError
+from cnnperf.console import outliving_the_reader, sentences
 
 if TYPE_CHECKING:
     from cnnperf.compare.calibration import Calibration
@@ -116,7 +115,8 @@ def compare(
     """Say whether NEW is slower or less accurate than BASE.
 
     Exit code: 0 no regression; 1 a regression in speed, accuracy or F1, or a case that is gone or
-    newly fails; 2 bad usage or an unreadable file; 3 not comparable; 4 inconclusive, with --strict.
+    newly fails; 2 bad usage, an unreadable file, or no room for the output; 3 not comparable; 4
+    inconclusive, with --strict; 130 stopped by Ctrl-C. A reader that stops early changes none.
     """
     from cnnperf.compare.judge import judge
     from cnnperf.compare.rules import Rules
@@ -133,7 +133,8 @@ def compare(
             strict=strict,
         )
         comparison = judge(*sides, rules)
-        present(comparison, form, output=output, rules=rules, verbose=verbose)
+        with outliving_the_reader():
+            present(comparison, form, output=output, rules=rules, verbose=verbose)
     raise typer.Exit(comparison.exit_code)
 
 
@@ -150,18 +151,12 @@ def _thresholds(config: Path | None, sides: tuple[Side, Side], modules: list[str
 
 
 def _calibration(path: Path | None, base: Path, side: Side) -> Calibration | None:
-    from cnnperf.compare.calibration import calibration_of, identity, load_calibration
+    from cnnperf.compare.calibration import calibration_of, load_calibration_of
 
     hardware = side.records[0].environment.hardware
     if path is None:
         return calibration_of(base, hardware)
-    calibration = load_calibration(path)
-    if identity(calibration.hardware) != identity(hardware):
-        raise UsageError(
-            f"{path} is of another machine than {base} ({calibration.describe()}): calibrate that "
-            "one, or leave --calibration out"
-        )
-    return calibration
+    return load_calibration_of(path, hardware, str(base))
 
 
 def export(

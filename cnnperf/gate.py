@@ -5,7 +5,7 @@ Torch-free.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 from cnnperf.compare.calibration import calibration_of
 from cnnperf.compare.judge import judge
-from cnnperf.compare.rules import Rules
+from cnnperf.compare.rules import Across, Rules, Words
 from cnnperf.compare.side import Side, load_side
 from cnnperf.compare.table import comparison_summary
 from cnnperf.compare.thresholds import find_thresholds
@@ -33,13 +33,16 @@ class Gate:
     rules: Rules
 
     @classmethod
-    def open(cls, baseline: Path, root: Path, planned: Collection[str]) -> Gate:
+    def open(
+        cls, baseline: Path, root: Path, planned: Collection[str], across: Iterable[Across] = ()
+    ) -> Gate:
         """Read everything before anything is trained.
 
         Args:
             baseline: the record to be held to; a calibration may lie beside it.
             root: pytest's root folder, where thresholds are looked for.
             planned: ids of the cases that are going to be trained.
+            across: what may differ, since it is the question.
 
         Raises:
             UsageError: one of the files cannot be read, or does not fit.
@@ -54,7 +57,13 @@ class Gate:
         thresholds.check_cases([*(case.id for case in all_cases()), *base.cases])
         hardware = base.records[0].environment.hardware
         calibration = calibration_of(baseline, hardware)
-        return cls(base=base, rules=Rules(thresholds=thresholds, calibration=calibration))
+        rules = Rules(
+            thresholds=thresholds,
+            calibration=calibration,
+            across=frozenset(across),
+            words=Words(across="--cnnperf-across"),
+        )
+        return cls(base=base, rules=rules)
 
     def judge(self, record: Record, name: str, planned: Collection[str]) -> Comparison:
         """Hold a run to the baseline.

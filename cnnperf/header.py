@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnnperf.environment.schema import Environment
+from cnnperf.errors import printable
 from cnnperf.metrics import format_bytes, format_flops, format_seconds
 from cnnperf.plan import estimate_seconds
 from cnnperf.protocol import ProbeResult
 from cnnperf.session import RunSession
+from cnnperf.settings import RunSettings
 
 
 def header_lines(run: RunSession, tier_reason: str) -> list[str]:
@@ -21,11 +23,19 @@ def header_lines(run: RunSession, tier_reason: str) -> list[str]:
     ]
     if run.plan.runnable:
         lines.append(f"cnnperf: matmul peak {describe_peaks(run.probed.environment)}")
+    if run.settings.baseline is not None:
+        lines.append(f"cnnperf: {describe_baseline(run.settings)}")
     if run.resumed is not None:
         lines.extend(f"cnnperf: {line}" for line in run.resumed.report())
     elif run.paths.older_journals:
         lines.append(describe_left_behind(run.paths.older_journals))
     return lines
+
+
+def describe_baseline(settings: RunSettings) -> str:
+    """Such as `held to reports/base.json, across software`."""
+    across = f", across {' and '.join(settings.across)}" if settings.across else ""
+    return printable(f"held to {settings.baseline}{across}")
 
 
 def describe_left_behind(journals: Sequence[Path]) -> str:

@@ -9,6 +9,7 @@ expected and, where that is known, what to do.
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 import stat
 from pathlib import Path
@@ -26,6 +27,11 @@ size: a much larger file would be ended by the kernel instead of by a sentence."
 
 MAX_DIGITS = 300
 """Of a whole number. One with more fits no float, and every figure becomes one sooner or later."""
+
+HALF_A_CHARACTER = re.compile(r"[\ud800-\udfff]")
+HALF_A_CHARACTER_IN_JSON = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Of one beyond U+FFFF, which JSON escapes in two halves. Alone it is no text: no file and no
+terminal takes it."""
 
 EXPECTED = "a file written by --benchmark-json"
 
@@ -56,7 +62,7 @@ def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any
     if not content.strip():
         raise UsageError(f"{name_of(path)} is empty, expected {expected}: {remedy}")
     try:
-        return json.loads(content, parse_int=_whole_number)
+        found = json.loads(content, parse_int=_whole_number)
     except (UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name_of(path)} is not a JSON text file: {error}") from error
     except json.JSONDecodeError as error:
@@ -69,6 +75,9 @@ def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any
         ) from error
     except ValueError as error:  # of `_whole_number`
         raise UsageError(f"{name_of(path)} cannot be read: {error}") from error
+    if not content.isascii() or HALF_A_CHARACTER_IN_JSON.search(content):
+        _check_text(found, path)
+    return found
 
 
 def parse_record(content: Any, path: Path) -> Record:
@@ -120,6 +129,29 @@ def read_file(path: Path) -> bytes:
 def name_of(path: Path) -> str:
     """A path as a sentence names it: its text, too, may come from elsewhere."""
     return printable(str(path))
+
+
+def _check_text(content: Any, path: Path) -> None:
+    """Refuse half a character anywhere in a record; what pytest-benchmark wrote beside is not ours.
+
+    Raises:
+        UsageError: there is one; names its place.
+    """
+    waiting = [("the top level", content)]
+    if isinstance(content, dict) and "cnnperf" in content:
+        waiting = [("cnnperf", content["cnnperf"])]
+    while waiting:
+        place, value = waiting.pop()
+        texts = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
+        if any(map(HALF_A_CHARACTER.search, texts)):
+            raise UsageError(
+                f"{name_of(path)}: {printable(place)} holds half a character, as \\ud800 is, which "
+                "is no text: expected it as it was written, so make the record anew"
+            )
+        if isinstance(value, dict):
+            waiting += [(f"{place}.{str(key)[:60]}", each) for key, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{place}.{number}", each) for number, each in enumerate(value)]
 
 
 def _whole_number(text: str) -> int:

@@ -205,12 +205,12 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
 
 def _open_gate(config: pytest.Config, plan: Plan) -> Gate | None:
     """What --cnnperf-baseline holds this run to; read before anything is trained."""
-    baseline = config.stash[SETTINGS].baseline
-    if baseline is None or _times_nothing(config):
+    settings = config.stash[SETTINGS]
+    if settings.baseline is None or _times_nothing(config):
         return None
     from cnnperf.gate import Gate
 
-    return Gate.open(baseline, config.rootpath, plan.cases)
+    return Gate.open(settings.baseline, config.rootpath, plan.cases, settings.across)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

@@ -18,6 +18,7 @@ import pytest
 from cnnperf.errors import UsageError
 
 if TYPE_CHECKING:  # this module loads in every pytest run, so it loads nothing that is large
+    from cnnperf.compare.rules import Across
     from cnnperf.protocol import Device
     from cnnperf.specs import Choice, Precision, Tier
 
@@ -99,6 +100,11 @@ class Option:
         """Whether it takes no value."""
         return self.default is False
 
+    @property
+    def is_list(self) -> bool:
+        """Whether it may be given several times."""
+        return isinstance(self.default, tuple)
+
 
 OPTIONS = (
     Option(
@@ -172,6 +178,12 @@ OPTIONS = (
         help="hold this run to an earlier record: show the verdicts, exit 1 on a regression",
     ),
     Option(
+        name="across", metavar="{hardware,software}", default=(),
+        parse=choice("hardware", "software"),
+        help="hold it to the baseline although hardware or software (driver, CUDA, cuDNN, torch, "
+        "Python) differ, since that is the question; may be given twice",
+    ),
+    Option(
         name="python", metavar="PATH", parse=interpreter,
         help="interpreter that trains (default: the one that runs pytest)",
     ),
@@ -200,6 +212,7 @@ class RunSettings:
     resume: Path | None
     profile: Path | None
     baseline: Path | None
+    across: tuple[Across, ...]
     python: str | None
     modules: tuple[str, ...]
     python_path: tuple[str, ...]
@@ -221,6 +234,12 @@ def add_options(parser: pytest.Parser) -> None:
         if option.is_switch:
             group.addoption(option.flag, action="store_true", default=None, help=option.help)
             parser.addini(option.key, option.help, type="bool", default=False)
+        elif option.is_list:
+            group.addoption(
+                option.flag, metavar=option.metavar, type=option.parse, action="append",
+                help=option.help,
+            )  # fmt: skip
+            parser.addini(option.key, option.help, type="args", default=[])
         else:
             group.addoption(
                 option.flag, metavar=option.metavar, type=option.parse, help=option.help
@@ -282,16 +301,27 @@ def settings_from(
 def _value(config: pytest.Config, option: Option) -> Any:
     given = config.getoption(option.key)
     if given is not None:
-        return given
+        return tuple(given) if option.is_list else given
     ini = config.getini(option.key)
     if option.is_switch:
         return ini
+    if option.is_list:
+        return tuple(_parsed(config, option, each) for each in ini)
     if not ini:
         return option.default
-    try:
-        value = option.parse(os.path.expandvars(ini))
-    except argparse.ArgumentTypeError as error:
-        raise pytest.UsageError(f"{option.key} in {config.inipath}: {error}") from None
+    value = _parsed(config, option, os.path.expandvars(ini))
     if isinstance(value, Path) and config.inipath is not None:
         return config.inipath.parent / value
     return value
+
+
+def _parsed(config: pytest.Config, option: Option, text: str) -> Any:
+    """An ini value.
+
+    Raises:
+        pytest.UsageError: it does not fit.
+    """
+    try:
+        return option.parse(text)
+    except argparse.ArgumentTypeError as error:
+        raise pytest.UsageError(f"{option.key} in {config.inipath}: {error}") from None

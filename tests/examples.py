@@ -75,7 +75,7 @@ def example_repeat(seed: int = 0, train_seconds: float = 20.0, **metrics: Any) -
             EpochResult(epoch=1, train_loss=0.4, train_seconds=1.9, val_loss=0.2, val_accuracy=0.94)
         ],
         per_class=PerClass(precision=[1.0, 0.5], recall=[0.5, 1.0], f1=[0.75, 0.75]),
-        confusion=[[3, 1], [0, 4]],
+        confusion=[[4990, 10], [91, 4909]],
         steps=3750,
         model_parameters=589_674,
         model_sha256="a" * 64,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -19,14 +20,35 @@ from typing import Any
 import pytest
 
 from cnnperf.ab import train_until_decided
-from cnnperf.cli_ab import EXIT_INTERRUPTED
-from cnnperf.compare.calibration import SUFFIX, load_calibration
+from cnnperf.calibrate import write_calibration
+from cnnperf.cli_ab import _rules
+from cnnperf.compare.calibration import (
+    SUFFIX,
+    Calibration,
+    CaseNoise,
+    Noise,
+    load_calibration,
+)
+from cnnperf.compare.judge import judge
+from cnnperf.compare.present import Format, as_text
 from cnnperf.compare.sequential import Looks
+from cnnperf.compare.side import Side
 from cnnperf.compare.verdicts import CaseVerdicts, MetricVerdict
+from cnnperf.console import EXIT_INTERRUPTED
 from cnnperf.loading import load_record
 from cnnperf.record import CaseRecord, Record
 from tests.commands import run_cnnperf
-from tests.examples import plain_terminal, python_with
+from tests.examples import (
+    CREATED,
+    example_case_record,
+    example_environment,
+    example_flag,
+    example_record,
+    example_repeat,
+    failed_case_record,
+    plain_terminal,
+    python_with,
+)
 from tests.fake_python import fake_python
 
 VGG, RESNET = "modified_vgg-eager", "modified_resnet-eager"
@@ -75,6 +97,9 @@ def test_what_is_the_same_is_told_at_the_first_look(tmp_path: Path) -> None:
     done = _run(tmp_path, a, b, "-k", "modified_vgg and eager")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no regression in 1 case: 1 same" in done.stdout
+    (head,) = [line for line in done.stdout.splitlines() if "verdict" in line]
+    assert head.split()[:3] == ["case", "A", "B"]
+    assert "change: B over A" in done.stdout
     first = Looks(20).schedule[0]
     assert first == 3
     assert _log(tmp_path) == [
@@ -155,7 +180,7 @@ def test_a_case_that_fails_in_b_fails_and_the_rest_goes_on(tmp_path: Path) -> No
     assert len(_case(record_a, VGG_ID).repeats) == 1
     failed = _case(record_b, VGG_ID)
     assert (failed.outcome, failed.error and failed.error.seed) == ("failed", 0)
-    assert "the cat sat on the keyboard" in done.stdout
+    assert f"failed: {VGG_ID}: B failed: the cat sat on the keyboard" in done.stdout
     assert len(_case(record_b, RESNET_ID).repeats) == 3
     assert not record_a.interrupted
     assert not record_b.interrupted
@@ -208,6 +233,63 @@ def test_ctrl_c_leaves_both_records_and_says_so(tmp_path: Path) -> None:
     assert out == ""
     assert "Traceback" not in error
     assert len(record_a.cases[0].repeats) + len(record_b.cases[0].repeats) <= len(_log(tmp_path))
+
+
+# --- its own words, and its noise ---------------------------------------------------------------
+
+
+def test_what_it_says_is_in_its_own_words() -> None:
+    """Sides are A and B, and no option is recommended that this command does not have."""
+    rules = _rules(None, None)
+    words = rules.words
+    assert (words.base, words.new, words.across, words.training) == ("A", "B", None, "--")
+    case = example_case_record(repeats=[example_repeat(seed) for seed in range(3)])
+    mixed = case.model_copy(deep=True)
+    mixed.repeats[0] = mixed.repeats[0].model_copy(update={"precision": "bfloat16"})
+    other = example_environment(cpu_model="another")
+    flagged = case.model_copy(deep=True)
+    flagged.repeats[0].warnings.append(example_flag())
+    found = [
+        judge(Side.of(example_record(a), "a.json"), Side.of(record, "b.json"), rules)
+        for a, record in (
+            (case, example_record(mixed)),
+            (case, example_record(case, environment=other)),
+            (case, example_record(failed_case_record())),
+            (flagged, example_record(flagged, interrupted=True)),
+        )
+    ]
+    told = " ".join(as_text(each, form) for each in found for form in Format if form != "json")
+    assert "train them with --precision=float32" in told
+    assert "`cnnperf compare --across hardware` compares the records all the same" in told
+    assert "A has this case, B has not" in told
+    assert "1 repeats of A, 1 of B" in told
+    assert "--cnnperf-" not in told
+    assert not re.search(r"(?<!compare) --(across|drop-flagged|judge-shortened)", told)
+    assert not re.search(r"\b(base|new) (has|failed|was)|of (base|new)\b", told)
+
+
+def test_a_calibration_can_be_named(tmp_path: Path) -> None:
+    """Of this machine; one of another, or none at all, is said before anything is trained."""
+    noise = Noise(n=20, mean=10.0, sd=0.2, smallest_change=1.0)
+    case = CaseNoise(metrics={"train_seconds": noise, "images_per_second": noise})
+    here = Calibration(
+        created=CREATED, hardware=example_environment(gpu=None).hardware, cases={VGG_ID: case}
+    )
+    write_calibration(here, tmp_path / "here.json")
+    elsewhere = here.model_copy(update={"hardware": example_environment().hardware})
+    write_calibration(elsewhere, tmp_path / "elsewhere.json")
+    a = fake_python(tmp_path, "a", noise=QUIET)
+    b = fake_python(tmp_path, "b", noise=QUIET, slower={VGG: 1.3})
+    for name, told in (("elsewhere.json", "is of another machine than this one"),
+                       ("none.json", "none.json cannot be read")):  # fmt: skip
+        done = _run(tmp_path, a, b, "-k", "modified_vgg and eager", f"--calibration={name}")
+        assert done.returncode == 2
+        assert told in done.stderr.splitlines()[-1]
+        assert _log(tmp_path) == []
+        assert not (tmp_path / "out").exists()
+    done = _run(tmp_path, a, b, "-k", "modified_vgg and eager", "--calibration=here.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "thresholds take in the noise of" in done.stdout
 
 
 # --- what is wrong ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from cnnperf.record import CaseRecord
 from tests.examples import (
     example_case,
     example_case_record,
+    example_environment,
     example_record,
     example_repeat,
     skipped_case_record,
@@ -76,6 +77,18 @@ def test_a_baseline_of_other_cases_is_refused_before_anything_is_trained(tmp_pat
         with pytest.raises(UsageError, match="has none of this run's cases") as caught:
             Gate.open(path, tmp_path, planned)
         assert RESNET.id in str(caught.value)
+
+
+def test_another_machine_is_held_to_only_if_that_is_the_question(tmp_path: Path) -> None:
+    """The sentence names the option of a run."""
+    path = _baseline(tmp_path, _case())
+    record = example_record(_case(), environment=example_environment(cpu_model="another"))
+    (refused,) = Gate.open(path, tmp_path, [VGG.id]).judge(record, "run.json", [VGG.id]).cases
+    assert refused.verdict == "not comparable"
+    assert "say --cnnperf-across hardware if that" in str(refused.reason)
+    for across, exit_code in ((["software"], 3), (["hardware"], 0), (["software", "hardware"], 0)):
+        gate = Gate.open(path, tmp_path, [VGG.id], across)
+        assert gate.judge(record, "run.json", [VGG.id]).exit_code == exit_code
 
 
 def test_thresholds_of_the_project_are_in_force(tmp_path: Path) -> None:

@@ -128,6 +128,26 @@ def load_calibration(path: Path) -> Calibration:
         raise UsageError(f"{name_of(path)}: {problem}; expected {EXPECTED}") from error
 
 
+def load_calibration_of(path: Path, hardware: Hardware, whose: str) -> Calibration:
+    """A calibration that somebody named, which must be of such a machine.
+
+    Args:
+        path: the file.
+        hardware: of the machine.
+        whose: what that machine is called in the sentence.
+
+    Raises:
+        UsageError: as `load_calibration`, or it is of another machine.
+    """
+    calibration = load_calibration(path)
+    if identity(calibration.hardware) != identity(hardware):
+        raise UsageError(
+            f"{name_of(path)} is of another machine than {whose} ({calibration.describe()}): "
+            "calibrate that one, or leave --calibration out"
+        )
+    return calibration
+
+
 def _check_version(version: Any, path: Path) -> None:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise UsageError(

@@ -62,12 +62,15 @@ def fingerprint_difference(
 def _facts(fingerprint: Fingerprint) -> dict[str, Any]:
     """A fingerprint's fields with names for people."""
     recipe = fingerprint.recipe.model_dump()
+    augmentation = recipe.pop("augmentation") or {}
     return {
         "model": _short(fingerprint.model_sha256),
         "data": _short(fingerprint.dataset_sha256),
         "resolution": fingerprint.resolution,
         "precision": fingerprint.precision,
         **{name.replace("_", " "): value for name, value in recipe.items()},
+        "augmentation": "some" if augmentation else "none",
+        **{f"augmentation {name}".replace("_", " "): value for name, value in augmentation.items()},
     }
 
 
@@ -83,7 +86,7 @@ def environment_changes(
     changes = [
         _change(field, first.get(field, []), second.get(field, []), across)
         for field in first | second
-        if first.get(field) != second.get(field)
+        if _differs(field, first.get(field, []), second.get(field, []))
     ]
     return sorted(changes, key=lambda change: not change.forbids)
 
@@ -99,7 +102,7 @@ def settings_changes(
         second = _settings_values(new[case.id]) if case.id in new else {}
         both += bool(first and second)
         for field in first if second else ():
-            if first[field] != second[field]:
+            if _differs(field, first[field], second[field]):
                 shown = (field, _show_all(first[field]), _show_all(second[field]))
                 found.setdefault(shown, []).append(case.id)
     return [
@@ -111,6 +114,11 @@ def settings_changes(
         )
         for (field, first_shown, second_shown), ids in found.items()
     ]
+
+
+def _differs(field: str, base: list[Any], new: list[Any]) -> bool:
+    """Whether two sides differ, or the files of one among themselves in what moves times alone."""
+    return base != new or (field in FORBIDDING and len(base) > 1)
 
 
 def _some(ids: list[str]) -> str:

@@ -23,6 +23,7 @@ from cnnperf.compare.verdicts import (
 )
 from cnnperf.errors import UsageError
 from cnnperf.metrics import METRICS
+from cnnperf.record import CaseRecord
 
 MAX_NAMED = 3
 """Regressions that the summary names."""
@@ -49,6 +50,7 @@ def conclude(
         verdict=verdict,
         exit_code=_exit_code(verdict, rules),
         summary=_summary(verdict, cases),
+        sides=(rules.words.base, rules.words.new),
         base_files=base.files,
         new_files=new.files,
         cases=tuple(cases),
@@ -110,12 +112,16 @@ def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -
     notes = []
     if any(record in new.records for record in base.records):
         notes.append("one record stands on both sides: only its own noise can be seen")
-    for side, name in ((base, "base"), (new, "new")):
+    for side, name in ((base, rules.words.base), (new, rules.words.new)):
         if any(record.interrupted for record in side.records):
             notes.append(f"{name} was interrupted: not every planned training was done")
     if all(case.verdict == "shortened" for case in cases):
-        notes.append("shortened trainings gate nothing: --judge-shortened judges their speed")
+        notes.append(
+            "shortened trainings gate nothing: `cnnperf compare --judge-shortened` "
+            "judges their speed"
+        )
     notes += _pairing(cases)
+    notes += _numerics(base, new)
     if rules.calibration is not None:
         notes.append(f"thresholds take in the noise of {rules.calibration.describe()}")
         notes += _widened(cases, rules)
@@ -136,6 +142,29 @@ def _pairing(cases: Sequence[CaseVerdicts]) -> list[str]:
         return []
     more = f" [and {len(ids) - 1} more such]" if len(ids) > 1 else ""
     return [f"accuracy is not paired, since the seeds are not the same: {ids[0]}{more}"]
+
+
+def _numerics(base: Side, new: Side) -> list[str]:
+    """Where both sides kept the loss of every step, and of no seed in common."""
+    ids = [
+        case.id
+        for case in base.cases.values()
+        if case.id in new.cases
+        and (first := _seeds_with_losses(case))
+        and (second := _seeds_with_losses(new.cases[case.id]))
+        and first.isdisjoint(second)
+    ]
+    if not ids:
+        return []
+    more = f" [and {len(ids) - 1} more such]" if len(ids) > 1 else ""
+    return [
+        "numerics are not compared, since no seed was trained deterministically on both sides: "
+        f"{ids[0]}{more}"
+    ]
+
+
+def _seeds_with_losses(case: CaseRecord) -> set[int]:
+    return {repeat.seed for repeat in case.repeats if repeat.step_losses}
 
 
 def _widened(cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:

@@ -14,6 +14,18 @@ Across = Literal["hardware", "software"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Words:
+    """What sides and options are called where a comparison was asked for, for its sentences."""
+
+    base: str = "base"
+    new: str = "new"
+    across: str | None = "--across"
+    """The option that lets something differ; None where there is none."""
+    training: str = "--cnnperf-"
+    """What the options of a training begin with."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rules:
     """How two sides are judged."""
 
@@ -30,6 +42,7 @@ class Rules:
     """Judge the speed of shortened trainings too, which gate nothing by themselves."""
     strict: bool = False
     """Whether what cannot be told is a failure."""
+    words: Words = field(default_factory=Words)
 
     @property
     def one_sided_error(self) -> float:

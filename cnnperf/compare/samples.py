@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from cnnperf.compare.stats import Interval, Shift
+from cnnperf.compare.resolution import least_sd
+from cnnperf.compare.rules import Words
+from cnnperf.compare.stats import Interval, Shift, p_fewer
 from cnnperf.compare.thresholds import JUDGED, MetricRule
 from cnnperf.metrics import METRICS
 from cnnperf.record import CaseRecord
@@ -36,6 +38,11 @@ class Sample:
     rule: MetricRule
     trainings: tuple[float, ...]
     """Of every training of new, for the floor: none is left out."""
+    missed: tuple[int, int] = (0, 0)
+    """Seeds of base and of new that never got there, of a metric that is a time until something:
+    later than any that did, so what is left of the others is no fair picture of a side."""
+    least_sd: float = 0.0
+    """What the values are taken to vary at least, however few of them there are."""
 
     @property
     def by_ratio(self) -> bool:
@@ -45,9 +52,47 @@ class Sample:
     @property
     def has_ratio(self) -> bool:
         """Whether there is a ratio or a difference to speak of."""
-        if not self.base or not self.new:
+        if not self.base or not self.new or self.is_censored:
             return False
         return not (self.by_ratio and min(*self.base, *self.new) <= 0)
+
+    @property
+    def is_censored(self) -> bool:
+        """Whether some seeds never got there, so that counts are compared instead of times."""
+        return any(self.missed)
+
+    @property
+    def is_decidable(self) -> bool:
+        """Whether any values of so many trainings could be certain of a change."""
+        return self.is_censored or self.shift.is_decidable
+
+    @property
+    def p_worse(self) -> float:
+        """How likely such values are if new is not worse by more than the threshold."""
+        if self.is_censored:
+            return p_fewer(*self._reached[1], *self._reached[0])
+        return self.shift.p_above(self.limit)
+
+    @property
+    def p_better(self) -> float:
+        """The same of better."""
+        if self.is_censored:
+            return p_fewer(*self._reached[0], *self._reached[1])
+        return self.shift.p_below(-self.limit)
+
+    @property
+    def _reached(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of base and of new: how many got there, of how many."""
+        base, new = len(self.base), len(self.new)
+        return (base, base + self.missed[0]), (new, new + self.missed[1])
+
+    def reached(self, words: Words) -> str:
+        """The same as a clause."""
+        (base, of_base), (new, of_new) = self._reached
+        return (
+            f"{new or 'none'} of {of_new} trainings of {words.new} reached the target accuracy, "
+            f"{base or 'none'} of {of_base} of {words.base}"
+        )
 
     @property
     def below_floor(self) -> int:
@@ -70,7 +115,8 @@ class Sample:
     def shift(self) -> Shift:
         """How far new lies above base on the scale on which up is bad."""
         between = Shift.paired if self.paired else Shift.independent
-        return between(self._turned(self.base), self._turned(self.new))
+        sides = self._turned(self.base), self._turned(self.new)
+        return between(*sides, least_sd=self.least_sd)
 
     def _turned(self, values: Sequence[float]) -> list[float]:
         sign = 1 if METRICS[self.metric].better == "lower" else -1
@@ -90,14 +136,18 @@ class Sample:
 def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule) -> Sample | None:
     """The values of one metric; None where there is nothing to hold new to.
 
-    That is where base has none and there is no floor, and where a ratio's are all 0.
+    That is where base has none and there is no floor, and where a ratio's are all 0; of a time
+    until something, where no training of either side got there: there may be nothing to get to.
     """
     first, second = _seeded(base, metric), _seeded(new, metric)
     trainings = tuple(value for _, value in second)
-    judged = JUDGED[metric]
-    if not first and (rule.floor is None or not second):
+    judged, missed = JUDGED[metric], (0, 0)
+    if judged.may_be_missed and (first or second):
+        (first, missed_base), (second, missed_new) = _reached(base, metric), _reached(new, metric)
+        missed = missed_base, missed_new
+    if not any(missed) and not first and (rule.floor is None or not second):
         return None
-    if judged.by_ratio and not any(value for _, value in (*first, *second)):
+    if judged.by_ratio and not any(missed) and not any(value for _, value in (*first, *second)):
         return None
     paired = False
     if judged.seed_decides:
@@ -108,10 +158,18 @@ def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule
         metric=metric,
         base=tuple(value for _, value in first),
         new=tuple(value for _, value in second),
-        paired=paired,
+        paired=paired and not any(missed),
         rule=rule,
         trainings=trainings,
+        missed=missed,
+        least_sd=0.0 if judged.by_ratio else least_sd(base, new, metric),
     )
+
+
+def _reached(case: CaseRecord, metric: str) -> tuple[Seeded, int]:
+    """The values of the seeds that always got there, and how many others there are."""
+    missed = {repeat.seed for repeat in case.repeats if getattr(repeat.metrics, metric) is None}
+    return [each for each in _seeded(case, metric) if each[0] not in missed], len(missed)
 
 
 def _seeded(case: CaseRecord, metric: str) -> Seeded:

@@ -13,15 +13,13 @@ What these rules find and what they miss is measured in docs/verdicts.md.
 from __future__ import annotations
 
 import bisect
-import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
+from cnnperf.compare.student import normal_tail, t_reach, t_tail
 
 CONFIDENCE = 0.95
 
@@ -33,13 +31,9 @@ which no correction for more than 85 cases leaves below 2.5 %; of 8 against 8 it
 MAX_PAIRS_FOR_RANKS = 1_000_000
 """Differences between values of both sides that are worth sorting; beyond, means decide."""
 
-MAX_PAIRS_FOR_EXACT_RANKS = 2_500
-"""Up to 50 repeats a side, the chances of ranks are counted; beyond, a normal curve gives them."""
-
 MAX_REPEATS = 1000
 """More than anybody will run: the search for how many would settle it ends here."""
 
-Values = npt.NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -68,7 +62,7 @@ class Shift(ABC):
     estimate: float
 
     @staticmethod
-    def independent(base: Sequence[float], new: Sequence[float]) -> Shift:
+    def independent(base: Sequence[float], new: Sequence[float], *, least_sd: float = 0) -> Shift:
         """Of samples that have nothing to do with one another.
 
         Welch's t for few values, since it needs no equal spreads and works from 2 a side on; ranks
@@ -77,24 +71,33 @@ class Shift(ABC):
         Args:
             base: at least one finite value.
             new: the same.
+            least_sd: standard deviation that a side has at least, whatever its few values show.
 
         Raises:
             ValueError: a sample is empty, or has a value that is not finite.
         """
         bases, news = _sample(base), _sample(new)
         n = min(len(bases), len(news))
-        is_fixed = np.ptp(bases) == np.ptp(news) == 0  # then there is nothing to rank
+        is_fixed = _is_fixed(bases) and _is_fixed(news)  # then there is nothing to rank
         if n < MIN_FOR_RANKS or len(bases) * len(news) > MAX_PAIRS_FOR_RANKS or is_fixed:
-            base_mean, new_mean = _Mean.of(bases), _Mean.of(news)
+            base_mean, new_mean = _Mean.of(bases, least_sd), _Mean.of(news, least_sd)
             return _ByMeans(new_mean.value - base_mean.value, (base_mean, new_mean))
-        return _ByRanks(bases, news)
+        from cnnperf.compare.ranks import ByRanks  # which takes NumPy
+
+        return ByRanks(bases, news)
 
     @staticmethod
-    def paired(base: Sequence[float], new: Sequence[float]) -> Shift:
+    def paired(base: Sequence[float], new: Sequence[float], *, least_sd: float = 0) -> Shift:
         """Of samples whose i-th values belong together, as accuracies of one seed do.
 
         Student's t on the differences, for any number of them: signed ranks have so few orders that
         with 10 pairs none is rarer than 1 in 1,024, too common for 26 cases at once.
+
+        Args:
+            base: at least one finite value.
+            new: as many.
+            least_sd: standard deviation that the differences have at least. Differences that are
+                all exactly 0 have none: that is the same training done again.
 
         Raises:
             ValueError: as in `independent`, or the lengths differ.
@@ -102,7 +105,8 @@ class Shift(ABC):
         bases, news = _sample(base), _sample(new)
         if len(bases) != len(news):
             raise ValueError(f"pairs need equal lengths, got {len(bases)} and {len(news)}")
-        differences = _Mean.of(news - bases)
+        apart = [new - base for base, new in zip(bases, news, strict=True)]
+        differences = _Mean.of(apart, least_sd if any(apart) else 0)
         return _ByMeans(differences.value, (differences,))
 
     @property
@@ -161,16 +165,14 @@ class Shift(ABC):
 
         As wide as it is on average: that its width varies, too, is worth one repeat at most.
         """
-        from scipy.special import ndtr, stdtrit
-
         error, degrees = self._planned(n)
         if error == 0:
             return float(self.estimate not in (low, high))
-        reach = stdtrit(degrees, 1 - tail)
+        reach = t_reach(tail, degrees)
         over_low, under_high = (self.estimate - low) / error, (high - self.estimate) / error
-        between = max(0, ndtr(under_high - reach) - ndtr(reach - over_low))
-        beyond = ndtr(-under_high - reach) + ndtr(-over_low - reach)
-        return float(between + beyond)
+        between = max(0, normal_tail(reach - under_high) - normal_tail(over_low - reach))
+        beyond = normal_tail(under_high + reach) + normal_tail(over_low + reach)
+        return between + beyond
 
     @abstractmethod
     def _ends(self, tail: float) -> tuple[float, float]:
@@ -191,11 +193,15 @@ class _Mean:
     n: int
 
     @classmethod
-    def of(cls, values: Values) -> _Mean:
+    def of(cls, values: Sequence[float], least_sd: float = 0) -> _Mean:
         """Of what they differ by, so that rounding leaves no variance among equal values."""
-        apart = values - values[0]
-        variance = float(np.var(apart, ddof=1)) if len(values) > 1 else math.inf
-        return cls(float(values[0] + np.mean(apart)), variance, len(values))
+        n, first = len(values), values[0]
+        apart = [value - first for value in values]
+        middle = math.fsum(apart) / n
+        if n == 1:
+            return cls(first, math.inf, n)
+        variance = math.fsum((value - middle) ** 2 for value in apart) / (n - 1)
+        return cls(first + middle, max(variance, least_sd**2), n)
 
 
 class _ByMeans(Shift):
@@ -214,16 +220,14 @@ class _ByMeans(Shift):
 
     def _tail(self, distance: float) -> float:
         """Chance that the estimate lies so far beyond the truth."""
-        from scipy.special import stdtr
-
         if self._error in (0, math.inf):
             return 0.0 if self._error == 0 and distance > 0 else 1.0
-        return float(stdtr(self._degrees, -distance / self._error))
+        return t_tail(distance / self._error, self._degrees)
 
     def _ends(self, tail: float) -> tuple[float, float]:
-        from scipy.special import stdtrit
-
-        reach = float(stdtrit(self._degrees, 1 - tail)) * self._error
+        if math.isinf(self._error):
+            return -math.inf, math.inf
+        reach = t_reach(tail, self._degrees) * self._error
         return self.estimate - reach, self.estimate + reach
 
     def _planned(self, n: int) -> tuple[float, float]:
@@ -237,79 +241,15 @@ class _ByMeans(Shift):
         return math.sqrt(total), degrees
 
 
-class _ByRanks(Shift):
-    """Mann and Whitney's test, and what Hodges and Lehmann (1963) made of it.
-
-    All rests on the differences of every new value from every value of the base, sorted: their
-    median is the estimate, and those not far from the middle are the interval. Differences equal to
-    the shift in question count against refusing it, so that ties make it no easier.
-    """
-
-    def __init__(self, base: Values, new: Values) -> None:
-        self._sizes = len(base), len(new)
-        self._differences = np.sort(np.subtract.outer(new, base), axis=None)
-        self.n, self.estimate = min(self._sizes), float(np.median(self._differences))
-
-    def p_above(self, shift: float) -> float:
-        no_larger = np.searchsorted(self._differences, shift, side="right")
-        return float(_rank_chances(*self._sizes)[no_larger])
-
-    def p_below(self, shift: float) -> float:
-        smaller = np.searchsorted(self._differences, shift, side="left")
-        return float(_rank_chances(*self._sizes)[len(self._differences) - smaller])
-
-    def _ends(self, tail: float) -> tuple[float, float]:
-        outside = int(np.searchsorted(_rank_chances(*self._sizes), tail, side="left"))
-        if not outside:  # not even the rarest order is as rare
-            return -math.inf, math.inf
-        return float(self._differences[outside - 1]), float(self._differences[-outside])
-
-    def _planned(self, n: int) -> tuple[float, float]:
-        """The error that explains the present interval, made smaller as a mean's would be."""
-        from scipy.special import ndtri
-
-        low, high = self._ends(tail := (1 - CONFIDENCE) / 2)
-        base, new = self._sizes
-        later_base, later_new = max(base, n), max(new, n)
-        fewer = (1 / later_base + 1 / later_new) / (1 / base + 1 / new)
-        present = (high - low) / 2 / float(ndtri(1 - tail))
-        return present * math.sqrt(fewer), later_base + later_new - 2
-
-
-def _sample(values: Sequence[float]) -> Values:
-    sample = np.asarray(values, dtype=np.float64)
-    if not len(sample) or not np.isfinite(sample).all():
+def _sample(values: Sequence[float]) -> list[float]:
+    sample = [float(value) for value in values]
+    if not sample or not all(map(math.isfinite, sample)):
         raise ValueError(f"expected one finite value or more, got {list(values)[:5]}")
     return sample
 
 
-@functools.cache
-def _rank_chances(base: int, new: int) -> Values:
-    """Of at most u pairs, u = 0 to base * new, with the new value below, if nothing has shifted.
-
-    Counted over all orders in which two samples of these sizes can stand, one place after the
-    other: a new value that has `below` values of the base under it adds so many pairs. Only sums,
-    so nothing cancels. scipy has the test but neither these chances nor the interval.
-    """
-    pairs = base * new
-    if pairs > MAX_PAIRS_FOR_EXACT_RANKS:
-        return _normal_rank_chances(base, new)
-    orders = np.zeros((new + 1, pairs + 1))  # by new values placed, and pairs
-    orders[0, 0] = 1
-    for place in range(base + new):
-        for placed in range(min(place, new - 1), max(0, place - base) - 1, -1):
-            below = place - placed
-            orders[placed + 1, below:] += orders[placed, : pairs + 1 - below]
-    return np.minimum(1, np.cumsum(orders[new]) / math.comb(base + new, new))
-
-
-def _normal_rank_chances(base: int, new: int) -> Values:
-    """The same for many, corrected for continuity."""
-    from scipy.special import ndtr
-
-    pairs = base * new
-    deviation = math.sqrt(pairs * (base + new + 1) / 12)
-    return np.asarray(ndtr((np.arange(pairs + 1) + 0.5 - pairs / 2) / deviation))
+def _is_fixed(values: Sequence[float]) -> bool:
+    return min(values) == max(values)
 
 
 def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
@@ -325,3 +265,21 @@ def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[key]))
         adjusted[key] = largest
     return adjusted
+
+
+def p_fewer(hits: int, total: int, other_hits: int, other_total: int) -> float:
+    """How likely so few hits are, if both sides are equally likely to hit (Fisher's exact test).
+
+    Given how many there are in all, counted from the fewest that this side can have.
+    """
+    both, everyone = hits + other_hits, total + other_total
+    fewest, all_ways = max(0, both - other_total), _log_choose(everyone, both)
+    chances = (
+        math.exp(_log_choose(total, k) + _log_choose(other_total, both - k) - all_ways)
+        for k in range(fewest, hits + 1)
+    )
+    return min(1.0, math.fsum(chances))
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -21,12 +21,9 @@ from cnnperf.compare.verdicts import (
     MetricVerdict,
     Verdict,
 )
-from cnnperf.compare.wording import Row, effect, label, medians, rows
+from cnnperf.compare.wording import Row, effect, label, medians, rows, where_they_part
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, format_percent
-
-MAX_SHOWN_VALUE = 60
-"""Characters of a field of the environment: a CPU's list of features is longer."""
 
 
 def verdict_style(verdict: Verdict, *, gates: bool = True) -> str:
@@ -57,32 +54,21 @@ def environment_changes_table(comparison: Comparison) -> Table:
     """A row a field that is not the same on both sides."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("what differs", no_wrap=True)
-    table.add_column("base", overflow="fold")
-    table.add_column("new", overflow="fold")
+    for side in comparison.sides:
+        table.add_column(side, overflow="fold")
     for change in comparison.environment_changes:
         style = "yellow" if change.forbids else ""
-        cells = (change.field, *_where_they_part(change.base, change.new))
+        cells = (change.field, *where_they_part(change.base, change.new))
         table.add_row(*(Text(printable(cell), style=style) for cell in cells))
     return table
-
-
-def _where_they_part(base: str, new: str) -> tuple[str, str]:
-    """Two long lists of words without those that both have."""
-    if max(len(base), len(new)) <= MAX_SHOWN_VALUE:
-        return base, new
-    first, second = base.split(), new.split()
-    return (
-        " ".join(["...", *(word for word in first if word not in second)]),
-        " ".join(["...", *(word for word in second if word not in first)]),
-    )
 
 
 def verdicts_table(comparison: Comparison) -> Table:
     """A row a metric below the name of its case."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("case", overflow="fold", min_width=18)  # the longest label of a metric
-    table.add_column("base", justify="right", min_width=8)
-    table.add_column("new", justify="right", min_width=8)
+    for side in comparison.sides:
+        table.add_column(side, justify="right", min_width=8)
     table.add_column("change (interval)", justify="right", min_width=9)
     table.add_column("verdict", no_wrap=True)
     for case in comparison.cases:
@@ -107,10 +93,11 @@ def _metric_cells(name: str, metric: MetricVerdict) -> tuple[RenderableType, ...
 
 def _legend(comparison: Comparison) -> Text:
     levels = {metric.confidence for case in comparison.cases for metric in case.metrics.values()}
+    base, new = comparison.sides
     level = " or ".join(f"{100 * value:.4g} %" for value in sorted(levels or {0.95}))
     return Text(
-        f"medians of n; change: new over base, or points of difference, with its {level} interval; "
-        "what is dim gates nothing",
+        f"medians of n; change: {new} over {base}, or points of difference, with its {level} "
+        "interval; what is dim gates nothing",
         style="dim",
     )
 
@@ -128,25 +115,26 @@ def _explanations(comparison: Comparison) -> Iterator[Text]:
         text = printable(f"{verdict}: {where}: {explanation}{others}")
         yield Text(text, style=verdict_style(verdict))
     for case in comparison.cases:
-        yield from _about(case)
+        yield from _about(case, comparison.sides)
     for note in comparison.notes:
         yield Text(printable(note), style="dim")
 
 
-def _about(case: CaseVerdicts) -> Iterator[Text]:
-    seen = case.contamination
+def _about(case: CaseVerdicts, sides: tuple[str, str]) -> Iterator[Text]:
+    (base, new), seen = sides, case.contamination
     if seen.base or seen.new:
-        what = "dropped" if seen.dropped else "kept (--drop-flagged leaves them out)"
+        kept = "kept (`cnnperf compare --drop-flagged` leaves them out)"
+        what = "dropped" if seen.dropped else kept
         yield Text(
             printable(
-                f"disturbed: {case.id}: {seen.base} repeats of base, {seen.new} of new "
+                f"disturbed: {case.id}: {seen.base} repeats of {base}, {seen.new} of {new} "
                 f"({', '.join(seen.kinds)}): {what}"
             ),
             style="yellow",
         )
     for drift in case.drift:
         style = "" if drift.first_difference_step is None else "yellow"
-        yield Text(printable(f"numerics: {case.id}: {drift.describe()}"), style=style)
+        yield Text(printable(f"numerics: {case.id}: {drift.describe(sides)}"), style=style)
 
 
 def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> Table:

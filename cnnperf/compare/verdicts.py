@@ -129,23 +129,23 @@ class Drift(Model):
     """Further steps that only base has; there is nothing to compare them with."""
     new_alone_steps: int = 0
 
-    def describe(self) -> str:
-        """One clause for people."""
+    def describe(self, sides: tuple[str, str] = ("base", "new")) -> str:
+        """One clause for people, by the sides' names."""
+        alone = self._alone(sides)
         if self.first_difference_step is None:
             steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
-            return f"seed {self.seed}: losses of {steps} identical{self._alone}"
+            return f"seed {self.seed}: losses of {steps} identical{alone}"
         assert self.base_loss is not None
         assert self.new_loss is not None
         return (
             f"seed {self.seed}: losses first differ at step {self.first_difference_step} of "
             f"{self.steps} by {self.new_loss - self.base_loss:+.3g} "
-            f"(at most {self.largest_difference:.3g} in any step){self._alone}"
+            f"(at most {self.largest_difference:.3g} in any step){alone}"
         )
 
-    @property
-    def _alone(self) -> str:
+    def _alone(self, sides: tuple[str, str]) -> str:
         """A clause on the steps that one side alone has."""
-        for side, steps in (("base", self.base_alone_steps), ("new", self.new_alone_steps)):
+        for side, steps in zip(sides, (self.base_alone_steps, self.new_alone_steps), strict=True):
             if steps:
                 return f"; only {side} has the {steps} after them"
         return ""
@@ -191,6 +191,8 @@ class Comparison(Model):
     exit_code: int
     summary: str
     """One line for people."""
+    sides: tuple[str, str] = ("base", "new")
+    """What base and new are called where they are shown."""
     base_files: tuple[str, ...]
     new_files: tuple[str, ...]
     cases: tuple[CaseVerdicts, ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from cnnperf.compare.comparability import FORBIDDING, fingerprint_difference
 from cnnperf.compare.drift import drifts
+from cnnperf.compare.mixture import mixture
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.verdicts import CaseVerdicts, EnvironmentChange, Verdict
 from cnnperf.record import CaseRecord
@@ -18,17 +19,18 @@ def judge_whole(
     base: CaseRecord, new: CaseRecord | None, changes: Sequence[EnvironmentChange], rules: Rules
 ) -> CaseVerdicts | None:
     """The verdict on a case that has no metrics to be judged by; None where it has."""
+    words = rules.words
     if new is None:
-        return _verdict(base, "missing", "base has this case, new has not")
+        return _verdict(base, "missing", f"{words.base} has this case, {words.new} has not")
     told = new.error.message if new.error is not None else "no reason is recorded"
     if new.outcome == "failed" and base.outcome == "failed":
         return _verdict(base, "not comparable", f"failed on both sides: {told}")
     if new.outcome == "failed":
-        return _verdict(base, "failed", f"new failed: {told}")
+        return _verdict(base, "failed", f"{words.new} failed: {told}")
     if new.outcome == "skipped":
-        return _verdict(base, "missing", f"skipped in new: {told}")
+        return _verdict(base, "missing", f"skipped in {words.new}: {told}")
     if base.outcome == "failed":
-        return _verdict(base, "not comparable", "failed in base: nothing to compare with")
+        return _verdict(base, "not comparable", f"failed in {words.base}: nothing to compare with")
     why = _why_not_comparable(base, new, changes, rules)
     if why is None:
         return None
@@ -43,16 +45,21 @@ def _verdict(case: CaseRecord, verdict: Verdict, reason: str) -> CaseVerdicts:
 def _why_not_comparable(
     base: CaseRecord, new: CaseRecord, changes: Sequence[EnvironmentChange], rules: Rules
 ) -> str | None:
+    words = rules.words
+    mixed = mixture(base, words.base, words.training) or mixture(new, words.new, words.training)
+    if mixed is not None:
+        return mixed
     if base.fingerprint is not None and new.fingerprint is not None:
         why = fingerprint_difference(base.fingerprint, new.fingerprint, rules.across)
         if why is not None:
             return why
     if _is_deterministic(base) != _is_deterministic(new):
-        return "one was trained with --cnnperf-deterministic, which is slower, the other without"
+        option = f"{words.training}deterministic"
+        return f"one was trained with {option}, which is slower, the other without"
     if base.shortened != new.shortened:
-        return f"{'base' if base.shortened else 'new'} was shortened, the other was not"
+        return f"{words.base if base.shortened else words.new} was shortened, the other was not"
     forbidding = [change for change in changes if change.forbids]
-    return _forbidden(forbidding) if forbidding else None
+    return _forbidden(forbidding, words.across) if forbidding else None
 
 
 def _is_deterministic(case: CaseRecord) -> bool:
@@ -60,13 +67,15 @@ def _is_deterministic(case: CaseRecord) -> bool:
     return any(each is not None and bool(each.deterministic_algorithms) for each in settings)
 
 
-def _forbidden(changes: Sequence[EnvironmentChange]) -> str:
+def _forbidden(changes: Sequence[EnvironmentChange], across: str | None) -> str:
     """Names the first change, and what to say if it is the question."""
     first, more = changes[0], len(changes) - 1
     others = f" and {more} more" if more else ""
     kinds = sorted({FORBIDDING[change.field.partition(" of ")[0]] for change in changes})
-    options = " ".join(f"--across {kind}" for kind in kinds)
-    return (
-        f"{first.field} {first.base} against {first.new}{others}: say {options} if that is the "
-        "question"
-    )
+    options = " ".join(f"{across or '--across'} {kind}" for kind in kinds)
+    differs = f"{first.field} {first.base} against {first.new}"
+    if first.base == first.new:
+        differs = f"{first.field} differs among the files of either side ({first.base})"
+    if across is None:
+        return f"{differs}{others}: `cnnperf compare {options}` compares the records all the same"
+    return f"{differs}{others}: say {options} if that is the question"

@@ -13,6 +13,9 @@ from typing import NamedTuple
 from cnnperf.compare.verdicts import REGRESSIONS, SEVERITY, CaseVerdicts, MetricVerdict, Verdict
 from cnnperf.metrics import ABSENT, METRICS
 
+MAX_SHOWN_VALUE = 60
+"""Characters of a field of the environment: a CPU's list of features is longer."""
+
 
 class Row(NamedTuple):
     """One line of what is shown: a metric of a case, or the case as a whole."""
@@ -46,6 +49,17 @@ class Row(NamedTuple):
     def explanation(self) -> str:
         """Why, and what would help; empty where the verdict needs no words."""
         return (self.case.reason or "") if self.metric is None else explain(self.metric)
+
+
+def where_they_part(base: str, new: str) -> tuple[str, str]:
+    """Two long lists of words without those that both have."""
+    if max(len(base), len(new)) <= MAX_SHOWN_VALUE:
+        return base, new
+    first, second = base.split(), new.split()
+    return (
+        " ".join(["...", *(word for word in first if word not in second)]),
+        " ".join(["...", *(word for word in second if word not in first)]),
+    )
 
 
 def label(metric_name: str) -> str:

@@ -214,6 +214,60 @@ def share_non_inferior(
     return sum(low > -margin for low in lows) / draws
 
 
+def share_non_inferior_counted(
+    kind: str,
+    repeats: int,
+    *,
+    images: int,
+    margin_images: float,
+    loss: float,
+    draws: int,
+    least_sd: float = 0.5,
+    seed: int = 0,
+) -> float:
+    """The same where accuracies are numbers of images, which are often equal.
+
+    Args:
+        kind: of `COUNTS`.
+        repeats: a side.
+        images: of the test set.
+        margin_images: the margin.
+        loss: what is truly lost, in margins.
+        draws: how many comparisons.
+        least_sd: what differences are taken to vary at least, in images.
+        seed: of the noise.
+    """
+    rng = np.random.default_rng([seed, repeats, images])
+    base_DN, new_DN = COUNTS[kind](rng, (draws, repeats), images, loss * margin_images)
+    lows = (
+        Shift.paired(base_N, new_N, least_sd=least_sd).interval(2 * CONFIDENCE - 1).low
+        for base_N, new_N in zip(base_DN, new_DN, strict=True)
+    )
+    return sum(low > -margin_images for low in lows) / draws
+
+
+def binomial(
+    rng: Rng, shape: tuple[int, ...], images: int, loss_images: float
+) -> tuple[Values, Values]:
+    """Every image is right by a chance of its own training, about 99 in 100."""
+    right = (0.99, 0.99 - loss_images / images)
+    base_DN, new_DN = (rng.binomial(images, each, shape).astype(np.float64) for each in right)
+    return base_DN, new_DN
+
+
+def neighbours(
+    rng: Rng, shape: tuple[int, ...], images: int, loss_images: float
+) -> tuple[Values, Values]:
+    """Nothing varies but one image, which makes up for what of the loss is no whole number."""
+    whole, part = divmod(loss_images, 1)
+    lost_DN = whole + (rng.random(shape) < part)
+    return np.full(shape, images - 4.0), images - 4.0 - lost_DN
+
+
+Counts = Callable[[Rng, tuple[int, ...], int, float], tuple[Values, Values]]
+COUNTS: dict[str, Counts] = {"binomial": binomial, "one image": neighbours}
+
+
 def percent(share: float) -> str:
     """For a table; 0 and 100 only where it is exactly that."""
     shown = f"{share * 100:.1f}"
@@ -355,6 +409,30 @@ def accuracy_tables(draws: int) -> None:
     print_table("Passed as not inferior, paired", heads, rows)
 
 
+def counted_table(draws: int) -> None:
+    """What half an image is good for where all accuracies are counts of images."""
+
+    def cells(kind: str, n: int, images: int, margin: float) -> Iterable[str]:
+        for loss, least_sd in ((1.0, 0.0), (1.0, 0.5), (0.5, 0.5), (0.0, 0.5)):
+            share = share_non_inferior_counted(
+                kind, n, images=images, margin_images=margin, loss=loss, draws=draws,
+                least_sd=least_sd,
+            )  # fmt: skip
+            yield percent(share)
+
+    rows = (
+        [kind, f"{images:,}", str(n), f"{margin:g}", *cells(kind, n, images, margin)]
+        for kind, images, margin in (
+            ("binomial", 360, 10.8), ("binomial", 10_000, 50), ("one image", 360, 10.8),
+            ("one image", 360, 10.3),
+        )
+        for n in (2, 3, 5, 10)
+    )  # fmt: skip
+    heads = ["what varies", "images", "n", "margin, images", "the margin, no least spread",
+             "the margin", "half of it", "no loss"]  # fmt: skip
+    print_table("Passed as not inferior, counted", heads, rows)
+
+
 def main() -> None:
     """Print every table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -366,6 +444,7 @@ def main() -> None:
     rank_table(draws)
     run_table(draws // 2)
     accuracy_tables(draws)
+    counted_table(draws)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,18 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda file: write_record(file, _body(cases=_body()["cases"] * 2)),
         ": cnnperf.cases.1.id: 'modified_vgg-mnist-28-eager' is the id of cnnperf.cases.0 too",
     ),
+    "half a character": (
+        lambda file: write_record(file, _body(cases=[{**_body()["cases"][0], "id": "a\ud800"}])),
+        ": cnnperf.cases.0.id holds half a character",
+    ),
+    "half a character in a key": (
+        lambda file: write_record(file, _body(**{"\udfff": 1})),
+        ": cnnperf holds half a character",
+    ),
+    "half a character, not escaped": (
+        lambda file: _text(file, b'{"cnnperf": "a\xed\xa0\x80"}'),
+        ": cnnperf holds half a character",
+    ),
     "wrong field": (
         lambda file: write_record(file, _body(tier="huge")),
         ": cnnperf.tier: Input should be 'smoke', 'standard' or 'full'",
@@ -194,6 +206,32 @@ def test_any_two_records_come_to_a_verdict_in_every_format(pair: tuple[Record, R
     """Whatever their texts are, and however large or small their figures."""
     base, new = pair
     _judge_and_show(Side.of(base, "base.json"), Side.of(new, "new.json"))
+
+
+def _texts(value: Any) -> list[tuple[Any, Any]]:
+    """Where the texts of a JSON value are: what holds each, and under which key."""
+    keys = value if isinstance(value, dict) else range(len(value))
+    found = [(value, key) for key in keys if isinstance(value[key], str)]
+    inside = (value[key] for key in keys if isinstance(value[key], dict | list))
+    return found + [each for part in inside for each in _texts(part)]
+
+
+@given(data=st.data(), half=st.characters(categories=["Cs"]), around=st.text(max_size=3))
+@fuzzed
+def test_half_a_character_anywhere_is_one_sentence(
+    tmp_path: Path, data: st.DataObject, half: str, around: str
+) -> None:
+    """No output could be written with it; a whole one, of two halves, is text like any other."""
+    body = _body()
+    place, key = data.draw(st.sampled_from(_texts(body)))
+    place[key] = around + half
+    side = _outcome(lambda: load_side([write_record(tmp_path / "half.json", body)]))
+    assert isinstance(side, str)
+    assert "holds half a character" in side
+    body = _body()
+    body["cases"][0]["id"] = "\N{GRINNING FACE}"
+    whole = load_side([write_record(tmp_path / "whole.json", body)])
+    _judge_and_show(whole, whole)
 
 
 @given(content=mutated(json.dumps({"cnnperf": _body()})))

@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import ttest_ind
 
 from cnnperf.calibrate import (
+    calibration_here,
     default_path,
     false_alarms,
     machine_slug,
@@ -202,11 +203,37 @@ def test_calibrating_other_cases_keeps_those_that_are_there(tmp_path: Path) -> N
     noise = Noise(n=20, mean=5.0, sd=0.01, smallest_change=0.1)
     other = {"other": CaseNoise(metrics={"train_seconds": noise})}
     write_calibration(_calibration(), path)
-    assert set(write_calibration(_calibration(cases=other), path).cases) == {MNIST, "other"}
+    written = write_calibration(_calibration(cases=other), path)
+    assert set(written.calibration.cases) == {MNIST, "other"}
+    assert written.describe(path) == f"{path}: noise of 1 case (and of 1 calibrated before)"
     assert set(load_calibration(path).cases) == {MNIST, "other"}
     newer = example_environment().software.model_copy(update={"torch": "2.16.0"})
-    write_calibration(_calibration(cases=other, software=newer), path)
+    written = write_calibration(_calibration(cases=other, software=newer), path)
     assert set(load_calibration(path).cases) == {"other"}
+    assert written.describe(path) == (
+        f"{path}: noise of 1 case; dropped what was calibrated with torch 2.15.0, and not 2.16.0: "
+        f"{MNIST}: calibrate it again"
+    )
+
+
+def test_another_commit_or_kernel_is_no_reason_to_forget(tmp_path: Path) -> None:
+    """They may move times, as anything may; but then each commit would want a calibration."""
+    path = tmp_path / f"here{SUFFIX}"
+    write_calibration(_calibration(), path)
+    changes = {"cnnperf_commit": "f" * 40, "kernel": "7.0"}
+    newer = example_environment().software.model_copy(update=changes)
+    written = write_calibration(_calibration(cases={}, software=newer), path)
+    assert set(written.calibration.cases) == {MNIST}
+    assert written.calibration.software == newer
+
+
+def test_a_file_of_another_machine_is_replaced_and_it_is_said(tmp_path: Path) -> None:
+    """Only where somebody named that file: the default is named after the machine."""
+    path = tmp_path / f"here{SUFFIX}"
+    write_calibration(_calibration(), path)
+    other = example_environment().hardware.model_copy(update={"cpu_logical_cores": 8})
+    told = write_calibration(_calibration(cases={}, hardware=other), path).describe(path)
+    assert "dropped what was calibrated with another machine (NVIDIA H200, AMD EPYC 9654, " in told
 
 
 def test_the_newest_calibration_of_such_a_machine_is_found(tmp_path: Path) -> None:
@@ -247,6 +274,20 @@ def test_a_record_finds_its_calibration_beside_it_or_one_folder_up(tmp_path: Pat
         found = calibration_of(record, hardware)
         assert found is not None
         assert found.noise(MNIST, "train_seconds") == sd
+
+
+@pytest.mark.parametrize("folder", ["reports", ".cnnperf", ".", "out/run", "out"])
+def test_ab_finds_its_calibration_where_a_project_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """Or where `cnnperf compare` would look for it, given the record that `ab` writes."""
+    monkeypatch.chdir(tmp_path)
+    record = Path("out/run/a.json")
+    hardware = example_environment().hardware
+    assert calibration_here(record, hardware) is None
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write_calibration(_calibration(), Path(folder) / f"any{SUFFIX}")
+    assert calibration_here(record, hardware) == _calibration()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from cnnperf.compare.outputs.github import to_github
-from cnnperf.compare.verdicts import Comparison, Verdict
+from cnnperf.compare.verdicts import Comparison, EnvironmentChange, Verdict
 from tests.compare.comparisons import (
     HOSTILE,
     example_accuracy,
@@ -88,6 +88,7 @@ def test_summary_improvements_and_what_gates_nothing_are_notices() -> None:
     found = of_kind("notice", example_comparison())
     assert found[0].message == example_comparison().summary
     assert [command.properties["title"] for command in found[1:]] == [
+        "what differs between the environments",
         "worse: peak memory of modified_vgg-cifar10-28-eager",
         "faster: train time of modified_vgg-cifar10-28-eager",
     ]
@@ -96,7 +97,21 @@ def test_summary_improvements_and_what_gates_nothing_are_notices() -> None:
 @pytest.mark.parametrize("verdict", ["same", "shortened"])
 def test_what_has_not_changed_is_not_announced(verdict: Verdict) -> None:
     case = example_case(metrics={"train_seconds": example_metric(verdict)})
-    assert len(commands(example_comparison(case))) == 1
+    assert len(commands(example_comparison(case, environment_changes=()))) == 1
+
+
+def test_what_differs_between_the_environments_is_one_notice() -> None:
+    """Ten are shown of a kind, so that it takes one place; the long lists of a CPU are cut."""
+    found = of_kind("notice", example_comparison())[1]
+    assert found.message == (
+        "software.torch 2.14.1 -> 2.15.0; hardware.gpu.name NVIDIA A100 -> NVIDIA H200"
+    )
+    many = [EnvironmentChange(field=f"software.f{n}", base="1", new="2") for n in range(20)]
+    flags = " ".join(f"flag{n}" for n in range(50))
+    many[0] = EnvironmentChange(field="hardware.cpu_flags", base=flags, new=f"{flags} more")
+    message = of_kind("notice", example_comparison(environment_changes=tuple(many)))[1].message
+    assert message.startswith("hardware.cpu_flags ... -> ... more; software.f1 1 -> 2; ")
+    assert message.endswith("and 12 more")
 
 
 def test_the_tenth_annotation_of_a_kind_sums_up_the_rest() -> None:
@@ -127,10 +142,10 @@ def test_a_percent_sign_and_the_marks_of_properties_come_through() -> None:
 def test_no_text_makes_another_annotation(text: str) -> None:
     """As many commands of the same kinds as harmless text gives, each with a title alone."""
     found = commands(hostile_comparison(text))
-    assert [command.name for command in found] == ["error", "error", "warning", "notice"]
+    assert [command.name for command in found] == ["error", "error", "warning", "notice", "notice"]
     assert all(set(command.properties) == {"title"} for command in found)
 
 
 def test_no_known_trick_makes_another_annotation() -> None:
     for text in HOSTILE:
-        assert len(commands(hostile_comparison(text))) == 4
+        assert len(commands(hostile_comparison(text))) == 5

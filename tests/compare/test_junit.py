@@ -115,6 +115,8 @@ def test_the_figures_are_properties() -> None:
     properties = {each.name: each.value for each in suite_of(example_comparison()).properties()}
     assert properties["verdict"] == "regression"
     timed = "modified_vgg-mnist-28-eager/train_seconds"
+    assert properties["environment/software.torch/base"] == "2.14.1"
+    assert properties["environment/hardware.gpu.name/new"] == "NVIDIA H200"
     figures = {name: properties[f"{timed}/{name}"] for name in ("ratio", "low", "high", "n_base")}
     assert figures == {"ratio": "1.052", "low": "1.031", "high": "1.074", "n_base": "5"}
     assert f"{timed}/difference" not in properties

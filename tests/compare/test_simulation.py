@@ -17,6 +17,7 @@ from tests.compare.simulation import (
     ALPHA,
     CASES,
     CHANGES,
+    COUNTS,
     NOISES,
     REPEATS,
     RULES,
@@ -28,6 +29,7 @@ from tests.compare.simulation import (
     restless,
     run_alarms,
     share_non_inferior,
+    share_non_inferior_counted,
     share_slower,
     t_finds,
     two_modes,
@@ -150,6 +152,27 @@ def test_a_loss_of_the_margin_hardly_ever_passes(repeats: int, paired: bool) -> 
     passed = share_non_inferior(repeats, loss=0.005, margin=0.005, draws=DRAWS, paired=paired)
     assert passed <= 0.05 + slack(0.05)
     assert share_non_inferior(repeats, loss=0.01, margin=0.005, draws=DRAWS, paired=paired) < 0.005
+
+
+@pytest.mark.parametrize("repeats", [2, 3, 5, 10])
+@pytest.mark.parametrize("margin_images", [10.1, 10.3, 10.5, 10.8, 11.0])
+@pytest.mark.parametrize("kind", COUNTS)
+def test_a_loss_of_the_margin_hardly_ever_passes_where_images_are_counted(
+    kind: str, margin_images: float, repeats: int
+) -> None:
+    """Of 360 images, however much of the margin is a fraction of one; half a point is granted."""
+    passed = share_non_inferior_counted(
+        kind, repeats, images=360, margin_images=margin_images, loss=1, draws=DRAWS
+    )
+    assert passed <= 0.055 + slack(0.05)
+
+
+def test_without_a_least_spread_equal_counts_would_pass() -> None:
+    """Three times ten images less, where 10.3 are lost on average and 10.3 are the margin."""
+    passed = share_non_inferior_counted(
+        "one image", 3, images=360, margin_images=10.3, loss=1, draws=DRAWS, least_sd=0
+    )
+    assert passed > 0.3
 
 
 @pytest.mark.parametrize(("repeats", "least"), [(3, 0.9), (5, 0.99), (10, 0.99)])

@@ -158,3 +158,37 @@ def test_dropout_acts_in_training_only() -> None:
     images_BCHW = torch.randn(4, 1, 8, 8)
     assert not torch.equal(model(images_BCHW), model(images_BCHW))
     assert torch.equal(evaluate(model, images_BCHW), evaluate(model, images_BCHW))
+
+
+def _graph(loss: torch.Tensor) -> set[str]:
+    """The names of all operations that a backward pass would go through."""
+    found, waiting = set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [parent for parent, _ in node.next_functions]
+    return {str(node.name()) for node in found}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_backward_pass_pools_adaptively(name: str, layout: torch.memory_format) -> None:
+    """On CUDA that has no deterministic form (torch.use_deterministic_algorithms lists it).
+
+    A global average is a mean to torch, which has one.
+    """
+    resolution = get_model(name).resolution
+    with torch.device("meta"):
+        model = build_model(name, CLASSES, 3).to(memory_format=layout)
+        images = torch.randn(2, 3, resolution, resolution).to(memory_format=layout)
+        operations = _graph(model(images).sum())
+    assert "AddmmBackward0" in operations
+    assert not [each for each in operations if "AdaptiveAvgPool" in each]
+
+
+def test_vgg16_still_averages_what_is_not_seven_pixels_a_side() -> None:
+    """Of 64 pixels two are left, which it stretches to seven."""
+    with torch.device("meta"):
+        operations = _graph(build_model("vgg16")(torch.randn(2, 3, 64, 64)).sum())
+    assert [each for each in operations if "AdaptiveAvgPool" in each]

@@ -43,6 +43,24 @@ def test_a_run_that_is_slower_than_its_baseline_fails(project: Project) -> None:
     assert [case.outcome for case in project.record().cases] == ["passed"]
 
 
+def test_a_baseline_of_another_torch_is_held_to_if_that_is_the_question(project: Project) -> None:
+    """By the ini key or the option; tests/test_gate.py has what is said without."""
+    once = (*RUN[:-1], "--cnnperf-repeats=1")
+    assert project.run(*once).returncode == 0
+    body = json.loads(project.record().model_dump_json())
+    body["environment"]["software"]["torch"] = "2.0.0"
+    baseline = f"--cnnperf-baseline={write_record(project.folder / 'base.json', body)}"
+    wrong = project.run(*once, baseline, "--cnnperf-across=softwear")
+    assert wrong.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "expected one of hardware, software, got 'softwear'" in wrong.stdout
+    with (project.folder / "pytest.ini").open("a") as ini:
+        ini.write("cnnperf_across = software\n")
+    asked = project.run(*once, baseline)
+    assert asked.returncode == 0, asked.stdout
+    assert f"cnnperf: held to {project.folder / 'base.json'}, across software" in asked.stdout
+    assert "2.0.0" in asked.stdout.split("cnnperf: verdicts")[1]
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

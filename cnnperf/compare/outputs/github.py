@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from cnnperf.compare.verdicts import IMPROVEMENTS, REGRESSIONS, Comparison
-from cnnperf.compare.wording import Row, effect, medians, rows
+from cnnperf.compare.verdicts import IMPROVEMENTS, REGRESSIONS, Comparison, EnvironmentChange
+from cnnperf.compare.wording import Row, effect, medians, rows, where_they_part
 from cnnperf.errors import printable
 
 MAX_SHOWN = 10
 """Of each kind, from one step."""
+
+MAX_CHANGES = 8
+"""Differences between the environments that one annotation names."""
 
 MAX_NAMED = 20
 """Of the others, in the last annotation of a kind."""
@@ -36,17 +39,32 @@ def to_github(comparison: Comparison) -> str:
     """One workflow command a line, errors first.
 
     Regressions are errors; what gates and may hide one (inconclusive, not comparable) is a warning;
-    the summary, improvements and what got worse without gating are notices.
+    the summary, what differs between the environments, improvements and what got worse without
+    gating are notices.
     """
     found: dict[Kind, list[Annotation]] = {kind: [] for kind in KINDS}
     found["notice"].append(Annotation("cnnperf compare", comparison.summary))
+    found["notice"] += _environment(comparison.environment_changes)
     for row in rows(comparison.cases):
         kind = _kind(row)
         if kind is not None:
-            found[kind].append(_annotation(row))
+            found[kind].append(_annotation(row, comparison.sides))
     return "".join(
         _command(kind, annotation) for kind in KINDS for annotation in _at_most_shown(found[kind])
     )
+
+
+def _environment(changes: Sequence[EnvironmentChange]) -> list[Annotation]:
+    """One annotation, since there are ten in all; what forbids to compare comes first."""
+    if not changes:
+        return []
+    named = [
+        f"{change.field} {' -> '.join(where_they_part(change.base, change.new))}"
+        for change in changes[:MAX_CHANGES]
+    ]
+    if len(changes) > MAX_CHANGES:
+        named.append(f"and {len(changes) - MAX_CHANGES} more")
+    return [Annotation("what differs between the environments", "; ".join(named))]
 
 
 def _kind(row: Row) -> Kind | None:
@@ -59,11 +77,11 @@ def _kind(row: Row) -> Kind | None:
     return "notice" if row.verdict in REGRESSIONS | IMPROVEMENTS else None
 
 
-def _annotation(row: Row) -> Annotation:
+def _annotation(row: Row, sides: tuple[str, str]) -> Annotation:
     parts = [row.explanation]
     if row.name is not None and row.metric is not None:
         base, new = medians(row.name, row.metric)
-        parts = [f"base {base}, new {new}", effect(row.metric), row.explanation]
+        parts = [f"{sides[0]} {base}, {sides[1]} {new}", effect(row.metric), row.explanation]
     message = "; ".join(filter(None, parts)) or row.verdict
     return Annotation(f"{row.verdict}: {row.subject} of {row.case.id}", message)
 

@@ -49,7 +49,7 @@ def to_junit(comparison: Comparison, *, created: datetime | None = None) -> str:
     )
     _add_properties(suite, comparison, found)
     for row in found:
-        _add_test_case(suite, row)
+        _add_test_case(suite, row, comparison.sides)
     ET.SubElement(suite, "system-out").text = "\n".join(_output(comparison))
     ET.SubElement(suite, "system-err")
     ET.indent(root)
@@ -75,6 +75,9 @@ def _add_properties(suite: ET.Element, comparison: Comparison, found: list[Row])
 def _properties(comparison: Comparison, found: list[Row]) -> Iterator[tuple[str, str]]:
     yield "verdict", comparison.verdict
     yield "exit_code", str(comparison.exit_code)
+    for change in comparison.environment_changes:
+        yield f"environment/{change.field}/base", printable(change.base)
+        yield f"environment/{change.field}/new", printable(change.new)
     for row in found:
         if row.metric is not None:
             for figure in FIGURES:
@@ -83,34 +86,36 @@ def _properties(comparison: Comparison, found: list[Row]) -> Iterator[tuple[str,
                     yield f"{row.case.id}/{row.name}/{figure}", str(value)
 
 
-def _add_test_case(suite: ET.Element, row: Row) -> None:
+def _add_test_case(suite: ET.Element, row: Row, sides: tuple[str, str]) -> None:
     case = ET.SubElement(
         suite, "testcase", classname=printable(row.case.id), name=row.name or "case", time="0"
     )
     result = _result(row)
     if result is None:
         return
-    told = printable(_told(row))
+    told = printable(_told(row, sides))
     if result == "skipped":  # Ant's schema gives it no type
         ET.SubElement(case, "skipped", message=told).text = told
     else:
         ET.SubElement(case, result, message=told, type=row.verdict).text = told
 
 
-def _told(row: Row) -> str:
+def _told(row: Row, sides: tuple[str, str]) -> str:
     """Everything there is to say on a test case, in one line."""
     parts = [row.verdict, row.explanation]
     if row.name is not None and row.metric is not None:
         base, new = medians(row.name, row.metric)
-        parts = [f"{row.verdict}: base {base}, new {new}", effect(row.metric), row.explanation]
+        figures = f"{sides[0]} {base}, {sides[1]} {new}"
+        parts = [f"{row.verdict}: {figures}", effect(row.metric), row.explanation]
     return "; ".join(filter(None, parts))
 
 
 def _output(comparison: Comparison) -> Iterator[str]:
     """What a reader must know beside the verdicts, line by line."""
+    base, new = comparison.sides
     yield printable(comparison.summary)
     for change in comparison.environment_changes:
-        yield printable(f"{change.field}: base {change.base}, new {change.new}")
+        yield printable(f"{change.field}: {base} {change.base}, {new} {change.new}")
     for case in comparison.new_cases:
-        yield printable(f"only in new: {case}")
+        yield printable(f"only in {new}: {case}")
     yield from map(printable, comparison.notes)

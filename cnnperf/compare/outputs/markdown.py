@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from cnnperf.compare.outputs.markdown_text import code, collapsed, prose, table
-from cnnperf.compare.verdicts import CaseVerdicts, Comparison
+from cnnperf.compare.verdicts import Comparison
 from cnnperf.compare.wording import Row, effect, medians, rows
 
 COMMENT_MAX_CHARS = 65_536
@@ -22,8 +22,6 @@ OPEN_CHANGES = 6
 """More differences between the environments than these are collapsed."""
 
 UNCHANGED = ("same", "shortened")
-
-HEADS = ("case", "metric", "base", "new", "new against base", "verdict", "why")
 
 
 class Extent(NamedTuple):
@@ -61,12 +59,13 @@ def to_markdown(comparison: Comparison, *, max_chars: int | None = None) -> str:
 def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
     yield "### cnnperf compare"
     yield f"**{prose(comparison.summary)}**"
-    yield f"{_files(comparison.base_files)} against {_files(comparison.new_files)} (new)"
+    new = comparison.sides[1]
+    yield f"{_files(comparison.base_files)} against {_files(comparison.new_files)} ({new})"
     yield from _environment(comparison, extent)
-    yield from _verdicts(rows(comparison.cases), extent)
-    yield from _bullets("Disturbed repeats", map(_disturbed, comparison.cases), extent)
-    yield from _bullets("Losses step by step", _drifts(comparison.cases), extent)
-    yield from _bullets("Only in new (gate nothing)", map(code, comparison.new_cases), extent)
+    yield from _verdicts(rows(comparison.cases), _heads(*comparison.sides), extent)
+    yield from _bullets("Disturbed repeats", _disturbed(comparison), extent)
+    yield from _bullets("Losses step by step", _drifts(comparison), extent)
+    yield from _bullets(f"Only in {new} (gate nothing)", map(code, comparison.new_cases), extent)
     yield from _bullets("Notes", map(prose, comparison.notes), extent)
 
 
@@ -85,7 +84,7 @@ def _environment(comparison: Comparison, extent: Extent) -> Iterator[str]:
         for change in changes[: extent.lines]
     ]
     title = f"Differences between the environments: {len(changes)}"
-    shown = _table(("field", "base", "new", ""), lines, len(changes))
+    shown = _table(("field", *comparison.sides, ""), lines, len(changes))
     if len(changes) > OPEN_CHANGES:
         yield collapsed(title, shown)
     else:
@@ -96,15 +95,19 @@ def _forbids(forbids: bool) -> Literal["", "not comparable"]:
     return "not comparable" if forbids else ""
 
 
-def _verdicts(found: Sequence[Row], extent: Extent) -> Iterator[str]:
+def _heads(base: str, new: str) -> tuple[str, ...]:
+    return "case", "metric", base, new, f"{new} against {base}", "verdict", "why"
+
+
+def _verdicts(found: Sequence[Row], heads: Sequence[str], extent: Extent) -> Iterator[str]:
     changed = [row for row in found if row.verdict not in UNCHANGED]
     unchanged = [row for row in found if row.verdict in UNCHANGED]
     if changed:
-        yield _table(HEADS, map(_line, changed[: extent.lines]), len(changed))
+        yield _table(heads, map(_line, changed[: extent.lines]), len(changed))
     if unchanged:
         title = f"Unchanged or not judged: {len(unchanged)}"
         if extent.unchanged:
-            yield collapsed(title, _table(HEADS, map(_line, unchanged), len(unchanged)))
+            yield collapsed(title, _table(heads, map(_line, unchanged), len(unchanged)))
         else:
             yield f"{title}, left out because the text would be too long here."
 
@@ -120,20 +123,21 @@ def _line(row: Row) -> tuple[str, ...]:
     return code(row.case.id), prose(row.subject), base, new, change, verdict, why
 
 
-def _disturbed(case: CaseVerdicts) -> str:
-    """A line on the disturbed repeats of a case; empty where there are none."""
-    found = case.contamination
-    if not found.base and not found.new:
-        return ""
-    kinds = f" ({', '.join(map(code, found.kinds))})" if found.kinds else ""
-    done = "left out of the verdicts" if found.dropped else "counted all the same"
-    return f"{code(case.id)}: {found.base} of base and {found.new} of new{kinds}, {done}"
+def _disturbed(comparison: Comparison) -> Iterator[str]:
+    """A line on the disturbed repeats of each case that has any."""
+    base, new = comparison.sides
+    for case in comparison.cases:
+        found = case.contamination
+        if found.base or found.new:
+            kinds = f" ({', '.join(map(code, found.kinds))})" if found.kinds else ""
+            done = "left out of the verdicts" if found.dropped else "counted all the same"
+            yield f"{code(case.id)}: {found.base} of {base} and {found.new} of {new}{kinds}, {done}"
 
 
-def _drifts(cases: Iterable[CaseVerdicts]) -> Iterator[str]:
-    for case in cases:
+def _drifts(comparison: Comparison) -> Iterator[str]:
+    for case in comparison.cases:
         for drift in case.drift:
-            yield f"{code(case.id)}: {prose(drift.describe())}"
+            yield f"{code(case.id)}: {prose(drift.describe(comparison.sides))}"
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> str:
