@@ -113,7 +113,7 @@ def test_verbose_shows_what_counts() -> None:
 def test_a_narrow_terminal_cuts_no_verdict(verdict: Verdict) -> None:
     """It is what everybody looks for; names and figures are folded instead."""
     metrics = {"train_seconds": example_metric(verdict)}
-    lines = _shown(_case(verdict, **metrics), width=60).splitlines()
+    lines = _shown(_case(verdict, **metrics), width=64).splitlines()
     row = next(line for line in lines if "train time" in line)
     assert row.rstrip().endswith(verdict)
-    assert max(map(len, lines)) <= 60
+    assert max(map(len, lines)) <= 64
