@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from cnnperf.compare.comparability import environment_changes, settings_changes
 from cnnperf.compare.conclude import conclude
 from cnnperf.compare.drift import drifts
+from cnnperf.compare.profile_change import profile_change
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.samples import Sample, take_sample
 from cnnperf.compare.side import Side
@@ -97,6 +98,7 @@ def _case(base: CaseRecord, new: CaseRecord, metrics: MetricVerdicts, rules: Rul
         metrics=metrics,
         contamination=_contamination(base, new, rules),
         drift=drifts(base, new),
+        profile=profile_change(_kept(base, rules), _kept(new, rules)),
     )
 
 

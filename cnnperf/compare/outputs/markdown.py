@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from cnnperf.compare.outputs.markdown_text import code, collapsed, prose, table
+from cnnperf.compare.profile_change import tell_profile
 from cnnperf.compare.verdicts import CaseVerdicts, Comparison
 from cnnperf.compare.wording import Row, effect, medians, rows
 
@@ -66,6 +67,7 @@ def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
     yield from _verdicts(rows(comparison.cases), extent)
     yield from _bullets("Disturbed repeats", map(_disturbed, comparison.cases), extent)
     yield from _bullets("Losses step by step", _drifts(comparison.cases), extent)
+    yield from _bullets("Profiled steps (gate nothing)", _profiles(comparison.cases), extent)
     yield from _bullets("Only in new (gate nothing)", map(code, comparison.new_cases), extent)
     yield from _bullets("Notes", map(prose, comparison.notes), extent)
 
@@ -134,6 +136,13 @@ def _drifts(cases: Iterable[CaseVerdicts]) -> Iterator[str]:
     for case in cases:
         for drift in case.drift:
             yield f"{code(case.id)}: {prose(drift.describe())}"
+
+
+def _profiles(cases: Iterable[CaseVerdicts]) -> Iterator[str]:
+    for case in cases:
+        told = tell_profile(case)
+        if told is not None:
+            yield f"{code(case.id)}: {prose(told)}"
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> str:
