@@ -14,6 +14,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ class MarkedWait(WaitingTime[Any]):
     """Waiting for data, marked in the trace."""
 
     def __next__(self) -> Any:
-        with record_function(DATA_WAIT):
+        with _mark(DATA_WAIT):
             return super().__next__()
 
 
@@ -182,12 +183,23 @@ class QuietWait(WaitingTime[Any]):
     """
 
     def __next__(self) -> Any:
-        with record_function(DATA_WAIT):
+        with _mark(DATA_WAIT):
             _record_operators(False)
             try:
                 return super().__next__()
             finally:
                 _record_operators(True)
+
+
+def _mark(name: str) -> AbstractContextManager[Any]:
+    """An operator of this name in the trace.
+
+    torch-tb-profiler 0.4.3 overlooks annotations, as which torch itself writes the waiting for a
+    DataLoader. Without torch's private class it is one here too.
+    """
+    operator = getattr(torch._C._profiler, "_RecordFunctionFast", record_function)
+    marked: AbstractContextManager[Any] = operator(name)
+    return marked
 
 
 def _record_operators(wanted: bool) -> None:
