@@ -118,17 +118,23 @@ def _moved(kernel: KernelChange, unlisted: tuple[float, float]) -> float:
 def tell_profile(case: CaseVerdicts) -> str | None:
     """A sentence where something in the case is not the same, and both sides have profiles."""
     unchanged = all(metric.verdict == "same" for metric in case.metrics.values())
-    return None if case.profile is None or unchanged else describe(case.profile)
+    if case.profile is None or unchanged:
+        return None
+    moved = case.profile.new - case.profile.base
+    told = describe(case.profile)
+    if (case.verdict == "slower" and moved <= 0) or (case.verdict == "faster" and moved >= 0):
+        return f"{told}; so the profiled steps do not show why it is {case.verdict}"
+    return told
 
 
 def describe(change: ProfileChange) -> str:
     """One sentence for people: the step, the classes that account for it, and how sure that is."""
     moved = change.new - change.base
-    step = f"step {format_latency(change.base)} -> {format_latency(change.new)}"
+    step = f"profiled step {format_latency(change.base)} -> {format_latency(change.new)}"
     if not moved:
-        return f"{step} (profiled)"
+        return step
     leading = list(_leading(change))
-    parts = [f"{step} (profiled): {', '.join(_class_words(each, moved) for each in leading)}"]
+    parts = [f"{step}: {', '.join(_class_words(each, moved) for each in leading)}"]
     parts += _kernel_words(change)
     parts += _doubts(change, leading)
     return "; ".join(parts)

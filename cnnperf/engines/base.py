@@ -167,7 +167,7 @@ class Engine(ABC):
             self.model, self.optimizer = model, optimizer
 
     def train_step(self, batch_size: int | None = None) -> None:
-        """One step on noise, `batch_size` images (default: the recipe's): warm-up, profiles."""
+        """One step on noise, `batch_size` images (default: the recipe's): warm-up."""
         self.model.train()
         self.step(self.noise(batch_size or self.recipe.batch_size))
 
