@@ -346,6 +346,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     config = terminalreporter.config
     if SESSION not in config.stash:
         return
+    from cnnperf.profile_table import where_traces_are
     from cnnperf.tables import look_of, render, run_summary
 
     run = config.stash[SESSION]
@@ -356,6 +357,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if config.stash.get(KEPT_JOURNAL, False):
         journal = run.paths.journal
         terminalreporter.write_line(f"journal: {journal} (go on with --cnnperf-resume={journal})")
+    traces = where_traces_are(run.record, run.settings.profile)
+    if traces is not None:
+        terminalreporter.write_line(traces)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

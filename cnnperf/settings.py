@@ -170,8 +170,8 @@ OPTIONS = (
     ),
     Option(
         name="profile", metavar="DIR", parse=path,
-        help="after each repeat's timed part, record a trace of a few steps for TensorBoard or "
-        "Perfetto into DIR",
+        help="after each repeat's timed part, profile a few steps: a trace for TensorBoard or "
+        "Perfetto into DIR, time by kind of work into the record",
     ),
     Option(
         name="baseline", metavar="FILE", parse=path,

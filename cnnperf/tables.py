@@ -18,6 +18,7 @@ from cnnperf.harness_table import harness_tables
 from cnnperf.inference_table import inference_tables
 from cnnperf.metrics import ABSENT, METRICS, format_share, show
 from cnnperf.peer_table import peer_tables
+from cnnperf.profile_table import profile_tables
 from cnnperf.record import CaseRecord, Record
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def run_summary(record: Record) -> RenderableType:
         style="dim",
     )
     suites = (*inference_tables(record), *harness_tables(record), *peer_tables(record))
-    return Group(Results(record), legend, *suites, *notes(record))
+    return Group(Results(record), legend, *suites, *profile_tables(record), *notes(record))
 
 
 def environment_table(record_environment: object) -> Table:

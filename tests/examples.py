@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -27,8 +27,11 @@ from cnnperf.record import (
     CaseError,
     CaseRecord,
     EpochResult,
+    KernelClass,
+    KernelTime,
     Metrics,
     PerClass,
+    Profile,
     Record,
     Repeat,
     StateRecord,
@@ -249,3 +252,32 @@ def python_with(sitecustomize: str, folder: Path) -> dict[str, str]:
     (folder / "sitecustomize.py").write_text(sitecustomize)
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def example_profile(**milliseconds: float) -> Profile:
+    """A profile of ten steps of 10 ms, half of it convolutions; keywords change the classes."""
+    by_class: dict[str, float] = {**dict.fromkeys(get_args(KernelClass), 0.0),
+        "convolution": 5.0, "normalisation": 2.0, "optimizer": 1.0, "data_wait": 0.5, "idle": 1.5,
+        **milliseconds}  # fmt: skip
+    seconds = {each: value / 1e3 for each, value in by_class.items()}
+    longest = KernelTime(
+        name="aten::convolution_backward",
+        kernel_class="convolution",
+        calls_per_step=6,
+        seconds_per_step=0.6 * seconds["convolution"],
+    )
+    return Profile(
+        steps=10,
+        seconds_per_step=sum(seconds.values()),
+        seconds_per_step_by_class=seconds,
+        longest_kernels=[longest],
+        trace="modified_vgg-mnist-28-eager-seed0.1.pt.trace.json.gz",
+    )
+
+
+def profiled_repeats(*profiles: Profile, train_seconds: float = 20.0) -> list[Repeat]:
+    """A repeat for each, that have little else to tell apart."""
+    return [
+        example_repeat(seed, train_seconds + seed / 100).model_copy(update={"profile": profile})
+        for seed, profile in enumerate(profiles)
+    ]

@@ -12,6 +12,7 @@ from cnnperf.compare.conclude import conclude
 from cnnperf.compare.disturbed import contamination, kept
 from cnnperf.compare.drift import drifts
 from cnnperf.compare.judge_metrics import MetricVerdicts, judge_metrics
+from cnnperf.compare.profile_change import profile_change
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.side import Side
 from cnnperf.compare.verdicts import (
@@ -86,4 +87,5 @@ def _case(base: CaseRecord, new: CaseRecord, metrics: MetricVerdicts, rules: Rul
         metrics=metrics,
         contamination=contamination(base, new, rules),
         drift=drifts(base, new),
+        profile=profile_change(kept(base, rules), kept(new, rules)),
     )

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cnnperf.compare.profile_change import tell_profile
 from cnnperf.compare.thresholds import JUDGED, Thresholds
 from cnnperf.compare.verdicts import (
     IMPROVEMENTS,
@@ -136,6 +137,9 @@ def _about(case: CaseVerdicts, sides: tuple[str, str]) -> Iterator[Text]:
     for drift in case.drift:
         style = "" if drift.first_difference_step is None else "yellow"
         yield Text(printable(f"numerics: {case.id}: {drift.describe(sides)}"), style=style)
+    told = tell_profile(case)
+    if told is not None:
+        yield Text(printable(f"profile: {case.id}: {told}"))
 
 
 def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> Table:

@@ -12,6 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from cnnperf.record import KernelClass
+
 Verdict = Literal[
     "same",
     "faster",
@@ -151,6 +153,44 @@ class Drift(Model):
         return ""
 
 
+class ClassChange(Model):
+    """One class of work in the profiled steps of both sides, seconds per step."""
+
+    kernel_class: KernelClass
+    base: float
+    """Median over base's profiles."""
+    new: float
+    spread: float
+    """Largest less smallest profile, of the side where that is more."""
+
+
+class KernelChange(Model):
+    """One kernel in the profiled steps of both sides, seconds per step."""
+
+    name: str
+    kernel_class: KernelClass
+    base: float | None
+    """None where it is not among base's longest."""
+    new: float | None
+
+
+class ProfileChange(Model):
+    """Where the profiled steps of two sides differ; it gates nothing."""
+
+    n_base: int
+    """Profiles that it rests on."""
+    n_new: int
+    base: float
+    """Seconds per profiled step, median over base's profiles."""
+    new: float
+    spread: float
+    """Largest less smallest profile, of the side where that is more."""
+    classes: tuple[ClassChange, ...]
+    """All of them; what moved most in the direction of the step first."""
+    kernels: tuple[KernelChange, ...] = ()
+    """Those among the longest that moved most, five at most, the most first."""
+
+
 class CaseVerdicts(Model):
     """One case of base or of both, judged."""
 
@@ -163,6 +203,8 @@ class CaseVerdicts(Model):
     contamination: Contamination = Contamination()
     drift: tuple[Drift, ...] = ()
     """Empty unless both records have the losses of every step."""
+    profile: ProfileChange | None = None
+    """None unless both records have profiles of it."""
 
     @property
     def is_regression(self) -> bool:

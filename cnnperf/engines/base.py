@@ -97,6 +97,8 @@ class Engine(ABC):
     model: nn.Module
     optimizer: torch.optim.Optimizer
     splits: Splits
+    foreign_loop = False
+    """Whether another package's loop trains: `train_blocks`, and a profile of it, is not that."""
 
     def __init__(self, *, case: Case, seed: int, device: torch.device, data_dir: str) -> None:
         self.case = case
@@ -117,6 +119,8 @@ class Engine(ABC):
         """Most bytes allocated while steps were captured: replaying them allocates nothing."""
         self.flags: list[Flag] = []
         """Reasons to doubt or to know this repeat, for its record."""
+        self.waiting_time: Callable[[Iterable[Any]], WaitingTime[Any]] = WaitingTime
+        """How waiting for data is timed; a profile marks it in its trace, too."""
 
     # --- before the clock starts ------------------------------------------------------------
 
@@ -163,7 +167,7 @@ class Engine(ABC):
             self.model, self.optimizer = model, optimizer
 
     def train_step(self, batch_size: int | None = None) -> None:
-        """One step on noise, `batch_size` images (default: the recipe's): warm-up, profiles."""
+        """One step on noise, `batch_size` images (default: the recipe's): warm-up."""
         self.model.train()
         self.step(self.noise(batch_size or self.recipe.batch_size))
 
@@ -231,7 +235,7 @@ class Engine(ABC):
 
     def train_blocks(self, steps: int) -> Iterator[Block]:
         """Train the first steps of an epoch; yields as often as the host gets its hands back."""
-        waited = WaitingTime(self.train_batches())
+        waited = self.waiting_time(self.train_batches())
         for batch in islice(waited, steps):
             self.data_wait_seconds = waited.seconds
             yield self.step(batch).view(1), [len(batch[1])]

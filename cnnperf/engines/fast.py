@@ -27,7 +27,7 @@ from torch import nn
 
 from cnnperf.clock import synchronize
 from cnnperf.engines import warnings
-from cnnperf.engines.base import Batch, Block, Engine, SplitName, WaitingTime
+from cnnperf.engines.base import Batch, Block, Engine, SplitName
 from cnnperf.engines.compiling import ForwardLoss, cache_state, compile_forward_loss
 from cnnperf.engines.fold import fold_grey_input
 from cnnperf.engines.graphs import GraphedSteps, RowsStep, capture_steps
@@ -318,7 +318,7 @@ class FastEngine(Engine):
         if not self._graphs:
             yield from super().train_blocks(steps)
             return
-        waited = WaitingTime(self.data.shuffled_chunks())
+        waited = self.waiting_time(self.data.shuffled_chunks())
         while steps > 0 and (rows_M := next(waited, None)) is not None:
             self.data_wait_seconds = waited.seconds
             for rows_KB in self._graph_sized(rows_M, steps):

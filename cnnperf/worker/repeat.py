@@ -70,9 +70,12 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     )
     repeat = _repeat(job, engine, log, evaluation, metrics)
     repeat = repeat.model_copy(update={"inference": inference})
-    if job.profile_dir is not None:
-        flags = record_profile(engine, job.profile_dir, f"{job.case.id}-seed{job.seed}")
-        repeat = repeat.model_copy(update={"warnings": [*repeat.warnings, *flags]})
+    if job.profile_dir is not None and inference is None:  # of training: not what `infer` times
+        profile, flags = record_profile(
+            engine, job.profile_dir, f"{job.case.id}-seed{job.seed}", metrics.step_seconds_p50
+        )
+        warnings = [*repeat.warnings, *flags]
+        repeat = repeat.model_copy(update={"profile": profile, "warnings": warnings})
     channel.say(Result(repeat=repeat))
 
 

@@ -37,7 +37,7 @@ def test_one_run_with_everything_that_passes(project: Project) -> None:
     assert benchmark["extra_info"]["test_accuracy"] == case.median("test_accuracy")
     assert benchmark["stats"]["rounds"] == 2
     assert "hz_actual_friendly" not in project.content()["machine_info"]["cpu"]
-    assert len(list((project.folder / "traces").glob("*.json"))) == 2
+    assert len(list((project.folder / "traces").glob("*.pt.trace.json.gz"))) == 2
 
 
 def test_shortened_runs_are_marked(project: Project) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from cnnperf.compare.outputs.markdown_text import code, collapsed, prose, table
-from cnnperf.compare.verdicts import Comparison
+from cnnperf.compare.profile_change import tell_profile
+from cnnperf.compare.verdicts import CaseVerdicts, Comparison
 from cnnperf.compare.wording import Row, effect, medians, rows
 
 COMMENT_MAX_CHARS = 65_536
@@ -65,6 +66,7 @@ def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
     yield from _verdicts(rows(comparison.cases), _heads(*comparison.sides), extent)
     yield from _bullets("Disturbed repeats", _disturbed(comparison), extent)
     yield from _bullets("Losses step by step", _drifts(comparison), extent)
+    yield from _bullets("Profiled steps (gate nothing)", _profiles(comparison.cases), extent)
     yield from _bullets(f"Only in {new} (gate nothing)", map(code, comparison.new_cases), extent)
     yield from _bullets("Notes", map(prose, comparison.notes), extent)
 
@@ -138,6 +140,13 @@ def _drifts(comparison: Comparison) -> Iterator[str]:
     for case in comparison.cases:
         for drift in case.drift:
             yield f"{code(case.id)}: {prose(drift.describe(comparison.sides))}"
+
+
+def _profiles(cases: Iterable[CaseVerdicts]) -> Iterator[str]:
+    for case in cases:
+        told = tell_profile(case)
+        if told is not None:
+            yield f"{code(case.id)}: {prose(told)}"
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> str:

@@ -43,6 +43,7 @@ class LightningEngine(EagerEngine):
     """float32."""
 
     lightning_precision = "32-true"
+    foreign_loop = True
 
     def place(self, model: nn.Module) -> nn.Module:
         """On the device.
