@@ -75,7 +75,9 @@ def lines(
     tooltip = _tooltip("epoch:Q", "series:N", *_run_field(runs), number_format=number_format)
     strong = median.mark_line(strokeWidth=2.25).encode(strokeDash=dash, detail="run:N")
     points = median.mark_circle(size=26, opacity=1).encode(tooltip=tooltip)
-    layers: list[Any] = [thin, strong, points]
+    layers: list[Any] = [strong, points]
+    if any(row["role"] == "training" for row in values):
+        layers.insert(0, thin)
     if ends:
         last = everything.transform_filter("datum.role === 'end'")
         layers.append(

@@ -65,7 +65,7 @@ def render(page: Page) -> str:
 @cache
 def vega_bundle() -> str:
     """Vega, Vega-Lite and vega-embed as one script; making it takes seconds."""
-    bundle: str = vl_convert.javascript_bundle(None)
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle
 
 
