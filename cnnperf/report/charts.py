@@ -42,6 +42,7 @@ def lines(
     series: Sequence[str],
     runs: Sequence[str],
     number_format: str = "~g",
+    axis_format: str = "~g",
     ends: Values = (),
 ) -> dict[str, Any]:
     """Values over epochs: each training thin, their median strong; the first of two runs dashed.
@@ -52,7 +53,8 @@ def lines(
         title: of the value's axis.
         series: in the order of their colours.
         runs: one, or base and new.
-        number_format: of the values, as d3 writes formats.
+        number_format: of a value that is pointed at, as d3 writes formats.
+        axis_format: of the values along the axis.
         ends: rows of the same columns that are drawn as single marks, such as a test after the end.
     """
     everything = _chart([*values, *ends]).encode(
@@ -61,7 +63,7 @@ def lines(
             "value:Q",
             title=title,
             scale=alt.Scale(zero=False),
-            axis=alt.Axis(format=number_format, tickCount=5),
+            axis=alt.Axis(format=axis_format, tickCount=5),
         ),
         color=_series_color(series),
     )

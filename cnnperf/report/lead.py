@@ -20,8 +20,8 @@ def lead(runs: Sequence[Run], comparison: Comparison | None) -> list[str]:
     """Paragraphs, the answer first where there is one."""
     paragraphs = [f"{_sentence(comparison.summary)}."] if comparison is not None else []
     for run in runs:
-        prefix = f"{_sentence(run.label)} is {run.name}: " if len(runs) > 1 else ""
-        paragraphs.append(f"{prefix}{what_ran(run.record)}")
+        named = f"{run.label} is {run.name}: " if len(runs) > 1 else ""
+        paragraphs.append(_sentence(f"{named}{what_ran(run.record)}"))
         paragraphs += _problems(run, prefix=run.label if len(runs) > 1 else "")
     flagged = flagged_repeats(runs)
     return [*paragraphs, flagged] if flagged else paragraphs

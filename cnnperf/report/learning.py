@@ -117,12 +117,12 @@ def _curves(slug: str, sides: Sequence[CaseSide]) -> Iterator[Figure]:
     if any(has_curve(case, LOSSES["validation loss"]) for _, case in sides):
         yield _figure(
             f"loss-{slug}", "Loss", sides, curve_values(sides, LOSSES), "cross-entropy in nats",
-            "~g",
+            (".4f", "~g"),
         )  # fmt: skip
     if any(has_curve(case, SCORES["validation accuracy"]) for _, case in sides):
         yield _figure(
             f"accuracy-{slug}", "Validation accuracy and F1", sides, curve_values(sides, SCORES),
-            "share of the validation images", ".1%",
+            "share of the validation images", (".2%", "~%"),
         )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def _figure(
     sides: Sequence[CaseSide],
     values: list[dict[str, Any]],
     axis: str,
-    number_format: str,
+    formats: tuple[str, str],
 ) -> Figure:
     series = list(dict.fromkeys(row["series"] for row in values))
     return Figure(
@@ -144,7 +144,8 @@ def _figure(
             title=axis,
             series=series,
             runs=run_labels(sides),
-            number_format=number_format,
+            number_format=formats[0],
+            axis_format=formats[1],
         ),
     )
 

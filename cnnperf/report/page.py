@@ -26,10 +26,8 @@ from markupsafe import Markup
 from cnnperf.errors import printable
 from cnnperf.report.content import Page, Section, Table
 from cnnperf.report.csv_text import to_csv
+from cnnperf.report.marks import MARK
 from cnnperf.report.theme import CONFIG, DARK, LIGHT, css_variables
-
-MARK = '<meta name="generator" content="cnnperf report">'
-"""In every page of ours: such a file may be overwritten by the next one."""
 
 ID = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 

@@ -217,7 +217,7 @@ def _pair_figures(group: Group, slug: str) -> Iterator[Figure]:
             id=f"models-loss-{slug}",
             title="Validation loss",
             caption=_pair_caption(group),
-            specification=_pair_lines(group, loss, "cross-entropy in nats", "~g"),
+            specification=_pair_lines(group, loss, "cross-entropy in nats", (".4f", "~g")),
         )
     if all(any(has_curve(case, accuracy) for _, case in side) for side in group[1:]):
         yield Figure(
@@ -225,7 +225,7 @@ def _pair_figures(group: Group, slug: str) -> Iterator[Figure]:
             title="Validation accuracy, then test accuracy",
             caption=f"{_pair_caption(group)} Diamonds at the end: median test accuracy.",
             specification=_pair_lines(
-                group, accuracy, "share of the images", ".1%", ends=_test_accuracies(group)
+                group, accuracy, "share of the images", (".2%", "~%"), ends=_test_accuracies(group)
             ),
         )
 
@@ -238,7 +238,7 @@ def _pair_lines(
     group: Group,
     value: Value,
     axis: str,
-    number_format: str,
+    formats: tuple[str, str],
     ends: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     values: list[dict[str, Any]] = []
@@ -249,7 +249,8 @@ def _pair_lines(
         title=axis,
         series=[group.first[0][1].model, group.second[0][1].model],
         runs=run_labels([*group.first, *group.second]),
-        number_format=number_format,
+        number_format=formats[0],
+        axis_format=formats[1],
         ends=ends,
     )
 

@@ -36,16 +36,16 @@ COLUMNS = (
     Column(name="metric", label="metric"),
     Column(name="verdict", label="verdict"),
     Column(name="base", label="base", is_number=True),
-    Column(name="n_base", label="n base", is_number=True),
     Column(name="new", label="new", is_number=True),
-    Column(name="n_new", label="n new", is_number=True),
     Column(name="change", label="change", is_number=True),
     Column(name="change_low", label="from", is_number=True),
     Column(name="change_high", label="to", is_number=True),
-    Column(name="change_kind", label="change is"),
-    Column(name="threshold", label="counts from", is_number=True),
-    Column(name="gates", label="gates"),
     Column(name="why", label="why"),
+    Column(name="threshold", label="counts from", is_number=True),
+    Column(name="change_kind", label="change is"),
+    Column(name="n_base", label="n base", is_number=True),
+    Column(name="n_new", label="n new", is_number=True),
+    Column(name="gates", label="gates"),
 )
 
 
@@ -59,7 +59,6 @@ def _verdict_section(comparison: Comparison) -> Section:
         id="verdict",
         title=f"Verdict: {comparison.verdict}",
         paragraphs=[
-            f"{comparison.summary}.",
             "A change counts where its whole interval lies beyond the threshold; a ratio is new "
             "over base, a difference new less base. What gates nothing is for looking.",
             *_remarks(comparison),
@@ -96,34 +95,41 @@ def verdict_table(comparison: Comparison) -> Table:
 
 
 def _verdict_row(row: Judged) -> Row:
+    judged, basis = _measured(row.name, row.metric)
     return row_of(
         row.case.id,
         row.subject,
         row.verdict,
-        *_measured(row.name, row.metric),
-        "yes" if row.gates else "no",
+        *judged,
         row.explanation,
+        *basis,
+        "yes" if row.gates else "no",
         style=row.verdict if row.gates else None,
     )
 
 
-def _measured(name: str | None, metric: MetricVerdict | None) -> list[tuple[str, Cell] | str]:
-    """The cells from `base` to `threshold`."""
+Cells = list[tuple[str, Cell] | str]
+
+
+def _measured(name: str | None, metric: MetricVerdict | None) -> tuple[Cells, Cells]:
+    """The cells from `base` to `to`, and those from `counts from` to `n new`."""
     if name is None or metric is None:
-        return [*[(ABSENT, None)] * 7, "", (ABSENT, None)]
-    change = metric.ratio if metric.ratio is not None else metric.difference
+        return [(ABSENT, None)] * 5, [(ABSENT, None), "", (ABSENT, None), (ABSENT, None)]
     by_ratio = metric.difference is None
-    kind = "" if change is None else "ratio" if by_ratio else "difference"
+    change = metric.ratio if by_ratio else metric.difference
     limit = f"{100 * metric.threshold:.3g} {'%' if by_ratio else 'points'}"
-    return [
+    judged: Cells = [
         _median(name, metric.base),
-        (str(metric.n_base), metric.n_base),
         _median(name, metric.new),
-        (str(metric.n_new), metric.n_new),
         *(_change(value, by_ratio=by_ratio) for value in (change, metric.low, metric.high)),
-        kind,
-        (limit, metric.threshold),
     ]
+    basis: Cells = [
+        (limit, metric.threshold),
+        "" if change is None else "ratio" if by_ratio else "difference",
+        (str(metric.n_base), metric.n_base),
+        (str(metric.n_new), metric.n_new),
+    ]
+    return judged, basis
 
 
 def _median(name: str, value: float | None) -> tuple[str, Cell]:
