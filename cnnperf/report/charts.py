@@ -41,8 +41,8 @@ def lines(
     title: str,
     series: Sequence[str],
     runs: Sequence[str],
-    number_format: str = "~g",
-    axis_format: str = "~g",
+    number_format: str = ".4~r",
+    axis_format: str = ".4~r",
     ends: Values = (),
 ) -> dict[str, Any]:
     """Values over epochs: each training thin, their median strong; the first of two runs dashed.
@@ -167,7 +167,7 @@ def bars_with_intervals(values: Values, *, title: str) -> dict[str, Any]:
 
 
 def _signed_axis() -> alt.Axis:
-    return alt.Axis(format="+~g", tickCount=5, labelExpr="datum.value === 0 ? '0' : datum.label")
+    return alt.Axis(format="+.3~r", tickCount=5, labelExpr="datum.value === 0 ? '0' : datum.label")
 
 
 def _extent(row: dict[str, Any]) -> float:

@@ -5,6 +5,7 @@ Torch-free.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +14,16 @@ import vl_convert
 
 from cnnperf.errors import UsageError
 from cnnperf.report.content import Figure, Page
-from cnnperf.report.theme import CONFIG, in_light
+from cnnperf.report.theme import CONFIG, color, in_light
 
 Form = Literal["svg", "png"]
 FORMS: tuple[Form, ...] = ("svg", "png")
 
 WIDTH = 480
 """Pixels, where a figure is as wide as its place."""
+
+SUBTITLE_CHARS = 84
+"""A line of the caption, which stands above a picture."""
 
 PNG_SCALE = 2
 """Pixels of a PNG for each of the figure, so that it is sharp in print."""
@@ -45,11 +49,18 @@ def write_figures(page: Page, folder: Path, forms: Sequence[Form] = FORMS) -> li
 
 
 def specification_of(figure: Figure) -> dict[str, Any]:
-    """A figure that stands alone: its title above it, its own width, on white."""
+    """A figure that stands alone: title and caption above it, its own width, on white."""
     content = dict(figure.specification)
     if content.get("width") == "container":
         content["width"] = WIDTH
-    content["title"] = {"text": figure.title, "anchor": "start", "fontSize": 14}
+    content["title"] = {
+        "text": figure.title,
+        "subtitle": textwrap.wrap(figure.caption, SUBTITLE_CHARS),
+        "anchor": "start",
+        "fontSize": 14,
+        "subtitleColor": color("muted"),
+        "offset": 10,
+    }
     content["config"] = {**CONFIG, "background": "white", "font": "Arial, sans-serif"}
     return in_light(content)
 

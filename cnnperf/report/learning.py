@@ -117,7 +117,7 @@ def _curves(slug: str, sides: Sequence[CaseSide]) -> Iterator[Figure]:
     if any(has_curve(case, LOSSES["validation loss"]) for _, case in sides):
         yield _figure(
             f"loss-{slug}", "Loss", sides, curve_values(sides, LOSSES), "cross-entropy in nats",
-            (".4f", "~g"),
+            (".4f", ".4~r"),
         )  # fmt: skip
     if any(has_curve(case, SCORES["validation accuracy"]) for _, case in sides):
         yield _figure(

@@ -217,7 +217,7 @@ def _pair_figures(group: Group, slug: str) -> Iterator[Figure]:
             id=f"models-loss-{slug}",
             title="Validation loss",
             caption=_pair_caption(group),
-            specification=_pair_lines(group, loss, "cross-entropy in nats", (".4f", "~g")),
+            specification=_pair_lines(group, loss, "cross-entropy in nats", (".4f", ".4~r")),
         )
     if all(any(has_curve(case, accuracy) for _, case in side) for side in group[1:]):
         yield Figure(
