@@ -1,4 +1,4 @@
-"""Charts that several sections draw: lines over epochs, changes with intervals, heat maps, bars.
+"""Charts that several sections draw: lines over epochs, changes with intervals, bars.
 
 Torch-free. Built with altair and handed on as plain Vega-Lite (`specification`). Their colours are
 those of `cnnperf.report.theme`; width is that of the place where they stand.
@@ -6,12 +6,14 @@ those of `cnnperf.report.theme`; width is that of the place where they stand.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
 
-from cnnperf.report.theme import color
+from cnnperf.report.theme import COLORS, color
 
 Values = Sequence[dict[str, Any]]
 """Rows of a chart's data, each column by name."""
@@ -31,8 +33,18 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
     return content
 
 
-def _chart(values: Values) -> alt.Chart:
-    return alt.Chart(alt.Data(values=list(values)))  # type: ignore[no-untyped-call]
+def with_values(template: dict[str, Any], values: Values, **more: Any) -> dict[str, Any]:
+    """A specification of its own with these rows in it; keywords replace parts of it.
+
+    altair checks a chart against Vega-Lite's schema, which takes half a second: charts that differ
+    in their rows alone are built once.
+    """
+    return {**copy.deepcopy(template), "data": {"values": list(values)}, **more}
+
+
+def without_values() -> alt.Chart:
+    """The beginning of a chart whose rows are put in by `with_values`."""
+    return alt.Chart(alt.NamedData(name="rows"))
 
 
 def lines(
@@ -57,7 +69,47 @@ def lines(
         axis_format: of the values along the axis.
         ends: rows of the same columns that are drawn as single marks, such as a test after the end.
     """
-    everything = _chart([*values, *ends]).encode(
+    template = _lines(
+        title,
+        tuple(series),
+        tuple(runs),
+        (number_format, axis_format),
+        has_trainings=any(row["role"] == "training" for row in values),
+        has_ends=bool(ends),
+    )
+    return with_values(template, [*values, *ends])
+
+
+@cache
+def _lines(
+    title: str,
+    series: tuple[str, ...],
+    runs: tuple[str, ...],
+    formats: tuple[str, str],
+    *,
+    has_trainings: bool,
+    has_ends: bool,
+) -> dict[str, Any]:
+    everything = _over_epochs(title, series, formats[1])
+    median = everything.transform_filter("datum.role === 'median'")
+    tooltip = _tooltip("epoch:Q", "series:N", *_run_field(runs), number_format=formats[0])
+    layers: list[Any] = [
+        median.mark_line(strokeWidth=2.25).encode(strokeDash=_dash(runs), detail="run:N"),
+        median.mark_circle(size=26, opacity=1).encode(tooltip=tooltip),
+    ]
+    if has_trainings:
+        trainings = everything.transform_filter("datum.role === 'training'")
+        thin = trainings.mark_line(strokeWidth=1, opacity=0.35)
+        layers.insert(0, thin.encode(detail=["seed:N", "run:N"], strokeDash=_dash(runs)))
+    if has_ends:
+        ends = everything.transform_filter("datum.role === 'end'")
+        marks = ends.mark_point(shape="diamond", size=90, filled=True, opacity=1)
+        layers.append(marks.encode(tooltip=tooltip))
+    return specification(alt.layer(*layers).properties(height=LINE_HEIGHT))
+
+
+def _over_epochs(title: str, series: Sequence[str], axis_format: str) -> alt.Chart:
+    chart: alt.Chart = without_values().encode(
         x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d")),
         y=alt.Y(
             "value:Q",
@@ -67,27 +119,7 @@ def lines(
         ),
         color=_series_color(series),
     )
-    dash = _dash(runs)
-    thin = (
-        everything.transform_filter("datum.role === 'training'")
-        .mark_line(strokeWidth=1, opacity=0.35)
-        .encode(detail=["seed:N", "run:N"], strokeDash=dash)
-    )
-    median = everything.transform_filter("datum.role === 'median'")
-    tooltip = _tooltip("epoch:Q", "series:N", *_run_field(runs), number_format=number_format)
-    strong = median.mark_line(strokeWidth=2.25).encode(strokeDash=dash, detail="run:N")
-    points = median.mark_circle(size=26, opacity=1).encode(tooltip=tooltip)
-    layers: list[Any] = [strong, points]
-    if any(row["role"] == "training" for row in values):
-        layers.insert(0, thin)
-    if ends:
-        last = everything.transform_filter("datum.role === 'end'")
-        layers.append(
-            last.mark_point(shape="diamond", size=90, filled=True, opacity=1).encode(
-                tooltip=tooltip
-            )
-        )
-    return specification(alt.layer(*layers).properties(height=LINE_HEIGHT))
+    return chart
 
 
 def _series_color(series: Sequence[str]) -> alt.Color:
@@ -140,30 +172,38 @@ def bars_with_intervals(values: Values, *, title: str) -> dict[str, Any]:
     edge = 1.15 * max(_extent(row) for row in values) or 1.0
     rows = [_closed(row, edge) for row in values]
     kinds = [kind for kind in INTERVAL_COLORS if any(row["kind"] == kind for row in rows)]
-    y = alt.Y("label:N", sort=[row["label"] for row in rows], axis=None)
-    scale = alt.Scale(domain=[-edge, edge], nice=False)
+    chart = without_values().encode(
+        y=alt.Y("label:N", sort=[row["label"] for row in rows], axis=None)
+    )
+    layers = _interval_layers(chart, title, alt.Scale(domain=[-edge, edge], nice=False), kinds)
+    content = specification(alt.layer(*layers).properties(height=INTERVAL_ROW * len(rows)))
+    return with_values(content, rows)
+
+
+def _interval_layers(
+    chart: alt.Chart, title: str, scale: alt.Scale, kinds: Sequence[str]
+) -> list[alt.Chart]:
+    """From behind to the front: band, zero, interval, dot, and above them the words."""
     kind = alt.Color(
         "kind:N",
-        scale=alt.Scale(domain=kinds, range=[color(INTERVAL_COLORS[kind]) for kind in kinds]),
+        scale=alt.Scale(domain=list(kinds), range=[color(INTERVAL_COLORS[kind]) for kind in kinds]),
     )
-    shape = alt.Shape("kind:N", scale=alt.Scale(domain=kinds))
-    chart = _chart(rows).encode(y=y)
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=list(kinds)))
     x = alt.X("value:Q", title=title, scale=scale, axis=_signed_axis())
-    fields = [alt.Tooltip(name) for name in ("label:N", "shown:N", "kind:N")]
-    layers = (
+    tooltip = [alt.Tooltip(name) for name in ("label:N", "shown:N", "kind:N")]
+    return [
         chart.mark_bar(color=color("band"), height=12, yOffset=7).encode(
             x=alt.X("band_low:Q", scale=scale), x2="band_high:Q"
         ),
-        _chart([{"zero": 0}]).mark_rule(strokeWidth=1, color=color("line")).encode(x="zero:Q"),
+        without_values().mark_rule(strokeWidth=1, color=color("line")).encode(x=alt.datum(0)),
         chart.mark_rule(strokeWidth=2.5, yOffset=7).encode(
             x=alt.X("low:Q", scale=scale), x2="high:Q", color=kind
         ),
         chart.mark_point(filled=True, size=70, opacity=1, yOffset=7).encode(
-            x=x, color=kind, shape=shape, tooltip=fields
+            x=x, color=kind, shape=shape, tooltip=tooltip
         ),
         chart.mark_text(align="left", dy=-9, limit=700).encode(x=alt.value(0), text="caption:N"),
-    )
-    return specification(alt.layer(*layers).properties(height=INTERVAL_ROW * len(rows)))
+    ]
 
 
 def _signed_axis() -> alt.Axis:
@@ -186,91 +226,8 @@ def _closed(row: dict[str, Any], edge: float) -> dict[str, Any]:
     }
 
 
-MAX_NUMBERED_CLASSES = 20
-"""More classes than that leave no room for a count in each cell."""
-
-
-def confusion_heat_map(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, Any]:
-    """Test images by true class (rows) and predicted class (columns), with their counts.
-
-    Shades are of a row's share. Right and wrong have each a colour and a scale of their own: on one
-    scale the errors of a model that is right 99 times in 100 could not be seen.
-    """
-    order = list(labels)
-    axis = alt.Axis(ticks=False, domain=False, labelAngle=0, labelPadding=5, labelLimit=70)
-    tilted = axis.copy()
-    if max(map(len, order)) > 2:
-        tilted.labelAngle = -45
-    chart = _chart(_cells(matrix, order)).encode(
-        x=alt.X("predicted:O", sort=order, title="predicted", axis=tilted),
-        y=alt.Y("true:O", sort=order, title="true", axis=axis),
-        tooltip=[
-            alt.Tooltip("true:N"),
-            alt.Tooltip("predicted:N"),
-            alt.Tooltip("count:Q", format=","),
-            alt.Tooltip("share:Q", format=".2%", title="share of the true class"),
-        ],
-    )
-    layers: list[Any] = [
-        _shaded(chart, "datum.true === datum.predicted", color("series-1")),
-        _shaded(chart, "datum.true !== datum.predicted", color("series-2")),
-    ]
-    if len(order) <= MAX_NUMBERED_CLASSES:
-        layers.append(_counts(chart, matrix))
-    height = max(LINE_HEIGHT, min(600, 26 * len(order)))
-    return specification(
-        alt.layer(*layers).resolve_scale(opacity="independent").properties(height=height)
-    )
-
-
-def _cells(matrix: Sequence[Sequence[int]], labels: list[str]) -> list[dict[str, Any]]:
-    """A row a cell; `strong` says where the shade is dark enough for light figures."""
-    shares = [[count / (sum(row) or 1) for count in row] for row in matrix]
-    wrong = [share for i, row in enumerate(shares) for j, share in enumerate(row) if i != j]
-    most = {True: 1.0, False: max(wrong, default=0.0) or 1.0}
-    return [
-        {
-            "true": labels[i],
-            "predicted": labels[j],
-            "count": count,
-            "share": shares[i][j],
-            "shade": shares[i][j] / most[i == j],
-            "strong": shares[i][j] / most[i == j] > 0.55,
-        }
-        for i, row in enumerate(matrix)
-        for j, count in enumerate(row)
-    ]
-
-
-def _shaded(chart: alt.Chart, which: str, fill: str) -> alt.Chart:
-    shaded: alt.Chart = (
-        chart.transform_filter(which)
-        .mark_rect(color=fill, stroke=color("page"), strokeWidth=1)
-        .encode(
-            fillOpacity=alt.FillOpacity(
-                "shade:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1]), legend=None
-            )
-        )
-    )
-    return shaded
-
-
-def _counts(chart: alt.Chart, matrix: Sequence[Sequence[int]]) -> alt.Chart:
-    digits = max((len(str(count)) for row in matrix for count in row), default=1)
-    counts: alt.Chart = (
-        chart.transform_filter("datum.count > 0")
-        .mark_text(fontSize=10 if digits < 5 else 8)
-        .encode(
-            text="count:Q",
-            color=alt.condition(
-                "datum.strong", alt.value(color("on-strong")), alt.value(color("ink"))
-            ),
-        )
-    )
-    return counts
-
-
 BAR_ROW = 34
+"""Pixels of a bar and the gap below it."""
 
 
 def stacked_bars(
@@ -286,26 +243,22 @@ def stacked_bars(
     """
     present = [part for part in parts if any(v["part"] == part and v["value"] for v in values)]
     ranked = [{**v, "rank": parts.index(v["part"])} for v in values if v["value"]]
-    range_ = [color(f"series-{1 + parts.index(part) % 10}") for part in present]
+    colors = [color(f"series-{1 + parts.index(part) % COLORS}") for part in present]
+    tooltip = [alt.Tooltip("part:N"), alt.Tooltip("value:Q", format=".3s", title=title)]
+    labels = alt.Axis() if len(rows) > 1 else None
     chart = (
-        _chart(ranked)
+        without_values()
         .mark_bar(stroke=color("page"), strokeWidth=1, height=22)
         .encode(
             x=alt.X("value:Q", title=title, axis=alt.Axis(format="~s", tickCount=5)),
-            y=alt.Y(
-                "row:N", sort=list(rows), title=None, axis=alt.Axis() if len(rows) > 1 else None
-            ),
+            y=alt.Y("row:N", sort=list(rows), title=None, axis=labels),
             color=alt.Color(
                 "part:N",
-                scale=alt.Scale(domain=present, range=range_),
+                scale=alt.Scale(domain=present, range=colors),
                 legend=alt.Legend(symbolType="square", columns=3),
             ),
             order=alt.Order("rank:Q"),
-            tooltip=[
-                *([alt.Tooltip("row:N")] if len(rows) > 1 else []),
-                alt.Tooltip("part:N"),
-                alt.Tooltip("value:Q", format=".3s", title=title),
-            ],
+            tooltip=[alt.Tooltip("row:N"), *tooltip] if len(rows) > 1 else tooltip,
         )
     )
-    return specification(chart.properties(height=BAR_ROW * len(rows)))
+    return with_values(specification(chart.properties(height=BAR_ROW * len(rows))), ranked)

@@ -9,8 +9,17 @@ from cnnperf.metrics import format_latency, format_share
 from cnnperf.record import CaseRecord, KernelClass, Profile
 from cnnperf.report.charts import stacked_bars
 from cnnperf.report.content import Column, Figure, Row, Section, Table
-from cnnperf.report.learning import CaseSide, run_labels
-from cnnperf.report.runs import Run, case_ids, key_cells, key_columns, row_of, sides_of, slugs
+from cnnperf.report.learning import run_labels
+from cnnperf.report.runs import (
+    CaseSide,
+    Run,
+    case_ids,
+    key_cells,
+    key_columns,
+    row_of,
+    sides_of,
+    slugs,
+)
 
 CLASSES: tuple[str, ...] = get_args(KernelClass)
 

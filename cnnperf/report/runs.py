@@ -36,6 +36,10 @@ class Run:
         return {case.id: case for case in self.record.cases}
 
 
+CaseSide = tuple[Run, CaseRecord]
+"""A case as one of the runs has it."""
+
+
 def runs_of(sides: Sequence[Side]) -> list[Run]:
     """One run, or base and new, each a side of one file."""
     labels = ("run",) if len(sides) == 1 else ("base", "new")
@@ -74,12 +78,12 @@ def slugs(ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def sides_of(runs: Sequence[Run], case_id: str) -> list[tuple[Run, CaseRecord]]:
+def sides_of(runs: Sequence[Run], case_id: str) -> list[CaseSide]:
     """A case as each run has it; runs without it are left out."""
     return [(run, run.cases[case_id]) for run in runs if case_id in run.cases]
 
 
-def all_sides(runs: Sequence[Run]) -> Iterator[tuple[Run, CaseRecord]]:
+def all_sides(runs: Sequence[Run]) -> Iterator[CaseSide]:
     """Every case of every run: a case's base and new beside each other."""
     for case_id in case_ids(runs):
         yield from sides_of(runs, case_id)

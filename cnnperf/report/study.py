@@ -13,13 +13,12 @@ from cnnperf.cases import REPORTED
 from cnnperf.metrics import ABSENT, format_share
 from cnnperf.record import CaseRecord
 from cnnperf.report.charts import lines
+from cnnperf.report.classes import confusion_figures
 from cnnperf.report.content import Cell, Column, Figure, Row, Section, Table
 from cnnperf.report.learning import (
     LOSSES,
     SCORES,
-    CaseSide,
     Value,
-    confusion_figures,
     curve_values,
     has_curve,
     how_drawn,
@@ -27,6 +26,7 @@ from cnnperf.report.learning import (
 )
 from cnnperf.report.results import REPORTED_COLUMNS, reported_cells, study_row
 from cnnperf.report.runs import (
+    CaseSide,
     Run,
     all_sides,
     key_cells,

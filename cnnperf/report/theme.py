@@ -22,6 +22,9 @@ SERIES = {
     ),
 }  # fmt: skip
 
+COLORS = len(SERIES["light"])
+"""Series that have a colour of their own: `series-1` and so on."""
+
 LIGHT = {
     "page": "#ffffff",
     "raised": "#f5f7f9",
@@ -121,8 +124,6 @@ CONFIG: dict[str, Any] = {
     },
     "text": {"color": color("ink"), "fontSize": 11},
     "rule": {"color": color("muted")},
-    "range": {
-        "category": [color(f"series-{number}") for number in range(1, 1 + len(SERIES["light"]))]
-    },
+    "range": {"category": [color(f"series-{number}") for number in range(1, 1 + COLORS)]},
 }
 """Vega-Lite's configuration for every chart; a specification itself carries none."""

@@ -9,8 +9,8 @@ import pytest
 
 from cnnperf.metrics import ABSENT
 from cnnperf.record import Inference, InferenceAccuracy, InferenceResult, Record
+from cnnperf.report.classes import summed_confusion
 from cnnperf.report.content import Figure, Page, Row, Section, Table
-from cnnperf.report.learning import summed_confusion
 from cnnperf.report.run_page import run_page
 from cnnperf.report.runs import slugs
 from tests.examples import (
