@@ -3,6 +3,7 @@
     cnnperf list
     cnnperf data mnist
     cnnperf compare base.json new.json
+    cnnperf report base.json new.json -o report.html
     cnnperf recover reports/run-20260101-120000.journal.jsonl -o reports/run.json
 
 Bad usage ends with one sentence and exit code 2.
@@ -18,6 +19,7 @@ import typer
 
 from cnnperf.cli_ab import ab, calibrate
 from cnnperf.cli_compare import compare, export
+from cnnperf.cli_report import report
 from cnnperf.console import print_rich, run, sentences, status
 from cnnperf.errors import UsageError
 
@@ -169,6 +171,7 @@ app.command()(compare)
 app.command()(ab)
 app.command()(calibrate)
 app.command()(export)
+app.command()(report)
 
 
 def main() -> None:

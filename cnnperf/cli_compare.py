@@ -125,8 +125,8 @@ def compare(
     with sentences():
         sides = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
         rules = Rules(
-            thresholds=_thresholds(config, sides, module or []),
-            calibration=_calibration(calibration, base, sides[0]),
+            thresholds=thresholds_for(config, sides, module or []),
+            calibration=calibration_for(calibration, base, sides[0]),
             across=frozenset(difference.value for difference in across or ()),
             drop_flagged=drop_flagged,
             judge_shortened=judge_shortened,
@@ -138,7 +138,8 @@ def compare(
     raise typer.Exit(comparison.exit_code)
 
 
-def _thresholds(config: Path | None, sides: tuple[Side, Side], modules: list[str]) -> Thresholds:
+def thresholds_for(config: Path | None, sides: tuple[Side, Side], modules: list[str]) -> Thresholds:
+    """Those of a file, else of this folder's; a case that they name must exist."""
     from cnnperf.compare.thresholds import find_thresholds
     from cnnperf.registry import all_cases, import_modules
 
@@ -150,7 +151,8 @@ def _thresholds(config: Path | None, sides: tuple[Side, Side], modules: list[str
     return thresholds
 
 
-def _calibration(path: Path | None, base: Path, side: Side) -> Calibration | None:
+def calibration_for(path: Path | None, base: Path, side: Side) -> Calibration | None:
+    """The one that was named, else the newest of base's machine; None where there is none."""
     from cnnperf.compare.calibration import calibration_of, load_calibration_of
 
     hardware = side.records[0].environment.hardware

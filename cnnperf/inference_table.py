@@ -57,7 +57,7 @@ def _table(measured: list[Inference]) -> Table:
     for head in HEADS:
         table.add_column(head, justify="left" if head == "precision" else "right", no_wrap=True)
     before: PrecisionName | None = None
-    for precision, batch_size in _configurations(measured):
+    for precision, batch_size in configurations(measured):
         results = [
             result
             for inference in measured
@@ -75,7 +75,7 @@ def _table(measured: list[Inference]) -> Table:
     return table
 
 
-def _configurations(measured: list[Inference]) -> list[tuple[PrecisionName, int]]:
+def configurations(measured: list[Inference]) -> list[tuple[PrecisionName, int]]:
     """Those of any repeat, a precision's beside each other, in the order of the record."""
     found = dict.fromkeys(
         (result.precision, result.batch_size)

@@ -29,11 +29,7 @@ COLUMNS = ("images_per_second", "train_seconds", "test_accuracy", "mfu")
 
 def peer_tables(record: Record) -> Iterator[Text | Table]:
     """A heading and a table a group; nothing where no peers were trained."""
-    groups: dict[str, list[CaseRecord]] = {}
-    for case in record.cases:
-        if case.suite == "peers":
-            group = f"{case.model}, {case.dataset}, {case.resolution} pixels, recipe {case.recipe}"
-            groups.setdefault(group, []).append(case)
+    groups = peer_groups(record)
     for group, cases in groups.items():
         yield Text(printable(f"{group}: engine against engine"), style="bold")
         yield _table(cases)
@@ -41,16 +37,34 @@ def peer_tables(record: Record) -> Iterator[Text | Table]:
         yield Text(LEGEND, style="dim")
 
 
+def peer_groups(record: Record) -> dict[str, list[CaseRecord]]:
+    """Cases that differ in the engine alone, the fastest first, without a figure last."""
+    groups: dict[str, list[CaseRecord]] = {}
+    for case in record.cases:
+        if case.suite == "peers":
+            group = f"{case.model}, {case.dataset}, {case.resolution} pixels, recipe {case.recipe}"
+            groups.setdefault(group, []).append(case)
+    return {
+        group: sorted(cases, key=_images_per_second, reverse=True)
+        for group, cases in groups.items()
+    }
+
+
+def yardstick_of(cases: list[CaseRecord]) -> CaseRecord | None:
+    """The case of a group that the others are compared with."""
+    return next((case for case in cases if case.engine == YARDSTICK), None)
+
+
 def _table(cases: list[CaseRecord]) -> Table:
-    """A row an engine, the fastest first; those without a figure come last."""
+    """A row an engine."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("engine", no_wrap=True)
     table.add_column(f"{YARDSTICK} is", justify="right", no_wrap=True)
     for name in COLUMNS:
         table.add_column(METRICS[name].label, justify="right", no_wrap=True)
     table.add_column("precision", no_wrap=True)
-    yardstick = next((case for case in cases if case.engine == YARDSTICK), None)
-    for case in sorted(cases, key=_images_per_second, reverse=True):
+    yardstick = yardstick_of(cases)
+    for case in cases:
         table.add_row(
             Text(printable(case.engine)),
             _comparison(yardstick, case),

@@ -194,6 +194,11 @@ def environment_table(record_environment: object) -> Table:
     return table
 
 
+def flat_environment(record_environment: object) -> dict[str, str]:
+    """Every field under its whole name, as in `hardware.gpu.name`, as a table shows it."""
+    return dict(_flat(record_environment.model_dump()))  # type: ignore[attr-defined]
+
+
 def _flat(fields: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
     rows = []
     for name, value in fields.items():

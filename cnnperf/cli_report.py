@@ -1,0 +1,223 @@
+"""The command `cnnperf report`: records as one page that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnnperf.cli_compare import Config, Difference, Modules, calibration_for, thresholds_for
+from cnnperf.compare.present import write_text
+from cnnperf.console import sentences, status
+from cnnperf.errors import NotInstalledError, UsageError, printable
+
+if TYPE_CHECKING:
+    from cnnperf.compare.rules import Rules
+    from cnnperf.compare.side import Side
+    from cnnperf.report.content import Page
+    from cnnperf.report.images import Form
+
+STDOUT = Path("-")
+
+PAIR = 2
+"""Records that are compared; more of them are several machines."""
+
+PACKAGES = {"altair": "altair", "vl_convert": "vl-convert-python", "jinja2": "jinja2"}
+"""What a page is made with, by the name that is imported: its name on PyPI."""
+
+HEAD_CHARS = 2000
+"""Of a page, in which it says that it is ours."""
+
+
+class Forms(StrEnum):
+    """What a figure's file can be."""
+
+    SVG = "svg"
+    PNG = "png"
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="A record; or two, BASE and NEW.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The page; - for standard output."),
+    ] = Path("report.html"),
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Overwrite FILE although it is no page of cnnperf's."),
+    ] = False,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Write each figure as a file there, too."),
+    ] = None,
+    figures_format: Annotated[
+        list[Forms] | None,
+        typer.Option(help="Of these files; may be given twice (default: both)."),
+    ] = None,
+    across: Annotated[
+        list[Difference] | None,
+        typer.Option(
+            help="Compare although hardware or software differ, as `cnnperf compare` does; may be "
+            "given twice.",
+        ),
+    ] = None,
+    drop_flagged: Annotated[
+        bool,
+        typer.Option(
+            "--drop-flagged", help="Leave repeats that something else disturbed out of verdicts."
+        ),
+    ] = False,
+    judge_shortened: Annotated[
+        bool,
+        typer.Option("--judge-shortened", help="Judge the speed of shortened trainings too."),
+    ] = False,
+    config: Config = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            help="This machine's noise (default: as `cnnperf compare` finds it).",
+        ),
+    ] = None,
+    module: Modules = None,
+) -> None:
+    """Make one self-contained page of a run, or of two, with what changed from BASE to NEW.
+
+    It is for looking: the exit code is 0 whatever the verdict. `cnnperf compare` is the gate.
+    """
+    judging = {
+        "--across": bool(across),
+        "--drop-flagged": drop_flagged,
+        "--judge-shortened": judge_shortened,
+        "--config": config is not None,
+        "--calibration": calibration is not None,
+    }
+    with sentences():
+        _check_judging(runs, [name for name, is_given in judging.items() if is_given])
+        _check_output(output, force=force)
+        if figures_format and figures is None:
+            raise UsageError("--figures-format says how, --figures DIR where: give both")
+        with _packages(), status("reading the records ..."):
+            from cnnperf.compare.side import load_side
+
+            sides = [load_side([run]) for run in runs]
+        rules = _rules(runs, sides, config, calibration, module or [])
+        if rules is not None:
+            rules = replace(
+                rules,
+                across=frozenset(difference.value for difference in across or ()),
+                drop_flagged=drop_flagged,
+                judge_shortened=judge_shortened,
+            )
+        with _packages(), status("drawing the page ..."):
+            page = _page(sides, rules)
+            _write_page(page, output)
+        if figures is not None:
+            with _packages(), status(f"drawing {len(page.figures())} figures ..."):
+                _write_figures(page, figures, [each.value for each in figures_format or Forms])
+
+
+def _check_judging(runs: Sequence[Path], given: Sequence[str]) -> None:
+    """One run has nothing to be judged by: an option for that would be passed over."""
+    if len(runs) == 1 and given:
+        raise UsageError(f"{given[0]} is for judging two runs, and only {runs[0]} is given")
+
+
+def _check_output(output: Path, *, force: bool) -> None:
+    """Refuse to overwrite what is no page of ours, before anything slow is done."""
+    if output == STDOUT or force or not output.exists():
+        return
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder: name a file with -o")
+    from cnnperf.report.marks import MARK
+
+    try:
+        with output.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(HEAD_CHARS)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be read: {error.strerror or error}") from error
+    if MARK not in head:
+        raise UsageError(
+            f"{output} exists and is no page of cnnperf's: choose another name with -o, or say "
+            "--force"
+        )
+
+
+def _rules(
+    runs: Sequence[Path],
+    sides: Sequence[Side],
+    config: Path | None,
+    calibration: Path | None,
+    modules: list[str],
+) -> Rules | None:
+    """Thresholds and calibration as `cnnperf compare` finds them; None for a run alone."""
+    if len(sides) != PAIR:
+        return None
+    from cnnperf.compare.rules import Rules
+
+    return Rules(
+        thresholds=thresholds_for(config, (sides[0], sides[1]), modules),
+        calibration=calibration_for(calibration, runs[0], sides[0]),
+    )
+
+
+def _page(sides: Sequence[Side], rules: Rules | None) -> Page:
+    if len(sides) > PAIR:
+        raise UsageError(
+            f"{len(sides)} records are given, expected one, or two that are compared: base and new"
+        )
+    from cnnperf.report.run_page import run_page
+
+    return run_page(sides, rules)
+
+
+def _write_page(page: Page, output: Path) -> None:
+    from cnnperf.report.page import render
+
+    text = render(page)
+    if output == STDOUT:
+        typer.echo(text, nl=False)
+        return
+    write_text(output, text)
+    typer.echo(
+        f"{printable(str(output))}: {_count(len(page.figures()), 'figure')}, "
+        f"{len(text.encode()) / 1e6:.1f} MB"
+    )
+
+
+def _write_figures(page: Page, folder: Path, forms: Sequence[Form]) -> None:
+    from cnnperf.report.images import write_figures
+
+    written = write_figures(page, folder, forms)
+    typer.echo(
+        f"{printable(str(folder))}: {_count(len(page.figures()), 'figure')} in "
+        f"{_count(len(written), 'file')} ({', '.join(forms)})",
+        err=True,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def _packages() -> Iterator[None]:
+    """Say which package a page needs and is not there."""
+    try:
+        yield
+    except ImportError as error:
+        package = PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        raise NotInstalledError(
+            f"a page is made with {package}, which cannot be imported here ({error}): "
+            f"pip install {package}"
+        ) from error

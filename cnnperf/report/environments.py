@@ -1,0 +1,36 @@
+"""What the runs ran on, field by field. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnperf.metrics import ABSENT
+from cnnperf.report.content import Column, Section, Table
+from cnnperf.report.runs import Run, row_of
+from cnnperf.tables import flat_environment
+
+
+def environment_section(runs: Sequence[Run]) -> Section:
+    """A row a field that any run knows, a column a run."""
+    found = [flat_environment(run.record.environment) for run in runs]
+    fields = dict.fromkeys(
+        field for flat in found for field, value in flat.items() if value != ABSENT
+    )
+    columns = [
+        Column(name="field", label="field"),
+        *(Column(name=run.label, label=run.label if len(runs) > 1 else "value") for run in runs),
+    ]
+    rows = [row_of(field, *(flat.get(field, ABSENT) for flat in found)) for field in fields]
+    return Section(
+        id="environment",
+        title="Environment",
+        tables=[
+            Table(
+                id="table-environment",
+                caption="Hardware, software and settings; what could not be read is left out",
+                columns=columns,
+                rows=rows,
+                is_closed=True,
+            )
+        ],
+    )
