@@ -74,7 +74,7 @@ def read_resumed(path: Path, plan: Plan, probed: ProbeResult) -> Resumed:
 
 def _card(environment: Environment) -> str | None:
     gpu = environment.hardware.gpu
-    return gpu and gpu.uuid_sha256
+    return None if gpu is None else gpu.uuid_sha256
 
 
 def name_trainings(keys: list[Key]) -> str:
