@@ -17,6 +17,7 @@ from cnnperf.plan import PlannedCase
 from cnnperf.record import CaseError, CaseRecord, extra_info
 from cnnperf.runner import WorkerError
 from cnnperf.session import RunSession
+from cnnperf.time_limit import OutOfTimeError
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -35,6 +36,9 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
         benchmark.has_error = True
         run.fail(planned, error.as_case_error())
         pytest.fail(printable(f"{planned.case.id}: {error}"), pytrace=False)
+    except OutOfTimeError as reason:  # what is finished is in the journal; a shorter case may fit
+        benchmark.has_error = True
+        pytest.skip(printable(f"{planned.case.id}: {reason}"))
     except BaseException:
         benchmark.has_error = True  # Ctrl-C: pytest-benchmark must not look for its figures
         raise

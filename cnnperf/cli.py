@@ -20,6 +20,7 @@ import typer
 from cnnperf.cli_ab import ab, calibrate
 from cnnperf.cli_compare import compare, export
 from cnnperf.cli_report import report
+from cnnperf.cli_results import results
 from cnnperf.console import print_rich, run, sentences, status
 from cnnperf.errors import UsageError
 
@@ -172,6 +173,7 @@ app.command()(ab)
 app.command()(calibrate)
 app.command()(export)
 app.command()(report)
+app.command()(results)
 
 
 def main() -> None:

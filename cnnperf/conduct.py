@@ -20,6 +20,7 @@ from cnnperf.harness import Moments, harness_times, own_seconds
 from cnnperf.protocol import TrainJob
 from cnnperf.record import Repeat, StateRecord
 from cnnperf.runner import Listener, Worker, ignore_progress
+from cnnperf.time_limit import TimeLimit
 
 MIN_ENERGY_SECONDS = 5.0
 """NVML's energy counter moves every 20 to 100 ms, so a shorter run's joules would be noise."""
@@ -42,12 +43,13 @@ class RepeatRun:
         *,
         python: str | None = None,
         timeout_seconds: float | None = None,
+        limit: TimeLimit | None = None,
         listener: Listener = ignore_progress,
         hardware: Hardware | None = None,
     ) -> None:
         self._hardware = hardware
         self._worker = Worker(
-            job, python=python, timeout_seconds=timeout_seconds, listener=listener
+            job, python=python, timeout_seconds=timeout_seconds, limit=limit, listener=listener
         )
         self._stack = ExitStack()
         self.outside_seconds: float | None = None

@@ -89,10 +89,14 @@ class GateHooks:
 
     @pytest.hookimpl
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a run that passed, but is worse than its baseline or cannot be held to it."""
+        """Fail a run that passed, but is worse than its baseline or cannot be held to it.
+
+        One that is out of time has not passed yet: its verdicts are shown and gate nothing.
+        """
         run = self._run
         self._comparison = self._gate.judge(run.record, str(run.paths.record), run.plan.cases)
-        if self._comparison.exit_code and session.exitstatus == pytest.ExitCode.OK:
+        passed = session.exitstatus == pytest.ExitCode.OK and not run.limit.reached
+        if self._comparison.exit_code and passed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(trylast=True)  # after the table of the results

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnnperf.command_line import resuming_command
 from cnnperf.environment.schema import Environment
 from cnnperf.errors import printable
 from cnnperf.metrics import format_bytes, format_flops, format_seconds
@@ -45,6 +46,27 @@ def describe_left_behind(journals: Sequence[Path]) -> str:
         f"cnnperf: an unfinished run left {journals[0]}{more}: --cnnperf-resume takes it up, "
         "`cnnperf recover` makes a record of it; or delete it"
     )
+
+
+def journal_lines(run: RunSession, arguments: Sequence[str]) -> list[str]:
+    """Where the journal of a run is that is not whole, and the command that goes on with it."""
+    journal = run.paths.journal
+    if not run.limit.reached:
+        return [f"journal: {journal} (go on with --cnnperf-resume={journal})"]
+    left, minutes = run.left, run.limit.minutes
+    lines = [
+        f"out of time: {left} of {run.plan.trainings} trainings are left after {minutes:g} minutes "
+        "(--cnnperf-max-minutes); go on with",
+        resuming_command(arguments, journal),
+    ]
+    if run.limit.lost:
+        lines.insert(0, f"ended by the time limit, and lost: {', '.join(run.limit.lost)}")
+    if not run.trained:
+        lines.insert(
+            0, "not one training was finished in this time: give --cnnperf-max-minutes more, or "
+            "choose shorter cases with -k"
+        )  # fmt: skip
+    return lines
 
 
 def describe_device(probed: ProbeResult) -> str:

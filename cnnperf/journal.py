@@ -48,6 +48,8 @@ class JournalHeader(RecordModel):
     schema_version: Literal[1] = SCHEMA_VERSION
     created: AwareDatetime
     tier: Tier
+    command: str | None = None
+    """As in the record."""
     environment: Environment
     planned: tuple[str, ...] = ()
     """Ids of the cases that the run was to train: one that left no line was cut off too."""
@@ -211,6 +213,7 @@ def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
     return Record(
         created=header.created,
         tier=header.tier,
+        command=header.command,
         environment=header.environment,
         interrupted=not cases or ended != {*cases, *header.planned},
         cases=list(cases.values()),

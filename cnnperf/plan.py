@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from cnnperf.datasets import check_files
 from cnnperf.environment.nvml import count_gpus
@@ -37,6 +38,18 @@ INFERENCE_SECONDS = 30.0
 
 EVALUATION_SHARE = 1 / 12
 """Validating a quarter as many images as are trained, at a third of the arithmetic of each."""
+
+ONE_OF_ITS_KIND: dict[str, Any] = {
+    "hardware": {
+        "matmul_flops_per_second": True,
+        "memory_bytes": True,
+        "gpu": {"uuid_sha256", "index", "vbios"},
+    },
+    "software": {"kernel"},
+    "settings": {"visible_devices"},
+}
+"""Fields that tell one machine from the next of the same kind, or one moment from the next; none of
+them forbids a comparison either (`cnnperf.compare.comparability`)."""
 
 DETERMINISTIC_CHOICE = {"compile": "off", "precision": "float32"}
 """What `auto` is where no stopwatch may decide: its answer need not be the next run's."""
@@ -175,15 +188,19 @@ def estimate_seconds(
         probe: what the machine can do and the models cost.
         done: trainings that need not be done any more, by case id.
     """
-    peaks = probe.environment.hardware.matmul_flops_per_second
-    facts = {model.case_id: model for model in probe.models}
     total = 0.0
     for planned in plan.runnable:
-        seconds = _repeat_seconds(planned.case, facts.get(planned.case.id), peaks)
+        seconds = estimate_repeat_seconds(planned.case, probe)
         if seconds is None:
             return None
         total += (planned.repeats - done.get(planned.case.id, 0)) * seconds
     return total
+
+
+def estimate_repeat_seconds(case: Case, probe: ProbeResult) -> float | None:
+    """Rough time of one training, with its process; None where the model's cost is not known."""
+    facts = {model.case_id: model for model in probe.models}.get(case.id)
+    return _repeat_seconds(case, facts, probe.environment.hardware.matmul_flops_per_second)
 
 
 def _repeat_seconds(
@@ -206,7 +223,8 @@ def plan_digest(planned: PlannedCase, probed: ProbeResult) -> str:
     """Hash of everything known before training that a repeat's result depends on.
 
     Only a repeat with the same digest is taken over from a journal. What changes by itself, such
-    as a measured peak or the number of this run, is left out.
+    as a measured peak or the number of this run, is left out, and so is what differs between two
+    machines of one kind, so that a run can go on on another one (`ONE_OF_ITS_KIND`).
     """
     environment = probed.environment
     facts = {model.case_id: model for model in probed.models}.get(planned.case.id)
@@ -215,9 +233,11 @@ def plan_digest(planned: PlannedCase, probed: ProbeResult) -> str:
         "model_sha256": facts and facts.sha256,
         "shortened": planned.shortened,
         "device": probed.device,
-        "hardware": environment.hardware.model_dump(exclude={"matmul_flops_per_second"}),
-        "software": environment.software.model_dump(exclude=other_packages(planned.case.engine)),
-        "settings": environment.settings.model_dump(),
+        "hardware": environment.hardware.model_dump(exclude=ONE_OF_ITS_KIND["hardware"]),
+        "software": environment.software.model_dump(
+            exclude={*ONE_OF_ITS_KIND["software"], *other_packages(planned.case.engine)}
+        ),
+        "settings": environment.settings.model_dump(exclude=ONE_OF_ITS_KIND["settings"]),
     }
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

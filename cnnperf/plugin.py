@@ -9,6 +9,7 @@ until a test asks for a case.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, get_args
@@ -34,9 +35,13 @@ HEADER = pytest.StashKey[list[str]]()
 WROTE_RECORD = pytest.StashKey[bool]()
 KEPT_JOURNAL = pytest.StashKey[bool]()
 BAD_USAGE = pytest.StashKey[bool]()
+STARTED = pytest.StashKey[float]()
 
 NO_CASES = "none"
 """Stands where a case id would, so that pytest says why a test has nothing to do."""
+
+ALL_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+"""pytest's exit codes of a run in which nothing failed; the second where every test was skipped."""
 
 TrainCase = Callable[["Case"], "CaseRecord"]
 
@@ -53,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "cnnperf(suite='train'): the cases a test is for: train, peers, sweep, infer or harness",
     )
     config.stash[SETTINGS] = resolve(config)
+    config.stash[STARTED] = time.monotonic()
 
 
 # --- collecting -------------------------------------------------------------------------------
@@ -172,11 +178,13 @@ def _times_nothing(config: pytest.Config) -> bool:
 def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     from rich.console import Console
 
+    from cnnperf.command_line import recorded_command
     from cnnperf.header import header_lines
     from cnnperf.plan import make_plan
     from cnnperf.progress import choose_display
     from cnnperf.results import choose_paths
     from cnnperf.session import RunSession
+    from cnnperf.time_limit import TimeLimit
 
     tier, reason = _prepare_collection(config)
     settings = config.stash[SETTINGS]
@@ -184,6 +192,9 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     paths = choose_paths(config.getoption("benchmark_json"), config.rootpath)
     gate = _open_gate(config, plan)
     run = RunSession(settings, tier, plan, paths)
+    asked = config.invocation_params
+    run.command = recorded_command(asked.args, asked.dir)
+    run.limit = TimeLimit(settings.max_minutes, config.stash[STARTED])
     with _uncaptured(config):
         run.display = choose_display(Console(), quiet=config.option.verbose < 0)
         run.display.preparing("cnnperf: looking at this machine ...")
@@ -306,12 +317,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if SESSION not in config.stash:
         return
     from cnnperf.benchmark_json import write_benchmark_json
+    from cnnperf.time_limit import EXIT_OUT_OF_TIME
 
     run = config.stash[SESSION]
     if not config.stash.get(WROTE_RECORD, False) and not _times_nothing(config):
         write_benchmark_json(run.record, run.paths.record)
         config.stash[WROTE_RECORD] = True
     config.stash[KEPT_JOURNAL] = run.close()
+    if run.limit.reached and session.exitstatus in ALL_WELL:
+        session.exitstatus = EXIT_OUT_OF_TIME if run.trained else pytest.ExitCode.USAGE_ERROR
 
 
 class _WriteGuard:
@@ -346,6 +360,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     config = terminalreporter.config
     if SESSION not in config.stash:
         return
+    from cnnperf.header import journal_lines
     from cnnperf.profile_table import where_traces_are
     from cnnperf.tables import look_of, render, run_summary
 
@@ -355,8 +370,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if config.stash.get(WROTE_RECORD, False):
         terminalreporter.write_line(f"record: {run.paths.record}")
     if config.stash.get(KEPT_JOURNAL, False):
-        journal = run.paths.journal
-        terminalreporter.write_line(f"journal: {journal} (go on with --cnnperf-resume={journal})")
+        for line in journal_lines(run, config.invocation_params.args):
+            terminalreporter.write_line(line)
     traces = where_traces_are(run.record, run.settings.profile)
     if traces is not None:
         terminalreporter.write_line(traces)

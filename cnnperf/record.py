@@ -311,6 +311,8 @@ class Record(RecordModel):
     schema_version: Literal[1] = SCHEMA_VERSION
     created: AwareDatetime
     tier: Tier
+    command: str | None = None
+    """How pytest was called, without the places of that machine; None from other commands."""
     interrupted: bool = False
     """True where the run was stopped before every planned case had ended."""
     environment: Environment = Environment()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cnnperf.environment.schema import Environment
 from cnnperf.journal import RepeatEntry, read_journal
 from cnnperf.plan import Plan, plan_digest
 from cnnperf.protocol import ProbeResult
@@ -30,10 +31,14 @@ class Resumed:
     """Planned too, but made under other conditions."""
     unplanned: list[Key] = field(default_factory=list)
     """Of cases or seeds that this run does not train."""
+    other_card: bool = False
+    """Whether they were made on another GPU of the same kind."""
 
     def report(self) -> list[str]:
         """What is spared, what is not and why, in lines for people."""
         lines = [f"resuming {self.path}: {name_trainings(list(self.fitting))} taken over"]
+        if self.other_card and self.fitting:
+            lines.append("  made on another GPU of the same kind: what differs between two counts")
         if self.changed:
             lines.append(
                 f"  {name_trainings(self.changed)} trained again: made with another recipe, "
@@ -46,13 +51,14 @@ class Resumed:
 
 def read_resumed(path: Path, plan: Plan, probed: ProbeResult) -> Resumed:
     """Sort a journal's repeats; `UsageError` when it is no journal."""
-    _, entries = read_journal(path)
+    header, entries = read_journal(path)
     digests = {
         (planned.case.id, seed): plan_digest(planned, probed)
         for planned in plan.runnable
         for seed in planned.seeds
     }
-    resumed = Resumed(path=path)
+    before, now = (_card(each) for each in (header.environment, probed.environment))
+    resumed = Resumed(path=path, other_card=None not in (before, now) and before != now)
     for entry in entries:
         if not isinstance(entry, RepeatEntry):
             continue
@@ -64,6 +70,11 @@ def read_resumed(path: Path, plan: Plan, probed: ProbeResult) -> Resumed:
         else:
             resumed.changed.append(key)
     return resumed
+
+
+def _card(environment: Environment) -> str | None:
+    gpu = environment.hardware.gpu
+    return None if gpu is None else gpu.uuid_sha256
 
 
 def name_trainings(keys: list[Key]) -> str:

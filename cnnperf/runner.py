@@ -38,6 +38,7 @@ from cnnperf.protocol import (
     TrainJob,
 )
 from cnnperf.record import CaseError, ErrorKind
+from cnnperf.time_limit import TimeLimit
 
 EXIT_SECONDS = 30.0
 """How long a worker may take to leave after its last word."""
@@ -82,6 +83,7 @@ class Worker:
         job: what it is to do.
         python: the interpreter that runs it; its environment is what gets measured.
         timeout_seconds: from start to result; None waits for ever.
+        limit: of the run: `OutOfTimeError` is raised when it is over.
         listener: told of progress while the parent waits.
     """
 
@@ -91,8 +93,10 @@ class Worker:
         *,
         python: str | None = None,
         timeout_seconds: float | None = None,
+        limit: TimeLimit | None = None,
         listener: Listener = ignore_progress,
     ) -> None:
+        self._limit = limit or TimeLimit(None)
         self._job = job
         self._python = python or sys.executable
         self._timeout_seconds = timeout_seconds
@@ -224,6 +228,9 @@ class Worker:
                 self.kill()  # children that outlive it hold its output open, which then never ends
 
     def _check_timeout(self) -> None:
+        if self._limit.is_over:
+            self.kill()
+            raise self._limit.cut_off()
         limit = self._timeout_seconds
         if limit is not None and time.monotonic() - self.spawned_at > limit:
             self.kill()

@@ -22,7 +22,13 @@ from cnnperf.journal import (
     new_case_record,
     read_journal,
 )
-from cnnperf.plan import Plan, PlannedCase, finds_accelerator, plan_digest
+from cnnperf.plan import (
+    Plan,
+    PlannedCase,
+    estimate_repeat_seconds,
+    finds_accelerator,
+    plan_digest,
+)
 from cnnperf.progress import Display, Place, Silent
 from cnnperf.protocol import ProbeJob, ProbeResult, TrainJob
 from cnnperf.record import CaseError, CaseRecord, Record, Repeat, now
@@ -31,6 +37,7 @@ from cnnperf.resume import Resumed, read_resumed
 from cnnperf.runner import WorkerError, probe
 from cnnperf.settings import RunSettings
 from cnnperf.specs import Tier
+from cnnperf.time_limit import OutOfTimeError, TimeLimit
 
 TRAIN_PACKAGES = ("torch", "torchvision", "sklearn")
 
@@ -57,6 +64,11 @@ class RunSession:
         self.display: Display = Silent()
         self.side: str | None = None
         """Where two runs alternate: what people call this one."""
+        self.command: str | None = None
+        """How the run was called, for its record."""
+        self.limit = TimeLimit(None)
+        self.trained = 0
+        """Trainings that this very run has finished."""
         self.cases: dict[str, CaseRecord] = {}
         self.resumed: Resumed | None = None
         self._ended: set[str] = set()
@@ -82,6 +94,7 @@ class RunSession:
             JournalHeader(
                 created=self.created,
                 tier=self.tier,
+                command=self.command,
                 environment=self.probed.environment,
                 planned=tuple(self.plan.cases),
             )
@@ -111,6 +124,7 @@ class RunSession:
         return Record(
             created=self.created,
             tier=self.tier,
+            command=self.command,
             interrupted=self._ended != set(self.plan.cases),
             environment=self.probed.environment,
             cases=begun,
@@ -137,6 +151,17 @@ class RunSession:
     def taken_over(self) -> Counter[str]:
         """Trainings that the resumed journal spares, by case id."""
         return Counter(case_id for case_id, _ in (self.resumed.fitting if self.resumed else ()))
+
+    @property
+    def left(self) -> int:
+        """Trainings that this run was to do and has not; a failed case leaves none."""
+        waiting = [planned for planned in self.plan.runnable if planned.case.id not in self._ended]
+        return sum(
+            planned.repeats - len(self.cases[planned.case.id].repeats)
+            if planned.case.id in self.cases
+            else planned.repeats
+            for planned in waiting
+        )
 
     def skip(self, planned: PlannedCase, problem: CaseError) -> None:
         """Note that a case cannot be trained here, for want of its data or of a package."""
@@ -168,7 +193,12 @@ class RunSession:
 
     @contextmanager
     def repeat(self, planned: PlannedCase, seed: int) -> Iterator[RepeatRun]:
-        """A repeat to be prepared, trained and finished; leaving it ends its worker."""
+        """A repeat to be prepared, trained and finished; leaving it ends its worker.
+
+        Raises:
+            OutOfTimeError: --cnnperf-max-minutes leaves no time for it, or ended it.
+        """
+        self.limit.check(planned.case.id, estimate_repeat_seconds(planned.case, self.probed))
         place = Place(
             case_id=planned.case.id,
             case_number=planned.number,
@@ -182,12 +212,16 @@ class RunSession:
             self._job(planned, seed),
             python=self.settings.python,
             timeout_seconds=self.settings.timeout,
+            limit=self.limit,
             listener=self.display.hear,
             hardware=self.probed.environment.hardware,
         )
         try:
             with run:
                 yield run
+        except OutOfTimeError:
+            self.limit.lost.append(str(place))
+            raise
         except WorkerError as error:
             error.seed = seed
             self.display.fail(str(error))
@@ -212,6 +246,7 @@ class RunSession:
     def keep(self, planned: PlannedCase, repeat: Repeat) -> None:
         """Put a finished repeat on the disk, then into the record."""
         self._keep(planned, repeat)
+        self.trained += 1
         self.display.finish(repeat)
 
     def _keep(self, planned: PlannedCase, repeat: Repeat) -> None:
@@ -224,6 +259,7 @@ class RunSession:
             )
         )
         add_repeat(self._case_record(planned), planned.case, repeat)
+        self.limit.note(planned.case.id, repeat)
 
     def close(self) -> bool:
         """Close the journal, and remove it where the record holds everything.

@@ -42,6 +42,11 @@ def seconds(text: str) -> float:
     return _number(text, float, "a number of seconds above 0", lambda value: 0 < value < 1e9)
 
 
+def minutes(text: str) -> float:
+    """A number of minutes above 0."""
+    return _number(text, float, "a number of minutes above 0", lambda value: 0 < value < 1e7)
+
+
 def _number(text: str, kind: Callable[[str], N], expected: str, fits: Callable[[N], bool]) -> N:
     try:
         value = kind(text)
@@ -165,6 +170,11 @@ OPTIONS = (
         help="end a repeat that has no result after this long (default: no limit)",
     ),
     Option(
+        name="max_minutes", metavar="M", parse=minutes,
+        help="be over after M minutes: start no training that is expected to end later, end one "
+        "that has not by then, and say how to go on; exit code 75 (default: no limit)",
+    ),
+    Option(
         name="resume", metavar="JOURNAL", parse=path,
         help="take over the repeats that a stopped run left in its journal, train the rest",
     ),
@@ -209,6 +219,7 @@ class RunSettings:
     data_dir: Path
     require_data: bool
     timeout: float | None
+    max_minutes: float | None
     resume: Path | None
     profile: Path | None
     baseline: Path | None

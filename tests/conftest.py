@@ -14,8 +14,32 @@ if os.environ.pop("PYTEST_XDIST_WORKER", None) is not None:
 LIMIT_SECONDS = 600
 """For a test that names no limit of its own: what hangs must fail, not hold up everybody."""
 
+REQUIRE_CUDA = "CNNPERF_REQUIRE_CUDA"
+"""Set to 1, it makes a test that needs a GPU fail where there is none: a green run then means
+something. `python3 .ci/gpu tests` sets it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker by which `-m cuda` selects."""
+    config.addinivalue_line("markers", "cuda: needs an NVIDIA GPU; skipped, with that reason, else")
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give a test its time limit; pytest calls this for tests of this folder only."""
     if item.get_closest_marker("timeout") is None:
         item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("cuda") is None or _has_cuda():
+        return
+    if os.environ.get(REQUIRE_CUDA) == "1":
+        pytest.fail(f"torch finds no NVIDIA GPU, and {REQUIRE_CUDA}=1", pytrace=False)
+    pytest.skip("needs an NVIDIA GPU")
+
+
+def _has_cuda() -> bool:
+    """Asked only for a test that needs it: torch takes its time to be imported."""
+    torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+    return bool(torch.cuda.is_available())

@@ -111,6 +111,7 @@ class FastEngine(Engine):
             snapshot.restore()
         if self._can_capture():
             self._capture()
+            self.captured_peak_bytes = max(0, self.captured_peak_bytes - snapshot.bytes)
             snapshot.restore()
         if self._compiled is not None or self._graphs:
             self.compile_seconds = time.perf_counter() - start

@@ -28,6 +28,11 @@ class Snapshot:
         self._tensors = [*model.parameters(), *model.buffers()]
         self._values = [tensor.detach().clone() for tensor in self._tensors]
 
+    @property
+    def bytes(self) -> int:
+        """Memory that the copies take, on the device of the model."""
+        return sum(value.nbytes for value in self._values)
+
     @torch.no_grad()
     def restore(self) -> None:
         """Copy every tensor back, and make the optimizer's state that of a first step: zeros."""

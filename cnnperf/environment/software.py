@@ -14,6 +14,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,7 +139,14 @@ def _short_hash(text: str) -> str:
 
 def _project() -> dict[str, object]:
     """The commit that cnnperf runs from, and whether tracked files differ from it."""
-    return {"cnnperf_commit": git_commit(PACKAGE_DIR), "cnnperf_dirty": git_dirty(PACKAGE_DIR)}
+    commit = git_commit(PACKAGE_DIR) or _told_commit()
+    return {"cnnperf_commit": commit, "cnnperf_dirty": git_dirty(PACKAGE_DIR)}
+
+
+def _told_commit() -> str | None:
+    """What CNNPERF_COMMIT says, where a checkout was copied without its .git."""
+    said = os.environ.get("CNNPERF_COMMIT", "")
+    return said if re.fullmatch(r"[0-9a-f]{40}", said) else None
 
 
 def git_commit(directory: Path) -> str | None:

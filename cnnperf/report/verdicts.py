@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from cnnperf.compare.table import MAX_SHOWN_VALUE
 from cnnperf.compare.verdicts import (
     IMPROVEMENTS,
     REGRESSIONS,
@@ -18,7 +17,7 @@ from cnnperf.compare.verdicts import (
     MetricVerdict,
 )
 from cnnperf.compare.wording import Row as Judged
-from cnnperf.compare.wording import effect, rows
+from cnnperf.compare.wording import effect, rows, where_they_part
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, METRICS
 from cnnperf.report.charts import bars_with_intervals
@@ -225,8 +224,7 @@ def _changes_section(comparison: Comparison) -> Section:
     table_rows = [
         row_of(
             change.field,
-            (_short(change.base), change.base),
-            (_short(change.new), change.new),
+            *zip(where_they_part(change.base, change.new), (change.base, change.new), strict=True),
             "yes, unless asked with --across" if change.forbids else "no",
             style="not comparable" if change.forbids else None,
         )
@@ -235,7 +233,3 @@ def _changes_section(comparison: Comparison) -> Section:
     caption = "Fields in which the two environments differ"
     table = Table(id="table-changes", caption=caption, columns=columns, rows=table_rows)
     return Section(id="changes", title="What differs", tables=[table])
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_VALUE else f"{text[: MAX_SHOWN_VALUE - 1]}…"

@@ -333,7 +333,7 @@ def test_it_is_one_graph_to_a_compiler() -> None:
     assert torch.equal(whole(images_BCHW, ALL_FOUR), seeded(images_BCHW, seed=3))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA graphs")
+@pytest.mark.cuda
 def test_a_cuda_graph_draws_anew_at_each_replay() -> None:
     """Captured once; every replay gives other pictures, those that the seed alone decides."""
     images_BCHW = pictures(4, 3, 28, 28).cuda()

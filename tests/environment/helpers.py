@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.environment import nvml, software
+from cnnperf.environment import software
 
 ROOT = Path(__file__).parents[2]
 
 needs_torch = pytest.mark.skipif(
     software.package_version("torch") is None, reason="torch is not installed"
 )
-needs_gpu = pytest.mark.skipif(nvml.count_gpus() == 0, reason="no NVIDIA GPU on this machine")
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="compares with Linux's own files")
 

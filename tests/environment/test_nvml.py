@@ -26,7 +26,7 @@ from cnnperf.environment.nvml import (
 from cnnperf.environment.schema import DeviceState, Gpu
 from cnnperf.environment.visible import visible_gpu_handle
 from tests.environment.fake_nvml import GIB, InstallNvml, fake_gpu, mig_gpu
-from tests.environment.helpers import ROOT, needs_gpu
+from tests.environment.helpers import ROOT
 
 
 def snake_case(name: str) -> str:
@@ -213,7 +213,7 @@ def test_in_a_container_one_unknown_pid_is_taken_for_our_own(
     assert read_device_state(open_gpu(0), {7}).other_processes == others
 
 
-@needs_gpu
+@pytest.mark.cuda
 def test_a_real_gpu_agrees_with_nvidia_smi() -> None:
     """Name and memory as the driver's own tool states them."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits", "-i0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from cnnperf.engines import EagerEngine, Engine, FastEngine, memory  # noqa: E40
 from cnnperf.specs import Case  # noqa: E402
 from tests.worker.untouched import assert_is_fresh  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+pytestmark = pytest.mark.cuda
 
 STEPS = 72
 """A whole epoch of digits: two graphs of 25 steps, 21 single ones and a short batch of 14."""
@@ -81,13 +82,38 @@ def test_graphs_train_what_single_launches_train(model: str, compiled: str) -> N
     assert sum(got[-10:]) == pytest.approx(sum(expected[-10:]), rel=0.2)
 
 
-def test_capturing_leaves_the_model_and_the_optimizer_as_they_were() -> None:
+@pytest.mark.parametrize("model", ["modified_vgg", "modified_resnet"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("compiled", ["off", "on"])
+def test_capturing_leaves_the_model_and_the_optimizer_as_they_were(
+    model: str, precision: str, compiled: str
+) -> None:
     """Weights and statistics are a fresh model's of that seed; Adam's state is zero."""
-    engine = make_engine(FastEngine)
+    engine = make_engine(FastEngine, model, precision=precision, compile=compiled)
     engine.prepare()
+    assert len(engine._graphs) == 3
     assert_is_fresh(engine)
+    assert engine.optimizer.state
     for state in engine.optimizer.state.values():
         assert all(not value.any() for value in state.values())
+    assert all(parameter.grad is None for parameter in engine.model.parameters())
+
+
+@pytest.mark.parametrize("model", ["modified_vgg", "modified_resnet"])
+@pytest.mark.parametrize("compiled", ["off", "on"])
+def test_graphs_train_what_eager_trains(model: str, compiled: str) -> None:
+    """The engine that is plain PyTorch, on the same batches, has the same losses."""
+    graphed = without_dropout(make_engine(FastEngine, model, compile=compiled))
+    assert graphed._graphs
+    source = without_dropout(make_engine(FastEngine, model, compile="off"))
+    eager = without_dropout(make_engine(EagerEngine, model, engine="eager"))
+    eager.model.train()
+    batches = itertools.islice(source.train_batches(), STEPS)
+    expected = [float(eager.step(batch)) for batch in batches]
+    got = losses_of(graphed)
+    assert got[0] == pytest.approx(expected[0], rel=1e-5)
+    assert got[:10] == pytest.approx(expected[:10], rel=1e-2)
+    assert sum(got[-10:]) == pytest.approx(sum(expected[-10:]), rel=0.2)
 
 
 def test_dropout_draws_anew_at_every_replay() -> None:

@@ -224,7 +224,7 @@ def test_torch_still_words_it_as_we_expect() -> None:
     assert failed.traceback is not None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.cuda
 @pytest.mark.parametrize("engine", ENGINES)
 def test_on_cuda_losses_are_identical_too(engine: str) -> None:
     """In two processes; `fast` captures its steps, and lets cuDNN try nothing out."""

@@ -181,7 +181,7 @@ def test_on_a_cpu_multiplications_are_float32() -> None:
     assert prepared_engine().precision == "float32"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.cuda
 def test_on_cuda_the_loss_follows_the_cpu() -> None:
     """The same training on the device: the first epoch's loss agrees to TF32's rounding."""
     on_cpu = prepared_engine()

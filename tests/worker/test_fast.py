@@ -16,12 +16,15 @@ from cnnperf.models import build_model  # noqa: E402
 from cnnperf.specs import Case, Recipe  # noqa: E402
 from tests.worker.untouched import assert_is_fresh  # noqa: E402
 
-CPU = torch.device("cpu")
-
 STEPS = 50
 
 
-def prepared(engine: type[Engine], model: str = "modified_vgg", **recipe: object) -> Engine:
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
+
+
+def prepared(
+    engine: type[Engine], model: str = "modified_vgg", device: str = "cpu", **recipe: object
+) -> Engine:
     """An engine that is ready to train on digits."""
     case = Case(
         model=model,
@@ -30,7 +33,7 @@ def prepared(engine: type[Engine], model: str = "modified_vgg", **recipe: object
         recipe=Recipe.model_validate({"name": "test", "batch_size": 32, **recipe}),
         engine="fast" if engine is FastEngine else "eager",
     )
-    made = engine(case=case, seed=4, device=CPU, data_dir=".")
+    made = engine(case=case, seed=4, device=torch.device(device), data_dir=".")
     made.prepare()
     made.load_data()
     return made
@@ -58,16 +61,24 @@ def train_on_noise(engine: Engine, dtype: torch.dtype, nudge: float = 0.0) -> li
         for parameter in engine.model.parameters():
             parameter.mul_(1 + nudge)
     engine.model.to(dtype)
+    engine.optimizer.state.clear()  # of another type, where capturing has made some
     torch.manual_seed(1)
-    batches = [(images.to(dtype), labels) for images, labels in same_batches(STEPS)]
+    batches = [
+        (images.to(engine.device, dtype), labels.to(engine.device))
+        for images, labels in same_batches(STEPS)
+    ]
     return [float(engine.step(batch)) for batch in batches]
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model", ["modified_vgg", "modified_resnet"])
-def test_the_mathematics_is_eagers(model: str) -> None:
+def test_the_mathematics_is_eagers(
+    model: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In float64, where rounding has no time to grow, fifty losses are equal."""
-    eager = train_on_noise(prepared(EagerEngine, model), torch.float64)
-    fast = train_on_noise(prepared(FastEngine, model), torch.float64)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # `fast` sets it on CUDA
+    eager = train_on_noise(prepared(EagerEngine, model, device), torch.float64)
+    fast = train_on_noise(prepared(FastEngine, model, device), torch.float64)
     assert fast == pytest.approx(eager, rel=1e-6)
 
 

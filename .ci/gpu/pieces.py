@@ -1,0 +1,63 @@
+"""What there is to measure: each piece is a few runs of `pytest benchmarks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One `pytest benchmarks` with a record of its own."""
+
+    name: str
+    select: str
+    """For -k."""
+    module: str = "benchmarks/test_train.py"
+    tier: str = "standard"
+    repeats: int = 1
+    more: tuple[str, ...] = ()
+    tiny: str = "modified_vgg-digits-28-fast"
+    """What is selected instead, to try all this on a CPU in a minute."""
+
+
+PIECES: dict[str, tuple[Step, ...]] = {
+    "standard": (
+        Step(name="standard-fast-28", select="28 and fast", repeats=5),
+        Step(name="standard-eager-224", select="224 and eager", repeats=1),
+        Step(name="standard-fast-224", select="224 and fast", repeats=3),
+        Step(name="standard-eager-28", select="28 and eager", repeats=3),
+    ),
+    "calibrate": (
+        Step(name="calibrate-a", select="28 and fast", repeats=10),
+        Step(name="calibrate-b", select="28 and fast", repeats=10, more=("--cnnperf-seed=10",)),
+    ),
+    "profiles": (
+        Step(name="profiles", select="fast or eager", more=("--cnnperf-limit-steps=200",)),
+    ),
+    "peers": (
+        Step(
+            name="peers-28", module="benchmarks/test_peers.py", select="mnist and 28", tier="full",
+            repeats=3, tiny="digits and (fast or eager)",
+        ),
+        Step(
+            name="peers-224", module="benchmarks/test_peers.py", select="mnist and 224",
+            tier="full", more=("--cnnperf-epochs=1",), tiny="digits and plain",
+        ),
+    ),
+    "tuning": (
+        Step(
+            name="sweep-28", module="benchmarks/test_sweep.py", select="28", tier="full",
+            tiny="modified_vgg and batch32 and float32_uncompiled",
+        ),
+    ),
+}  # fmt: skip
+HELP = {
+    "wheels": "download what a machine without network lacks (needs one itself)",
+    "check": "can this machine train: Python, torch, packages, GPU, data",
+    "tests": "all tests that need CUDA; one that is skipped counts as failed",
+    "standard": "the study's cases: fast 5 times (at 224 pixels 3), eager 3 times (at 224 once)",
+    "calibrate": "A/A: ten trainings and ten more of the 28-pixel cases, and what they differ by",
+    "profiles": "a profile of every standard case after 200 steps",
+    "peers": "other people's loops beside ours",
+    "tuning": "every precision, compiled or not, by batch size",
+}

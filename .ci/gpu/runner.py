@@ -1,0 +1,232 @@
+"""Running the steps of a piece, one after another, until all are done or the time is up."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pieces import PIECES, Step
+from words import AGAIN, DONE, FAILED, ROOT, say
+
+LEAST_MINUTES = 1.0
+"""Below this nothing more is begun: looking at the machine alone takes half of it."""
+GRACE_SECONDS = 30.0
+"""What a step may take beyond its minutes before it is interrupted, and then before it is killed:
+pytest ends itself in time, unless it hangs before it trains."""
+
+
+class Runner:
+    """Runs the steps of a piece until all are done or the time is up.
+
+    Args:
+        asked: the command line.
+        environ: of the processes.
+        folder: where this machine's files go.
+        deadline: by the monotonic clock.
+    """
+
+    def __init__(
+        self, asked: argparse.Namespace, environ: dict[str, str], folder: Path, deadline: float
+    ) -> None:
+        self.asked, self.environ, self.folder, self.deadline = asked, environ, folder, deadline
+        source = asked.source and asked.source.absolute() / folder.name
+        self.source: Path = source if source and source != folder else folder
+
+    def run(self, piece: str) -> int:
+        """One piece; its exit code."""
+        with self._log(piece):
+            if piece == "check":
+                return self._check()
+            if piece == "tests":
+                return self._tests()
+            outcomes = list(self._steps(PIECES[piece]))
+            if piece == "profiles":
+                self._pack_traces()
+            code = FAILED if FAILED in outcomes else max(outcomes)
+            if piece == "calibrate" and code == DONE:
+                code = self._noise()
+            return say({DONE: "done", AGAIN: "not all is done: call it again"}.get(code, "failed"),
+                       code)  # fmt: skip
+
+    @contextmanager
+    def _log(self, piece: str) -> Iterator[None]:
+        self.log = (self.folder / f"{piece}.log").open("a", encoding="utf-8")
+        with self.log:
+            yield
+
+    @property
+    def minutes_left(self) -> float:
+        """Until this command should be over."""
+        return (self.deadline - time.monotonic()) / 60
+
+    def _steps(self, steps: Sequence[Step]) -> Iterator[int]:
+        for step in steps:
+            if self._take_over(step):
+                say(f"{step.name}: done already")
+                yield DONE
+            elif self.minutes_left < LEAST_MINUTES:
+                say(f"{step.name}: no time left")
+                yield AGAIN
+            else:
+                yield self._train(step)
+
+    def _train(self, step: Step) -> int:
+        record = self.folder / f"{step.name}.json"
+        journal = self._best_journal(step)
+        code = self._python(
+            "-m", "pytest", step.module, "-p", "no:cacheprovider",
+            "-k", step.tiny if self.asked.tiny else step.select,
+            f"--cnnperf-tier={'full' if self.asked.tiny else step.tier}",
+            f"--cnnperf-repeats={min(2, step.repeats) if self.asked.tiny else step.repeats}",
+            f"--cnnperf-device={self.asked.device}", "--cnnperf-require-data",
+            f"--benchmark-json={record}", f"--cnnperf-max-minutes={self.minutes_left:.2f}",
+            *([f"--cnnperf-data-dir={self.asked.data.absolute()}"] if self.asked.data else []),
+            *([f"--cnnperf-resume={journal}"] if journal else []),
+            *([f"--cnnperf-profile={self.traces}"] if step.name == "profiles" else []),
+            *step.more, *(["--cnnperf-limit-steps=2"] if self.asked.tiny else []), *self.asked.more,
+        )  # fmt: skip
+        if code in (DONE, AGAIN):
+            self._drop_journals(step)
+        return code if code in (DONE, AGAIN) else FAILED
+
+    @property
+    def traces(self) -> Path:
+        """Where profiles are written until they are packed."""
+        return self.folder / "traces"
+
+    def _take_over(self, step: Step) -> bool:
+        """Whether a step's record is whole, here or in what is handed in, which is then copied."""
+        name = f"{step.name}.json"
+        for place in dict.fromkeys((self.folder, self.source)):
+            if _is_whole(place / name):
+                if place != self.folder:
+                    shutil.copy2(place / name, self.folder / name)
+                return True
+        return False
+
+    def _journals(self, step: Step, *places: Path) -> list[Path]:
+        pattern = re.compile(re.escape(step.name) + r"-\d{8}-\d{6}(-\d+)?\.journal\.jsonl")
+        found = [path for place in places if place.is_dir() for path in place.iterdir()]
+        return [path for path in found if pattern.fullmatch(path.name)]
+
+    def _best_journal(self, step: Step) -> Path | None:
+        """That with the most trainings: a run that was killed early has not copied all of them."""
+        journals = self._journals(step, *dict.fromkeys((self.folder, self.source)))
+        return max(filter(_trainings, journals), key=_trainings, default=None)
+
+    def _drop_journals(self, step: Step) -> None:
+        """All but the best of this folder, which has what the others have."""
+        best = self._best_journal(step)
+        whole = _is_whole(self.folder / f"{step.name}.json")
+        for path in self._journals(step, self.folder):
+            if whole or path != best:
+                path.unlink()
+
+    def _pack_traces(self) -> None:
+        """One file instead of many."""
+        if self.traces.is_dir():
+            with tarfile.open(self.folder / "profiles-traces.tar.gz", "w:gz") as archive:
+                archive.add(self.traces, arcname="traces")
+            shutil.rmtree(self.traces)
+
+    def _noise(self) -> int:
+        """What two times ten trainings differ by."""
+        a, b = (str(self.folder / f"{step.name}.json") for step in PIECES["calibrate"])
+        calibration = str(self.folder / "noise.calibration.json")
+        code = self._python("-m", "cnnperf.cli", "calibrate", "--from", a, b, "-o", calibration)
+        self._python("-m", "cnnperf.cli", "compare", a, b, "--judge-shortened")
+        return code
+
+    def _check(self) -> int:
+        """What there is, and whether it is enough."""
+        self._python("-m", "cnnperf.cli", "env")
+        where = ["--data-dir", str(self.asked.data)] if self.asked.data else []
+        sets = [] if self.asked.tiny else ["mnist", "cifar10"]
+        return self._python("-m", "cnnperf.cli", "data", *sets, "digits", "--check", *where)
+
+    def _tests(self) -> int:
+        """The tests marked `cuda`, wherever they are."""
+        files = [
+            str(path.relative_to(ROOT))
+            for path in sorted((ROOT / "tests").rglob("test_*.py"))
+            if "mark.cuda" in path.read_text(encoding="utf-8")
+        ]
+        if self.asked.device == "cuda":
+            self.environ["CNNPERF_REQUIRE_CUDA"] = "1"
+        if self.asked.data:
+            self.environ["CNNPERF_TEST_DATA_DIR"] = str(self.asked.data.absolute())
+        code = self._python(
+            "-m", "pytest", *files, "-m", "cuda", "-p", "no:cacheprovider", "-ra", "--durations=10",
+            f"--junitxml={self.folder / 'tests.xml'}", *self.asked.more,
+        )  # fmt: skip
+        return DONE if code == DONE else FAILED
+
+    def _python(self, *arguments: str) -> int:
+        """Run this Python in the checkout, into the terminal and the log; its exit code."""
+        command = [sys.executable, *arguments]
+        say(f"$ {' '.join(arguments)}", log=self.log)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+        with _ended_in_time(process, 60 * self.minutes_left + GRACE_SECONDS):
+            assert process.stdout is not None
+            for line in process.stdout:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                self.log.write(line)
+        return process.wait()
+
+
+@contextmanager
+def _ended_in_time(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
+    """Interrupt a process that goes on for too long, and kill one that does not care."""
+
+    def end(number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+    timers = [
+        threading.Timer(seconds, end, [signal.SIGINT]),
+        threading.Timer(seconds + GRACE_SECONDS, end, [signal.SIGKILL]),
+    ]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    except BaseException:
+        end(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+        end(signal.SIGKILL)
+        raise
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+def _is_whole(record: Path) -> bool:
+    """Whether a record has every training that was planned, and none failed."""
+    try:
+        content = json.loads(record.read_bytes())["cnnperf"]
+        outcomes = {case["outcome"] for case in content["cases"]}
+        return not content["interrupted"] and outcomes == {"passed"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _trainings(journal: Path) -> int:
+    return journal.read_bytes().count(b'"kind":"repeat"')

@@ -1,0 +1,74 @@
+"""The command line of a run: as a record tells it to strangers, and as it goes on. Torch-free."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PLACES = {
+    "--benchmark-json": "FILE",
+    "--cnnperf-baseline": "FILE",
+    "--cnnperf-data-dir": "DIR",
+    "--cnnperf-profile": "DIR",
+    "--cnnperf-python": "PYTHON",
+    "--junitxml": "FILE",
+    "--junit-xml": "FILE",
+    "--rootdir": "DIR",
+}
+"""Options that name places of one machine, and what stands for those in a record."""
+
+OF_ONE_SITTING = ("--cnnperf-resume", "--cnnperf-max-minutes")
+"""Options that change nothing of what is measured in the end."""
+
+
+def recorded_command(arguments: Sequence[str], folder: Path) -> str:
+    """How a run was called, for its record: without the places of this machine.
+
+    >>> recorded_command(["benchmarks", "--cnnperf-data-dir", "/home/me/data"], Path("/"))
+    'pytest benchmarks --cnnperf-data-dir=DIR'
+    """
+    parts = []
+    for name, value in _options(arguments):
+        if name in OF_ONE_SITTING:
+            continue
+        if value is None:
+            parts.append(_without_place(name, folder))
+        else:
+            parts.append(f"{name}={PLACES.get(name, value)}")
+    return shlex.join(["pytest", *parts])
+
+
+def resuming_command(arguments: Sequence[str], journal: Path) -> str:
+    """The command that goes on with a stopped run, to be copied into the same shell."""
+    parts = [
+        name if value is None else f"{name}={value}"
+        for name, value in _options(arguments)
+        if name != "--cnnperf-resume"
+    ]
+    return shlex.join([*_program(), *parts, f"--cnnperf-resume={journal}"])
+
+
+def _program() -> list[str]:
+    """How this process was started: as `pytest`, or through an interpreter."""
+    name = Path(sys.argv[0]).name
+    return ["pytest"] if name in ("pytest", "py.test") else [sys.executable, "-m", "pytest"]
+
+
+def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Options with their values, where these are known to have one; all else by itself."""
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        known = name in PLACES or name in OF_ONE_SITTING
+        if known:
+            yield name, value if equals else next(rest, "")
+        else:
+            yield argument, None
+
+
+def _without_place(argument: str, folder: Path) -> str:
+    """A path from the folder in which the run was started, if it is one."""
+    return os.path.relpath(argument, folder) if Path(argument).is_absolute() else argument

@@ -1,0 +1,81 @@
+"""Memory that runs out, and an assertion in a kernel: each costs its own repeat and nothing else.
+
+On a GPU such an assertion leaves its process without CUDA for good, which is why each training has
+a process of its own. The same run is made on a CPU, where the exceptions are others.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from cnnperf.record import CaseRecord
+from tests.suite.project import INI, Project
+
+pytest.importorskip("torch", reason="training needs the extra `train`")
+
+ENGINES = ("eager", "fast")
+
+GPU_INI = INI.replace("tiny_cases", "tiny_cases gpu_cases")
+
+Run = tuple[Project, subprocess.CompletedProcess[str], str]
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def ruinous_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two repeats of each case, the second of which ruins its device where the case is to."""
+    project = Project(tmp_path_factory.mktemp("ruinous"), GPU_INI)
+    done = project.run(
+        "-k", "greedy or asserting or after", "--cnnperf-tier=full", "--cnnperf-repeats=2",
+        f"--cnnperf-device={request.param}",
+    )  # fmt: skip
+    return project, done, request.param
+
+
+def _case(project: Project, model: str, engine: str) -> CaseRecord:
+    return next(
+        case for case in project.record().cases if (case.model, case.engine) == (model, engine)
+    )
+
+
+def test_the_run_goes_on_to_its_end(ruinous_run: Run) -> None:
+    """Those that behave pass after all that went before them."""
+    project, done, _ = ruinous_run
+    assert done.returncode == 1, done.stdout
+    assert "4 failed, 2 passed" in done.stdout
+    assert not project.record().interrupted
+    for engine in ENGINES:
+        after = _case(project, "after", engine)
+        assert after.outcome == "passed"
+        assert [repeat.seed for repeat in after.repeats] == [0, 1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_running_out_of_memory_costs_one_repeat(ruinous_run: Run, engine: str) -> None:
+    """The one before it is kept, and the record says what happened to which seed."""
+    project, _, _ = ruinous_run
+    case = _case(project, "greedy", engine)
+    assert [repeat.seed for repeat in case.repeats] == [0]
+    assert case.error is not None
+    assert (case.error.kind, case.error.seed) == ("out_of_memory", 1)
+    assert "out of memory" in case.error.message
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_device_side_assertion_costs_one_repeat(ruinous_run: Run, engine: str) -> None:
+    """Its message is torch's; the GPU is as good as new for the process after it."""
+    project, _, device = ruinous_run
+    case = _case(project, "asserting", engine)
+    assert [repeat.seed for repeat in case.repeats] == [0]
+    assert case.error is not None
+    assert (case.error.kind, case.error.seed) == ("exception", 1)
+    said = "device-side assert" if device == "cuda" else "index 1000 is out of bounds"
+    assert re.search(said, case.error.message)
+
+
+def test_no_process_is_left_behind(ruinous_run: Run) -> None:
+    """None that would hold the device's memory."""
+    project, _, _ = ruinous_run
+    assert project.workers() == []
