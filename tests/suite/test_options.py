@@ -37,7 +37,11 @@ def test_one_run_with_everything_that_passes(project: Project) -> None:
     assert benchmark["extra_info"]["test_accuracy"] == case.median("test_accuracy")
     assert benchmark["stats"]["rounds"] == 2
     assert "hz_actual_friendly" not in project.content()["machine_info"]["cpu"]
-    assert len(list((project.folder / "traces").glob("*.pt.trace.json.gz"))) == 2
+    traces = project.folder / "traces"
+    assert f"traces: {traces} (tensorboard --logdir {traces}, or open one at" in text
+    profiles = [repeat.profile for repeat in case.repeats if repeat.profile is not None]
+    assert {profile.trace for profile in profiles} == {path.name for path in traces.iterdir()}
+    assert len(profiles) == 2
 
 
 def test_shortened_runs_are_marked(project: Project) -> None:
