@@ -72,7 +72,7 @@ def verdicts_table(comparison: Comparison) -> Table:
         table.add_column(side, justify="right", min_width=7)
     table.add_column("change (interval)", justify="right", min_width=9)
     longest = max((len(row.verdict) for row in rows(comparison.cases)), default=0)
-    table.add_column("verdict", no_wrap=True, min_width=longest)  # what everybody looks for
+    table.add_column("verdict", no_wrap=True, width=longest + 1)  # what everybody looks for
     for case in comparison.cases:
         table.add_section()
         verdict = Text(case.verdict, style=verdict_style(case.verdict)) if case.reason else ""

@@ -1,0 +1,272 @@
+"""Pages in a real browser, opened from disk: quiet, whole, sortable, in every width and colour.
+
+Skipped where there is no Chromium, unless CNNPERF_REQUIRE_BROWSER is set.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnperf.record import Record
+from cnnperf.report.csv_text import to_csv
+from cnnperf.report.page import render
+from cnnperf.report.results import results_table
+from cnnperf.report.run_page import run_page
+from cnnperf.report.runs import runs_of
+from tests.examples import example_record
+from tests.report.runs import (
+    example_profile,
+    hostile_record,
+    learned_case,
+    sides,
+    study_record,
+)
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WAIT_MS = 120_000
+"""For a machine that does something else too."""
+
+HOSTILE = (
+    "</script><script>window.__pwned=1;alert(1)</script>"
+    "<img src=x onerror='window.__pwned=1'>\"'><svg onload=window.__pwned=1>"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The machine's own Chromium."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        if os.environ.get("CNNPERF_REQUIRE_BROWSER"):
+            pytest.fail(f"none of {', '.join(BROWSERS)} is on the PATH")
+        pytest.skip(f"none of {', '.join(BROWSERS)} is on the PATH")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+class Opened:
+    """A page in a browser, with everything that it did beside being shown."""
+
+    def __init__(self, browser: Any, path: Path, width: int, scheme: str) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        self.page.set_default_timeout(WAIT_MS)
+        self.noises: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.noises.append(message.text))
+        self.page.on("pageerror", lambda error: self.noises.append(str(error)))
+        self.page.on("dialog", self._dismiss)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-figures=drawn]")
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.noises.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def column(self, table: str, number: int) -> list[str]:
+        """What a column shows, from top to bottom."""
+        cells = self.page.locator(f"#{table} tbody tr > :nth-child({number})")
+        found: list[str] = cells.all_text_contents()
+        return found
+
+
+class Pages:
+    """Makes pages of records, and opens them."""
+
+    def __init__(self, browser: Any, folder: Path) -> None:
+        self.browser = browser
+        self.folder = folder
+        self.open_pages: list[Opened] = []
+
+    def write(self, *records: Record) -> Path:
+        """The page of a run, or of two, on disk."""
+        path = self.folder / "page with spaces.html"
+        path.write_text(render(run_page(sides(*records))), encoding="utf-8")
+        return path
+
+    def open(self, *records: Record, width: int = 1200, scheme: str = "light") -> Opened:
+        """It is quiet and draws all there is, or the test fails."""
+        path = self.write(*records)
+        opened = Opened(self.browser, path, width, scheme)
+        self.open_pages.append(opened)
+        assert opened.noises == []
+        assert opened.requests == [path.as_uri()]
+        return opened
+
+
+@pytest.fixture
+def pages(browser: Any, tmp_path: Path) -> Iterator[Pages]:
+    """Pages, each quiet to its end."""
+    made = Pages(browser, tmp_path)
+    yield made
+    for opened in made.open_pages:
+        assert opened.noises == []
+        opened.page.close()
+
+
+@pytest.fixture(scope="module")
+def small() -> Record:
+    """Three cases, one with a profile."""
+    return example_record(learned_case(profile=example_profile()), *study_record(1).cases[2:4])
+
+
+def test_every_figure_of_two_runs_is_drawn_quietly(pages: Pages) -> None:
+    """The whole standard tier on both sides: no error, no warning, no request."""
+    records = study_record(2), study_record(2, faster=1 / 1.1)
+    opened = pages.open(*records)
+    figures = opened.page.locator("figure")
+    assert figures.count() == len(run_page(sides(*records)).figures()) > 50
+    marks = "figures => figures.map(f => f.querySelectorAll('svg.marks path').length)"
+    assert min(figures.evaluate_all(marks)) > 1
+    assert opened.page.locator(".chart.waiting").count() == 0
+
+
+def test_a_table_is_sorted_by_click_and_by_key(pages: Pages, small: Record) -> None:
+    """By value and not by text; a second time the other way round; sorted heads say so."""
+    opened = pages.open(small)
+    heads = opened.page.locator("#table-results thead th")
+    names = heads.all_text_contents()
+    number = names.index("train time") + 1
+    before = opened.column("table-results", number)
+    head = heads.nth(number - 1)
+    head.locator("button").click()
+    ascending = opened.column("table-results", number)
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert sorted(ascending, key=lambda text: float(text.split()[0])) == ascending != before
+    head.locator("button").focus()
+    opened.page.keyboard.press("Enter")
+    assert opened.column("table-results", number) == ascending[::-1]
+    assert head.get_attribute("aria-sort") == "descending"
+    heads.first.locator("button").focus()
+    opened.page.keyboard.press("Space")
+    assert opened.column("table-results", 1) == sorted(opened.column("table-results", 1))
+    assert head.get_attribute("aria-sort") is None
+
+
+def test_empty_cells_are_last_whichever_way_a_table_is_sorted(pages: Pages) -> None:
+    """Only one of the cases has the report's accuracy."""
+    known = learned_case()
+    unknown = learned_case().model_copy(update={"id": "other", "recipe": "other"})
+    opened = pages.open(example_record(unknown, known))
+    heads = opened.page.locator("#table-results thead th")
+    number = heads.all_text_contents().index("report: accuracy") + 1
+    for _ in range(2):
+        heads.nth(number - 1).locator("button").click()
+        assert opened.column("table-results", number) == ["99.0 %", "—"]
+
+
+def test_colours_follow_the_button_in_charts_too(pages: Pages, small: Record) -> None:
+    """And the reader's own preference before it is pressed."""
+    opened = pages.open(small, scheme="dark")
+    page = opened.page
+    line = page.locator("figure .mark-line path").first
+    color = "element => getComputedStyle(element).stroke"
+    back = "getComputedStyle(document.body).backgroundColor"
+    dark = line.evaluate(color), page.evaluate(back)
+    assert dark == ("rgb(90, 180, 240)", "rgb(20, 24, 29)")
+    page.get_by_role("button", name="Light colours").click()
+    light = line.evaluate(color), page.evaluate(back)
+    assert light == ("rgb(0, 114, 178)", "rgb(255, 255, 255)")
+    page.get_by_role("button", name="Dark colours").click()
+    assert (line.evaluate(color), page.evaluate(back)) == dark
+
+
+def test_csv_is_saved_without_a_network(pages: Pages, small: Record) -> None:
+    """The file holds the table, unrounded."""
+    opened = pages.open(small)
+    with opened.page.expect_download() as download:
+        opened.page.locator(".csv[download='table-results.csv']").click()
+    assert download.value.suggested_filename == "table-results.csv"
+    table = results_table(runs_of(sides(small)))
+    assert download.value.path().read_bytes().decode() == to_csv(table)
+
+
+def test_a_hostile_record_runs_nothing(pages: Pages) -> None:
+    """Not in text, not in charts, not in what a chart shows of a mark that is pointed at."""
+    opened = pages.open(hostile_record(HOSTILE), hostile_record(HOSTILE))
+    told = []
+    for figure in ("change-train-seconds", "change-test-accuracy"):
+        opened.page.locator(f"#{figure} .mark-symbol.role-mark path").first.hover(force=True)
+        told.append(opened.page.wait_for_selector(".vg-tooltip.visible").inner_text())
+        opened.page.mouse.move(0, 0)
+    assert all("window.__pwned=1;alert(1)" in text for text in told)
+    assert opened.page.evaluate("window.__pwned") is None
+    assert opened.page.locator("img").count() == 0
+
+
+def test_what_is_pointed_at_tells_its_value(pages: Pages, small: Record) -> None:
+    """In a box beside it, in the page's own colours."""
+    opened = pages.open(small)
+    opened.page.locator("figure .mark-symbol.role-mark path").first.hover(force=True)
+    box = opened.page.wait_for_selector(".vg-tooltip.visible")
+    assert "training loss" in box.inner_text()
+    assert box.evaluate("element => getComputedStyle(element).position") == "fixed"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_a_page_is_never_wider_than_its_window(pages: Pages, small: Record, width: int) -> None:
+    """Tables scroll within themselves, and no chart sticks out."""
+    opened = pages.open(small, small, width=width)
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    right = "charts => Math.max(...charts.map(c => c.getBoundingClientRect().right))"
+    assert page.locator(".chart svg").evaluate_all(right) <= width
+    assert len(page.screenshot(full_page=True)) > 50_000
+
+
+def test_paper_has_everything(pages: Pages, small: Record) -> None:
+    """In light, with every table opened and every figure; nothing to press."""
+    opened = pages.open(small, scheme="dark")
+    page = opened.page
+    seen = []
+    page.expose_function("printed", lambda state: seen.append(state))
+    page.evaluate(
+        """addEventListener("beforeprint", () => window.printed([
+          document.querySelectorAll("details:not([open])").length,
+          document.querySelectorAll(".chart svg").length]))"""
+    )
+    content = page.pdf(format="A4")
+    assert content.startswith(b"%PDF")
+    assert seen == [[0, page.locator("figure").count()]]
+    assert page.locator("details[open]").count() == 0
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator("#_theme").is_visible()
+    assert not page.locator("nav").is_visible()
+
+
+def test_the_keyboard_reaches_everything(pages: Pages, small: Record) -> None:
+    """The way past the head first, and a ring around what has the focus."""
+    page = pages.open(small).page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "_content"
+    summary = page.locator("summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details").first.get_attribute("open") is not None
+    assert summary.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+
+
+def test_without_scripts_the_tables_are_there_and_the_page_says_what_is_not(
+    browser: Any, pages: Pages, small: Record
+) -> None:
+    """For mail programs and text browsers."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(pages.write(small).as_uri())
+    assert "with a script of its own" in page.inner_text("main")
+    assert page.locator("#table-results tbody tr").count() == 3
+    assert not page.locator("#_theme").is_visible()
+    context.close()

@@ -1,0 +1,57 @@
+"""Figures as files: every figure in every form, legible without the page."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from cnnperf.errors import UsageError
+from cnnperf.report.images import write_figures
+from cnnperf.report.run_page import run_page
+from cnnperf.report.theme import CONFIG, DARK, LIGHT, in_light
+from tests.examples import example_record
+from tests.report.runs import learned_case, sides
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_every_figure_is_written_in_every_form(tmp_path: Path) -> None:
+    """An SVG with marks and its title, a PNG with more than one colour."""
+    page = run_page(sides(example_record(learned_case())))
+    written = write_figures(page, tmp_path / "new" / "folder")
+    names = [f"{figure.id}.{form}" for figure in page.figures() for form in ("svg", "png")]
+    assert [path.name for path in written] == names
+    for path in written:
+        content = path.read_bytes()
+        if path.suffix == ".svg":
+            root = ElementTree.fromstring(content)  # noqa: S314 - our own
+            assert len(list(root.iter(f"{SVG}path"))) > 10
+            assert b"var(--" not in content
+        else:
+            image = Image.open(BytesIO(content)).convert("RGB")
+            assert len(image.getcolors(1 << 24) or []) > 10
+            assert min(image.size) > 400
+
+
+def test_one_form_alone_can_be_asked_for(tmp_path: Path) -> None:
+    """Then the other is not there."""
+    page = run_page(sides(example_record(learned_case())))
+    assert {path.suffix for path in write_figures(page, tmp_path, ["svg"])} == {".svg"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".svg"}
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    """It is a file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file cannot be written"):
+        write_figures(run_page(sides(example_record(learned_case()))), tmp_path / "file")
+
+
+def test_light_and_dark_name_the_same_colours() -> None:
+    """And all that the configuration names are among them."""
+    assert LIGHT.keys() == DARK.keys()
+    assert "var(" not in str(in_light(CONFIG))
