@@ -8,6 +8,7 @@ expected and, where that is known, what to do.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import reprlib
@@ -122,8 +123,22 @@ def read_file(path: Path) -> bytes:
                 "file, several can be compared together"
             )
         return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{name_of(path)} cannot be read: {error.strerror}{_nearest(path)}"
+        ) from error
     except OSError as error:
         raise UsageError(f"{name_of(path)} cannot be read: {error.strerror or error}") from error
+
+
+def _nearest(path: Path) -> str:
+    """The file beside it whose name is most like this one's, as a question."""
+    try:
+        names = [each.name for each in path.absolute().parent.iterdir() if each.is_file()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {name_of(path.with_name(near[0]))}?)" if near else ""
 
 
 def name_of(path: Path) -> str:

@@ -115,6 +115,10 @@ def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -
     for side, name in ((base, rules.words.base), (new, rules.words.new)):
         if any(record.interrupted for record in side.records):
             notes.append(f"{name} was interrupted: not every planned training was done")
+    if max(each.created for each in new.records) < min(each.created for each in base.records):
+        words = rules.words
+        told = f"{words.new} was recorded before {words.base}"
+        notes.append(f"{told}: are they the right way round?")
     if all(case.verdict == "shortened" for case in cases):
         notes.append(
             "shortened trainings gate nothing: `cnnperf compare --judge-shortened` "

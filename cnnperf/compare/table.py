@@ -66,11 +66,12 @@ def environment_changes_table(comparison: Comparison) -> Table:
 def verdicts_table(comparison: Comparison) -> Table:
     """A row a metric below the name of its case."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("case", overflow="fold", min_width=18)  # the longest label of a metric
+    table.add_column("case", overflow="fold", min_width=12)
     for side in comparison.sides:
-        table.add_column(side, justify="right", min_width=8)
+        table.add_column(side, justify="right", min_width=7)
     table.add_column("change (interval)", justify="right", min_width=9)
-    table.add_column("verdict", no_wrap=True)
+    longest = max((len(row.verdict) for row in rows(comparison.cases)), default=0)
+    table.add_column("verdict", no_wrap=True, width=longest + 1)  # what everybody looks for
     for case in comparison.cases:
         table.add_section()
         verdict = Text(case.verdict, style=verdict_style(case.verdict)) if case.reason else ""

@@ -142,6 +142,14 @@ def test_a_bad_file_among_several_is_one_sentence(tmp_path: Path) -> None:
         assert not output.exists()
 
 
+def test_a_mistyped_name_gets_the_nearest(tmp_path: Path) -> None:
+    """Of the files that lie there; nothing is guessed where none is like it."""
+    good = str(_good(tmp_path))
+    for wrong, told in (("god.json", f" (did you mean {good}?)\n"), ("x", "directory\n")):
+        done = run_cnnperf("compare", good, str(tmp_path / wrong), cwd=tmp_path)
+        assert sentence_of(done).endswith(told)
+
+
 @pytest.mark.timeout(60)
 def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     """Nothing comes out of this one, and nobody closes it."""

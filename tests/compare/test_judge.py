@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -470,6 +471,15 @@ def test_another_torch_is_compared_only_if_that_is_the_question() -> None:
     assert judge(base, new).exit_code == 3
     assert judge(base, new, Rules(across=frozenset({"hardware"}))).exit_code == 3
     assert judge(base, new, Rules(across=frozenset({"software"}))).exit_code == 0
+
+
+def test_arguments_that_seem_swapped_are_told() -> None:
+    """A base that is younger than new may be meant; nobody should have to find out by himself."""
+    older = _side(_case(), created=CREATED - timedelta(days=1))
+    told = "new was recorded before base: are they the right way round?"
+    assert told in judge(_side(_case()), older).notes
+    assert told not in judge(older, _side(_case())).notes
+    assert told not in judge(older, older).notes
 
 
 def test_small_print_is_shown_and_forbids_nothing() -> None:

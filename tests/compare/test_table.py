@@ -7,7 +7,7 @@ import pytest
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.table import comparison_summary, thresholds_table
 from cnnperf.compare.thresholds import MetricSettings, Thresholds
-from cnnperf.compare.verdicts import CaseVerdicts, Contamination, Drift
+from cnnperf.compare.verdicts import CaseVerdicts, Contamination, Drift, Verdict
 from cnnperf.tables import render
 from tests.compare.comparisons import CASE, example_accuracy, example_comparison, example_metric
 
@@ -107,3 +107,13 @@ def test_verbose_shows_what_counts() -> None:
     rows = [" ".join(line.split()) for line in text.splitlines()]
     assert "train time 12.3 % — yes" in rows
     assert "accuracy 0.2 points 97.00 % yes" in rows
+
+
+@pytest.mark.parametrize("verdict", ["slower", "inconclusive", "not comparable"])
+def test_a_narrow_terminal_cuts_no_verdict(verdict: Verdict) -> None:
+    """It is what everybody looks for; names and figures are folded instead."""
+    metrics = {"train_seconds": example_metric(verdict)}
+    lines = _shown(_case(verdict, **metrics), width=64).splitlines()
+    row = next(line for line in lines if "train time" in line)
+    assert row.rstrip().endswith(verdict)
+    assert max(map(len, lines)) <= 64
