@@ -18,6 +18,9 @@ from cnnperf.report.theme import COLORS, color
 Values = Sequence[dict[str, Any]]
 """Rows of a chart's data, each column by name."""
 
+ROWS = "rows"
+"""Name of the rows that a chart draws, in its specification."""
+
 LINE_HEIGHT = 220
 """Pixels of a chart of lines, without axes and legend."""
 
@@ -39,12 +42,12 @@ def with_values(template: dict[str, Any], values: Values, **more: Any) -> dict[s
     altair checks a chart against Vega-Lite's schema, which takes half a second: charts that differ
     in their rows alone are built once.
     """
-    return {**copy.deepcopy(template), "data": {"values": list(values)}, **more}
+    return {**copy.deepcopy(template), "datasets": {ROWS: list(values)}, **more}
 
 
 def without_values() -> alt.Chart:
     """The beginning of a chart whose rows are put in by `with_values`."""
-    return alt.Chart(alt.NamedData(name="rows"))
+    return alt.Chart(alt.NamedData(name=ROWS))
 
 
 def lines(

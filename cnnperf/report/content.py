@@ -44,8 +44,8 @@ class Table:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Row]
-    is_closed: bool = False
-    """Opened by whoever wants it; a very long one is closed anyway. On paper all are open."""
+    is_closed: bool | None = None
+    """Opened by whoever wants it; None where its length decides. On paper all are open."""
 
 
 @dataclass(frozen=True, kw_only=True)

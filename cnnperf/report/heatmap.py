@@ -55,7 +55,13 @@ def _cells(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> list[dict[
 
 @cache
 def _heat_map(labels: tuple[str, ...], font_size: int | None) -> dict[str, Any]:
-    axis: dict[str, Any] = {"ticks": False, "domain": False, "labelPadding": 5, "labelLimit": 70}
+    axis: dict[str, Any] = {
+        "ticks": False,
+        "domain": False,
+        "labelPadding": 5,
+        "labelLimit": 70,
+        "labelOverlap": False,
+    }
     angle = -45 if max(map(len, labels)) > 2 else 0
     order = list(labels)
     chart = without_values().encode(

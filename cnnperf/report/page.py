@@ -87,7 +87,7 @@ def _one_line(value: object) -> object:
 
 
 def _is_long(table: Table) -> bool:
-    return table.is_closed or len(table.rows) > MAX_OPEN_ROWS
+    return len(table.rows) > MAX_OPEN_ROWS if table.is_closed is None else table.is_closed
 
 
 def _template(name: str) -> str:

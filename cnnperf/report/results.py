@@ -32,6 +32,9 @@ RESULTS = (
 )
 """Medians beside the train time, which has its spread."""
 
+MAX_OPEN_WARNINGS = 10
+"""Each takes several lines."""
+
 REPEATS = (
     "train_seconds",
     "images_per_second",
@@ -88,7 +91,9 @@ def results_table(runs: Sequence[Run]) -> Table:
     ]
     rows = [_result(runs, run, case) for run, case in all_sides(runs)]
     caption = "Results, and what the report says of the same training"
-    return without_empty(Table(id="table-results", caption=caption, columns=columns, rows=rows))
+    return without_empty(
+        Table(id="table-results", caption=caption, columns=columns, rows=rows, is_closed=False)
+    )
 
 
 def _result(runs: Sequence[Run], run: Run, case: CaseRecord) -> Row:
@@ -226,5 +231,9 @@ def warnings_table(runs: Sequence[Run]) -> Table:
     ]
     caption = "Reasons to doubt a training"
     return Table(
-        id="table-warnings", caption=caption, columns=columns, rows=rows, is_closed=len(rows) > 10
+        id="table-warnings",
+        caption=caption,
+        columns=columns,
+        rows=rows,
+        is_closed=len(rows) > 10 or None,
     )

@@ -90,6 +90,7 @@ def verdict_table(comparison: Comparison) -> Table:
         caption="Verdicts: medians, change with its interval, and why",
         columns=COLUMNS,
         rows=[_verdict_row(row) for row in rows(comparison.cases)],
+        is_closed=False,
     )
 
 

@@ -126,7 +126,7 @@ def test_every_figure_of_two_runs_is_drawn_quietly(pages: Pages) -> None:
     opened = pages.open(*records)
     figures = opened.page.locator("figure")
     assert figures.count() == len(run_page(sides(*records)).figures()) > 50
-    marks = "figures => figures.map(f => f.querySelectorAll('svg.marks path').length)"
+    marks = "figures => figures.map(f => f.querySelectorAll('.role-mark :is(path, text)').length)"
     assert min(figures.evaluate_all(marks)) > 1
     assert opened.page.locator(".chart.waiting").count() == 0
 

@@ -73,9 +73,8 @@ def _values(table: Table) -> list[dict[str, Any]]:
 
 def _data(figure: Figure) -> list[dict[str, Any]]:
     """All rows that a chart draws from."""
-    content = figure.specification
-    layers = [content, *content.get("layer", [])]
-    return [row for layer in layers for row in layer.get("data", {}).get("values", [])]
+    rows: list[dict[str, Any]] = figure.specification["datasets"]["rows"]
+    return rows
 
 
 # --- words --------------------------------------------------------------------------------------
