@@ -38,7 +38,7 @@ POWER = 0.8
 Spread = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-Identity = tuple[str | None, int | None, str | None, int | None]
+Identity = tuple[str | None, int | None, str | None, int | None, tuple[str, ...] | None]
 
 
 class CalibrationModel(BaseModel):
@@ -98,14 +98,18 @@ class Calibration(CalibrationModel):
 
 
 def identity(hardware: Hardware) -> Identity:
-    """What a calibration must share with a record: GPU and how many, processor and its cores."""
+    """What a calibration must share with a record: GPU and how many, processor and its cores.
+
+    The processor's instructions count too: in a virtual machine its name may be a family's alone.
+    """
     gpu = hardware.gpu.name if hardware.gpu is not None else None
-    return gpu, hardware.gpu_count, hardware.cpu_model, hardware.cpu_logical_cores
+    cores = hardware.cpu_logical_cores
+    return gpu, hardware.gpu_count, hardware.cpu_model, cores, hardware.cpu_flags
 
 
 def describe_machine(hardware: Hardware) -> str:
     """What the identity holds, for people."""
-    gpu, count, cpu, cores = identity(hardware)
+    gpu, count, cpu, cores, _ = identity(hardware)
     several = f"{count} x " if gpu and count and count > 1 else ""
     parts = [gpu and several + gpu, cpu, cores and f"{cores} cores"]
     return ", ".join(str(part) for part in parts if part) or "an unknown machine"

@@ -22,6 +22,7 @@ FORBIDDING: dict[str, Across] = {
     "hardware.gpu.mig_enabled": "hardware",
     "hardware.cpu_model": "hardware",
     "hardware.cpu_logical_cores": "hardware",
+    "hardware.cpu_flags": "hardware",
     "settings.device": "hardware",
     "software.driver": "software",
     "software.cuda_runtime": "software",
@@ -32,7 +33,10 @@ FORBIDDING: dict[str, Across] = {
     "software.torchvision": "software",
     "software.python": "software",
 }
-"""Fields whose change alone moves times: it must be the question, or it is a mistake."""
+"""Fields whose change alone moves times: it must be the question, or it is a mistake.
+
+A virtual machine's processor often has a family's name alone; its instructions tell which it is.
+"""
 
 UNCOMPARED = (
     "hardware.gpu.index",

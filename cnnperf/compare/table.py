@@ -71,7 +71,7 @@ def verdicts_table(comparison: Comparison) -> Table:
     for side in comparison.sides:
         table.add_column(side, justify="right", min_width=7)
     table.add_column("change (interval)", justify="right", min_width=9)
-    longest = max((len(row.verdict) for row in rows(comparison.cases)), default=0)
+    longest = max(map(len, ("verdict", *(row.verdict for row in rows(comparison.cases)))))
     table.add_column("verdict", no_wrap=True, width=longest + 1)  # what everybody looks for
     for case in comparison.cases:
         table.add_section()

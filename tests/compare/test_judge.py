@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scipy import stats as scipy_stats
 
-from cnnperf.compare.calibration import Calibration, CaseNoise, Noise
+from cnnperf.compare.calibration import Calibration, CaseNoise, Noise, identity
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.side import Side
@@ -461,6 +461,19 @@ def test_another_gpu_is_compared_only_if_that_is_the_question() -> None:
     asked = judge(base, new, Rules(across=frozenset({"hardware"})))
     assert _train_seconds(asked).verdict == "slower"
     assert not any(change.forbids for change in asked.environment_changes)
+
+
+def test_a_processor_with_other_instructions_is_another_one_whatever_its_name() -> None:
+    """A virtual machine's is often called by its family alone."""
+    names = {"gpu": None, "cpu_model": "AMD EPYC"}
+    older = example_environment(**names, cpu_flags=("avx2",))
+    newer = example_environment(**names, cpu_flags=("avx2", "avx512_bf16"))
+    sides = _side(_case(), environment=older), _side(_case(), environment=newer)
+    refused = judge(*sides)
+    assert refused.exit_code == 3
+    assert refused.environment_changes[0].field == "hardware.cpu_flags"
+    assert judge(*sides, Rules(across=frozenset({"hardware"}))).exit_code == 0
+    assert identity(older.hardware) != identity(newer.hardware)
 
 
 def test_another_torch_is_compared_only_if_that_is_the_question() -> None:
