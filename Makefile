@@ -8,11 +8,13 @@ TIER ?= smoke
 ARGS ?=
 JOBS ?= 2
 BIN := $(VENV)/bin
+GPU_PIECES := $(addprefix gpu-,wheels check tests standard calibrate profiles peers tuning)
 
-.PHONY: help bench test lint format check clean
+.PHONY: help bench test lint format check clean results $(GPU_PIECES)
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@printf 'gpu-...   What docs/gpu.md describes, a command each:\n          %s\n' "$(GPU_PIECES)"
 
 bench: $(VENV)/.train ## Run the benchmarks: TIER=smoke|standard|full|auto, ARGS="-k vgg --cnnperf-repeats 5"
 	$(BIN)/python -m pytest benchmarks --benchmark-json=reports/run.json --cnnperf-tier=$(TIER) $(ARGS)
@@ -28,6 +30,13 @@ lint: $(VENV)/.dev ## Check style and types
 format: $(VENV)/.dev ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+results: $(VENV)/.train ## Make docs/results.md of the records in reports/
+	$(BIN)/cnnperf results reports -o docs/results.md
+
+# In PYTHON itself, which has torch: nothing is installed. GPU_OUT, GPU_DATA, GPU_MINUTES, GPU_WHEELS.
+$(GPU_PIECES):
+	$(PYTHON) .ci/gpu $(@:gpu-%=%) $(ARGS)
 
 check: ## All that CI runs
 	bash .ci/run

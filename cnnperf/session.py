@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnperf.conduct import RepeatRun
@@ -275,5 +275,6 @@ class RunSession:
             return True
         self.journal.discard()
         if self.resumed is not None and not (self.resumed.changed or self.resumed.unplanned):
-            self.resumed.path.unlink(missing_ok=True)
+            with suppress(OSError):  # such as in a folder that may only be read
+                self.resumed.path.unlink(missing_ok=True)
         return False

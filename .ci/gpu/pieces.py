@@ -18,6 +18,7 @@ class Step:
     more: tuple[str, ...] = ()
     tiny: str = "modified_vgg-digits-28-fast"
     """What is selected instead, to try all this on a CPU in a minute."""
+    tiny_module: str = "benchmarks/test_train.py"
 
 
 PIECES: dict[str, tuple[Step, ...]] = {
@@ -37,17 +38,17 @@ PIECES: dict[str, tuple[Step, ...]] = {
     "peers": (
         Step(
             name="peers-28", module="benchmarks/test_peers.py", select="mnist and 28", tier="full",
-            repeats=3, tiny="digits and (fast or eager)",
+            repeats=3, tiny="digits and (fast or eager)", tiny_module="benchmarks/test_peers.py",
         ),
         Step(
             name="peers-224", module="benchmarks/test_peers.py", select="mnist and 224",
             tier="full", more=("--cnnperf-epochs=1",), tiny="digits and plain",
+            tiny_module="benchmarks/test_peers.py",
         ),
     ),
     "tuning": (
         Step(
             name="sweep-28", module="benchmarks/test_sweep.py", select="28", tier="full",
-            tiny="modified_vgg and batch32 and float32_uncompiled",
         ),
     ),
 }  # fmt: skip

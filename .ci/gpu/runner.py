@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import signal
@@ -85,8 +84,9 @@ class Runner:
     def _train(self, step: Step) -> int:
         record = self.folder / f"{step.name}.json"
         journal = self._best_journal(step)
+        module = step.tiny_module if self.asked.tiny else step.module
         code = self._python(
-            "-m", "pytest", step.module, "-p", "no:cacheprovider",
+            "-m", "pytest", module, "-p", "no:cacheprovider",
             "-k", step.tiny if self.asked.tiny else step.select,
             f"--cnnperf-tier={'full' if self.asked.tiny else step.tier}",
             f"--cnnperf-repeats={min(2, step.repeats) if self.asked.tiny else step.repeats}",
@@ -122,13 +122,19 @@ class Runner:
         return [path for path in found if pattern.fullmatch(path.name)]
 
     def _best_journal(self, step: Step) -> Path | None:
-        """That with the most trainings: a run that was killed early has not copied all of them."""
+        """That with the most trainings: a run that was killed early has not copied all of them.
+
+        One that was handed in is copied: what goes on with a journal takes it away in the end.
+        """
         journals = self._journals(step, *dict.fromkeys((self.folder, self.source)))
-        return max(filter(_trainings, journals), key=_trainings, default=None)
+        best = max(filter(_trainings, journals), key=_trainings, default=None)
+        if best is None or best.parent == self.folder:
+            return best
+        return Path(shutil.copyfile(best, self.folder / best.name))
 
     def _drop_journals(self, step: Step) -> None:
         """All but the best of this folder, which has what the others have."""
-        best = self._best_journal(step)
+        best = max(self._journals(step, self.folder), key=_trainings, default=None)
         whole = _is_whole(self.folder / f"{step.name}.json")
         for path in self._journals(step, self.folder):
             if whole or path != best:
@@ -179,7 +185,7 @@ class Runner:
         say(f"$ {' '.join(arguments)}", log=self.log)
         process = subprocess.Popen(
             command, cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", start_new_session=True,
+            text=True, errors="replace",
         )  # fmt: skip
         with _ended_in_time(process, 60 * self.minutes_left + GRACE_SECONDS):
             assert process.stdout is not None
@@ -190,32 +196,39 @@ class Runner:
         return process.wait()
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, with which a batch system announces that it is going to kill."""
+
+
+def _heed_terminate(_number: int, _frame: object) -> None:
+    raise Terminated
+
+
 @contextmanager
 def _ended_in_time(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
-    """Interrupt a process that goes on for too long, and kill one that does not care."""
+    """Interrupt a process that goes on for too long, and kill one that does not care.
 
-    def end(number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-
-    timers = [
-        threading.Timer(seconds, end, [signal.SIGINT]),
-        threading.Timer(seconds + GRACE_SECONDS, end, [signal.SIGKILL]),
-    ]
-    for timer in timers:
+    Ctrl-C reaches both processes by itself; SIGTERM may reach this one alone.
+    """
+    interrupt = threading.Timer(seconds, process.send_signal, [signal.SIGINT])
+    kill = threading.Timer(seconds + GRACE_SECONDS, process.kill)
+    before = signal.signal(signal.SIGTERM, _heed_terminate)
+    for timer in (interrupt, kill):
         timer.daemon = True
         timer.start()
     try:
         yield
-    except BaseException:
-        end(signal.SIGINT)
+    except BaseException as reason:
+        if not isinstance(reason, KeyboardInterrupt) or isinstance(reason, Terminated):
+            process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-        end(signal.SIGKILL)
+            process.communicate(timeout=GRACE_SECONDS)  # so that a full pipe does not hold it up
+        process.kill()
         raise
     finally:
-        for timer in timers:
-            timer.cancel()
+        signal.signal(signal.SIGTERM, before)
+        interrupt.cancel()
+        kill.cancel()
 
 
 def _is_whole(record: Path) -> bool:

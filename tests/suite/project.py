@@ -59,7 +59,9 @@ class Project:
             **variables,
         }
 
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, limit_seconds: float = 240, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run to the end; both outputs in `stdout`."""
         return subprocess.run(
             self.command(*arguments),
@@ -68,7 +70,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=limit_seconds,
             check=False,
         )
 

@@ -3,6 +3,8 @@
 They do so for odd seeds alone, so that of two repeats the first is a good one.
 """
 
+import time
+
 import torch
 from torch import nn
 
@@ -10,6 +12,8 @@ FROM_STEP = 6
 """The second of epoch 2; what is warmed up on a copy of the model counts on that copy."""
 
 HEAVY_BYTES = 64 * 2**20
+
+SLOW_SECONDS = 0.8
 
 
 class Net(nn.Module):
@@ -46,6 +50,21 @@ def _trip_an_assertion(logits):
     return logits + logits.gather(1, beyond)
 
 
+class Slow(Net):
+    """Multiplies matrices for a while in every step of training."""
+
+    def forward(self, images):
+        logits = self.layer(images.flatten(1))
+        if images.device.type == "meta" or not self.training:
+            return logits
+        matrix = torch.randn(4096, 4096, device=images.device)
+        end = time.monotonic() + SLOW_SECONDS
+        while time.monotonic() < end:
+            matrix = torch.tanh(matrix @ matrix)
+            float(matrix[0, 0])  # waits, so that no more is queued than there is time for
+        return logits + 0 * matrix[0, 0]
+
+
 def _builder(misbehave=None, ballast_bytes=0):
     def build(*, num_classes, in_channels, resolution):
         return Net(misbehave, ballast_bytes)
@@ -57,4 +76,11 @@ build_greedy = _builder(_take_all_memory)
 build_asserting = _builder(_trip_an_assertion)
 build_after = _builder()
 build_light = _builder()
+
+
+def build_slow(*, num_classes, in_channels, resolution):
+    """See `Slow`."""
+    return Slow()
+
+
 build_heavy = _builder(ballast_bytes=HEAVY_BYTES)

@@ -167,6 +167,25 @@ def test_peak_memory_holds_what_the_captured_steps_took() -> None:
     assert engine.captured_peak_bytes > 3 * held
 
 
+def test_captured_steps_take_about_what_launched_ones_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By torch's own count of what was allocated, above what was there before."""
+    before = torch.cuda.memory_allocated()
+    graphed = make_engine(FastEngine, compile="off")
+    graphed.prepare()
+    captured = graphed.captured_peak_bytes - before
+    monkeypatch.setattr(FastEngine, "_can_capture", lambda self: False)
+    before = torch.cuda.memory_allocated()
+    launching = make_engine(FastEngine, compile="off")
+    launching.prepare()
+    launching.load_data()
+    torch.cuda.reset_peak_memory_stats()
+    losses_of(launching, 30)
+    launched = torch.cuda.max_memory_allocated() - before
+    assert 0.5 * launched < captured < 2 * launched
+
+
 def test_step_times_come_from_the_device_and_cover_the_epoch() -> None:
     """One for each step, although a graph holds many; their sum is the phase, but for its ends."""
     engine = make_engine(FastEngine)
