@@ -19,6 +19,7 @@ import typer
 
 from cnnperf.cli_ab import ab, calibrate
 from cnnperf.cli_compare import compare, export
+from cnnperf.cli_history import history
 from cnnperf.console import print_rich, sentences, status
 from cnnperf.errors import UsageError
 
@@ -170,6 +171,7 @@ app.command()(compare)
 app.command()(ab)
 app.command()(calibrate)
 app.command()(export)
+app.command()(history)
 
 
 def main() -> None:

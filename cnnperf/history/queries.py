@@ -1,8 +1,9 @@
 """The questions that DuckDB answers, in the order in which they are asked.
 
-Torch-free. Every file is read whole and parsed once, several at a time; of what it holds only
-`SHAPE` is kept. DuckDB's own `read_json` has the same parser, but takes a buffer of megabytes a
-file: 15 times as long for files of this size. What does not fit the shape is NULL.
+Torch-free. Every file is read whole and parsed once; of what it holds only `SHAPE` is kept.
+DuckDB's own `read_json` has the same parser, but takes a buffer of megabytes a file: 15 times as
+long for files of this size. What does not fit the shape is NULL.
+
 Nothing that a file or a user says stands in a query (hence the exceptions to S608): metrics' names
 are our own, paths are parameters.
 """
@@ -63,23 +64,29 @@ TEXT = f"ltrim(TRY(decode(content)), chr({BYTE_ORDER_MARK}))"
 """A file's content; NULL where it is not UTF-8."""
 
 
-def read_files(metrics: Sequence[str]) -> str:
-    """A row a file: what there is of its shape. `$files` are the paths.
+BODIES = f"""
+CREATE OR REPLACE TEMP TABLE bodies AS
+SELECT filename AS file, TRY(json_extract({TEXT}, ['$.cnnperf', '$.commit_info'])) AS parts
+FROM read_blob($files)
+"""  # noqa: S608
+"""A row a file of `$files`: the two parts that matter, without the white space between. Making the
+shape of these instead of the whole file takes a third less time."""
+
+
+def contents_of_bodies(metrics: Sequence[str]) -> str:
+    """A row a file: what there is of its shape.
 
     Args:
         metrics: names of columns; they stand in the query, so only known ones may.
     """
-    return f"""
-    CREATE TEMP TABLE contents AS
-    SELECT filename AS file, {_transformed(metrics)} AS content FROM read_blob($files)
-    """  # noqa: S608
-
-
-def _transformed(metrics: Sequence[str]) -> str:
     shape = json.loads(json.dumps(SHAPE))
-    fields = dict.fromkeys(dict.fromkeys(["train_seconds", *metrics]), "DOUBLE")
+    fields = dict.fromkeys(["train_seconds", *metrics], "DOUBLE")
     shape["cnnperf"]["cases"][0]["repeats"][0]["metrics"] = fields
-    return f"TRY(json_transform({TEXT}, '{json.dumps(shape)}'))"
+    parts = ", ".join(
+        f"{name} := TRY(json_transform(parts[{place}], '{json.dumps(part)}'))"
+        for place, (name, part) in enumerate(shape.items(), start=1)
+    )
+    return f"SELECT file, struct_pack({parts}) AS content FROM bodies"  # noqa: S608
 
 
 RECORDS = f"""

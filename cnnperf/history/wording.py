@@ -28,6 +28,11 @@ def day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d}"
 
 
+def span(first: datetime, last: datetime) -> str:
+    """Two dates, or the one that both are."""
+    return day(first) if day(first) == day(last) else f"{day(first)} to {day(last)}"
+
+
 def minute(moment: datetime) -> str:
     """A date and time, in UTC."""
     return f"{moment:%Y-%m-%d %H:%M} UTC"
