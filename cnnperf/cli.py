@@ -19,6 +19,7 @@ import typer
 
 from cnnperf.cli_ab import ab, calibrate
 from cnnperf.cli_compare import compare, export
+from cnnperf.cli_history import history
 from cnnperf.cli_report import report
 from cnnperf.cli_results import results
 from cnnperf.console import print_rich, run, sentences, status
@@ -173,6 +174,7 @@ app.command()(ab)
 app.command()(calibrate)
 app.command()(export)
 app.command()(report)
+app.command()(history)
 app.command()(results)
 
 

@@ -94,7 +94,8 @@ def _problems(run: Run, prefix: str) -> Iterator[str]:
     for outcome in ("failed", "skipped"):
         found = [case for case in run.record.cases if case.outcome == outcome]
         for case in found[:MAX_NAMED]:
-            seed = f" (seed {case.error.seed})" if case.error and case.error.seed else ""
+            seeded = case.error is not None and case.error.seed is not None
+            seed = f" (seed {case.error.seed})" if case.error and seeded else ""
             why = case.error.message if case.error else "no reason is recorded"
             yield f"{_sentence(outcome)}{of}: {case.id}{seed}: {why}"
         if len(found) > MAX_NAMED:

@@ -1,0 +1,153 @@
+"""The command `cnnperf history`: metrics over many records, and the steps in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnnperf.console import print_rich, sentences, status
+from cnnperf.errors import UsageError, one_of, printable
+
+if TYPE_CHECKING:
+    from cnnperf.history.load import Loaded
+    from cnnperf.history.series import Series
+
+
+class HistoryFormat(StrEnum):
+    """How a history is written on the terminal."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def history(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Searched for records, folders in it too.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write a page there, too: HTML."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="Only this metric, as in train_seconds; may be given again (default: those that "
+            "gate in `cnnperf compare`).",
+        ),
+    ] = None,
+    case: Annotated[
+        str | None,
+        typer.Option(
+            "--case",
+            "-k",
+            metavar="EXPR",
+            help="Only cases whose id fits, as pytest's -k: 'vgg and not 224'.",
+        ),
+    ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option("--machine", metavar="TEXT", help="Only machines with this in their name."),
+    ] = None,
+    form: Annotated[
+        HistoryFormat,
+        typer.Option("--format", "-f", help="table; json (series, steps); csv (a line a point)."),
+    ] = HistoryFormat.TABLE,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="TOML file of thresholds: a step is a change of level beyond them (default: "
+            "./cnnperf.toml, else the table tool.cnnperf of ./pyproject.toml).",
+        ),
+    ] = None,
+) -> None:
+    """Show each metric over all records in FOLDER, with its steps and what changed at them.
+
+    Files that are no records are passed over and named. Exit code: 0 whatever the steps are, for
+    this is no gate; 2 bad usage, or no record in the folder.
+    """
+    with sentences():
+        names = _metrics(metric or [])
+        from cnnperf.compare.thresholds import find_thresholds
+        from cnnperf.history.load import load_folder
+        from cnnperf.history.series import find_series
+
+        thresholds = find_thresholds(config, Path.cwd())
+        with status("reading records ..."):
+            loaded = load_folder(folder, names)
+        for warning in loaded.warnings:
+            typer.echo(f"cnnperf: {printable(warning)}", err=True)
+        with status("looking for steps ..."):
+            series = _chosen(find_series(loaded.points, thresholds), case, machine)
+        _present(loaded, series, form, output)
+
+
+def _metrics(names: list[str]) -> list[str]:
+    """The metrics to show, in the order of the tables."""
+    from cnnperf.compare.thresholds import DEFAULTS, JUDGED
+
+    for name in names:
+        if name not in JUDGED:
+            raise UsageError(f"--metric: {one_of('metric', name, JUDGED)}")
+    return [name for name in JUDGED if (name in names if names else DEFAULTS[name].gate)]
+
+
+def _chosen(series: list[Series], case: str | None, machine: str | None) -> list[Series]:
+    """Those of the cases and machines that were asked for."""
+    if not series:
+        raise UsageError("no record there has a figure of these metrics: choose others by --metric")
+    from cnnperf.selection import matches
+
+    ids = dict.fromkeys(each.case_id for each in series)
+    chosen = {each for each in ids if case is None or matches(case, each)}
+    if not chosen:
+        raise UsageError(f"-k {case!r} selects none of the cases there: {_some(ids)}")
+    machines = dict.fromkeys(each.machine_label for each in series)
+    there = {name for name in machines if machine is None or machine.lower() in name.lower()}
+    if not there:
+        raise UsageError(
+            f"--machine {machine!r} is in no name of a machine there: {_some(machines)}"
+        )
+    found = [each for each in series if each.case_id in chosen and each.machine_label in there]
+    if not found:
+        raise UsageError("no case that was chosen was trained on a machine that was chosen")
+    return found
+
+
+def _some(names: Sequence[str] | dict[str, None], most: int = 8) -> str:
+    known = [printable(name) for name in names]
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + more
+
+
+def _present(
+    loaded: Loaded, series: list[Series], form: HistoryFormat, output: Path | None
+) -> None:
+    """The page first: what is on the terminal last is what is read."""
+    if output is not None:
+        from cnnperf.compare.present import write_text
+        from cnnperf.history.page import history_page
+
+        render = import_module("cnnperf.report.page").render
+        with status("drawing the page ..."):
+            write_text(output, render(history_page(loaded, series)))
+    if form is HistoryFormat.TABLE:
+        from cnnperf.history.table import history_summary
+
+        print_rich(history_summary(loaded, series))
+    else:
+        from cnnperf.history.plain import to_csv, to_json
+
+        text = to_csv(series) if form is HistoryFormat.CSV else to_json(loaded, series)
+        typer.echo(text, nl=False)
+    if output is not None:
+        typer.echo(f"{output}: the page", err=form is not HistoryFormat.TABLE)

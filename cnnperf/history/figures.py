@@ -1,0 +1,206 @@
+"""Figures of a history: a series' points, its levels, and its steps.
+
+Torch-free. Vega-Lite made with altair, as plain values; text of records stands in data alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import altair as alt
+
+from cnnperf.errors import printable
+from cnnperf.history.load import Point
+from cnnperf.history.series import Series, short_commit
+from cnnperf.history.wording import cause, effect, levels, minute, quality
+from cnnperf.metrics import METRICS
+from cnnperf.report.content import Figure
+
+MAX_POINTS = 800
+"""Points of a figure: more would be a page of many megabytes, and hide one another."""
+
+MAX_TEXT = 42
+"""Characters of a cause above its mark; the tooltip has all of it."""
+
+HEIGHT = 220
+
+SHARES = {"test_accuracy", "test_f1_macro"}
+
+ROWS = "rows"
+"""Name of a figure's rows in its specification."""
+
+LINES = 3
+"""Of causes above a plot, in turn: near steps would cover one another's words."""
+
+LINE_HEIGHT = 13
+
+
+def history_figure(series: Series, figure_id: str) -> Figure:
+    """A series with at least two points."""
+    metric = METRICS[series.metric]
+    size = math.ceil(len(series.points) / MAX_POINTS)
+    machine = printable(series.machine_label)
+    steps = len(series.steps)
+    caption = (
+        f"{metric.label.capitalize()}: {metric.meaning}. Points are medians of a record's "
+        "trainings with their least and greatest; lines are levels, marks are steps."
+        + (f" {steps} step{'s' * (steps != 1)}." if steps or not series.is_too_short else "")
+        + (" Too few records to tell whether there are steps." if series.is_too_short else "")
+        + (f" Each point stands for up to {size} records in a row." if size > 1 else "")
+    )
+    return Figure(
+        id=figure_id,
+        title=f"{metric.label}, {printable(series.title)} on {machine}",
+        caption=caption,
+        specification=_specification(series, size),
+    )
+
+
+def _specification(series: Series, size: int) -> dict[str, Any]:
+    """Vega-Lite with this series' rows.
+
+    Checking a chart takes altair half a second, so those that differ in their rows are built once.
+    """
+    metric = METRICS[series.metric]
+    unit = "" if metric.unit == "1" or metric.unit in metric.label else f" ({metric.unit})"
+    axis_format = ".2%" if series.metric in SHARES else ".4~r"
+    template = _template(metric.label + unit, axis_format, bool(series.steps))
+    rows = [*_point_rows(series, size), *_level_rows(series), *_step_rows(series)]
+    return {**copy.deepcopy(template), "datasets": {ROWS: rows}}
+
+
+@cache
+def _template(title: str, axis_format: str, has_steps: bool) -> dict[str, Any]:
+    low, value = (
+        alt.Y(field, title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=axis_format))
+        for field in ("low:Q", "value:Q")
+    )
+    layers = [_ranges(low), _levels(value), _points(value), *(_marks() if has_steps else ())]
+    content: dict[str, Any] = alt.layer(*layers).properties(height=HEIGHT).to_dict()
+    content.pop("config", None)
+    return {**content, "width": "container"}
+
+
+def _rows_of(role: str) -> Any:
+    data = alt.NamedData(name=ROWS)
+    return alt.Chart(data).transform_filter(f"datum.role === '{role}'")
+
+
+def _x() -> alt.X:
+    return alt.X("created:T", title="record of (UTC)", scale=alt.Scale(type="utc"))
+
+
+def _ranges(low: alt.Y) -> Any:
+    ranges = _rows_of("point").mark_rule(opacity=0.35)
+    return ranges.encode(x=_x(), y=low, y2="high:Q")
+
+
+def _points(y: alt.Y) -> Any:
+    columns = (
+        ("when", "record of"), ("shown", "median"), ("range", "least to greatest"),
+        ("n", "trainings"), ("file", "file"), ("commit", "commit"), ("remark", "remark"),
+    )  # fmt: skip
+    shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=["record", "outlier"]))
+    points = _rows_of("point").mark_point(size=30, filled=True)
+    return points.encode(x=_x(), y=y, shape=shape, tooltip=_tooltip(*columns))
+
+
+def _tooltip(*columns: tuple[str, str]) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{field}:N", title=title) for field, title in columns]
+
+
+def _levels(y: alt.Y) -> Any:
+    levels = _rows_of("level").mark_rule(strokeWidth=2)
+    return levels.encode(x=_x(), x2="stop:T", y=y, tooltip=_tooltip(("shown", "level")))
+
+
+def _marks() -> Iterator[Any]:
+    """A rule a step, and its cause above the plot: lines in turn, away from the nearer edge."""
+    names = ("when", "level", "change", "quality", "before", "after", "cause")
+    color = alt.Color("quality:N", title="step", scale=alt.Scale(domain=["better", "worse"]))
+    tooltip = _tooltip(*((name, name) for name in names))
+    rules = _rows_of("step").mark_rule(strokeDash=[5, 3], strokeWidth=2)
+    yield rules.encode(x=_x(), color=color, tooltip=tooltip)
+    for line in range(LINES):
+        for align in ("left", "right"):
+            chosen = f"datum.line === {line} && datum.align === '{align}'"
+            texts = _rows_of("step").transform_filter(chosen)
+            texts = texts.mark_text(align=align, baseline="bottom", y=-4 - LINE_HEIGHT * line)
+            yield texts.encode(x=_x(), text="label:N", color=color, tooltip=tooltip)
+
+
+def _level_rows(series: Series) -> Iterator[dict[str, Any]]:
+    for each in series.levels:
+        yield {
+            "role": "level",
+            "created": series.points[each.start].created.isoformat(),
+            "stop": series.points[each.stop - 1].created.isoformat(),
+            "value": each.value,
+            "shown": METRICS[series.metric].show(each.value),
+        }
+
+
+def _step_rows(series: Series) -> Iterator[dict[str, Any]]:
+    first, last = series.points[0].created, series.points[-1].created
+    for number, step in enumerate(series.steps):
+        text = cause(step.changes)
+        label = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+        is_early = step.after.created - first < last - step.after.created
+        yield {
+            "role": "step",
+            "line": number % LINES,
+            "align": "left" if is_early else "right",
+            "created": step.after.created.isoformat(),
+            "when": minute(step.after.created),
+            "level": levels(series, step),
+            "change": effect(step, series.by_ratio),
+            "quality": quality(step),
+            "before": _record(step.before.file, short_commit(step.before)),
+            "after": _record(step.after.file, short_commit(step.after)),
+            "cause": text,
+            "label": f"{effect(step, series.by_ratio).partition(' (')[0]}: {label}",
+        }
+
+
+def _record(file: str, commit: str) -> str:
+    return printable(f"{file} {commit}".rstrip())
+
+
+def _point_rows(series: Series, size: int) -> Iterator[dict[str, Any]]:
+    """A row a point; of a long series one for each few in a row, which share a level."""
+    metric = METRICS[series.metric]
+    for level in series.levels:
+        for start in range(level.start, level.stop, size):
+            part = series.points[start : min(start + size, level.stop)]
+            first = part[len(part) // 2]
+            median = statistics.median(point.median for point in part)
+            low, high = min(p.low for p in part), max(p.high for p in part)
+            yield {
+                "role": "point",
+                "created": first.created.isoformat(),
+                "value": median,
+                "low": low,
+                "high": high,
+                "kind": "outlier" if size == 1 and start in series.outliers else "record",
+                "when": minute(first.created),
+                "shown": metric.show(median),
+                "range": f"{metric.show(low)} to {metric.show(high)}",
+                "n": sum(point.n for point in part),
+                "file": printable(first.file) if size == 1 else f"{len(part)} records",
+                "commit": short_commit(first),
+                "remark": _remark(part),
+            }
+
+
+def _remark(part: Sequence[Point]) -> str:
+    found = []
+    if any(point.disturbed for point in part):
+        found.append("something else disturbed the machine")
+    if any(point.interrupted for point in part):
+        found.append("its run was interrupted")
+    return ", ".join(found) or "none"

@@ -1,0 +1,100 @@
+"""A history as a terminal shows it: a row a series, and a line a step.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cnnperf.errors import printable
+from cnnperf.history.load import Loaded
+from cnnperf.history.series import Series, Step
+from cnnperf.history.steps import MIN_RECORDS
+from cnnperf.history.wording import between, cause, day, effect, levels, quality, span, summary
+from cnnperf.metrics import ABSENT, METRICS
+
+MAX_STEPS = 12
+"""Of which a line is shown, the newest first."""
+
+STYLES = {"better": "green", "worse": "bold red"}
+
+
+def history_summary(loaded: Loaded, series: Sequence[Series]) -> RenderableType:
+    """Everything, the answer last, where a terminal stands when it is done."""
+    parts: list[RenderableType] = [*history_tables(series), *_step_lines(series)]
+    parts += [Text(printable(note), style="dim") for note in loaded.notes]
+    is_steady = not any(each.steps for each in series)
+    parts.append(Text(summary(series, loaded.records), style="bold" if not is_steady else ""))
+    return Group(*parts)
+
+
+def history_tables(series: Sequence[Series]) -> Iterator[RenderableType]:
+    """A row a metric below the name of its case and machine, which is searched and never cut."""
+    is_first = True
+    for head, found in groupby(series, lambda s: printable(f"{s.title} on {s.machine_label}")):
+        table = _empty_table(show_header=is_first)
+        for each in found:
+            table.add_row(*_cells(each))
+        heading = Text(head, style="bold", overflow="fold")
+        yield from (heading, table)
+        is_first = False
+
+
+def _empty_table(*, show_header: bool) -> Table:
+    """With columns as wide in every case's table, so that they stand below one another."""
+    table = Table(box=None, pad_edge=False, show_header=show_header, padding=(0, 2, 0, 0))
+    table.add_column("  metric", width=20, no_wrap=True)
+    table.add_column("records", width=7, justify="right")
+    table.add_column("first to last", width=24, no_wrap=True)
+    table.add_column("latest", width=13, justify="right", no_wrap=True)
+    table.add_column("steps", width=5, justify="right")
+    table.add_column("last step", overflow="fold")
+    return table
+
+
+def _cells(series: Series) -> tuple[RenderableType, ...]:
+    metric, points = METRICS[series.metric], series.points
+    return (
+        Text(f"  {metric.label}"),
+        f"{len(points):,}",
+        span(points[0].created, points[-1].created),
+        metric.show(points[-1].median),
+        ABSENT if series.is_too_short else str(len(series.steps)),
+        _last_step(series),
+    )
+
+
+def _last_step(series: Series) -> Text:
+    if series.is_too_short:
+        return Text(f"too few to tell: {MIN_RECORDS} are needed", style="dim")
+    if not series.steps:
+        return Text(ABSENT, style="dim")
+    step = series.steps[-1]
+    moved = effect(step, series.by_ratio).partition(" (")[0]
+    text = f"{day(step.after.created)} {moved}: {cause(step.changes, most=1)}"
+    return Text(text, style=STYLES[quality(step)])
+
+
+def _step_lines(series: Sequence[Series]) -> Iterator[Text]:
+    found = [(each, step) for each in series for step in each.steps]
+    found.sort(key=lambda pair: pair[1].after.created, reverse=True)
+    for each, step in found[:MAX_STEPS]:
+        yield Text(step_line(each, step), style=STYLES[quality(step)])
+    if (more := len(found) - MAX_STEPS) > 0:
+        yield Text(f"and {more} earlier: -o FILE writes a page with all of them", style="dim")
+
+
+def step_line(series: Series, step: Step) -> str:
+    """All that is known of a step, in one line."""
+    where = f"{printable(series.title)} on {printable(series.machine_label)}"
+    return (
+        f"{quality(step)}: {where}, {METRICS[series.metric].label}: {levels(series, step)}, "
+        f"{effect(step, series.by_ratio)}, {day(step.after.created)}, between {between(step)}: "
+        f"{cause(step.changes)}"
+    )
