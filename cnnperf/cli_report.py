@@ -45,6 +45,18 @@ def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN", help="A record; or two, BASE and NEW.")
     ],
+    more_base: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--base",
+            metavar="FILE",
+            help="Another record of the run, or of BASE: more cases, or more repeats of them.",
+        ),
+    ] = None,
+    more_new: Annotated[
+        list[Path] | None,
+        typer.Option("--new", metavar="FILE", help="Another record of NEW."),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="The page; - for standard output."),
@@ -108,7 +120,8 @@ def report(
         with _packages(), status("reading the records ..."):
             from cnnperf.compare.side import load_side
 
-            sides = [load_side([run]) for run in runs]
+            more = (more_base or [], more_new or [])
+            sides = [load_side([run, *also]) for run, also in zip_longest(runs, more[: len(runs)])]
         rules = _rules(runs, sides, config, calibration, module or [])
         if rules is not None:
             rules = replace(

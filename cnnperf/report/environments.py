@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from cnnperf.compare.comparability import environment_changes
 from cnnperf.metrics import ABSENT
 from cnnperf.report.content import Column, Section, Table
 from cnnperf.report.runs import Run, row_of
@@ -24,6 +25,7 @@ def environment_section(runs: Sequence[Run]) -> Section:
     return Section(
         id="environment",
         title="Environment",
+        paragraphs=[text for run in runs for text in _pooled(run)],
         tables=[
             Table(
                 id="table-environment",
@@ -34,3 +36,15 @@ def environment_section(runs: Sequence[Run]) -> Section:
             )
         ],
     )
+
+
+def _pooled(run: Run) -> Iterator[str]:
+    """Which files stand together, and in what they were not made alike; nothing of a single one."""
+    first, *others = run.environments or (run.record.environment,)
+    if not others:
+        return
+    yield f"{run.label.capitalize()} is made of {', '.join(run.files)}; below stands the first."
+    changes = environment_changes([first], others, frozenset())
+    if changes:
+        fields = ", ".join(change.field for change in changes)
+        yield f"In the files of {run.label} there differ: {fields}."

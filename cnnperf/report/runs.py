@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnperf.compare.side import Side
+from cnnperf.environment.schema import Environment
 from cnnperf.errors import printable
 from cnnperf.metrics import METRICS
 from cnnperf.record import CaseRecord, Record, Repeat
@@ -29,6 +30,10 @@ class Run:
     name: str
     """Of its file, as short as it can be told from the other."""
     record: Record
+    files: tuple[str, ...] = ()
+    """All that were pooled, as they were named; the record is put together of them."""
+    environments: tuple[Environment, ...] = ()
+    """One a file; the record has the first's."""
 
     @property
     def cases(self) -> dict[str, CaseRecord]:
@@ -41,16 +46,32 @@ CaseSide = tuple[Run, CaseRecord]
 
 
 def runs_of(sides: Sequence[Side]) -> list[Run]:
-    """One run, or base and new, each a side of one file."""
+    """One run, or base and new; a side of several files is one run of all their cases."""
     labels = ("run",) if len(sides) == 1 else ("base", "new")
     paths = [Path(side.files[0]) for side in sides]
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         names = [path.as_posix() for path in paths]
     return [
-        Run(label=label, name=printable(name), record=side.records[0])
+        Run(
+            label=label,
+            name=printable(name) + (f" and {len(side.files) - 1} more" if side.files[1:] else ""),
+            record=_pooled(side),
+            files=tuple(map(printable, side.files)),
+            environments=tuple(side.environments),
+        )
         for label, name, side in zip(labels, names, sides, strict=True)
     ]
+
+
+def _pooled(side: Side) -> Record:
+    """A side's records as one, which begins with the first of them."""
+    first = min(side.records, key=lambda record: record.created)
+    interrupted = any(record.interrupted for record in side.records)
+    cases = list(side.cases.values())
+    return side.records[0].model_copy(
+        update={"created": first.created, "interrupted": interrupted, "cases": cases}
+    )
 
 
 def case_ids(runs: Iterable[Run]) -> list[str]:
