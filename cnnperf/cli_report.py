@@ -43,7 +43,10 @@ class Forms(StrEnum):
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="A record; or two, BASE and NEW.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN", help="A record; two, BASE and NEW; or those of several machines."
+        ),
     ],
     more_base: Annotated[
         list[Path] | None,
@@ -56,6 +59,15 @@ def report(
     more_new: Annotated[
         list[Path] | None,
         typer.Option("--new", metavar="FILE", help="Another record of NEW."),
+    ] = None,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            "--over",
+            metavar="MACHINE",
+            help="Machines side by side, and their gains over this one: a part of its name, or its "
+            "RUN (with three RUNs or more, over the first's unless it is given).",
+        ),
     ] = None,
     output: Annotated[
         Path,
@@ -101,7 +113,7 @@ def report(
     ] = None,
     module: Modules = None,
 ) -> None:
-    """Make one self-contained page of a run, or of two, with what changed from BASE to NEW.
+    """Make one self-contained page of a run, of two with what changed, or of several machines.
 
     It is for looking: the exit code is 0 whatever the verdict. `cnnperf compare` is the gate.
     """
@@ -113,35 +125,36 @@ def report(
         "--calibration": calibration is not None,
     }
     with sentences():
-        _check_judging(runs, [name for name, is_given in judging.items() if is_given])
+        _check_options(runs, over, [name for name, is_given in judging.items() if is_given])
         _check_output(output, force=force)
         if figures_format and figures is None:
             raise UsageError("--figures-format says how, --figures DIR where: give both")
-        with _packages(), status("reading the records ..."):
-            from cnnperf.compare.side import load_side
-
-            more = (more_base or [], more_new or [])
-            sides = [load_side([run, *also]) for run, also in zip_longest(runs, more[: len(runs)])]
-        rules = _rules(runs, sides, config, calibration, module or [])
-        if rules is not None:
-            rules = replace(
-                rules,
-                across=frozenset(difference.value for difference in across or ()),
-                drop_flagged=drop_flagged,
-                judge_shortened=judge_shortened,
-            )
-        with _packages(), status("drawing the page ..."):
+        if over is not None or len(runs) > PAIR:
+            page = _machines([*runs, *(more_base or ()), *(more_new or ())], over)
+        else:
+            sides = _sides(runs, more_base or [], more_new or [])
+            rules = _rules(runs, sides, config, calibration, module or [])
+            if rules is not None:
+                rules = replace(
+                    rules,
+                    across=frozenset(difference.value for difference in across or ()),
+                    drop_flagged=drop_flagged,
+                    judge_shortened=judge_shortened,
+                )
             page = _page(sides, rules)
-            _write_page(page, output)
+        _write_page(page, output)
         if figures is not None:
             with _packages(), status(f"drawing {len(page.figures())} figures ..."):
                 _write_figures(page, figures, [each.value for each in figures_format or Forms])
 
 
-def _check_judging(runs: Sequence[Path], given: Sequence[str]) -> None:
-    """One run has nothing to be judged by: an option for that would be passed over."""
-    if len(runs) == 1 and given:
-        raise UsageError(f"{given[0]} is for judging two runs, and only {runs[0]} is given")
+def _check_options(runs: Sequence[Path], over: str | None, judging: Sequence[str]) -> None:
+    """Two runs are judged, and no other number: an option for that would be passed over."""
+    machines = over is not None or len(runs) > PAIR
+    if judging and machines:
+        raise UsageError(f"{judging[0]} is for judging two runs, and machines are put side by side")
+    if judging and len(runs) == 1:
+        raise UsageError(f"{judging[0]} is for judging two runs, and only {runs[0]} is given")
 
 
 def _check_output(output: Path, *, force: bool) -> None:
@@ -182,20 +195,38 @@ def _rules(
     )
 
 
-def _page(sides: Sequence[Side], rules: Rules | None) -> Page:
-    if len(sides) > PAIR:
-        raise UsageError(
-            f"{len(sides)} records are given, expected one, or two that are compared: base and new"
-        )
-    from cnnperf.report.run_page import run_page
+def _sides(runs: Sequence[Path], more_base: list[Path], more_new: list[Path]) -> list[Side]:
+    if more_new and len(runs) < PAIR:
+        raise UsageError(f"--new {more_new[0]} is for a second run, and only {runs[0]} is given")
+    with _packages(), status("reading the records ..."):
+        from cnnperf.compare.side import load_side
 
-    return run_page(sides, rules)
+        return [
+            load_side([run, *more]) for run, more in zip(runs, (more_base, more_new), strict=False)
+        ]
+
+
+def _page(sides: Sequence[Side], rules: Rules | None) -> Page:
+    """Of one run, or of two."""
+    with _packages(), status("drawing the page ..."):
+        from cnnperf.report.run_page import run_page
+
+        return run_page(sides, rules)
+
+
+def _machines(runs: Sequence[Path], over: str | None) -> Page:
+    with _packages(), status("drawing the page ..."):
+        from cnnperf.loading import load_record
+        from cnnperf.report.hardware import hardware_page
+
+        return hardware_page([(str(run), load_record(run)) for run in runs], over)
 
 
 def _write_page(page: Page, output: Path) -> None:
-    from cnnperf.report.page import render
+    with _packages(), status("drawing the page ..."):
+        from cnnperf.report.page import render
 
-    text = render(page)
+        text = render(page)
     if output == STDOUT:
         typer.echo(text, nl=False)
         return

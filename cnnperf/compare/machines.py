@@ -18,6 +18,9 @@ from cnnperf.errors import printable
 SOFTWARE = ("driver", "torch", "cuda_runtime", "cudnn", "python")
 """What may tell apart records of the same hardware, the likeliest first."""
 
+WIDEST = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "avx", "sve", "asimd")
+"""Instructions for arithmetic on many numbers at once, the widest first."""
+
 MAX_LABEL = 80
 """Characters of a name, which comes from a file."""
 
@@ -35,6 +38,8 @@ class Machine(NamedTuple):
     """Streaming multiprocessors: tells slices of one GPU apart."""
     cpu: str | None
     cores: int | None
+    instructions: tuple[str, ...] | None = None
+    """Of the CPU that trains: in a virtual machine its name may be a family's alone."""
     software: tuple[str | None, ...] = ()
     """In the order of `SOFTWARE`; empty where software does not make another machine."""
 
@@ -70,6 +75,7 @@ def machine_of(environment: Environment, *, with_software: bool = False) -> Mach
         sm_count=gpu.sm_count if gpu is not None else None,
         cpu=hardware.cpu_model,
         cores=hardware.cpu_logical_cores,
+        instructions=hardware.cpu_flags if gpu is None else None,
         software=tuple(getattr(software, name) for name in SOFTWARE) if with_software else (),
     )
 
@@ -117,10 +123,16 @@ def _processor(machine: Machine) -> str:
     return "" if machine.gpu is None else machine._processor
 
 
+def _widest(machine: Machine) -> str:
+    """The most telling of its instructions, as in `avx512_bf16`."""
+    return next((name for name in WIDEST if name in (machine.instructions or ())), "")
+
+
 _DETAILS: tuple[Callable[[Machine], str], ...] = (
     _sms,
     lambda machine: "MIG" if machine.mig else "",
     _processor,
+    _widest,
     *(_software(place) for place in range(len(SOFTWARE))),
     lambda machine: machine.device or "",
 )

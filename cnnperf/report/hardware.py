@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, METRICS
-from cnnperf.report.content import Column, Figure, Row, Section, Table
+from cnnperf.report.content import Column, Figure, Page, Row, Section, Table
 from cnnperf.report.hardware_estimates import SHOWN, Estimate, Result, results
 from cnnperf.report.hardware_figures import bars, gains, overview, show_gain
 from cnnperf.report.hardware_pool import Fleet, Member, Named, facts, pool
+from cnnperf.report.lead import what_ran
 
 HEADLINE = "images_per_second"
 """The metric of the overview: every training has it, whatever it reaches."""
@@ -32,6 +33,23 @@ MACHINE_COLUMNS = (
     Column(name="files", label="records"),
     Column(name="cases", label="cases", is_number=True),
 )
+
+
+def hardware_page(named: Named, base: str | None = None) -> Page:
+    """A page of several machines.
+
+    Args:
+        named: as `hardware_sections` takes them.
+        base: likewise.
+
+    Raises:
+        UsageError: there is no record, or no such base.
+    """
+    sections = hardware_sections(named, base)
+    machines = len(sections[0].tables[0].rows)
+    lead = [f"{printable(name)}: {what_ran(record)}" for name, record in named]
+    title = f"{machines} machines" if machines > 1 else "One machine"
+    return Page(title=title, lead=lead, sections=sections)
 
 
 def hardware_sections(named: Named, base: str | None = None) -> list[Section]:

@@ -213,7 +213,7 @@ def _chosen(base: str, members: Sequence[Member]) -> Member:
         return near[0]
     known = ", ".join(member.label for member in near or members)
     problem = "fits several machines" if near else "is no machine and no file of these"
-    raise UsageError(f"--base {base!r} {problem}: expected one of {known}, or a RUN's file")
+    raise UsageError(f"--over {base!r} {problem}: expected one of {known}, or a RUN's file")
 
 
 def _name(file: str) -> str:
