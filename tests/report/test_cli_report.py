@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnperf import cli
+from cnnperf.environment.schema import Gpu
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     FORBID_TORCH,
+    example_environment,
     example_record,
     hide_packages,
     plain_terminal,
@@ -69,6 +71,41 @@ def test_thresholds_and_options_are_those_of_compare(run: str, slower: str, tmp_
     done = CliRunner().invoke(cli.app, ["report", run, slower, "--config", str(config), "-o", "-"])
     assert "Verdict: regression" not in done.stdout
     assert "Thresholds from" in done.stdout
+
+
+def test_files_of_one_run_stand_on_one_page(run: str, tmp_path: Path) -> None:
+    """Their cases, and more repeats of a case; what they were not made alike in is told."""
+    again = example_record(
+        learned_case(), learned_case().model_copy(update={"id": "another-case"}),
+        environment=example_environment(memory_bytes=2**35),
+    )  # fmt: skip
+    more = str(save(tmp_path / "more.json", again))
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(cli.app, ["report", run, "--base", more, "-o", str(page)])
+    assert done.exit_code == 0, done.stderr
+    text = page.read_text()
+    assert "run.json and 1 more" in text
+    assert "another-case" in text
+    trainings = 2 * len(learned_case().repeats) + len(learned_case().repeats)
+    assert f"2 cases (2 passed) in {trainings} trainings" in text
+    assert "In the files of run there differ: hardware.memory_bytes." in text
+
+
+def test_machines_stand_side_by_side_and_are_held_to_one_of_them(run: str, tmp_path: Path) -> None:
+    """With --over, or from three records on; by a part of a machine's name."""
+    a100 = example_environment(gpu=Gpu(name="NVIDIA A100"))
+    faster = example_record(learned_case(seconds=10.0), environment=a100)
+    other = str(save(tmp_path / "other.json", faster))
+    done = CliRunner().invoke(cli.app, ["report", run, other, "--over", "a100", "-o", "-"])
+    assert done.exit_code == 0, done.stderr
+    assert "The base is NVIDIA A100" in done.stdout
+    slow = example_record(learned_case(seconds=30.0))
+    third = str(save(tmp_path / "third.json", slow))
+    done = CliRunner().invoke(cli.app, ["report", run, other, third, "-o", "-"])
+    assert done.exit_code == 0, done.stderr
+    assert "The base is NVIDIA H200" in done.stdout
+    assert "expected one of NVIDIA" in _refused(run, other, "--over", "T4", "-o", "-")
+    assert "machines are put side by side" in _refused(run, other, third, "--across=hardware")
 
 
 def test_a_page_of_ours_is_overwritten_and_anything_else_is_not(run: str, tmp_path: Path) -> None:
