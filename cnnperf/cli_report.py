@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,6 +73,10 @@ def report(
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="The page; - for standard output."),
     ] = Path("report.html"),
+    title: Annotated[
+        str | None,
+        typer.Option("--title", metavar="TEXT", help="The page's heading (default: the files)."),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Overwrite FILE although it is no page of cnnperf's."),
@@ -133,15 +137,14 @@ def report(
             page = _machines([*runs, *(more_base or ()), *(more_new or ())], over)
         else:
             sides = _sides(runs, more_base or [], more_new or [])
-            rules = _rules(runs, sides, config, calibration, module or [])
-            if rules is not None:
-                rules = replace(
-                    rules,
-                    across=frozenset(difference.value for difference in across or ()),
-                    drop_flagged=drop_flagged,
-                    judge_shortened=judge_shortened,
-                )
-            page = _page(sides, rules)
+            asked = {
+                "across": frozenset(difference.value for difference in across or ()),
+                "drop_flagged": drop_flagged,
+                "judge_shortened": judge_shortened,
+            }
+            page = _page(sides, _rules(runs, sides, config, calibration, module or [], asked))
+        if title is not None:
+            page = replace(page, title=printable(title))
         _write_page(page, output)
         if figures is not None:
             with _packages(), status(f"drawing {len(page.figures())} figures ..."):
@@ -183,8 +186,12 @@ def _rules(
     config: Path | None,
     calibration: Path | None,
     modules: list[str],
+    asked: dict[str, Any],
 ) -> Rules | None:
-    """Thresholds and calibration as `cnnperf compare` finds them; None for a run alone."""
+    """What was asked for, thresholds and calibration as `cnnperf compare` finds them.
+
+    None for a run alone.
+    """
     if len(sides) != PAIR:
         return None
     from cnnperf.compare.rules import Rules
@@ -192,6 +199,7 @@ def _rules(
     return Rules(
         thresholds=thresholds_for(config, (sides[0], sides[1]), modules),
         calibration=calibration_for(calibration, runs[0], sides[0]),
+        **asked,
     )
 
 

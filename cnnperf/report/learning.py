@@ -25,22 +25,30 @@ SCORES: dict[str, Value] = {
     "validation F1": lambda epoch: epoch.val_f1_macro,
 }
 
+MAX_NAMED = 4
+"""Cases that a sentence names; all are in the table of results."""
+
 
 def learning_section(runs: Sequence[Run]) -> Section:
     """A subsection for each case that has something to show; one sentence for the others."""
     names = slugs(case_ids(runs))
-    subsections, bare = [], []
+    subsections: list[Section] = []
+    bare: dict[str, list[str]] = {}
     for case_id, slug in names.items():
         sides = sides_of(runs, case_id)
         section = _case_section(runs, case_id, slug, sides)
         if section.figures or section.tables:
             subsections.append(section)
         else:
-            bare.append(f"{case_id} ({_why_bare([case for _, case in sides])})")
+            bare.setdefault(_why_bare([case for _, case in sides]), []).append(case_id)
     paragraphs = ["Each case by epoch and by class."] if subsections else []
-    if bare:
-        paragraphs.append(f"Nothing to draw: {'; '.join(bare)}.")
+    paragraphs += [f"Nothing to draw ({why}): {_some(ids)}." for why, ids in bare.items()]
     return Section(id="learning", title="Learning", paragraphs=paragraphs, subsections=subsections)
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
+    return ", ".join(ids[:MAX_NAMED]) + more
 
 
 def _why_bare(cases: Sequence[CaseRecord]) -> str:

@@ -59,8 +59,9 @@ def test_a_page_of_one_run_is_written_where_nobody_says_otherwise(run: str, tmp_
 def test_a_regression_ends_with_0(run: str, slower: str, tmp_path: Path) -> None:
     """The page is for looking; `compare` is the gate."""
     page = tmp_path / "page.html"
-    done = CliRunner().invoke(cli.app, ["report", run, slower, "-o", str(page)])
+    done = CliRunner().invoke(cli.app, ["report", run, slower, "--title=A & B", "-o", str(page)])
     assert done.exit_code == 0
+    assert "<h1>A &amp; B</h1>" in page.read_text()
     assert "Verdict: regression" in page.read_text()
 
 

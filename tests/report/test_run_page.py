@@ -231,9 +231,9 @@ def test_cases_without_anything_to_draw_get_a_sentence() -> None:
     )
     assert page.figures() == []
     assert _section(page, "learning").paragraphs == [
-        "Nothing to draw: vgg16-mnist-224-sample-eager (a sample of 4 steps: speed only); "
-        "modified_vgg-mnist-28-eager (shortened: speed only); "
-        "modified_resnet-mnist-28-eager (no training was finished)."
+        "Nothing to draw (a sample of 4 steps: speed only): vgg16-mnist-224-sample-eager.",
+        "Nothing to draw (shortened: speed only): modified_vgg-mnist-28-eager.",
+        "Nothing to draw (no training was finished): modified_resnet-mnist-28-eager.",
     ]
 
 
