@@ -48,6 +48,11 @@ def write(path: Path, record: Record, **more: Any) -> Path:
     return path
 
 
+def commit_of(number: int) -> str:
+    """The commit that a history's record of that number is of."""
+    return f"{number:02x}" * 20
+
+
 def write_history(
     folder: Path,
     levels: Sequence[float],
@@ -82,6 +87,6 @@ def write_history(
             environment=environment_with(**software),
             **record,
         )
-        write(folder / f"{number:03}.json", made, commit_info={"id": f"{number:040x}"})
+        write(folder / f"{number:03}.json", made, commit_info={"id": commit_of(number)})
         written.append(seconds)
     return written

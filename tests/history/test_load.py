@@ -26,7 +26,7 @@ from tests.examples import (
     failed_case_record,
     skipped_case_record,
 )
-from tests.history.folders import case_with, write, write_history
+from tests.history.folders import case_with, commit_of, write, write_history
 
 METRICS = ["train_seconds", "images_per_second", "test_accuracy", "energy_joules"]
 
@@ -43,7 +43,7 @@ def test_medians_are_those_of_the_trainings(tmp_path: Path) -> None:
     points = [p for p in load_folder(tmp_path, METRICS).points if p.metric == "train_seconds"]
     assert [p.median for p in points] == [statistics.median(each) for each in written]
     assert [(p.low, p.high, p.n) for p in points] == [(min(e), max(e), 3) for e in written]
-    assert [p.commit for p in points] == [f"{number:040x}" for number in range(3)]
+    assert [p.commit for p in points] == [commit_of(number) for number in range(3)]
 
 
 def test_real_records_are_read_as_the_record_reads_them() -> None:
