@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, METRICS
-from cnnperf.report.content import Column, Figure, Row, Section, Table
+from cnnperf.report.content import Column, Figure, Page, Row, Section, Table
 from cnnperf.report.hardware_estimates import SHOWN, Estimate, Result, results
 from cnnperf.report.hardware_figures import bars, gains, overview, show_gain
 from cnnperf.report.hardware_pool import Fleet, Member, Named, facts, pool
@@ -32,6 +32,18 @@ MACHINE_COLUMNS = (
     Column(name="files", label="records"),
     Column(name="cases", label="cases", is_number=True),
 )
+
+
+def hardware_page(named: Named, base: str | None = None) -> Page:
+    """The sections as a page of their own; arguments and errors as `hardware_sections` has them."""
+    sections = hardware_sections(named, base)
+    machines = sections[0].tables[0].rows
+    count = len(named)
+    lead = (
+        f"{count} record{'s' * (count != 1)} of {len(machines)} "
+        f"machine{'s' * (len(machines) != 1)}: {_listed([row.shown[0] for row in machines])}."
+    )
+    return Page(title="Several machines", lead=(lead,), sections=sections)
 
 
 def hardware_sections(named: Named, base: str | None = None) -> list[Section]:

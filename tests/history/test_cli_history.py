@@ -114,6 +114,27 @@ def test_bad_usage_is_one_sentence(
     assert words in sentence_of(run_cnnperf("history", str(folder), *arguments, cwd=tmp_path))
 
 
+def test_a_record_is_not_overwritten_by_a_page(folder: Path, tmp_path: Path) -> None:
+    """A slip of the shell, as in `-o *.json`."""
+    record = folder / "000.json"
+    before = record.read_bytes()
+    done = run_cnnperf("history", str(folder), "-o", str(record), cwd=tmp_path)
+    assert "exists and is no page" in sentence_of(done)
+    assert record.read_bytes() == before
+    assert "is a folder" in sentence_of(run_cnnperf("history", str(folder), "-o", str(folder)))
+
+
+def test_the_page_is_written_too(folder: Path, tmp_path: Path) -> None:
+    """Beside what is on the terminal; once more over itself."""
+    pytest.importorskip("cnnperf.report.page")
+    page = tmp_path / "out" / "history.html"
+    for _ in range(2):
+        done = run_cnnperf("history", str(folder), "-o", str(page), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"{page}: the page"
+    assert "driver — → 580.95" in json.dumps(page.read_text(), ensure_ascii=False)
+
+
 def test_a_folder_that_is_none_is_bad_usage(tmp_path: Path) -> None:
     """Or one without a record."""
     assert "does not exist" in sentence_of(run_cnnperf("history", str(tmp_path / "x")))

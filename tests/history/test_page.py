@@ -51,6 +51,7 @@ def test_the_page_has_a_figure_a_series_and_a_row_a_step(tmp_path: Path) -> None
     assert (named["case"], named["old"], named["new"]) == (CASE, step.old, step.new)
     assert named["change"] == step.estimate
     assert "driver — → 580.95" in str(named["cause"])
+    assert str(named["before"]).startswith("007.json (")
     assert len(row.shown) == len(row.values) == len(table.columns)
     assert len(page.figures()) == 2
 

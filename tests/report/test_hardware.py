@@ -17,7 +17,7 @@ from cnnperf.environment.schema import Environment
 from cnnperf.errors import UsageError
 from cnnperf.record import CaseRecord, Record
 from cnnperf.report.content import Page, Row, Section, Table
-from cnnperf.report.hardware import hardware_sections
+from cnnperf.report.hardware import hardware_page, hardware_sections
 from cnnperf.report.hardware_pool import pool
 from tests.compare.comparisons import HOSTILE
 from tests.examples import (
@@ -234,6 +234,15 @@ def test_a_case_that_the_base_has_not_is_shown_without_gains() -> None:
     assert "The base, H100, has no such training" in " ".join(section.paragraphs)
     (row,) = section.subsections[0].tables[0].rows
     assert row.shown[5] == "—"
+
+
+def test_the_page_says_how_many_machines_there_are() -> None:
+    """With the sections of all of them."""
+    page = hardware_page(_two())
+    assert page.lead == ("2 records of 2 machines: H100; H200.",)
+    assert [section.id for section in page.sections] == [
+        section.id for section in hardware_sections(_two())
+    ]
 
 
 # --- figures ------------------------------------------------------------------------------------
