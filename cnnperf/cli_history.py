@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cnnperf.history.series import Series
 
 
+HEAD_BYTES = 200
+"""Of a file, in which a page says that it is one."""
+
+
 class HistoryFormat(StrEnum):
     """How a history is written on the terminal."""
 
@@ -77,6 +81,7 @@ def history(
     """
     with sentences():
         names = _metrics(metric or [])
+        _check_output(output)
         from cnnperf.compare.thresholds import find_thresholds
         from cnnperf.history.load import load_folder
         from cnnperf.history.series import find_series
@@ -89,6 +94,21 @@ def history(
         with status("looking for steps ..."):
             series = _chosen(find_series(loaded.points, thresholds), case, machine)
         _present(loaded, series, form, output)
+
+
+def _check_output(output: Path | None) -> None:
+    """Refuse to overwrite what is no page, as a record would be, before anything slow is done."""
+    if output is None or not output.exists():
+        return
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder: name a file with -o")
+    try:
+        with output.open("rb") as file:
+            head = file.read(HEAD_BYTES).lstrip().lower()
+    except OSError as error:
+        raise UsageError(f"{output} cannot be read: {error.strerror or error}") from error
+    if head and not head.startswith((b"<!doctype html", b"<html")):
+        raise UsageError(f"{output} exists and is no page: choose another name with -o")
 
 
 def _metrics(names: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ from cnnperf.report.content import Figure
 MAX_POINTS = 800
 """Points of a figure: more would be a page of many megabytes, and hide one another."""
 
-MAX_TEXT = 42
+MAX_TEXT = 52
 """Characters of a cause above its mark; the tooltip has all of it."""
 
 HEIGHT = 220
@@ -45,12 +45,10 @@ def history_figure(series: Series, figure_id: str) -> Figure:
     metric = METRICS[series.metric]
     size = math.ceil(len(series.points) / MAX_POINTS)
     machine = printable(series.machine_label)
-    steps = len(series.steps)
     caption = (
         f"{metric.label.capitalize()}: {metric.meaning}. Points are medians of a record's "
         "trainings with their least and greatest; lines are levels, marks are steps."
-        + (f" {steps} step{'s' * (steps != 1)}." if steps or not series.is_too_short else "")
-        + (" Too few records to tell whether there are steps." if series.is_too_short else "")
+        f" {_found(series)}"
         + (f" Each point stands for up to {size} records in a row." if size > 1 else "")
     )
     return Figure(
@@ -59,6 +57,13 @@ def history_figure(series: Series, figure_id: str) -> Figure:
         caption=caption,
         specification=_specification(series, size),
     )
+
+
+def _found(series: Series) -> str:
+    if series.is_too_short:
+        return "Too few records to tell whether there are steps."
+    count = len(series.steps)
+    return f"{count} step{'s' * (count != 1)}." if count else "No step."
 
 
 def _specification(series: Series, size: int) -> dict[str, Any]:
@@ -105,7 +110,12 @@ def _points(y: alt.Y) -> Any:
         ("when", "record of"), ("shown", "median"), ("range", "least to greatest"),
         ("n", "trainings"), ("file", "file"), ("commit", "commit"), ("remark", "remark"),
     )  # fmt: skip
-    shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=["record", "outlier"]))
+    shape = alt.Shape(
+        "kind:N",
+        title=None,
+        scale=alt.Scale(domain=["record", "outlier"]),
+        legend=alt.Legend(orient="bottom"),  # above stand the causes of steps
+    )
     points = _rows_of("point").mark_point(size=30, filled=True)
     return points.encode(x=_x(), y=y, shape=shape, tooltip=_tooltip(*columns))
 
@@ -122,7 +132,8 @@ def _levels(y: alt.Y) -> Any:
 def _marks() -> Iterator[Any]:
     """A rule a step, and its cause above the plot: lines in turn, away from the nearer edge."""
     names = ("when", "level", "change", "quality", "before", "after", "cause")
-    color = alt.Color("quality:N", title="step", scale=alt.Scale(domain=["better", "worse"]))
+    scale = alt.Scale(domain=["better", "worse"])
+    color = alt.Color("quality:N", scale=scale, legend=None)  # the words say it, too
     tooltip = _tooltip(*((name, name) for name in names))
     rules = _rows_of("step").mark_rule(strokeDash=[5, 3], strokeWidth=2)
     yield rules.encode(x=_x(), color=color, tooltip=tooltip)
@@ -148,8 +159,8 @@ def _level_rows(series: Series) -> Iterator[dict[str, Any]]:
 def _step_rows(series: Series) -> Iterator[dict[str, Any]]:
     first, last = series.points[0].created, series.points[-1].created
     for number, step in enumerate(series.steps):
-        text = cause(step.changes)
-        label = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+        moved = effect(step, series.by_ratio).partition(" (")[0]
+        label = f"{quality(step)} {moved}: {cause(step.changes, most=1)}"
         is_early = step.after.created - first < last - step.after.created
         yield {
             "role": "step",
@@ -162,8 +173,8 @@ def _step_rows(series: Series) -> Iterator[dict[str, Any]]:
             "quality": quality(step),
             "before": _record(step.before.file, short_commit(step.before)),
             "after": _record(step.after.file, short_commit(step.after)),
-            "cause": text,
-            "label": f"{effect(step, series.by_ratio).partition(' (')[0]}: {label}",
+            "cause": cause(step.changes),
+            "label": label if len(label) <= MAX_TEXT else label[: MAX_TEXT - 1] + "…",
         }
 
 

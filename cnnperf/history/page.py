@@ -6,10 +6,11 @@ Torch-free.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from cnnperf.errors import printable
 from cnnperf.history.figures import history_figure
-from cnnperf.history.load import Loaded
+from cnnperf.history.load import Loaded, Point
 from cnnperf.history.series import Series, Step, by_case, short_commit
 from cnnperf.history.steps import MIN_RECORDS
 from cnnperf.history.wording import cause, effect, minute, quality, span, summary
@@ -53,18 +54,22 @@ def history_page(loaded: Loaded, series: Sequence[Series]) -> Page:
             summary(series, loaded.records) + ".",
             f"Records of {span(first, last)} (UTC) on {machines}.",
         ),
-        sections=(_steps_section(series), _series_section(loaded, series), *_cases(series)),
+        sections=(
+            _steps_section(loaded, series),
+            _series_section(loaded, series),
+            *_cases(series),
+        ),
     )
 
 
-def _steps_section(series: Sequence[Series]) -> Section:
+def _steps_section(loaded: Loaded, series: Sequence[Series]) -> Section:
     found = [(each, step) for each in series for step in each.steps]
     found.sort(key=lambda pair: pair[1].after.created, reverse=True)
     table = Table(
         id="steps",
         caption="Every change of level, the newest first",
         columns=STEP_COLUMNS,
-        rows=[_step_row(each, step) for each, step in found],
+        rows=[_step_row(loaded.folder, each, step) for each, step in found],
     )
     return Section(
         id="history-steps",
@@ -79,10 +84,10 @@ def _steps_section(series: Sequence[Series]) -> Section:
     )
 
 
-def _step_row(series: Series, step: Step) -> Row:
+def _step_row(folder: Path, series: Series, step: Step) -> Row:
     metric = METRICS[series.metric]
     texts = (printable(series.title), printable(series.machine_label))
-    records = [_record(point.file, short_commit(point)) for point in (step.before, step.after)]
+    records = [_record(folder, point) for point in (step.before, step.after)]
     end = (quality(step), *records, cause(step.changes, most=10))
     return Row(
         shown=(
@@ -97,8 +102,11 @@ def _step_row(series: Series, step: Step) -> Row:
     )  # fmt: skip
 
 
-def _record(file: str, commit: str) -> str:
-    return printable(f"{file} ({commit})" if commit else file)
+def _record(folder: Path, point: Point) -> str:
+    """A file as it is called in the folder, with its commit."""
+    name = Path(point.file).relative_to(folder).as_posix()
+    commit = short_commit(point)
+    return printable(f"{name} ({commit})" if commit else name)
 
 
 def _series_section(loaded: Loaded, series: Sequence[Series]) -> Section:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cnnperf.errors import printable
 from cnnperf.history.load import Loaded, Point
 from cnnperf.history.series import Series, Step
 
@@ -36,7 +37,7 @@ COLUMNS = (
     "is_interrupted",
 )
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@")
 """With which a spreadsheet takes a text for a formula."""
 
 
@@ -73,7 +74,8 @@ def _lines(series: Series) -> Iterator[list[Any]]:
 
 
 def _text(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """Text that a terminal does not obey, and no spreadsheet takes for a formula."""
+    text = printable(text)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 

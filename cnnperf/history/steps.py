@@ -143,10 +143,11 @@ def _inertia(series: Values) -> float:
 
 
 def _outliers(series: Values, noise: float) -> Places:
-    """Places of values far from the median of their neighbours and themselves."""
-    padded = np.pad(series, NEIGHBOURS, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEIGHBOURS + 1)
-    return np.flatnonzero(np.abs(series - np.median(windows, axis=1)) > OUTLIER * noise)
+    """Places of values far from the median of five around them; at the ends, of the last five."""
+    size = 2 * NEIGHBOURS + 1
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(series, size), axis=1)
+    inside = np.clip(np.arange(len(series)) - NEIGHBOURS, 0, len(medians) - 1)
+    return np.flatnonzero(np.abs(series - medians[inside]) > OUTLIER * noise)
 
 
 def _candidates(series: Values, noise: float) -> list[int]:

@@ -15,7 +15,6 @@ from cnnperf.report.content import Column, Figure, Page, Row, Section, Table
 from cnnperf.report.hardware_estimates import SHOWN, Estimate, Result, results
 from cnnperf.report.hardware_figures import bars, gains, overview, show_gain
 from cnnperf.report.hardware_pool import Fleet, Member, Named, facts, pool
-from cnnperf.report.lead import what_ran
 
 HEADLINE = "images_per_second"
 """The metric of the overview: every training has it, whatever it reaches."""
@@ -36,20 +35,15 @@ MACHINE_COLUMNS = (
 
 
 def hardware_page(named: Named, base: str | None = None) -> Page:
-    """A page of several machines.
-
-    Args:
-        named: as `hardware_sections` takes them.
-        base: likewise.
-
-    Raises:
-        UsageError: there is no record, or no such base.
-    """
+    """The sections as a page of their own; arguments and errors as `hardware_sections` has them."""
     sections = hardware_sections(named, base)
-    machines = len(sections[0].tables[0].rows)
-    lead = [f"{printable(name)}: {what_ran(record)}" for name, record in named]
-    title = f"{machines} machines" if machines > 1 else "One machine"
-    return Page(title=title, lead=lead, sections=sections)
+    machines = sections[0].tables[0].rows
+    count = len(named)
+    lead = (
+        f"{count} record{'s' * (count != 1)} of {len(machines)} "
+        f"machine{'s' * (len(machines) != 1)}: {_listed([row.shown[0] for row in machines])}."
+    )
+    return Page(title="Several machines", lead=(lead,), sections=sections)
 
 
 def hardware_sections(named: Named, base: str | None = None) -> list[Section]:

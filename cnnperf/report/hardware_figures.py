@@ -143,10 +143,11 @@ def _overview(title: str) -> dict[str, Any]:
     x = alt.X("value:Q", title=title, scale=scale)
     low = alt.X("low:Q", title=title, scale=scale)
     order = alt.EncodingSortField(field="order", op="min", order="ascending")
+    legend = alt.Legend(orient="bottom", columns=2, labelLimit=260)
     place = {
         "y": alt.Y("case:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
         "yOffset": alt.YOffset("label:N", sort=order),
-        "color": alt.Color("label:N", title="machine", sort=order),
+        "color": alt.Color("label:N", title=None, sort=order, legend=legend),
     }
     dots = _chart().mark_circle(size=60, opacity=1)
     return _specification(

@@ -1,0 +1,141 @@
+"""Steps are found where they are, and hardly ever where there is none: hundreds of series."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from cnnperf.history.steps import MAX_EXACT, MIN_RECORDS, find_steps
+
+LIMIT = math.log1p(0.03)
+
+Values = npt.NDArray[np.float64]
+
+
+def _noise(kind: str, n: int, sd: float, rng: np.random.Generator) -> Values:
+    if kind == "normal":
+        return rng.normal(0, sd, n)
+    if kind == "heavy tails":
+        return rng.standard_t(3, n) * sd / math.sqrt(3)
+    spikes = (rng.random(n) < 0.05) * rng.exponential(0.2, n)
+    return rng.normal(0, sd, n) + spikes
+
+
+def _with_step(n: int, at: int, ratio: float, sd: float, rng: np.random.Generator) -> Values:
+    values = rng.normal(0, sd, n)
+    values[at:] += math.log(ratio)
+    return values
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "spikes"])
+@pytest.mark.parametrize("sd", [0.003, 0.02, 0.06])
+def test_noise_gives_no_steps(kind: str, sd: float) -> None:
+    """In at most 3 of 100 series, however loud the noise is beside the threshold of 3 %."""
+    rng = np.random.default_rng(1)
+    series = [_noise(kind, n, sd, rng) for n in (8, 25, 60, 120) for _ in range(50)]
+    alarms = sum(bool(find_steps(values, LIMIT).steps) for values in series)
+    assert alarms / len(series) <= 0.03
+
+
+def test_a_machine_that_is_slow_for_days_gives_few_steps() -> None:
+    """Half of a deviation lives on in the next value: independent noise it is not."""
+    rng = np.random.default_rng(2)
+    alarms = 0
+    for _ in range(100):
+        values = rng.normal(0, 0.02, 100)
+        for place in range(1, 100):
+            values[place] = 0.5 * values[place - 1] + math.sqrt(0.75) * values[place]
+        alarms += bool(find_steps(values, LIMIT).steps)
+    assert alarms <= 5
+
+
+@pytest.mark.parametrize(
+    ("ratio", "sd", "n", "at"),
+    [(1.05, 0.005, 12, 6), (1.05, 0.01, 40, 20), (1.1, 0.02, 40, 20), (0.9, 0.01, 120, 70),
+     (1.05, 0.003, 60, 57)],
+)  # fmt: skip
+def test_steps_are_found_where_they_are(ratio: float, sd: float, n: int, at: int) -> None:
+    """One step, at the right place in 9 of 10 series; its interval holds the truth in most."""
+    rng = np.random.default_rng(3)
+    found = [find_steps(_with_step(n, at, ratio, sd, rng), LIMIT).steps for _ in range(60)]
+    assert sum(len(steps) == 1 for steps in found) >= 57
+    assert sum(len(steps) == 1 and steps[0].index == at for steps in found) >= 54
+    shifts = [steps[0].shift for steps in found if len(steps) == 1]
+    holds = sum(shift.low <= math.log(ratio) <= shift.high for shift in shifts)
+    assert holds >= 0.85 * len(shifts)
+    assert all((shift.estimate > 0) == (ratio > 1) for shift in shifts)
+
+
+def test_a_change_below_the_threshold_is_no_step() -> None:
+    """However certain: 2 % of a metric of which 3 % counts."""
+    rng = np.random.default_rng(4)
+    assert not find_steps(_with_step(200, 100, 1.02, 0.002, rng), LIMIT).steps
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_spike_is_an_outlier_and_no_step(length: int) -> None:
+    """One bad run, or two in a row, wherever they are."""
+    rng = np.random.default_rng(5)
+    for at in (*range(1, 28), 30 - length):
+        values = rng.normal(0, 0.004, 30)
+        values[at : at + length] += 0.5
+        found = find_steps(values, LIMIT)
+        assert not found.steps
+        assert found.outliers >= set(range(at, at + length))
+
+
+def test_a_spike_does_not_hide_a_step() -> None:
+    """Beside it, and in it."""
+    rng = np.random.default_rng(6)
+    values = _with_step(40, 20, 1.06, 0.005, rng)
+    values[[10, 30]] += 0.4
+    (step,) = find_steps(values, LIMIT).steps
+    assert step.index == 20
+    assert step.shift.estimate == pytest.approx(math.log(1.06), abs=0.01)
+
+
+def test_steps_there_and_back_are_two() -> None:
+    """With levels between them whose values are the medians."""
+    rng = np.random.default_rng(7)
+    values = rng.normal(1.0, 0.004, 45)
+    values[15:30] += 0.1
+    found = find_steps(values, LIMIT)
+    assert [step.index for step in found.steps] == [15, 30]
+    assert [(level.start, level.stop) for level in found.levels] == [(0, 15), (15, 30), (30, 45)]
+    for level in found.levels:
+        kept = [v for i, v in enumerate(values) if level.start <= i < level.stop]
+        assert level.value == pytest.approx(sorted(kept)[len(kept) // 2], abs=0.004)
+
+
+@pytest.mark.parametrize("n", range(1, MIN_RECORDS))
+def test_too_few_values_have_no_step(n: int) -> None:
+    """Even if the last is far away."""
+    found = find_steps([0.0] * (n - 1) + [5.0], LIMIT)
+    assert not found.steps
+    assert found.noise is None
+
+
+def test_values_that_do_not_vary_have_steps_too() -> None:
+    """An accuracy that a seed decides to the last bit."""
+    assert not find_steps([0.99] * 20, 0.005).steps
+    assert [step.index for step in find_steps([0.99] * 10 + [0.98] * 10, 0.005).steps] == [10]
+    assert not find_steps([0.99] * 10 + [0.987] * 10, 0.005).steps
+
+
+def test_a_long_series_is_searched_in_bins_and_told_to_the_value() -> None:
+    """More values than are searched one by one."""
+    rng = np.random.default_rng(8)
+    n, at = 3 * MAX_EXACT + 7, MAX_EXACT + 101
+    (step,) = find_steps(_with_step(n, at, 1.05, 0.005, rng), LIMIT).steps
+    assert step.index == at
+
+
+def test_what_has_no_answer_is_refused() -> None:
+    """No value, or no limit."""
+    with pytest.raises(ValueError, match="expected values"):
+        find_steps([], LIMIT)
+    with pytest.raises(ValueError, match="a limit above 0"):
+        find_steps([1.0], 0)
