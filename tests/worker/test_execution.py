@@ -28,12 +28,15 @@ def ignore(step: int, loss: float) -> None:
 
 
 def make_engine(recipe: dict[str, Any] | None = None, **case: Any) -> FastEngine:
-    """An engine for the modified VGG on digits, not yet prepared."""
+    """An engine for the modified VGG on digits, not yet prepared.
+
+    It compiles only where that is asked for: on a busy machine a training may look long enough.
+    """
     made = Case.model_validate(
         {
             "model": "modified_vgg", "dataset": "digits", "resolution": 28, "engine": "fast",
             "precision": "float32", "recipe": {"name": "test", "batch_size": 16, **(recipe or {})},
-            **case,
+            "compile": "off", **case,
         }
     )  # fmt: skip
     return FastEngine(case=made, seed=3, device=CPU, data_dir=".")
@@ -139,7 +142,7 @@ def test_where_compiling_fails_training_goes_on_with_a_warning(
     expected = first_losses(make_engine(compile="off"))
     break_compiling(monkeypatch)
     monkeypatch.setattr(FastEngine, "_is_to_be_compiled", lambda self, seconds: True)
-    engine = make_engine()
+    engine = make_engine(compile="auto")
     assert first_losses(engine) == expected
     (flag,) = engine.flags
     assert flag.kind == "not_compiled"
@@ -172,7 +175,7 @@ def test_on_a_cpu_auto_compiles_where_a_trial_of_a_long_training_pays(
         return compiled_speed if compiled else 1.0
 
     monkeypatch.setattr(FastEngine, "_trial_seconds", trial)
-    engine = make_engine({"epochs": epochs})
+    engine = make_engine({"epochs": epochs}, compile="auto")
     monkeypatch.setattr(engine, "_compile", lambda: setattr(engine, "_compiled", 1))
     engine.prepare()
     assert (True in trials) == tried
