@@ -80,7 +80,8 @@ def _machines(fleet: Fleet) -> Section:
                     f"The base is {fleet.base.label}: what is times better is so beside it.",
                     "Records of one machine with the same software are put together. Figures are "
                     "geometric means over all of its trainings of a case with 95 % intervals; "
-                    "those of a single training have none, and prove nothing by themselves.",
+                    "those of a single training have none, and prove nothing by themselves. n is "
+                    "how many trainings a figure rests on; of time to accuracy how many seeds.",
                     alone,
                 ),
             )
