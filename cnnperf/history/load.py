@@ -9,9 +9,12 @@ environments and fingerprints each is checked once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +36,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 200
 """Files that are parsed at a time. DuckDB holds as many parsed at once as a query gives it, up to
 2,048: of 100 kB each they fill more memory than is quick, and take 1.5 times as long."""
+
+MAX_THREADS = 4
+"""Batches that are parsed at once: a query of so few rows would keep but one core busy."""
 
 MAX_COPIES_NAMED = 3
 
@@ -119,11 +125,18 @@ def load_folder(folder: Path, metrics: Sequence[str]) -> Loaded:
 
 
 def _read(connection: DuckDBPyConnection, files: list[str], metrics: Sequence[str]) -> None:
+    """Parse all files into the table `contents`, a few batches at once."""
+    batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     select = queries.contents_of_bodies(metrics)
-    for start in range(0, len(files), BATCH):
-        into = "INSERT INTO contents" if start else "CREATE TEMP TABLE contents AS"
-        connection.execute(queries.BODIES, {"files": files[start : start + BATCH]})
-        connection.execute(f"{into} {select}")
+
+    def read(batch: list[str], into: str) -> None:
+        with connection.cursor() as cursor:  # with temporary tables of its own
+            cursor.execute(queries.BODIES, {"files": batch})
+            cursor.execute(f"{into} {select}")
+
+    read(batches[0], "CREATE TABLE contents AS")
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, MAX_THREADS)) as pool:
+        list(pool.map(read, batches[1:], repeat("INSERT INTO contents")))
 
 
 def _literally(path: str) -> str:

@@ -80,7 +80,8 @@ def _machines(fleet: Fleet) -> Section:
                     f"The base is {fleet.base.label}: what is times better is so beside it.",
                     "Records of one machine with the same software are put together. Figures are "
                     "geometric means over all of its trainings of a case with 95 % intervals; "
-                    "those of a single training have none, and prove nothing by themselves.",
+                    "those of a single training have none, and prove nothing by themselves. n is "
+                    "how many trainings a figure rests on; of time to accuracy how many seeds.",
                     alone,
                 ),
             )
@@ -177,20 +178,19 @@ def _metric_section(fleet: Fleet, number: int, case_id: str, metric: str) -> Sec
     return Section(
         id=f"section-{name}",
         title=described.label,
-        paragraphs=tuple(_missing(fleet, case_id, found)),
+        paragraphs=tuple(_missing(fleet, case_id, metric, found)),
         tables=(_metric_table(name, metric, case_id, found),),
         figures=tuple(_metric_figures(name, metric, case_id, found, fleet)),
     )
 
 
-def _missing(fleet: Fleet, case_id: str, found: Sequence[Result]) -> Iterator[str]:
+def _missing(fleet: Fleet, case_id: str, metric: str, found: Sequence[Result]) -> Iterator[str]:
     """Where a mean is of fewer trainings than there are: the others may be the worse ones."""
-    few = [
-        f"{result.mean.n} of {len(result.member.trainings[case_id].repeats)} on "
-        f"{result.member.label}"
-        for result in found
-        if result.mean.n < len(result.member.trainings[case_id].repeats)
-    ]
+    few = []
+    for result in found:
+        training = result.member.trainings[case_id]
+        if (count := len(training.having(metric))) < len(training.repeats):
+            few.append(f"{count} of {len(training.repeats)} on {result.member.label}")
     if few:
         yield f"Not every training has this figure, and means are of those that do: {_listed(few)}."
     having = {result.member.label for result in found}
@@ -243,7 +243,7 @@ def _metric_table(name: str, metric: str, case_id: str, found: Sequence[Result])
         caption=f"{METRICS[metric].label} of {printable(case_id)}",
         columns=(
             Column(name="machine", label="machine"),
-            Column(name="trainings", label="trainings", is_number=True),
+            Column(name="n", label="n", is_number=True),
             Column(name=metric, label=METRICS[metric].label, is_number=True),
             Column(name="low", label="from (95 %)", is_number=True),
             Column(name="high", label="to (95 %)", is_number=True),

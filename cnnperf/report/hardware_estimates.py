@@ -24,6 +24,7 @@ class Estimate:
     """A figure with what it may be at 95 %; of a single training it has no ends."""
 
     n: int
+    """Trainings; seeds where the seed decides the figure; of a ratio the smaller side's."""
     value: float
     low: float | None
     high: float | None

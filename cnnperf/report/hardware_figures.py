@@ -66,7 +66,7 @@ def show_gain(value: float) -> str:
 
 def _row(number: int, result: Result, estimate: Estimate | None, show: Any) -> dict[str, Any]:
     assert estimate is not None
-    interval = "none: one training"
+    interval = "none"
     if estimate.low is not None and estimate.high is not None:
         interval = f"{show(estimate.low)} to {show(estimate.high)}"
     return {
@@ -104,7 +104,7 @@ def _with_ends() -> Any:
 def _tooltip(*more: tuple[str, str]) -> list[alt.Tooltip]:
     columns = (
         *more, ("label", "machine"), ("shown", "mean"), ("interval", "95 % interval"),
-        ("n", "trainings"), ("precision", "precision"),
+        ("n", "n"), ("precision", "precision"),
     )  # fmt: skip
     return [alt.Tooltip(f"{field}:N", title=title) for field, title in columns]
 

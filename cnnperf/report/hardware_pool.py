@@ -9,6 +9,7 @@ sentence says why.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from cnnperf.compare.comparability import fingerprint_difference
 from cnnperf.compare.machines import Machine, labels, machine_of
 from cnnperf.compare.rules import Across
+from cnnperf.compare.thresholds import JUDGED
 from cnnperf.environment.flags import DISTURBANCES
 from cnnperf.environment.schema import Environment
 from cnnperf.errors import UsageError, printable
@@ -51,10 +53,21 @@ class Training:
         kinds = ({flag.kind for flag in repeat.warnings} for repeat in self.repeats)
         return sum(not DISTURBANCES.isdisjoint(each) for each in kinds)
 
+    def having(self, metric: str) -> list[Repeat]:
+        """The repeats whose value of the metric has a logarithm."""
+        return [each for each in self.repeats if (getattr(each.metrics, metric) or 0) > 0]
+
     def values(self, metric: str) -> list[float]:
-        """The metric's values that have a logarithm."""
-        found = (getattr(repeat.metrics, metric) for repeat in self.repeats)
-        return [float(value) for value in found if value is not None and value > 0]
+        """The metric's values, one a seed where the seed decides them.
+
+        Records that are pooled often have the same seeds: trained again, a seed says little new of
+        what it decides itself, and counted twice it would look like certainty.
+        """
+        by_seed: dict[int, list[float]] = {}
+        for number, repeat in enumerate(self.having(metric)):
+            key = repeat.seed if metric in JUDGED and JUDGED[metric].seed_decides else number
+            by_seed.setdefault(key, []).append(float(getattr(repeat.metrics, metric)))
+        return [statistics.geometric_mean(values) for values in by_seed.values()]
 
 
 @dataclass(frozen=True, kw_only=True)

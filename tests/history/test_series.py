@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import statistics
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from cnnperf.compare.thresholds import MetricSettings, Thresholds
 from cnnperf.environment.schema import Settings
-from cnnperf.history.load import load_folder
+from cnnperf.history.load import Point, load_folder
 from cnnperf.history.series import Series, find_series
 from cnnperf.history.wording import NOTHING, cause, effect
 from cnnperf.record import CaseRecord
@@ -171,3 +173,42 @@ def test_figures_without_a_ratio_are_left_out(tmp_path: Path) -> None:
     record.cases[0].repeats[0].metrics.train_seconds = 0.0
     write(tmp_path / "b.json", record)
     assert [len(series.points) for series in _series(tmp_path)] == [1]
+
+
+def _point(number: int, seconds: float, driver: str) -> Point:
+    environment = example_environment()
+    software = environment.software.model_copy(update={"driver": driver})
+    return Point(
+        case_id=CASE,
+        metric="train_seconds",
+        file=f"{number}.json",
+        created=CREATED + timedelta(days=number),
+        environments=(environment.model_copy(update={"software": software}),),
+        commit=None,
+        dirty=False,
+        fingerprint=None,
+        shortened=False,
+        steps=1,
+        interrupted=False,
+        disturbed=False,
+        n=1,
+        median=seconds,
+        low=seconds,
+        high=seconds,
+    )
+
+
+def test_of_places_as_likely_the_one_at_which_something_changed_is_named() -> None:
+    """Noise moves a step by a record or two; what was installed there tells where it was."""
+    rng = random.Random(1)
+    found, plain = [], []
+    for _ in range(40):
+        levels = [20.0] * 20 + [21.2] * 20
+        seconds = [level * math.exp(rng.gauss(0, 0.015)) for level in levels]
+        points = [_point(n, s, "570" if n < 20 else "580") for n, s in enumerate(seconds)]
+        found += [s.index for series in find_series(points, Thresholds()) for s in series.steps]
+        same = [_point(number, value, "570") for number, value in enumerate(seconds)]
+        plain += [s.index for series in find_series(same, Thresholds()) for s in series.steps]
+    assert len(found) == len(plain) >= 36
+    assert found.count(20) >= 0.95 * len(found)
+    assert found.count(20) > plain.count(20)

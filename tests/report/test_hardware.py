@@ -132,9 +132,26 @@ def test_records_of_one_machine_are_pooled() -> None:
     more = ("more.json", _record("H100", _case([1005.0, 995.0], first_seed=3)))
     sections = hardware_sections([first, more, second, ("again.json", second[1])])
     table = _table(sections, "images_per_second")
-    assert [_values(table, row)["trainings"] for row in table.rows] == [5, 3]
+    assert [_values(table, row)["n"] for row in table.rows] == [5, 3]
     left_out = _named(sections, "machines-left-out").paragraphs
     assert left_out[1:] == ("again.json is the same record as h200.json and counts once.",)
+
+
+def test_a_seed_that_is_trained_again_is_no_second_sample_of_what_it_decides() -> None:
+    """Of the time to an accuracy; the speed of a step has nothing to do with the seed."""
+    first, second = _two()
+    again = ("again.json", _record("H100", _case([value * 1.01 for value in OLD])))
+    sections = hardware_sections([first, again, second])
+    for metric, n in (("time_to_accuracy_seconds", 3), ("images_per_second", 6)):
+        table = _table(sections, metric)
+        values = _values(table, table.rows[0])
+        assert values["n"] == n
+    means = [9_600 / (value * math.sqrt(1.01)) for value in OLD]
+    table = _table(sections, "time_to_accuracy_seconds")
+    mean = _values(table, table.rows[0])["time_to_accuracy_seconds"]
+    assert mean == pytest.approx(statistics.geometric_mean(means))
+    part = _named(sections, "section-machines-1-time-to-accuracy-seconds")
+    assert part.paragraphs == ()
 
 
 def test_the_same_hardware_with_other_software_is_told_apart() -> None:
