@@ -165,7 +165,7 @@ SELECT file FROM repeats GROUP BY file HAVING min(copy) > 1 ORDER BY file
 """Files in which no training is new."""
 
 FAILURES = """
-SELECT entry.id, entry.outcome, count(*), max_by(file, created)
+SELECT entry.id, entry.outcome, count(DISTINCT created), max_by(file, created)
 FROM (SELECT file, created, unnest(record.cases) AS entry FROM records)
 WHERE entry.outcome != 'passed'
 GROUP BY ALL
