@@ -10,7 +10,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 GPU_PIECES := $(addprefix gpu-,wheels check tests standard calibrate profiles peers tuning)
 
-.PHONY: help bench test lint format check clean results $(GPU_PIECES)
+.PHONY: help bench test lint format check clean results examples results $(GPU_PIECES)
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,18 @@ format: $(VENV)/.dev ## Mend style
 
 results: $(VENV)/.train ## Make docs/results.md of the records in reports/
 	$(BIN)/cnnperf results reports -o docs/results.md
+
+OLD := reports/amd-epyc-2core-torch2.15
+examples: $(VENV)/.train ## Make the example pages in docs/ of the records in reports/
+	$(BIN)/cnnperf report $(OLD)/modified_vgg-28-fast.json -o docs/example-report.html \
+	  --title "The study's cases on two cores of a CPU" \
+	  $(foreach name,modified_vgg-mnist-28-eager modified_resnet-mnist-28-fast \
+	    modified_vgg-cifar10-28-augmented-fast modified_vgg-cifar10-28-30-epochs-fast smoke \
+	    peers-mnist-28-40-steps-3-repeats infer-digits,--base $(OLD)/$(name).json)
+	$(BIN)/cnnperf report $(OLD)/ab-threads-a.json $(OLD)/ab-threads-b.json \
+	  --title "One thread instead of two" -o docs/example-comparison.html
+	$(BIN)/cnnperf report $(OLD)/smoke.json reports/amd-epyc-2core-torch2.14/smoke.json --over avx512 \
+	  --title "Two machines" -o docs/example-machines.html
 
 # In PYTHON itself, which has torch: nothing is installed. GPU_OUT, GPU_DATA, GPU_MINUTES, GPU_WHEELS.
 $(GPU_PIECES):

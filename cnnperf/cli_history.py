@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -156,8 +155,8 @@ def _present(
     if output is not None:
         from cnnperf.compare.present import write_text
         from cnnperf.history.page import history_page
+        from cnnperf.report.page import render
 
-        render = import_module("cnnperf.report.page").render
         with status("drawing the page ..."):
             write_text(output, render(history_page(loaded, series)))
     if form is HistoryFormat.TABLE:

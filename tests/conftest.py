@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 import pytest
@@ -20,7 +21,12 @@ something. `python3 .ci/gpu tests` sets it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker by which `-m cuda` selects."""
+    """Declare the marker by which `-m cuda` selects, and hold no generated example to a time."""
+    if importlib.util.find_spec("hypothesis") is not None:  # a bare machine with a GPU has none
+        from hypothesis import settings
+
+        settings.register_profile("cnnperf", deadline=None)
+        settings.load_profile("cnnperf")
     config.addinivalue_line("markers", "cuda: needs an NVIDIA GPU; skipped, with that reason, else")
 
 
