@@ -124,6 +124,7 @@ CONFIG: dict[str, Any] = {
     },
     "text": {"color": color("ink"), "fontSize": 11},
     "rule": {"color": color("muted")},
+    "mark": {"color": color("series-1")},
     "range": {"category": [color(f"series-{number}") for number in range(1, 1 + COLORS)]},
 }
 """Vega-Lite's configuration for every chart; a specification itself carries none."""
