@@ -66,6 +66,28 @@ Modules = Annotated[
         help="Import this module first, whose cases the thresholds may name.",
     ),
 ]
+Across = Annotated[
+    list[Difference] | None,
+    typer.Option(
+        help="Compare although hardware or software (driver, CUDA, cuDNN, torch, Python) differ, "
+        "since that is the question; may be given twice.",
+    ),
+]
+DropFlagged = Annotated[
+    bool, typer.Option("--drop-flagged", help="Leave out repeats that something else disturbed.")
+]
+JudgeShortened = Annotated[
+    bool, typer.Option("--judge-shortened", help="Judge the speed of shortened trainings too.")
+]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="This machine's noise, by `cnnperf calibrate` (default: the newest "
+        "*.calibration.json of BASE's machine, beside BASE or one folder up).",
+    ),
+]
 
 
 def compare(
@@ -79,32 +101,12 @@ def compare(
         list[Path] | None,
         typer.Option("--new", metavar="FILE", help="Another record of new's: more repeats."),
     ] = None,
-    across: Annotated[
-        list[Difference] | None,
-        typer.Option(
-            help="Compare although hardware or software (driver, CUDA, cuDNN, torch, Python) "
-            "differ, since that is the question; may be given twice.",
-        ),
-    ] = None,
+    across: Across = None,
     strict: Strict = False,
-    drop_flagged: Annotated[
-        bool,
-        typer.Option("--drop-flagged", help="Leave out repeats that something else disturbed."),
-    ] = False,
-    judge_shortened: Annotated[
-        bool,
-        typer.Option("--judge-shortened", help="Judge the speed of shortened trainings too."),
-    ] = False,
+    drop_flagged: DropFlagged = False,
+    judge_shortened: JudgeShortened = False,
     config: Config = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibration",
-            metavar="FILE",
-            help="This machine's noise, by `cnnperf calibrate` (default: the newest "
-            "*.calibration.json of BASE's machine, beside BASE or one folder up).",
-        ),
-    ] = None,
+    calibration: CalibrationFile = None,
     form: FormatOption = Format.TABLE,
     output: Output = None,
     verbose: Annotated[

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnperf.cli_compare import Config, Difference, Modules, calibration_for, thresholds_for
+from cnnperf.cli_compare import (
+    Across,
+    CalibrationFile,
+    Config,
+    DropFlagged,
+    JudgeShortened,
+    Modules,
+    calibration_for,
+    thresholds_for,
+)
 from cnnperf.compare.present import write_text
 from cnnperf.console import sentences, status
 from cnnperf.errors import NotInstalledError, UsageError, printable
@@ -89,32 +98,11 @@ def report(
         list[Forms] | None,
         typer.Option(help="Of these files; may be given twice (default: both)."),
     ] = None,
-    across: Annotated[
-        list[Difference] | None,
-        typer.Option(
-            help="Compare although hardware or software differ, as `cnnperf compare` does; may be "
-            "given twice.",
-        ),
-    ] = None,
-    drop_flagged: Annotated[
-        bool,
-        typer.Option(
-            "--drop-flagged", help="Leave repeats that something else disturbed out of verdicts."
-        ),
-    ] = False,
-    judge_shortened: Annotated[
-        bool,
-        typer.Option("--judge-shortened", help="Judge the speed of shortened trainings too."),
-    ] = False,
+    across: Across = None,
+    drop_flagged: DropFlagged = False,
+    judge_shortened: JudgeShortened = False,
     config: Config = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibration",
-            metavar="FILE",
-            help="This machine's noise (default: as `cnnperf compare` finds it).",
-        ),
-    ] = None,
+    calibration: CalibrationFile = None,
     module: Modules = None,
 ) -> None:
     """Make one self-contained page of a run, of two with what changed, or of several machines.
