@@ -5,7 +5,6 @@ Torch-free. Vega-Lite made with altair, as plain values; text of records stands 
 
 from __future__ import annotations
 
-import copy
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from cnnperf.history.load import Point
 from cnnperf.history.series import Series, short_commit
 from cnnperf.history.wording import cause, effect, levels, minute, quality
 from cnnperf.metrics import METRICS
+from cnnperf.report.charts import specification, with_values, without_values
 from cnnperf.report.content import Figure
 
 MAX_POINTS = 800
@@ -30,9 +30,6 @@ MAX_TEXT = 52
 HEIGHT = 220
 
 SHARES = {"test_accuracy", "test_f1_macro"}
-
-ROWS = "rows"
-"""Name of a figure's rows in its specification."""
 
 LINES = 3
 """Of causes above a plot, in turn: near steps would cover one another's words."""
@@ -67,16 +64,13 @@ def _found(series: Series) -> str:
 
 
 def _specification(series: Series, size: int) -> dict[str, Any]:
-    """Vega-Lite with this series' rows.
-
-    Checking a chart takes altair half a second, so those that differ in their rows are built once.
-    """
+    """Vega-Lite with this series' rows."""
     metric = METRICS[series.metric]
     unit = "" if metric.unit == "1" or metric.unit in metric.label else f" ({metric.unit})"
     axis_format = ".2%" if series.metric in SHARES else ".4~r"
     template = _template(metric.label + unit, axis_format, bool(series.steps))
     rows = [*_point_rows(series, size), *_level_rows(series), *_step_rows(series)]
-    return {**copy.deepcopy(template), "datasets": {ROWS: rows}}
+    return with_values(template, rows)
 
 
 @cache
@@ -86,14 +80,11 @@ def _template(title: str, axis_format: str, has_steps: bool) -> dict[str, Any]:
         for field in ("low:Q", "value:Q")
     )
     layers = [_ranges(low), _levels(value), _points(value), *(_marks() if has_steps else ())]
-    content: dict[str, Any] = alt.layer(*layers).properties(height=HEIGHT).to_dict()
-    content.pop("config", None)
-    return {**content, "width": "container"}
+    return specification(alt.layer(*layers).properties(height=HEIGHT))
 
 
 def _rows_of(role: str) -> Any:
-    data = alt.NamedData(name=ROWS)
-    return alt.Chart(data).transform_filter(f"datum.role === '{role}'")
+    return without_values().transform_filter(f"datum.role === '{role}'")
 
 
 def _x() -> alt.X:

@@ -6,7 +6,6 @@ Torch-free.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -36,14 +35,19 @@ def history_summary(loaded: Loaded, series: Sequence[Series]) -> RenderableType:
 
 def history_tables(series: Sequence[Series]) -> Iterator[RenderableType]:
     """A row a metric below the name of its case and machine, which is searched and never cut."""
-    is_first = True
-    for head, found in groupby(series, lambda s: printable(f"{s.title} on {s.machine_label}")):
-        table = _empty_table(show_header=is_first)
+    groups: dict[str, list[Series]] = {}
+    for each in series:
+        groups.setdefault(printable(f"{each.title} on {each.machine_label}"), []).append(each)
+    for number, (head, found) in enumerate(groups.items()):
+        heading = Text(head, style="bold", overflow="fold")
+        if all(each.is_too_short for each in found):
+            heading.append(
+                f" (too few records to tell: {MIN_RECORDS} are needed)", style="not bold dim"
+            )
+        table = _empty_table(show_header=number == 0)
         for each in found:
             table.add_row(*_cells(each))
-        heading = Text(head, style="bold", overflow="fold")
         yield from (heading, table)
-        is_first = False
 
 
 def _empty_table(*, show_header: bool) -> Table:
@@ -71,8 +75,6 @@ def _cells(series: Series) -> tuple[RenderableType, ...]:
 
 
 def _last_step(series: Series) -> Text:
-    if series.is_too_short:
-        return Text(f"too few to tell: {MIN_RECORDS} are needed", style="dim")
     if not series.steps:
         return Text(ABSENT, style="dim")
     step = series.steps[-1]

@@ -5,7 +5,6 @@ Torch-free. Vega-Lite made with altair, as plain values; text of records stands 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -13,10 +12,8 @@ from typing import Any
 import altair as alt
 
 from cnnperf.metrics import METRICS
+from cnnperf.report.charts import specification, with_values, without_values
 from cnnperf.report.hardware_estimates import Estimate, Result
-
-ROWS = "rows"
-"""Name of a figure's rows in its specification."""
 
 ROW_HEIGHT = 30
 """Pixels of a machine's bar, space included."""
@@ -33,7 +30,7 @@ def bars(metric: str, results: Sequence[Result]) -> dict[str, Any]:
         for number, result in enumerate(results)
     ]
     template = _bars(_title(metric), FORMATS.get(metric, ".4~r"))
-    return _with_rows(template, rows, ROW_HEIGHT * len(rows))
+    return _as_high(template, rows, ROW_HEIGHT * len(rows))
 
 
 def gains(results: Sequence[Result], title: str) -> dict[str, Any]:
@@ -43,7 +40,7 @@ def gains(results: Sequence[Result], title: str) -> dict[str, Any]:
         for number, result in enumerate(results)
         if result.gain is not None
     ]
-    return _with_rows(_gains(title), rows, ROW_HEIGHT * len(rows))
+    return _as_high(_gains(title), rows, ROW_HEIGHT * len(rows))
 
 
 def overview(gains_by_case: Sequence[tuple[str, Sequence[Result]]], title: str) -> dict[str, Any]:
@@ -56,7 +53,7 @@ def overview(gains_by_case: Sequence[tuple[str, Sequence[Result]]], title: str) 
     ]
     machines = len({row["label"] for row in rows})
     cases = len({row["case"] for row in rows})
-    return _with_rows(_overview(title), rows, cases * (DOT_HEIGHT * machines + 8))
+    return _as_high(_overview(title), rows, cases * (DOT_HEIGHT * machines + 8))
 
 
 def show_gain(value: float) -> str:
@@ -82,23 +79,16 @@ def _row(number: int, result: Result, estimate: Estimate | None, show: Any) -> d
     }
 
 
-def _with_rows(template: dict[str, Any], rows: list[dict[str, Any]], height: int) -> dict[str, Any]:
-    return {**copy.deepcopy(template), "datasets": {ROWS: rows}, "height": max(height, ROW_HEIGHT)}
+def _as_high(template: dict[str, Any], rows: list[dict[str, Any]], height: int) -> dict[str, Any]:
+    return with_values(template, rows, height=max(height, ROW_HEIGHT))
 
 
-def _specification(*layers: Any) -> dict[str, Any]:
-    """Plain Vega-Lite, as wide as its place, without a theme of its own."""
-    content: dict[str, Any] = alt.layer(*layers).to_dict()
-    content.pop("config", None)
-    return {**content, "width": "container"}
-
-
-def _chart() -> Any:
-    return alt.Chart(alt.NamedData(name=ROWS))
+def _layered(*layers: Any) -> dict[str, Any]:
+    return specification(alt.layer(*layers))
 
 
 def _with_ends() -> Any:
-    return _chart().transform_filter("datum.low !== null")
+    return without_values().transform_filter("datum.low !== null")
 
 
 def _tooltip(*more: tuple[str, str]) -> list[alt.Tooltip]:
@@ -119,8 +109,8 @@ def _bars(title: str, axis_format: str) -> dict[str, Any]:
     axis = alt.Axis(format=axis_format)
     x = alt.X("value:Q", title=title, axis=axis, scale=alt.Scale(zero=True))
     low = alt.X("low:Q", title=title, axis=axis)
-    return _specification(
-        _chart().mark_bar(size=16).encode(x=x, y=_machines(), tooltip=_tooltip()),
+    return _layered(
+        without_values().mark_bar(size=16).encode(x=x, y=_machines(), tooltip=_tooltip()),
         _with_ends().mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", y=_machines()),
     )
 
@@ -130,10 +120,12 @@ def _gains(title: str) -> dict[str, Any]:
     scale = alt.Scale(zero=False, padding=12)
     x = alt.X("value:Q", title=title, scale=scale)
     low = alt.X("low:Q", title=title, scale=scale)
-    return _specification(
+    return _layered(
         _unity(x),
         _with_ends().mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", y=_machines()),
-        _chart().mark_circle(size=70, opacity=1).encode(x=x, y=_machines(), tooltip=_tooltip()),
+        without_values()
+        .mark_circle(size=70, opacity=1)
+        .encode(x=x, y=_machines(), tooltip=_tooltip()),
     )
 
 
@@ -149,8 +141,8 @@ def _overview(title: str) -> dict[str, Any]:
         "yOffset": alt.YOffset("label:N", sort=order),
         "color": alt.Color("label:N", title=None, sort=order, legend=legend),
     }
-    dots = _chart().mark_circle(size=60, opacity=1)
-    return _specification(
+    dots = without_values().mark_circle(size=60, opacity=1)
+    return _layered(
         _unity(x),
         _with_ends().mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", **place),
         dots.encode(x=x, tooltip=_tooltip(("case", "case")), **place),
@@ -159,7 +151,7 @@ def _overview(title: str) -> dict[str, Any]:
 
 def _unity(x: alt.X) -> Any:
     """The base's line."""
-    return _chart().transform_calculate(value="1").mark_rule(strokeDash=[4, 3]).encode(x=x)
+    return without_values().transform_calculate(value="1").mark_rule(strokeDash=[4, 3]).encode(x=x)
 
 
 def _title(metric: str) -> str:
