@@ -124,7 +124,7 @@ def _bare_elements(text: str) -> _Elements:
 def test_json_in_a_page_is_what_was_put_in(text: str) -> None:
     """And nothing in it can end its element."""
     page = _Elements(render(_page(figure=text + "x")).replace(vega_bundle(), ""))
-    (content,) = (body for (tag, body) in page.raw if tag == "json" and '"mark"' in body)
+    (content,) = (body for (tag, body) in page.raw if tag == "json" and '"values"' in body)
     assert json.loads(content)["data"]["values"][0]["label"] == text + "x"
     assert content.isascii()
     assert not set("<>&") & set(content)
