@@ -70,7 +70,6 @@ class ClockedCourse:
 
     def __init__(self, engine: Engine, say: Say) -> None:
         self._engine, self._say = engine, say
-        self._epochs = engine.recipe.epochs
         self.log = TrainingLog()
         synchronize(engine.device)
         self._start = time.perf_counter()
@@ -87,6 +86,14 @@ class ClockedCourse:
         limit = self._engine.recipe.max_steps
         return None if limit is None else limit - len(self.log.step_seconds)
 
+    @property
+    def epochs(self) -> int:
+        """That there will be, once the data are loaded: a limit on steps may end them earlier."""
+        recipe = self._engine.recipe
+        if recipe.max_steps is None:
+            return recipe.epochs
+        return min(recipe.epochs, -(-recipe.max_steps // self._engine.steps_per_epoch()))
+
     def finish_epoch(self, phase: TrainPhase) -> bool:
         """Validate after an epoch and log both; returns whether to go on."""
         log, engine = self.log, self._engine
@@ -99,12 +106,12 @@ class ClockedCourse:
         log.epochs.append(result)
         if log.time_to_accuracy_seconds is None and reached_target(engine, result):
             log.time_to_accuracy_seconds = time.perf_counter() - self._start
-        self._say(EpochDone(epochs=self._epochs, result=result))
-        return len(log.epochs) < self._epochs and self.steps_left != 0
+        self._say(EpochDone(epochs=self.epochs, result=result))
+        return len(log.epochs) < self.epochs and self.steps_left != 0
 
     def _validate(self, result: EpochResult) -> EpochResult:
         self._say(
-            Progress(phase="validation", epoch=result.epoch, epochs=self._epochs, step=0, steps=0)
+            Progress(phase="validation", epoch=result.epoch, epochs=self.epochs, step=0, steps=0)
         )
         start = time.perf_counter()
         evaluation = self._engine.evaluate("validation")
@@ -123,6 +130,7 @@ class ClockedCourse:
         """Whom to tell how an epoch goes: it passes on step, loss and images/s."""
         start = time.perf_counter()
         engine = self._engine
+        steps = min(engine.steps_per_epoch(), self.steps_left or engine.steps_per_epoch())
 
         def send(step: int, mean_loss: float) -> None:
             images = step * engine.recipe.batch_size
@@ -130,9 +138,9 @@ class ClockedCourse:
                 Progress(
                     phase="train",
                     epoch=epoch,
-                    epochs=self._epochs,
+                    epochs=self.epochs,
                     step=step,
-                    steps=engine.steps_per_epoch(),
+                    steps=steps,
                     loss=mean_loss,
                     images_per_second=images / (time.perf_counter() - start),
                 )

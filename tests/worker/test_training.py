@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,17 @@ from sklearn.metrics import (  # noqa: E402
 )
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from cnnperf import losses  # noqa: E402
 from cnnperf.clock import StepTimer, synchronize  # noqa: E402
 from cnnperf.conduct import RepeatRun  # noqa: E402
+from cnnperf.engines import EagerEngine  # noqa: E402
 from cnnperf.evaluation import Tally, accuracy_and_f1, per_class_scores  # noqa: E402
 from cnnperf.losses import LossMonitor, NaNLossError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.protocol import TrainJob  # noqa: E402
+from cnnperf.protocol import Progress, TrainJob  # noqa: E402
 from cnnperf.record import Repeat  # noqa: E402
+from cnnperf.specs import Case, Recipe  # noqa: E402
+from cnnperf.training import run_training  # noqa: E402
 from cnnperf.worker import peak  # noqa: E402
 from cnnperf.worker.memory import peak_bytes  # noqa: E402
 from cnnperf.worker.peak import measure_matmul_peaks  # noqa: E402
@@ -105,8 +110,8 @@ def test_scores_follow_from_the_confusion_matrix(digits_repeat: Repeat) -> None:
 def test_it_learns(digits_repeat: Repeat) -> None:
     """Three epochs of small batches are enough to read digits far above chance."""
     assert digits_repeat.metrics.test_accuracy > 0.8
-    losses = [epoch.train_loss for epoch in digits_repeat.epochs]
-    assert losses[0] > losses[-1]
+    per_epoch = [epoch.train_loss for epoch in digits_repeat.epochs]
+    assert per_epoch[0] > per_epoch[-1]
 
 
 def test_time_to_accuracy_is_the_end_of_the_first_epoch_that_reached_it(
@@ -253,3 +258,21 @@ def test_a_device_that_is_slow_in_a_precision_is_not_given_larger_products(monke
 
     assert peaks["bfloat16"] == pytest.approx(0.6e9)
     assert max(given) == 512
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "expected"), [(4, [(1, 1, 4)]), (40, [(1, 2, 36), (2, 2, 4)])]
+)
+def test_progress_counts_the_steps_that_there_will_be(
+    monkeypatch: pytest.MonkeyPatch, max_steps: int, expected: list[tuple[int, int, int]]
+) -> None:
+    """An epoch of 36 steps that is limited to four has four, and the display's time is theirs."""
+    monkeypatch.setattr(losses, "LOOK_SECONDS", 0.0)
+    recipe = Recipe(name="test", epochs=10, batch_size=32, max_steps=max_steps)
+    case = Case(model="modified_vgg", dataset="digits", resolution=28, recipe=recipe)
+    engine = EagerEngine(case=case, seed=0, device=CPU, data_dir=".")
+    engine.prepare()
+    said: list[Any] = []
+    run_training(engine, said.append)
+    shown = [message for message in said if isinstance(message, Progress)]
+    assert list(dict.fromkeys((p.epoch, p.epochs, p.steps) for p in shown)) == expected
