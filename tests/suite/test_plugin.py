@@ -109,4 +109,5 @@ def test_the_environment_variable_names_the_data_directory(
 def test_every_option_has_its_ini_key(pytester: pytest.Pytester, option: object) -> None:
     """Declared to pytest: an unknown key would be an error with --strict-config."""
     config = pytester.parseconfigure()
-    assert config.getini(option.key) in ("", None)  # type: ignore[attr-defined]
+    unset = ([],) if option.is_list else ("", None)  # type: ignore[attr-defined]
+    assert config.getini(option.key) in unset  # type: ignore[attr-defined]
