@@ -43,7 +43,8 @@ def train(
         device: where to train; `auto` takes the best that torch can use.
         data_dir: where the data sets lie; default as for the command line.
         modules: modules to import first, which register models or data sets of your own.
-        timeout_seconds: give up after this long.
+        timeout_seconds: give up this long after the clock started; starting may take as long,
+            and five minutes at the least.
         on_progress: told of steps and epochs while it trains.
 
     Raises:

@@ -60,7 +60,11 @@ DataDir = Annotated[
 ]
 Timeout = Annotated[
     str | None,
-    option("--timeout", metavar="SECONDS", text="End a training that has no result by then."),
+    option(
+        "--timeout",
+        metavar="SECONDS",
+        text="End a training that has no result this long after its clock started.",
+    ),
 ]
 Modules = Annotated[
     list[str] | None,

@@ -40,6 +40,10 @@ from cnnperf.protocol import (
 from cnnperf.record import CaseError, ErrorKind
 from cnnperf.time_limit import TimeLimit
 
+START_SECONDS = 300.0
+"""How long a worker may take to start, at the least: a training's limit says nothing of that, and
+the first import of torch from a cold disk, on a busy machine, takes minutes."""
+
 EXIT_SECONDS = 30.0
 """How long a worker may take to leave after its last word."""
 
@@ -82,7 +86,8 @@ class Worker:
     Args:
         job: what it is to do.
         python: the interpreter that runs it; its environment is what gets measured.
-        timeout_seconds: from start to result; None waits for ever.
+        timeout_seconds: from `go` to the result, and, unless `START_SECONDS` is longer, from the
+            start until the worker is ready; None waits for ever.
         limit: of the run: `OutOfTimeError` is raised when it is over.
         listener: told of progress while the parent waits.
     """
@@ -100,6 +105,7 @@ class Worker:
         self._job = job
         self._python = python or sys.executable
         self._timeout_seconds = timeout_seconds
+        self._limit_seconds = timeout_seconds and max(timeout_seconds, START_SECONDS)
         self._listener = listener
         self._messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._where = "while starting"
@@ -107,7 +113,7 @@ class Worker:
     def __enter__(self) -> Worker:
         self._oom_kills = count_oom_kills()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()
-        self.spawned_at = time.monotonic()
+        self.spawned_at = self._waiting_since = time.monotonic()
         try:
             self._process = subprocess.Popen(
                 [self._python, "-m", "cnnperf.worker"],
@@ -153,7 +159,8 @@ class Worker:
         return ready
 
     def go(self) -> None:
-        """Start the clock."""
+        """Start the clock, from which the limit counts anew."""
+        self._waiting_since, self._limit_seconds = time.monotonic(), self._timeout_seconds
         infers = isinstance(self._job, TrainJob) and self._job.case.suite == "infer"
         self._where = "while measuring inference" if infers else "while reading the data set"
         self._send(GO)
@@ -231,8 +238,8 @@ class Worker:
         if self._limit.is_over:
             self.kill()
             raise self._limit.cut_off()
-        limit = self._timeout_seconds
-        if limit is not None and time.monotonic() - self.spawned_at > limit:
+        limit = self._limit_seconds
+        if limit is not None and time.monotonic() - self._waiting_since > limit:
             self.kill()
             raise WorkerError(
                 "timeout",

@@ -167,7 +167,8 @@ OPTIONS = (
     ),
     Option(
         name="timeout", metavar="SECONDS", parse=seconds,
-        help="end a repeat that has no result after this long (default: no limit)",
+        help="end a repeat that has no result this long after its clock started; starting may take "
+        "as long, and 5 minutes at the least (default: no limit)",
     ),
     Option(
         name="max_minutes", metavar="M", parse=minutes,

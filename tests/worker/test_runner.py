@@ -87,11 +87,27 @@ def test_a_nan_loss_stops_at_once_and_names_epoch_and_step(make_job: MakeJob) ->
     assert "epoch 2, step 2:" in str(error)
 
 
+def test_the_timeout_of_a_training_does_not_cut_its_start_short(make_job: MakeJob) -> None:
+    """Importing torch takes longer than this, and may take minutes where the disk is cold."""
+    with Worker(make_job("good"), timeout_seconds=0.1) as worker:
+        assert worker.wait_ready().device == "cpu"
+
+
+def test_a_start_that_hangs_ends_too(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a limit of its own, where that of a training is shorter."""
+    monkeypatch.setattr("cnnperf.runner.START_SECONDS", 0.2)
+    late = pytest.raises(WorkerError, match=r"no result after 0\.2 s \(while starting\)")
+    with Worker(make_job("good"), timeout_seconds=0.1) as worker, late as caught:
+        worker.wait_ready()
+    assert caught.value.kind == "timeout"
+    assert not is_alive(worker.pid)
+
+
 def test_a_hang_ends_at_the_timeout(make_job: MakeJob) -> None:
-    """The limit holds from start to result, and its message says where the worker hung."""
-    error, pid = run_to_failure(make_job, "hanging", timeout_seconds=25)
+    """The limit holds from `go` to the result, and its message says where the worker hung."""
+    error, pid = run_to_failure(make_job, "hanging", timeout_seconds=5)
     assert error.kind == "timeout"
-    assert "no result after 25 s (last heard of in epoch 2 of 2, step 1)" in str(error)
+    assert "no result after 5 s (last heard of in epoch 2 of 2, step 1)" in str(error)
     assert "--cnnperf-timeout" in str(error)
     assert not is_alive(pid)
 
