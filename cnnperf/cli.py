@@ -17,22 +17,23 @@ from typing import Annotated
 
 import typer
 
-from cnnperf.cli_ab import ab, calibrate
-from cnnperf.cli_compare import compare, export
-from cnnperf.cli_history import history
-from cnnperf.cli_report import report
-from cnnperf.cli_results import results
+from cnnperf.cli_later import LaterGroup
 from cnnperf.console import print_rich, run, sentences, status
 from cnnperf.errors import UsageError
 
 app = typer.Typer(
     name="cnnperf",
+    cls=LaterGroup,
     help="Did this GPU, driver, library or code change make CNN training faster or slower, and "
     "does it still learn as well? The benchmarks themselves run with `pytest benchmarks`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # Else typer loads pydantic to find that a --help which is not there is no bool.
+        "default_map": {"help": False},
+    },
 )
 
 DataDir = Annotated[
@@ -167,15 +168,6 @@ def recover(
         print_rich(run_summary(record))
         repeats = sum(len(case.repeats) for case in record.cases)
         typer.echo(f"{output}: {repeats} finished trainings of {len(record.cases)} cases")
-
-
-app.command()(compare)
-app.command()(ab)
-app.command()(calibrate)
-app.command()(export)
-app.command()(report)
-app.command()(history)
-app.command()(results)
 
 
 def main() -> None:
