@@ -143,10 +143,11 @@ def compare(
 def thresholds_for(config: Path | None, sides: tuple[Side, Side], modules: list[str]) -> Thresholds:
     """Those of a file, else of this folder's; a case that they name must exist."""
     from cnnperf.compare.thresholds import find_thresholds
-    from cnnperf.registry import all_cases, import_modules
 
     thresholds = find_thresholds(config, Path.cwd())
     if thresholds.cases:
+        from cnnperf.registry import all_cases, import_modules
+
         import_modules(modules, [str(Path.cwd())])
         known = [case.id for case in all_cases()]
         thresholds.check_cases([*known, *sides[0].cases, *sides[1].cases])

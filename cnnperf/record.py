@@ -45,7 +45,7 @@ ErrorKind = Literal[
 class RecordModel(BaseModel):
     """Base of everything in a record: a field that newer versions add is kept out, not an error."""
 
-    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null", defer_build=True)
 
 
 class Metrics(RecordModel):
@@ -249,13 +249,13 @@ class CaseError(RecordModel):
 class RecordedAugmentation(Augmentation):
     """An augmentation as a file has it: fields that newer versions add are kept out."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True, defer_build=True)
 
 
 class RecordedRecipe(Recipe):
     """A recipe as a file has it: fields that newer versions add are kept out, as elsewhere."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True, defer_build=True)
 
     augmentation: RecordedAugmentation | None = None
 

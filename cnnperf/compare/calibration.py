@@ -44,7 +44,7 @@ Identity = tuple[str | None, int | None, str | None, int | None, tuple[str, ...]
 class CalibrationModel(BaseModel):
     """Base of everything in a calibration: a field that newer versions add is kept out."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Noise(CalibrationModel):

@@ -16,8 +16,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from cnnperf.environment.guard import attempt
 from cnnperf.environment.schema import DeviceState, Gpu
 
@@ -272,6 +270,8 @@ def _other_processes(gpu: GpuHandle, own_pids: Collection[int]) -> int | None:
     In a container NVML can list the host's PIDs (gpu-monitoring-tools#63), which mean nothing
     here. While none of our own is in the list, one such PID is taken to be us.
     """
+    import psutil  # not for `cnnperf compare`, which asks `flags` for words alone
+
     processes = _ask("nvmlDeviceGetComputeRunningProcesses", gpu.device)
     if processes is None:
         return None
