@@ -20,7 +20,6 @@ def run_cnnperf(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
 
 

@@ -12,8 +12,12 @@ if os.environ.pop("PYTEST_XDIST_WORKER", None) is not None:
     # And tests that train side by side must not fight for cores: torch's threads spin as they wait.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LIMIT_SECONDS = 600
-"""For a test that names no limit of its own: what hangs must fail, not hold up everybody."""
+LIMIT_SECONDS = 1200
+"""For a test that names no limit of its own: what hangs must fail, not hold up everybody.
+
+It is the only limit of most tests. One on each process that a test starts would have to be longer
+than that process takes on a machine that does something else too, which nobody knows.
+"""
 
 REQUIRE_CUDA = "CNNPERF_REQUIRE_CUDA"
 """Set to 1, it makes a test that needs a GPU fail where there is none: a green run then means
@@ -23,9 +27,14 @@ something. `python3 .ci/gpu tests` sets it."""
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker by which `-m cuda` selects, and hold no generated example to a time."""
     if importlib.util.find_spec("hypothesis") is not None:  # a bare machine with a GPU has none
-        from hypothesis import settings
+        from hypothesis import HealthCheck, settings
 
-        settings.register_profile("cnnperf", deadline=None)
+        settings.register_profile(
+            "cnnperf",
+            deadline=None,
+            # The one is about time, too; the other about files that every example writes anew.
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        )
         settings.load_profile("cnnperf")
     config.addinivalue_line("markers", "cuda: needs an NVIDIA GPU; skipped, with that reason, else")
 

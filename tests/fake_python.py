@@ -15,7 +15,7 @@ from cnnperf.protocol import ProbeResult
 from tests.examples import example_environment
 
 SOURCE = """\
-import json, math, random, sys, time
+import json, math, os, random, sys, time
 
 plan = json.loads({plan!r})
 job = json.loads(sys.stdin.readline())
@@ -31,12 +31,16 @@ elif job["kind"] == "probe":
     print(json.dumps(plan["probe"]), flush=True)
 else:
     case = "-".join([job["case"]["model"], job["case"]["engine"]])
-    with open(plan["log"], "a") as log:
+    with open(plan["log"], "a+") as log:
         log.write(f"{{plan['name']}} {{case}} {{job['seed']}}\\n")
+        log.seek(0)
+        number = len(log.readlines())
     say("ready", at=time.monotonic(), startup_seconds=0.0, import_seconds=0.0, device="cpu")
     sys.stdin.readline()
-    time.sleep(plan["sleep"])
-    say("trained", at=time.monotonic(), seconds=plan["sleep"])
+    start = time.monotonic()
+    while number > plan["free"] and not os.path.exists(plan["go_on"]):
+        time.sleep(0.02)
+    say("trained", at=time.monotonic(), seconds=time.monotonic() - start)
     if case in plan["failing"]:
         say("failed", error="exception", message="the cat sat on the keyboard")
         sys.exit(1)
@@ -66,18 +70,18 @@ def fake_python(
     slower: dict[str, float] | None = None,
     noise: dict[str, float] | None = None,
     failing: tuple[str, ...] = (),
-    sleep: float = 0.0,
+    free: int = sys.maxsize,
     **more: Any,
 ) -> str:
     """An interpreter whose trainings take 10 seconds by their own account.
 
     Args:
-        folder: where it is put; `log.txt` there gets a line for every training.
+        folder: where it is put; `log.txt` there gets a line for every training that is begun.
         name: of its file, and in the log.
         slower: factor of a case's time; a case is `<model>-<engine>` here.
         noise: standard deviation of the logarithm of a case's time.
         failing: cases whose trainings fail.
-        sleep: what a training really takes, in seconds.
+        free: how many trainings go through; each further one waits until there is a file `go-on`.
         more: `refusal`, a sentence with which it refuses to do anything.
     """
     probe = ProbeResult(device="cpu", environment=example_environment(gpu=None))
@@ -88,7 +92,8 @@ def fake_python(
         "slower": slower or {},
         "noise": noise or {},
         "failing": failing,
-        "sleep": sleep,
+        "free": free,
+        "go_on": str(folder / "go-on"),
         **more,
     }
     path = folder / name

@@ -53,7 +53,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
     command += [f"--rootdir={folder}", "--benchmark-json=real.json", "--benchmark-save-data"]
-    subprocess.run(command, check=True, capture_output=True, timeout=60, cwd=folder)
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
     content: dict[str, Any] = json.loads((folder / "real.json").read_text())
     return content
 
@@ -176,9 +176,7 @@ def test_pytest_benchmark_compares_two_of_our_files(tmp_path: Path, record: Reco
     write_benchmark_json(example_record(slower), tmp_path / "new.json")
     command = [sys.executable, "-m", "pytest_benchmark", "compare", "base.json", "new.json"]
     command += ["--csv=out", "--columns=min,median,rounds"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("base", "new"):
         assert f"test_train[{CASE_ID}] ({name})" in done.stdout + done.stderr

@@ -73,7 +73,7 @@ def _schema_errors(schema: str, text: str, folder: Path) -> str:
     file = folder / "file.yml"
     file.write_text(text)
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
@@ -289,7 +289,6 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
         )
 
     def step(self, name: str, **more: str) -> subprocess.CompletedProcess[str]:

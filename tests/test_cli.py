@@ -254,9 +254,7 @@ def test_bad_usage_ends_with_exit_code_2(arguments: list[str]) -> None:
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
     """As in `cnnperf schema | head -1`."""
     command = f"{sys.executable} -m cnnperf.cli schema | head -1"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout == "{\n"
     assert done.stderr == ""
 
@@ -286,7 +284,7 @@ def test_the_plugins_options_are_in_pytests_own_help() -> None:
     """On the command line and as ini keys."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--help"],
-        capture_output=True, text=True, check=True, timeout=60, cwd=ROOT,
+        capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     for option in OPTIONS:
         assert option.flag in done.stdout

@@ -61,7 +61,7 @@ def _without_reader(*arguments: str) -> tuple[int, str]:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "cnnperf.cli", *arguments],
-            stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
+            stdout=write, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     finally:
         os.close(write)
@@ -72,7 +72,7 @@ def _onto_a_full_disk(*arguments: str) -> tuple[int, str]:
     with FULL.open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "cnnperf.cli", *arguments],
-            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     return done.returncode, done.stderr
 
@@ -124,7 +124,7 @@ cli.main()
 def test_ctrl_c_is_no_verdict(base: str) -> None:
     """Whatever the records would have come to."""
     command = [sys.executable, "-c", INTERRUPTED, "compare", base, base]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (EXIT_INTERRUPTED, "", "")
 
 
@@ -138,5 +138,5 @@ def test_a_closed_standard_output_changes_no_verdict(base: str, slower: str) -> 
     """As `>&-` leaves it: Python then has none at all."""
     for new, code in ((base, 0), (slower, 1)):
         command = f'"$0" -m cnnperf.cli compare "{base}" "{new}" >&-'
-        done = subprocess.run(["sh", "-c", command, sys.executable], check=False, timeout=120)
+        done = subprocess.run(["sh", "-c", command, sys.executable], check=False)
         assert done.returncode == code

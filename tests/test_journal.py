@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnperf.errors import UsageError
@@ -60,9 +60,7 @@ entries = st.lists(
 
 
 @given(written=entries)
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30)
 def test_what_is_written_is_read(written: list[Entry], tmp_path: Path) -> None:
     """In the same order, whatever line ends and control characters are in its texts."""
     path = tmp_path / "run.journal.jsonl"

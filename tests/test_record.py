@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from pydantic import ValidationError
 
 from cnnperf.loading import load_record
@@ -41,9 +41,7 @@ STORED = Path(__file__).parent / "records" / "v1.json"
 
 
 @given(record=records)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 def test_a_record_survives_the_way_to_a_file_and_back(record: Record, tmp_path: Path) -> None:
     """Nothing is rounded, renamed or lost, whatever the text and the numbers are."""
     file = write_record(tmp_path / "run.json", record.model_dump(mode="json"))

@@ -35,7 +35,7 @@ def _fingerprint(**changes: Any) -> Fingerprint:
 
 
 @given(fingerprint=fingerprints)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_equal_fingerprints_have_equal_digests(fingerprint: Fingerprint) -> None:
     """Also after the way to a file and back."""
     read = Fingerprint.model_validate_json(fingerprint.model_dump_json())
@@ -89,7 +89,7 @@ def test_a_repeat_gives_its_case_the_fingerprint() -> None:
 
 
 @given(values=st.lists(seconds, min_size=1, max_size=7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_case_has_the_median_of_its_repeats(values: list[float]) -> None:
     """As the standard library works it out."""
     case = example_case_record(

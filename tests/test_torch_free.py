@@ -61,7 +61,6 @@ def _run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
 
 

@@ -81,7 +81,7 @@ def drawn(augmentation: Augmentation, batch_size: int, size: int = 28, *, seed: 
     y=st.floats(-3, 3),
     size=st.sampled_from([(28, 28), (27, 33), (40, 30)]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rotation_scale_and_shift_are_torchvisions_affine(
     degrees: float, scale: float, x: float, y: float, size: tuple[int, int]
 ) -> None:
@@ -149,7 +149,7 @@ def test_elastic_and_affine_at_once_are_one_after_the_other() -> None:
 
 
 @given(sigma=st.floats(0.2, 4), height=st.integers(17, 40), width=st.integers(17, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_blur_is_torchvisions(sigma: float, height: int, width: int) -> None:
     """With the kernel that its elastic deformation takes; both sides of the image may differ."""
     planes_XHW = pictures(3, height, width) * 2 - 1

@@ -50,7 +50,7 @@ def test_importing_the_descriptions_loads_neither_torch_nor_numpy() -> None:
         "print({'torch', 'torchvision', 'numpy', 'sklearn', 'PIL'} & set(sys.modules))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "set()"
 

@@ -24,7 +24,7 @@ def test_the_first_draws_are_those_written_down() -> None:
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_stratified_rows_are_exact_in_total_and_within_one_in_every_class(
     labels: list[int], data: st.DataObject
 ) -> None:

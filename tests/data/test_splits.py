@@ -116,7 +116,6 @@ def test_splits_are_the_same_in_another_process() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
         env={**os.environ, "PYTHONHASHSEED": "7"},
     )
     assert result.stdout.split() == [SHA256["digits"], SHA256["synthetic"]]

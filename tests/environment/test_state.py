@@ -37,16 +37,14 @@ def spinner() -> Iterator[subprocess.Popen[bytes]]:
 
 def wait_for_grandchild(pid: int) -> None:
     """Until the spinning has begun."""
-    deadline_seconds = time.monotonic() + 60
     while not psutil.Process(pid).children():
-        assert time.monotonic() < deadline_seconds
         time.sleep(0.02)
 
 
 def test_load_counts_as_others_unless_it_is_our_own_familys(
     spinner: subprocess.Popen[bytes],
 ) -> None:
-    """Two samplers watch the same second and a half: they differ by what the grandchild used."""
+    """Two samplers watch it use a second of a core: by so much they differ, and nothing else."""
     grandchild = psutil.Process(spinner.pid).children()[0]
     with (
         StateSampler(None, [os.getpid()], interval_seconds=0.2) as family,
@@ -54,13 +52,13 @@ def test_load_counts_as_others_unless_it_is_our_own_familys(
     ):
         before_seconds = sum(grandchild.cpu_times()[:2])
         start_seconds = time.perf_counter()
-        time.sleep(1.5)
-        used_seconds = sum(grandchild.cpu_times()[:2]) - before_seconds
+        while (used_seconds := sum(grandchild.cpu_times()[:2]) - before_seconds) < 1:
+            time.sleep(0.1)
         cores = os.cpu_count() * (time.perf_counter() - start_seconds)
     ours, theirs = family.summary(), nobody.summary()
     difference = theirs.others_cpu_busy_percent - ours.others_cpu_busy_percent
-    assert difference > 0.6 * 100 * used_seconds / cores
-    assert ours.samples >= 3
+    assert difference > 0.3 * 100 * used_seconds / cores  # both look at moments of their own
+    assert min(ours.samples, theirs.samples) >= 3
     limit_percent = ours.others_cpu_busy_percent + difference / 2
     assert flags.cpu_flags(theirs, limit_percent)
     assert not flags.cpu_flags(ours, limit_percent)
@@ -92,14 +90,21 @@ def test_an_interval_in_which_own_processes_vanish_is_left_out(
     assert others.percent == pytest.approx(100 * (1 + 0) / 80)
 
 
-def test_a_sampler_says_nothing_about_load_seen_too_briefly() -> None:
-    """A few ticks of the kernel's clock are no percentage."""
-    with StateSampler(None, [os.getpid()]) as sampler:
+@pytest.mark.parametrize(("core_seconds", "percent"), [(0.49, None), (0.5, 40.0)])
+def test_a_sampler_says_nothing_about_load_seen_too_briefly(
+    monkeypatch: pytest.MonkeyPatch, core_seconds: float, percent: float | None
+) -> None:
+    """A few ticks of the kernel's clock are no percentage: two looks, so far apart."""
+    machine = iter(
+        host.CpuTimes(busy_seconds=0.4 * core_seconds * look, total_seconds=core_seconds * look)
+        for look in range(2)
+    )
+    monkeypatch.setattr(state, "read_cpu_times", lambda: next(machine))
+    with StateSampler(None, [], interval_seconds=3600) as sampler:
         pass
     seen = sampler.summary()
     assert seen.samples == 2
-    if os.cpu_count() <= 8:
-        assert seen.others_cpu_busy_percent is None
+    assert seen.others_cpu_busy_percent == (percent and pytest.approx(percent))
 
 
 def test_a_sampler_sums_up_the_gpu_that_it_watched(install_nvml: InstallNvml) -> None:

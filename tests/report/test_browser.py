@@ -31,7 +31,7 @@ from tests.report.runs import (
 sync_api = pytest.importorskip("playwright.sync_api")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WAIT_MS = 120_000
+WAIT_MS = 600_000
 """For a machine that does something else too."""
 
 HOSTILE = (
@@ -49,7 +49,9 @@ def browser() -> Iterator[Any]:
             pytest.fail(f"none of {', '.join(BROWSERS)} is on the PATH")
         pytest.skip(f"none of {', '.join(BROWSERS)} is on the PATH")
     with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        started = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"], timeout=WAIT_MS
+        )
         yield started
         started.close()
 
@@ -264,6 +266,7 @@ def test_without_scripts_the_tables_are_there_and_the_page_says_what_is_not(
 ) -> None:
     """For mail programs and text browsers."""
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.goto(pages.write(small).as_uri())
     assert "with a script of its own" in page.inner_text("main")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tests.suite.project import Project
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A fresh project."""
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A fresh project; nothing goes on in it after the test."""
+    made = Project(tmp_path)
+    yield made
+    made.stop()

@@ -25,11 +25,29 @@ cnnperf_modules = tiny_cases
 pythonpath = .
 """
 
+WITHOUT_PEAK = """
+from cnnperf import protocol, session
+
+
+def probe_job(**asked):
+    return protocol.ProbeJob(**{**asked, "measure_peak": False})
+
+
+session.ProbeJob = probe_job
+"""
+"""Code for a process that looks at machines: the matmul peak takes seconds, few tests want it."""
+
 
 class Project:
-    """A folder with the tiny cases, the real benchmark module and an ini file."""
+    """A folder with the tiny cases, the real benchmark module and an ini file.
 
-    def __init__(self, folder: Path, ini: str = INI) -> None:
+    Args:
+        folder: an empty one.
+        ini: what stands in its pytest.ini.
+        measures_peak: whether its runs look for the matmul peak, which takes seconds.
+    """
+
+    def __init__(self, folder: Path, ini: str = INI, *, measures_peak: bool = False) -> None:
         self.folder = folder
         for source in (ROOT / "tests" / "user_module").glob("*.py"):
             shutil.copy(source, folder)
@@ -37,6 +55,9 @@ class Project:
             ROOT / "benchmarks", folder / "benchmarks", ignore=shutil.ignore_patterns("__pycache__")
         )
         (folder / "pytest.ini").write_text(ini)
+        if not measures_peak:
+            (folder / "conftest.py").write_text(WITHOUT_PEAK)
+        self.started: list[subprocess.Popen[bytes]] = []
 
     @property
     def json_path(self) -> Path:
@@ -59,9 +80,7 @@ class Project:
             **variables,
         }
 
-    def run(
-        self, *arguments: str, limit_seconds: float = 240, **variables: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run to the end; both outputs in `stdout`."""
         return subprocess.run(
             self.command(*arguments),
@@ -70,14 +89,13 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=limit_seconds,
             check=False,
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a run to be stopped; its output goes to `output.txt`."""
         with (self.folder / "output.txt").open("wb") as output:
-            return subprocess.Popen(
+            run = subprocess.Popen(
                 self.command(*arguments),
                 cwd=self.folder,
                 env=self.environment(),
@@ -85,6 +103,15 @@ class Project:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.started.append(run)
+        return run
+
+    def stop(self) -> None:
+        """Kill what was started and goes on: its workers notice that it is gone."""
+        for run in self.started:
+            if run.poll() is None:
+                run.kill()
+                run.wait()
 
     @property
     def output(self) -> str:
@@ -118,8 +145,8 @@ class Project:
         return found
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    """Poll until something is so, or fail."""
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 600) -> None:
+    """Poll until something is so, or fail: what is waited for in vain is then named."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"

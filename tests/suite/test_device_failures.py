@@ -15,11 +15,6 @@ from tests.suite.project import INI, Project
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
 
-LIMIT_SECONDS = 900
-"""Seven processes on a CPU, thirteen on a GPU, where two of them compile."""
-
-pytestmark = pytest.mark.timeout(LIMIT_SECONDS)
-
 ENGINES = {"cpu": ("eager",), "cuda": ("eager", "fast")}
 """A CPU knows no device-side assertion, so there one engine shows that this test works."""
 
@@ -36,7 +31,6 @@ def ruinous_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     done = project.run(
         "-k", f"(greedy or asserting or after) and ({' or '.join(ENGINES[device])})",
         "--cnnperf-tier=full", "--cnnperf-repeats=2", f"--cnnperf-device={device}",
-        limit_seconds=LIMIT_SECONDS,
     )  # fmt: skip
     return project, done, device
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -115,12 +116,13 @@ def test_a_failure_weighs_more_than_time(project: Project, select: tuple[str, ..
 def test_a_training_that_is_going_on_when_the_time_is_up_is_ended(tmp_path: Path) -> None:
     """At once, and as nobody's failure."""
     job = TrainJob(case=get_case(VGG), seed=0, data_dir=str(tmp_path))
-    python = fake_python(tmp_path, "python", sleep=3600)
-    limit = TimeLimit(0.05)
+    python = fake_python(tmp_path, "python", free=0)
+    limit = TimeLimit(9)
     with Worker(job, python=python, limit=limit) as worker:
         worker.wait_ready()
         worker.go()
-        with pytest.raises(OutOfTimeError, match=r"ended after 0\.05 minutes of the run"):
+        limit.deadline = time.monotonic()
+        with pytest.raises(OutOfTimeError, match="ended after 9 minutes of the run"):
             worker.wait_trained()
     assert limit.reached
     assert worker._process.poll() is not None

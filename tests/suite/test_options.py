@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnnperf.settings import OPTIONS
+from tests.fake_python import fake_python
 from tests.suite.project import INI, ROOT, Project
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
@@ -14,8 +15,9 @@ pytest.importorskip("torch", reason="training needs the extra `train`")
 EXIT_USAGE = pytest.ExitCode.USAGE_ERROR
 
 
-def test_one_run_with_everything_that_passes(project: Project) -> None:
+def test_one_run_with_everything_that_passes(tmp_path: Path) -> None:
     """Header, progress lines, two repeats with their own seeds, table, record, no journal left."""
+    project = Project(tmp_path, measures_peak=True)
     done = project.run("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-repeats=2",
                        "--cnnperf-seed=7", "--cnnperf-profile=traces")  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -45,13 +47,15 @@ def test_one_run_with_everything_that_passes(project: Project) -> None:
 
 
 def test_shortened_runs_are_marked(project: Project) -> None:
-    """By --cnnperf-epochs, whose accuracy then gates nothing; steps leave accuracy out."""
-    done = project.run("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-limit-steps=3", "-q")
+    """Steps leave accuracy out, and may go beyond an epoch: six are one of four and two more."""
+    done = project.run("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-limit-steps=6", "-q")
     assert done.returncode == 0, done.stdout
     (case,) = project.record().cases
     assert case.shortened
-    assert case.repeats[0].steps == 3
-    assert case.repeats[0].metrics.test_accuracy is None
+    (repeat,) = case.repeats
+    assert repeat.steps == 6
+    assert len(repeat.epochs) == 2
+    assert repeat.metrics.test_accuracy is None
     assert "(shortened)" in done.stdout
     assert "starting" not in done.stdout  # -q: no progress
 
@@ -157,15 +161,6 @@ def test_a_record_that_cannot_be_written_is_found_at_the_start(project: Project)
     assert "Traceback" not in done.stdout
 
 
-def test_steps_may_go_beyond_an_epoch(project: Project) -> None:
-    """Six steps are an epoch of four and two more."""
-    done = project.run("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-limit-steps=6")
-    assert done.returncode == 0, done.stdout
-    (repeat,) = project.record().cases[0].repeats
-    assert repeat.steps == 6
-    assert len(repeat.epochs) == 2
-
-
 def test_a_saved_run_compares_without_a_warning(project: Project) -> None:
     """pytest-benchmark compares machine_info to the letter; ours has nothing that jitters."""
     arguments = ("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-limit-steps=2")
@@ -179,7 +174,10 @@ def test_a_saved_run_compares_without_a_warning(project: Project) -> None:
 
 def test_cases_without_data_are_skipped_with_advice(project: Project) -> None:
     """They are in the record as skipped, and the advice is a command that can be pasted."""
-    done = project.run("-k", "mnist and modified and eager", "--cnnperf-tier=standard", "-rs")
+    python = f"--cnnperf-python={fake_python(project.folder, 'python')}"
+    done = project.run(
+        "-k", "mnist and modified and eager", "--cnnperf-tier=standard", "-rs", python
+    )
     assert done.returncode == 0, done.stdout
     assert "2 skipped" in done.stdout
     assert f"cnnperf data mnist --data-dir {project.folder / 'data'}" in (
@@ -190,8 +188,9 @@ def test_cases_without_data_are_skipped_with_advice(project: Project) -> None:
 
 def test_cases_without_data_fail_where_data_are_required(project: Project) -> None:
     """For CI, where a skipped case would go unnoticed."""
+    python = f"--cnnperf-python={fake_python(project.folder, 'python')}"
     done = project.run("-k", "modified_vgg-mnist-28-eager", "--cnnperf-tier=standard",
-                       "--cnnperf-require-data")  # fmt: skip
+                       "--cnnperf-require-data", python)  # fmt: skip
     assert done.returncode == 1
     (case,) = project.record().cases
     assert case.outcome == "failed"
@@ -199,26 +198,29 @@ def test_cases_without_data_fail_where_data_are_required(project: Project) -> No
     assert case.error.kind == "data"
 
 
-def test_pytest_benchmarks_own_switches_work(project: Project) -> None:
+def test_pytest_benchmarks_own_switches_work(project: Project, tmp_path: Path) -> None:
     """--benchmark-skip trains nothing; --benchmark-disable trains once and times nothing."""
-    skipped = project.run("-k", "good", "--cnnperf-tier=smoke", "--benchmark-skip")
+    good = ("-k", "good", "--cnnperf-tier=smoke", f"--cnnperf-python={fake_python(tmp_path, 'py')}")
+    skipped = project.run(*good, "--benchmark-skip")
     assert "1 skipped" in skipped.stdout
     assert "matmul" not in skipped.stdout
-    disabled = project.run(
-        "-k", "good", "--cnnperf-tier=smoke", "--benchmark-disable", "--cnnperf-repeats=2"
-    )
+    disabled = project.run(*good, "--benchmark-disable", "--cnnperf-repeats=2")
     assert disabled.returncode == 0, disabled.stdout
     assert "1 passed" in disabled.stdout
-    assert "1 training," in disabled.stdout
+    assert "1 case, 1 training" in disabled.stdout
+    assert "trainings" not in disabled.stdout
     assert "interrupted" not in disabled.stdout
     assert "record:" not in disabled.stdout
     assert not project.json_path.exists()
     assert project.journals() == []
 
 
-def test_x_stops_after_the_first_failure(project: Project) -> None:
+def test_x_stops_after_the_first_failure(project: Project, tmp_path: Path) -> None:
     """And the record says that it is not whole."""
-    done = project.run("-x", "-k", "raising or leaving", "--cnnperf-tier=smoke")
+    python = fake_python(tmp_path, "python", failing=("raising-eager", "leaving-eager"))
+    done = project.run(
+        "-x", "-k", "raising or leaving", "--cnnperf-tier=smoke", f"--cnnperf-python={python}"
+    )
     assert done.returncode == 1
     assert "1 failed" in done.stdout
     assert project.record().interrupted

@@ -11,12 +11,13 @@ import pytest
 
 from cnnperf.journal import RepeatEntry, read_journal
 from cnnperf.loading import load_record
+from tests.fake_python import fake_python
 from tests.suite.project import Project, wait_until
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
 
 LONG = ("-k", "good", "--cnnperf-tier=full", "--cnnperf-repeats=2")
-"""The short case twice, then the one of 500 epochs."""
+"""The short case twice, then the one that goes on until it is stopped."""
 
 
 def finished(project: Project) -> int:
@@ -32,7 +33,7 @@ def stop_in_the_long_case(project: Project, signal_number: int) -> subprocess.Po
     wait_until(lambda: "good-tiny-8-long-eager, training 1/2: epoch" in project.output, "it trains")
     assert project.workers(), project.output
     os.kill(run.pid, signal_number)
-    run.wait(timeout=60)
+    run.wait()
     return run
 
 
@@ -40,7 +41,7 @@ def test_ctrl_c_writes_what_is_finished_and_stops_the_worker(project: Project) -
     """Pytest's own exit code for an interruption; the record says that it is not whole."""
     run = stop_in_the_long_case(project, signal.SIGINT)
     assert run.returncode == pytest.ExitCode.INTERRUPTED
-    wait_until(lambda: not project.workers(), "the worker is gone", seconds=20)
+    wait_until(lambda: not project.workers(), "the worker is gone")
     record = project.record()
     assert record.interrupted
     assert [case.id for case in record.cases] == ["good-tiny-8-two-eager"]
@@ -52,7 +53,7 @@ def test_ctrl_c_writes_what_is_finished_and_stops_the_worker(project: Project) -
 def test_kill_9_loses_the_repeat_in_flight_alone(project: Project) -> None:
     """The journal has the rest: recovered as a record, and resumed without training it again."""
     stop_in_the_long_case(project, signal.SIGKILL)
-    wait_until(lambda: not project.workers(), "the worker is gone", seconds=20)
+    wait_until(lambda: not project.workers(), "the worker is gone")
     assert not project.json_path.exists()
     (journal,) = project.journals()
 
@@ -92,13 +93,14 @@ def test_kill_9_leaves_no_process_that_a_training_has_started(project: Project) 
         "the training has started its child",
     )
     os.kill(run.pid, signal.SIGKILL)
-    run.wait(timeout=60)
-    wait_until(lambda: not project.workers(), "all are gone", seconds=20)
+    run.wait()
+    wait_until(lambda: not project.workers(), "all are gone")
 
 
 def test_without_a_named_file_the_record_is_written_all_the_same(project: Project) -> None:
     """Under the time of day, so that none replaces another; the summary names it."""
-    command = [part for part in project.command("-k", "good", "--cnnperf-tier=smoke")
+    python = f"--cnnperf-python={fake_python(project.folder, 'python')}"
+    command = [part for part in project.command("-k", "good", "--cnnperf-tier=smoke", python)
                if not part.startswith("--benchmark-json")]  # fmt: skip
     done = subprocess.run(
         command, cwd=project.folder, env=project.environment(), capture_output=True, text=True,
@@ -113,12 +115,15 @@ def test_without_a_named_file_the_record_is_written_all_the_same(project: Projec
 
 def test_a_journal_of_another_recipe_is_not_taken_over(project: Project) -> None:
     """Its repeats are trained again, and the header says so."""
-    first = project.run("-k", "good or raising", "--cnnperf-tier=smoke")
+    python = fake_python(project.folder, "python", failing=("raising-eager",))
+    smoke = ("--cnnperf-tier=smoke", f"--cnnperf-python={python}")
+    first = project.run("-k", "good or raising", *smoke)
     assert first.returncode == 1
     (journal,) = project.journals()
-    again = project.run("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-epochs=1",
-                        f"--cnnperf-resume={journal}")  # fmt: skip
+    again = project.run("-k", "good", *smoke, "--cnnperf-epochs=1", f"--cnnperf-resume={journal}")
     assert again.returncode == 0, again.stdout
     assert "no training taken over" in again.stdout
     assert "1 training (good-tiny-8-two-eager seed 0) trained again" in again.stdout
-    assert len(project.record().cases[0].repeats[0].epochs) == 1
+    fingerprint = project.record().cases[0].fingerprint
+    assert fingerprint is not None
+    assert fingerprint.recipe.epochs == 1

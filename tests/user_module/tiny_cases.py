@@ -31,7 +31,7 @@ register_dataset(
 )
 
 TWO = Recipe(name="two", epochs=2, batch_size=16)
-LONG = Recipe(name="long", epochs=500, batch_size=16)
+LONG = Recipe(name="long", epochs=100_000, batch_size=16)
 
 for name in ("good", "killed", "hungry", "diverging", "hanging", "raising", "parent", "leaving"):
     register_model(

@@ -98,7 +98,6 @@ def test_only_a_fresh_optimizer_can_be_restored() -> None:
 # --- compiling ---------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(600)
 def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses of the first steps agree to rounding; the record says that and how it was compiled.
 

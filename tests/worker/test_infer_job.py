@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 
-from cnnperf.conduct import RepeatRun  # noqa: E402
+from cnnperf.conduct import RepeatRun, clock_flags  # noqa: E402
 from cnnperf.protocol import EpochDone, Progress  # noqa: E402
 from tests.worker.conftest import MakeJob  # noqa: E402
 
@@ -42,8 +42,8 @@ def test_an_infer_case_is_trained_before_go_and_measured_after(infer_job: MakeJo
     assert inference is not None
     assert inference.outside_seconds is not None
     assert inference.seconds <= inference.outside_seconds
-    assert inference.seconds > 0.5 * inference.outside_seconds
-    assert not [flag for flag in repeat.warnings if flag.kind == "clocks_disagree"]
+    told = [flag for flag in repeat.warnings if flag.kind == "clocks_disagree"]
+    assert told == clock_flags(inference.seconds, inference.outside_seconds)  # not the training's
     assert metrics.outside_train_seconds is None
     assert metrics.train_seconds >= sum(epoch.train_seconds for epoch in repeat.epochs)
     assert repeat.timed_seconds == inference.outside_seconds

@@ -7,13 +7,15 @@ import signal
 import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
 from cnnperf.conduct import RepeatRun, mfu_flags
-from cnnperf.protocol import EpochDone, ProbeJob
-from cnnperf.runner import Worker, WorkerError, probe
+from cnnperf.protocol import EpochDone, ProbeJob, Progress
+from cnnperf.runner import Worker, WorkerError, describe_progress, probe
 from tests.worker.conftest import MakeJob
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
@@ -27,7 +29,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def run_to_failure(make_job: MakeJob, model: str, **options: float) -> tuple[WorkerError, int]:
+def impostor(folder: Path, script: str) -> str:
+    """An interpreter that is none."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def run_to_failure(make_job: MakeJob, model: str, **options: Any) -> tuple[WorkerError, int]:
     """Train a model that misbehaves; the error and the worker's pid."""
     with Worker(make_job(model), **options) as worker:
         worker.wait_ready()
@@ -51,17 +61,6 @@ def test_a_training_says_ready_trained_and_its_result(make_job: MakeJob) -> None
     assert repeat.steps == 8
     assert pid is not None
     assert not is_alive(pid)
-
-
-def test_the_two_stopwatches_agree(make_job: MakeJob) -> None:
-    """The parent times `go` to `trained`; that holds the worker's own time and little else."""
-    with RepeatRun(make_job("good", epochs=40)) as run:
-        run.prepare()
-        run.train()
-        metrics = run.finish().metrics
-    assert metrics.outside_train_seconds is not None
-    assert metrics.train_seconds <= metrics.outside_train_seconds
-    assert metrics.train_seconds > 0.5 * metrics.outside_train_seconds
 
 
 def test_a_worker_killed_by_sigkill_is_named_with_its_place(make_job: MakeJob) -> None:
@@ -93,21 +92,36 @@ def test_the_timeout_of_a_training_does_not_cut_its_start_short(make_job: MakeJo
         assert worker.wait_ready().device == "cpu"
 
 
-def test_a_start_that_hangs_ends_too(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_hangs_ends_too(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a limit of its own, where that of a training is shorter."""
     monkeypatch.setattr("cnnperf.runner.START_SECONDS", 0.2)
+    hanging = impostor(tmp_path, "exec sleep 3600")
     late = pytest.raises(WorkerError, match=r"no result after 0\.2 s \(while starting\)")
-    with Worker(make_job("good"), timeout_seconds=0.1) as worker, late as caught:
+    with Worker(make_job("good"), python=hanging, timeout_seconds=0.1) as worker, late as caught:
         worker.wait_ready()
     assert caught.value.kind == "timeout"
     assert not is_alive(worker.pid)
 
 
-def test_a_hang_ends_at_the_timeout(make_job: MakeJob) -> None:
-    """The limit holds from `go` to the result, and its message says where the worker hung."""
-    error, pid = run_to_failure(make_job, "hanging", timeout_seconds=5)
+def test_a_hang_ends_at_the_timeout(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit holds from `go` to the result, and its message says where the worker hung.
+
+    The parent's clock goes on by two hours once it has heard the last that there is to hear.
+    """
+    ahead_seconds = 0.0
+
+    def heard(message: Progress | EpochDone) -> None:
+        nonlocal ahead_seconds
+        if describe_progress(message).endswith("epoch 2 of 2, step 1"):
+            ahead_seconds = 7200.0
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead_seconds)
+    monkeypatch.setattr("cnnperf.runner.time", clock)
+    error, pid = run_to_failure(make_job, "hanging", timeout_seconds=3600, listener=heard)
     assert error.kind == "timeout"
-    assert "no result after 5 s (last heard of in epoch 2 of 2, step 1)" in str(error)
+    assert "no result after 3600 s (last heard of in epoch 2 of 2, step 1)" in str(error)
     assert "--cnnperf-timeout" in str(error)
     assert not is_alive(pid)
 
@@ -135,12 +149,11 @@ def test_children_of_a_worker_end_with_it(make_job: MakeJob) -> None:
     with Worker(make_job("parent")) as worker:
         worker.wait_ready()
         worker.go()
-        deadline = time.monotonic() + 60
         children: list[psutil.Process] = []
-        while not children and time.monotonic() < deadline:
+        while not children:
+            assert is_alive(worker.pid), "the model never started its child"
             time.sleep(0.1)
             children = psutil.Process(worker.pid).children(recursive=True)
-        assert children, "the model never started its child"
         assert is_alive(children[0].pid)
     assert not is_alive(worker.pid)
     assert not any(is_alive(child.pid) for child in children)
@@ -152,7 +165,7 @@ def test_a_worker_ends_when_its_parent_is_gone(make_job: MakeJob) -> None:
         worker.wait_ready()
         assert worker._process.stdin is not None
         worker._process.stdin.close()
-        assert worker._process.wait(timeout=20) == -signal.SIGKILL
+        assert worker._process.wait() == -signal.SIGKILL
 
 
 def test_an_interpreter_that_is_not_there_is_named(make_job: MakeJob) -> None:
@@ -166,12 +179,9 @@ def test_an_interpreter_that_is_not_there_is_named(make_job: MakeJob) -> None:
 
 def test_an_interpreter_without_cnnperf_is_explained(make_job: MakeJob, tmp_path: Path) -> None:
     """Something else that answers is told apart from a worker of this version."""
-    impostor = tmp_path / "python"
-    impostor.write_text("#!/bin/sh\necho hello\n")
-    impostor.chmod(impostor.stat().st_mode | stat.S_IXUSR)
     with (
         pytest.raises(WorkerError, match=r"'hello.*is no message of this cnnperf"),
-        Worker(make_job("good"), python=str(impostor)) as worker,
+        Worker(make_job("good"), python=impostor(tmp_path, "echo hello")) as worker,
     ):
         worker.wait_ready()
 
