@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnperf.compare.profile_change import tell_profile
+from cnnperf.compare.asides import asides
 from cnnperf.compare.thresholds import JUDGED, Thresholds
 from cnnperf.compare.verdicts import (
     IMPROVEMENTS,
@@ -123,23 +123,9 @@ def _explanations(comparison: Comparison) -> Iterator[Text]:
 
 
 def _about(case: CaseVerdicts, sides: tuple[str, str]) -> Iterator[Text]:
-    (base, new), seen = sides, case.contamination
-    if seen.base or seen.new:
-        kept = "kept (`cnnperf compare --drop-flagged` leaves them out)"
-        what = "dropped" if seen.dropped else kept
-        yield Text(
-            printable(
-                f"disturbed: {case.id}: {seen.base} repeats of {base}, {seen.new} of {new} "
-                f"({', '.join(seen.kinds)}): {what}"
-            ),
-            style="yellow",
-        )
-    for drift in case.drift:
-        style = "" if drift.first_difference_step is None else "yellow"
-        yield Text(printable(f"numerics: {case.id}: {drift.describe(sides)}"), style=style)
-    told = tell_profile(case)
-    if told is not None:
-        yield Text(printable(f"profile: {case.id}: {told}"))
+    for aside in asides(case, sides):
+        style = "yellow" if aside.doubtful else ""
+        yield Text(printable(f"{aside.topic}: {case.id}: {aside.text}"), style=style)
 
 
 def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> Table:

@@ -69,7 +69,7 @@ def test_disturbed_repeats_and_numerics_are_told() -> None:
         }
     )
     text = " ".join(_shown(case).split())
-    assert "1 repeats of base, 2 of new (busy_cpu, throttled): kept" in text
+    assert "1 repeat of base, 2 of new (busy_cpu, throttled): kept" in text
     assert "numerics: modified_vgg-mnist-28-eager: seed 3: losses of 20 steps identical" in text
 
 
