@@ -147,7 +147,7 @@ def thresholds_for(config: Path | None, sides: tuple[Side, Side], modules: list[
 
     thresholds = find_thresholds(config, Path.cwd())
     if thresholds.cases:
-        import_modules(modules, [str(Path.cwd())])
+        import_modules(modules, [str(Path.cwd())], "--module")
         known = [case.id for case in all_cases()]
         thresholds.check_cases([*known, *sides[0].cases, *sides[1].cases])
     return thresholds
