@@ -88,7 +88,7 @@ def list_cases(
     from cnnperf.registry import import_modules
 
     with sentences():
-        import_modules(module or (), [str(Path.cwd())])
+        import_modules(module or (), [str(Path.cwd())], "--module")
         with status("counting parameters and FLOPs ..."):
             rows = case_rows(tier, tuple(module or ()))
         if as_json:
@@ -132,7 +132,7 @@ def data(
 
     folder = (data_dir or default_data_dir()).expanduser().absolute()
     with sentences():
-        import_modules(module or (), [str(Path.cwd())])
+        import_modules(module or (), [str(Path.cwd())], "--module")
         if not check:
             fetch_datasets(names or None, folder, typer.echo)
         elif not check_datasets(names or None, folder, typer.echo):

@@ -148,7 +148,7 @@ def thresholds_for(config: Path | None, sides: tuple[Side, Side], modules: list[
     if thresholds.cases:
         from cnnperf.registry import all_cases, import_modules
 
-        import_modules(modules, [str(Path.cwd())])
+        import_modules(modules, [str(Path.cwd())], "--module")
         known = [case.id for case in all_cases()]
         thresholds.check_cases([*known, *sides[0].cases, *sides[1].cases])
     return thresholds

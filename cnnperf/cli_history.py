@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from cnnperf.console import print_rich, sentences, status
 from cnnperf.errors import UsageError, one_of, printable
 
 if TYPE_CHECKING:
+    from cnnperf.compare.calibration import Calibration
     from cnnperf.history.load import Loaded
     from cnnperf.history.series import Series
 
@@ -72,6 +74,15 @@ def history(
             "./cnnperf.toml, else the table tool.cnnperf of ./pyproject.toml).",
         ),
     ] = None,
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            help="A machine's noise, by `cnnperf calibrate`: no step of its times and rates is "
+            "smaller than `cnnperf compare` would have it; may be given again for other machines.",
+        ),
+    ] = None,
 ) -> None:
     """Show each metric over all records in FOLDER, with its steps and what changed at them.
 
@@ -90,8 +101,11 @@ def history(
             loaded = load_folder(folder, names)
         for warning in loaded.warnings:
             typer.echo(f"cnnperf: {printable(warning)}", err=True)
+        calibrations = _calibrations(calibration or [], loaded)
+        loaded = _noting(loaded, calibrations)
         with status("looking for steps ..."):
-            series = _chosen(find_series(loaded.points, thresholds), case, machine)
+            found = find_series(loaded.points, thresholds, calibrations)
+            series = _chosen(found, case, machine)
         _present(loaded, series, form, output)
 
 
@@ -108,6 +122,27 @@ def _check_output(output: Path | None) -> None:
         raise UsageError(f"{output} cannot be read: {error.strerror or error}") from error
     if head and not head.startswith((b"<!doctype html", b"<html")):
         raise UsageError(f"{output} exists and is no page: choose another name with -o")
+
+
+def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
+    """Each must be of a machine that is there: it would be passed over without a word."""
+    from cnnperf.compare.calibration import identity, load_calibration
+
+    there = {identity(point.environments[0].hardware) for point in loaded.points}
+    found = [load_calibration(path) for path in paths]
+    for path, each in zip(paths, found, strict=True):
+        if identity(each.hardware) not in there:
+            raise UsageError(
+                f"{printable(str(path))} is of another machine than the records in "
+                f"{printable(str(loaded.folder))} ({each.describe()}): leave it out"
+            )
+    return found
+
+
+def _noting(loaded: Loaded, calibrations: Sequence[Calibration]) -> Loaded:
+    """With a note on each, for the terminal and the page."""
+    notes = (f"thresholds take in the noise of {each.describe()}" for each in calibrations)
+    return replace(loaded, notes=(*loaded.notes, *notes))
 
 
 def _metrics(names: list[str]) -> list[str]:

@@ -169,7 +169,9 @@ def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
         UsageError: the file cannot be read or is no journal.
     """
     path = Path(path)
-    lines = read_file(path).splitlines()
+    content = read_file(path)
+    _refuse_a_record(content, path)
+    lines = content.splitlines()
     header: JournalHeader | None = None
     entries: list[Entry] = []
     for number, line in enumerate(lines, start=1):
@@ -181,6 +183,19 @@ def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
     if header is None:
         raise UsageError(f"{path} is no journal of cnnperf: its first line does not name a run")
     return header, entries
+
+
+def _refuse_a_record(content: bytes, path: Path) -> None:
+    """A record lies beside its journal, under nearly the same name."""
+    try:
+        whole = json.loads(content)  # of a journal of several lines only the first is parsed
+    except (ValueError, RecursionError):
+        return
+    if isinstance(whole, dict) and "cnnperf" in whole:
+        raise UsageError(
+            f"{path} is a record already, expected the journal that a stopped run left beside "
+            "it, as in run-20260101-120000.journal.jsonl"
+        )
 
 
 def _parse_line(

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from rich import box
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
+from rich.text import Text
 
 from cnnperf.datasets import check_files
 from cnnperf.environment.collect import collect_environment
@@ -96,6 +97,9 @@ class Cases:
             if fits(table, console, options):
                 break
         yield table
+        if columns:
+            names = ", ".join(" ".join(head.split()) for head in _EXPENDABLE[:columns])
+            yield Text(f"no room here for {names}: a wider terminal or --json has them", "dim")
 
 
 def cases_table(rows: list[dict[str, Any]], left_out: Sequence[str] = ()) -> Table:
@@ -118,7 +122,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
         _flops(row["parameters"]),
         _flops(row["training_flops_per_image"]),
         f"{row['train_images']:,}",
-        f"{row['epochs']}" if steps is None else f"{steps} steps",
+        f"{row['epochs']}" if steps is None else f"{steps} step{'s' * (steps != 1)}",
         f"{row['batch_size']}",
         " ".join(row["tiers"]),
     )

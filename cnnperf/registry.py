@@ -118,12 +118,15 @@ def all_cases(tier: Tier | None = None, suite: str | None = None) -> list[Case]:
     ]
 
 
-def import_modules(names: Iterable[str], python_path: Sequence[str] = ()) -> None:
+def import_modules(
+    names: Iterable[str], python_path: Sequence[str] = (), asked_by: str = "cnnperf_modules"
+) -> None:
     """Import the user's modules, so that what they register is known here.
 
     Args:
         names: dotted module names.
         python_path: folders to search first, such as pytest's root.
+        asked_by: the ini key or option that named them, for sentences.
 
     Raises:
         UsageError: a module cannot be imported.
@@ -136,9 +139,9 @@ def import_modules(names: Iterable[str], python_path: Sequence[str] = ()) -> Non
         try:
             importlib.import_module(name)
         except UsageError as error:
-            raise UsageError(f"cnnperf_modules: {name}: {error}") from None
+            raise UsageError(f"{asked_by}: {name}: {error}") from None
         except Exception as error:
             raise UsageError(
-                f"cnnperf_modules: {name} cannot be imported ({type(error).__name__}: {error}); "
+                f"{asked_by}: {name} cannot be imported ({type(error).__name__}: {error}); "
                 f"expected a module below {python_path[0] if python_path else 'sys.path'}"
             ) from error

@@ -33,6 +33,7 @@ from tests.examples import (
     plain_terminal,
     python_with,
     write_journal,
+    write_record,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -105,6 +106,8 @@ def test_list_drops_columns_before_it_cuts_one(width: int, heads: list[str]) -> 
     lines = render(cases, width=width, color=False).split("\n")
     (head,) = (line for line in lines if line.split()[:1] == ["case"])
     assert head.split() == heads
+    told = [line for line in lines if line.startswith("no room here for tiers")]
+    assert len(told) == (width < 120)
 
 
 @pytest.mark.usefixtures("without_worker")
@@ -219,6 +222,20 @@ def test_recover_of_no_journal_is_onesentence_of(tmp_path: Path, content: bytes 
     assert done.stderr.startswith(f"cnnperf: {path}")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run.json").exists()
+
+
+def test_recover_of_a_record_says_that_it_is_one(tmp_path: Path) -> None:
+    """It is what lies beside the journal, under nearly the same name."""
+    path = write_record(tmp_path / "run.json", {})
+    text = sentence_of(run_cnnperf("recover", str(path), "-o", str(tmp_path / "new.json")))
+    assert "run.json is a record already, expected the journal" in text
+
+
+@pytest.mark.parametrize("command", ["list", "data"])
+def test_a_module_that_cannot_be_imported_is_named_with_the_option(command: str) -> None:
+    """Who typed --module knows nothing of an ini key."""
+    text = sentence_of(run_cnnperf(command, "--module", "not_there_9f3"))
+    assert "--module: not_there_9f3 cannot be imported" in text
 
 
 def test_recover_to_where_nothing_can_be_written_is_onesentence_of(

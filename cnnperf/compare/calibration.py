@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from cnnperf.compare.thresholds import JUDGED, MetricRule
 from cnnperf.environment.schema import Hardware, Software
 from cnnperf.errors import UsageError
 from cnnperf.loading import load_json, name_of
@@ -91,6 +92,12 @@ class Calibration(CalibrationModel):
             return None
         found = case.metrics.get(metric)
         return None if found is None else found.sd
+
+    def widen(self, rule: MetricRule, case_id: str, metric: str, *, shortened: bool) -> MetricRule:
+        """What counts on this machine."""
+        if not JUDGED[metric].by_ratio:
+            return rule  # a margin of accuracy says what loss is acceptable, not what can be seen
+        return rule.widened(self.noise(case_id, metric, shortened=shortened))
 
     def describe(self) -> str:
         """When and where it was measured, as in `2026-01-02 on AMD EPYC 9654, 16 cores`."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from cnnperf.compare.disturbed import kept
-from cnnperf.compare.rules import Rules
+from cnnperf.compare.rules import Rules, Words
 from cnnperf.compare.samples import Sample, take_sample
 from cnnperf.compare.stats import MAX_REPEATS, Interval, holm
 from cnnperf.compare.thresholds import JUDGED
@@ -47,8 +47,8 @@ def judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdic
 
 def _sample(base: CaseRecord, new: CaseRecord, metric: str, rules: Rules) -> Sample | None:
     rule = rules.thresholds.rule(base.id, metric)
-    if rules.calibration is not None and JUDGED[metric].by_ratio:
-        rule = rule.widened(rules.calibration.noise(base.id, metric, shortened=base.shortened))
+    if rules.calibration is not None:
+        rule = rules.calibration.widen(rule, base.id, metric, shortened=base.shortened)
     return take_sample(kept(base, rules), kept(new, rules), metric, rule)
 
 
@@ -114,7 +114,7 @@ def _judge_sample(
     excluded = _excludes_regression(sample, interval, rules)
     verdict = _of_sample(sample, interval, p_worse, p_better, excluded, rules)
     needed = _repeats_needed(sample, interval, cases, rules) if verdict == "inconclusive" else None
-    reason = _why(sample, verdict, interval, needed)
+    reason = _why(sample, verdict, interval, needed, rules.words)
     return _verdict(
         sample,
         verdict,
@@ -143,15 +143,25 @@ def _of_sample(
     return "inconclusive"
 
 
-def _why(sample: Sample, verdict: Verdict, interval: Interval, needed: int | None) -> str | None:
+def _why(
+    sample: Sample, verdict: Verdict, interval: Interval, needed: int | None, words: Words
+) -> str | None:
     """What keeps a verdict from being one."""
     if verdict != "inconclusive":
         return None
     if not sample.shift.is_decidable:
-        return "one run a side decides nothing, train three times or more"
+        return f"{_single(sample, words)} decides nothing, train three times or more"
     if _is_beyond(sample, interval):
         return "beyond the threshold, but not certain enough for one case of many"
     return f"{MAX_REPEATS:,} repeats a side would not settle it" if needed is None else None
+
+
+def _single(sample: Sample, words: Words) -> str:
+    """Which side was trained but once."""
+    base, new = len(sample.base), len(sample.new)
+    if base == new:
+        return "one run a side"
+    return f"one run of {words.base if base < new else words.new}"
 
 
 def _is_beyond(sample: Sample, interval: Interval) -> bool:

@@ -12,28 +12,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnperf.compare.profile_change import tell_profile
+from cnnperf.compare.asides import asides
 from cnnperf.compare.thresholds import JUDGED, Thresholds
-from cnnperf.compare.verdicts import (
-    IMPROVEMENTS,
-    REGRESSIONS,
-    CaseVerdicts,
-    Comparison,
-    MetricVerdict,
-    Verdict,
-)
-from cnnperf.compare.wording import Row, effect, label, medians, rows, where_they_part
+from cnnperf.compare.verdict_rows import VerdictsTable, verdict_style
+from cnnperf.compare.verdicts import CaseVerdicts, Comparison, Verdict
+from cnnperf.compare.wording import Row, label, rows, where_they_part
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, format_percent
-
-
-def verdict_style(verdict: Verdict, *, gates: bool = True) -> str:
-    """How rich writes a verdict."""
-    if verdict in REGRESSIONS:
-        return "bold red" if gates else "red"
-    if verdict in IMPROVEMENTS:
-        return "green"
-    return "" if verdict == "same" else "yellow"
 
 
 def comparison_summary(comparison: Comparison) -> RenderableType:
@@ -43,7 +28,7 @@ def comparison_summary(comparison: Comparison) -> RenderableType:
         parts.append(environment_changes_table(comparison))
     else:
         parts.append(Text("the environments do not differ", style="dim"))
-    parts += [verdicts_table(comparison), _legend(comparison), *_explanations(comparison)]
+    parts += [VerdictsTable(comparison), _legend(comparison), *_explanations(comparison)]
     style = {0: "bold green", 1: "bold red"}.get(comparison.exit_code, "bold yellow")
     if comparison.verdict == "inconclusive":
         style = "bold yellow"
@@ -62,35 +47,6 @@ def environment_changes_table(comparison: Comparison) -> Table:
         cells = (change.field, *where_they_part(change.base, change.new))
         table.add_row(*(Text(printable(cell), style=style) for cell in cells))
     return table
-
-
-def verdicts_table(comparison: Comparison) -> Table:
-    """A row a metric below the name of its case."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("case", overflow="fold", min_width=12)
-    for side in comparison.sides:
-        table.add_column(side, justify="right", min_width=7)
-    table.add_column("change (interval)", justify="right", min_width=9)
-    longest = max(map(len, ("verdict", *(row.verdict for row in rows(comparison.cases)))))
-    table.add_column("verdict", no_wrap=True, width=longest + 1)  # what everybody looks for
-    for case in comparison.cases:
-        table.add_section()
-        verdict = Text(case.verdict, style=verdict_style(case.verdict)) if case.reason else ""
-        table.add_row(Text(printable(case.id), style="bold"), "", "", "", verdict)
-        for name, metric in case.metrics.items():
-            table.add_row(*_metric_cells(name, metric))
-    for case_id in comparison.new_cases:
-        table.add_section()
-        table.add_row(Text(printable(case_id), style="bold"), "", "", "", "new case")
-    return table
-
-
-def _metric_cells(name: str, metric: MetricVerdict) -> tuple[RenderableType, ...]:
-    style = "" if metric.gates else "dim"
-    base, new = medians(name, metric)
-    verdict = Text(metric.verdict, style=verdict_style(metric.verdict, gates=metric.gates))
-    shown = effect(metric).removeprefix("ratio ") or ABSENT
-    return (*(Text(cell, style=style) for cell in (f"  {label(name)}", base, new, shown)), verdict)
 
 
 def _legend(comparison: Comparison) -> Text:
@@ -123,23 +79,9 @@ def _explanations(comparison: Comparison) -> Iterator[Text]:
 
 
 def _about(case: CaseVerdicts, sides: tuple[str, str]) -> Iterator[Text]:
-    (base, new), seen = sides, case.contamination
-    if seen.base or seen.new:
-        kept = "kept (`cnnperf compare --drop-flagged` leaves them out)"
-        what = "dropped" if seen.dropped else kept
-        yield Text(
-            printable(
-                f"disturbed: {case.id}: {seen.base} repeats of {base}, {seen.new} of {new} "
-                f"({', '.join(seen.kinds)}): {what}"
-            ),
-            style="yellow",
-        )
-    for drift in case.drift:
-        style = "" if drift.first_difference_step is None else "yellow"
-        yield Text(printable(f"numerics: {case.id}: {drift.describe(sides)}"), style=style)
-    told = tell_profile(case)
-    if told is not None:
-        yield Text(printable(f"profile: {case.id}: {told}"))
+    for aside in asides(case, sides):
+        style = "yellow" if aside.doubtful else ""
+        yield Text(printable(f"{aside.topic}: {case.id}: {aside.text}"), style=style)
 
 
 def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> Table:

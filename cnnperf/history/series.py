@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
+from cnnperf.compare.calibration import Calibration, identity
 from cnnperf.compare.comparability import environment_changes, fingerprint_difference
 from cnnperf.compare.machines import Machine, labels, machine_of
 from cnnperf.compare.stats import Interval
@@ -99,10 +100,18 @@ class Series:
         return self.case_id if self.distinction is None else f"{self.case_id} ({self.distinction})"
 
 
-def find_series(points: Iterable[Point], thresholds: Thresholds) -> list[Series]:
+def find_series(
+    points: Iterable[Point], thresholds: Thresholds, calibrations: Sequence[Calibration] = ()
+) -> list[Series]:
     """The series of all points, and the steps in each, by case, machine, metric and start.
 
     Points of which no ratio can be taken, and the accuracies of shortened trainings, are left out.
+
+    Args:
+        points: in any order.
+        thresholds: the smallest change of level that is a step.
+        calibrations: the noise of some of the machines, which widens their thresholds; of two of
+            one machine the newer counts.
     """
     found: dict[tuple[str, Machine, str], dict[tuple[object, ...], list[Point]]] = {}
     kinds = _Kinds()
@@ -113,11 +122,23 @@ def find_series(points: Iterable[Point], thresholds: Thresholds) -> list[Series]
     names = labels(sorted({machine for _, machine, _ in found}, key=str))
     order = list(METRICS)
     places = sorted(found, key=lambda p: (p[0], names[p[1]], order.index(p[2])))
+    newest_first = sorted(calibrations, key=lambda each: each.created, reverse=True)
     return [
-        _series(place, names[place[1]], kind, distinction, thresholds)
+        _series(place, names[place[1]], kind, distinction,
+                _rule(kind[0], thresholds, newest_first))
         for place in places
         for kind, distinction in _distinguished(found[place].values())
-    ]
+    ]  # fmt: skip
+
+
+def _rule(point: Point, thresholds: Thresholds, calibrations: Sequence[Calibration]) -> MetricRule:
+    """What counts in this point's series; of several calibrations of its machine the first."""
+    rule = thresholds.rule(point.case_id, point.metric)
+    machine = identity(point.environments[0].hardware)
+    for each in calibrations:
+        if identity(each.hardware) == machine:
+            return each.widen(rule, point.case_id, point.metric, shortened=point.shortened)
+    return rule
 
 
 class _Kinds:
@@ -187,10 +208,9 @@ def _series(
     machine_label: str,
     points: tuple[Point, ...],
     distinction: str | None,
-    thresholds: Thresholds,
+    rule: MetricRule,
 ) -> Series:
     case_id, machine, metric = place
-    rule = thresholds.rule(case_id, metric)
     by_ratio = JUDGED[metric].by_ratio
     values = [math.log(point.median) if by_ratio else point.median for point in points]
     limit = math.log1p(rule.threshold) if by_ratio else rule.threshold

@@ -6,8 +6,16 @@ Torch-free.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    Group,
+    JustifyMethod,
+    RenderableType,
+    RenderResult,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -21,44 +29,71 @@ from cnnperf.metrics import ABSENT, METRICS
 MAX_STEPS = 12
 """Of which a line is shown, the newest first."""
 
+Column = tuple[str, int | None, JustifyMethod]
+"""Its head, its width in characters (None for what is left), and how it is set."""
+
+COLUMNS: tuple[Column, ...] = (
+    ("  metric", 20, "left"),
+    ("records", 7, "right"),
+    ("first to last", 24, "left"),
+    ("latest", 13, "right"),
+    ("steps", 5, "right"),
+    ("last step", None, "left"),
+)
+
+WIDE = 100
+"""Characters a line from which on there is room for the last column."""
+
 STYLES = {"better": "green", "worse": "bold red"}
 
 
 def history_summary(loaded: Loaded, series: Sequence[Series]) -> RenderableType:
     """Everything, the answer last, where a terminal stands when it is done."""
-    parts: list[RenderableType] = [*history_tables(series), *_step_lines(series)]
+    parts: list[RenderableType] = [SeriesTable(series), *_step_lines(series)]
     parts += [Text(printable(note), style="dim") for note in loaded.notes]
     is_steady = not any(each.steps for each in series)
     parts.append(Text(summary(series, loaded.records), style="bold" if not is_steady else ""))
     return Group(*parts)
 
 
-def history_tables(series: Sequence[Series]) -> Iterator[RenderableType]:
-    """A row a metric below the name of its case and machine, which is searched and never cut."""
-    groups: dict[str, list[Series]] = {}
-    for each in series:
-        groups.setdefault(printable(f"{each.title} on {each.machine_label}"), []).append(each)
-    for number, (head, found) in enumerate(groups.items()):
-        heading = Text(head, style="bold", overflow="fold")
-        if all(each.is_too_short for each in found):
-            heading.append(
-                f" (too few records to tell: {MIN_RECORDS} are needed)", style="not bold dim"
-            )
-        table = _empty_table(show_header=number == 0)
-        for each in found:
-            table.add_row(*_cells(each))
-        yield from (heading, table)
+@dataclass(frozen=True)
+class SeriesTable:
+    """A row a metric below the name of its case and machine, which is searched and never cut.
+
+    A narrow terminal goes without the column of the last step, which has a line below.
+    """
+
+    series: Sequence[Series]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """One table a name, with their columns below one another."""
+        columns = COLUMNS if options.max_width >= WIDE else COLUMNS[:-1]
+        yield _empty_table(columns, show_header=True)
+        groups: dict[str, list[Series]] = {}
+        for each in self.series:
+            groups.setdefault(printable(f"{each.title} on {each.machine_label}"), []).append(each)
+        for name, found in groups.items():
+            yield _heading(name, found)
+            table = _empty_table(columns)
+            for each in found:
+                table.add_row(*_cells(each)[: len(columns)])
+            yield table
 
 
-def _empty_table(*, show_header: bool) -> Table:
-    """With columns as wide in every case's table, so that they stand below one another."""
+def _heading(name: str, found: Sequence[Series]) -> Text:
+    heading = Text(name, style="bold", overflow="fold")
+    if all(each.is_too_short for each in found):
+        told = f" (too few records to tell: {MIN_RECORDS} are needed)"
+        heading.append(told, style="not bold dim")
+    return heading
+
+
+def _empty_table(columns: Sequence[Column], *, show_header: bool = False) -> Table:
+    """With columns as wide in every table."""
     table = Table(box=None, pad_edge=False, show_header=show_header, padding=(0, 2, 0, 0))
-    table.add_column("  metric", width=20, no_wrap=True)
-    table.add_column("records", width=7, justify="right")
-    table.add_column("first to last", width=24, no_wrap=True)
-    table.add_column("latest", width=13, justify="right", no_wrap=True)
-    table.add_column("steps", width=5, justify="right")
-    table.add_column("last step", overflow="fold")
+    for head, width, justify in columns:
+        table.add_column(head, width=width, justify=justify, no_wrap=width is not None,
+                         overflow="fold")  # fmt: skip
     return table
 
 

@@ -145,6 +145,13 @@ def test_one_run_a_side_decides_nothing() -> None:
     assert metric.reason.startswith("one run a side decides nothing")
 
 
+@pytest.mark.parametrize(("base", "new", "side"), [(1, 3, "base"), (3, 1, "new")])
+def test_the_side_that_was_trained_but_once_is_named(base: int, new: int, side: str) -> None:
+    """Whoever trained the other five times need not do so again."""
+    metric = _train_seconds(_compare(_case(STEADY[:base]), _case(STEADY[:new])))
+    assert metric.reason == f"one run of {side} decides nothing, train three times or more"
+
+
 def test_the_threshold_in_force_decides() -> None:
     """The same change, with another idea of what counts."""
     slower = [1.10 * value for value in STEADY]

@@ -93,6 +93,12 @@ def test_the_counts_are_those_of_the_results() -> None:
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == counted
 
 
+DISTURBED = (
+    "1 repeat of base, 2 of new (throttled, busy_cpu): "
+    "kept (`cnnperf compare --drop-flagged` leaves them out)"
+)
+
+
 def test_a_failure_tells_everything() -> None:
     (case,) = [case for case in suite_of(example_comparison()) if case.name == "train_seconds"
                and case.result]  # fmt: skip
@@ -101,7 +107,10 @@ def test_a_failure_tells_everything() -> None:
     assert (
         failure.message
         == failure.text
-        == ("slower: base 20.0 s (n=5), new 21.0 s (n=5); ratio 1.052 (1.031 to 1.074)")
+        == (
+            "slower: base 20.0 s (n=5), new 21.0 s (n=5); ratio 1.052 (1.031 to 1.074); "
+            f"disturbed: {DISTURBED}"
+        )
     )
 
 
@@ -123,12 +132,14 @@ def test_the_figures_are_properties() -> None:
     assert properties["modified_vgg-mnist-28-eager/test_accuracy/difference"] == "-0.0031"
 
 
-def test_the_environments_differences_are_the_output() -> None:
+def test_what_is_told_beside_the_verdicts_is_the_output() -> None:
     output = suite_of(example_comparison()).child(junitparser.SystemOut)
     assert output.text.splitlines() == [
         "regression: 1 failed, 1 missing, 1 slower of 5 cases",
         "software.torch: base 2.14.1, new 2.15.0",
         "hardware.gpu.name: base NVIDIA A100, new NVIDIA H200",
+        f"disturbed: modified_vgg-mnist-28-eager: {DISTURBED}",
+        "numerics: modified_vgg-mnist-28-eager: seed 0: losses of 100 steps identical",
         "only in new: resnet18-mnist-28-eager",
         "new was interrupted: not every planned training was done",
     ]

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from cnnperf.compare.judge import judge
+from cnnperf.compare.outputs.github import to_github
+from cnnperf.compare.outputs.junit import to_junit
 from cnnperf.compare.outputs.markdown import to_markdown
 from cnnperf.compare.outputs.plain import to_json
 from cnnperf.compare.profile_change import describe, profile_change
@@ -175,6 +177,22 @@ def test_table_and_markdown_have_the_sentence_and_json_the_figures() -> None:
     (case,) = json.loads(to_json(comparison))["cases"]
     assert case["profile"]["classes"][0]["kernel_class"] == "convolution"
     assert case["profile"]["new"] == pytest.approx(0.01201)
+
+
+def test_annotations_and_junit_say_it_where_the_slowdown_is_told() -> None:
+    """Of a time and a rate; what a test set says has no kind of work to come from."""
+    comparison = slowed()
+    sentence = "; profile: profiled step 10.01 ms"
+    annotations = to_github(comparison).splitlines()
+    (slower,) = [line for line in annotations if line.startswith("::error title=slower")]
+    assert "train time" in slower
+    assert sentence in slower
+    assert "convolution +2.00 ms (100 %25 of it)" in slower
+    assert not any(sentence in line for line in annotations if "accuracy" in line)
+    junit = to_junit(comparison)
+    (failure,) = [line for line in junit.splitlines() if "<failure" in line]
+    assert f"{sentence} -&gt; 12.01 ms: convolution +2.00 ms" in failure
+    assert f"profile: {comparison.cases[0].id}: profiled step 10.01 ms" in junit
 
 
 def test_it_gates_nothing() -> None:

@@ -69,7 +69,7 @@ def test_disturbed_repeats_and_numerics_are_told() -> None:
         }
     )
     text = " ".join(_shown(case).split())
-    assert "1 repeats of base, 2 of new (busy_cpu, throttled): kept" in text
+    assert "1 repeat of base, 2 of new (busy_cpu, throttled): kept" in text
     assert "numerics: modified_vgg-mnist-28-eager: seed 3: losses of 20 steps identical" in text
 
 
@@ -84,14 +84,33 @@ def test_text_from_a_record_commands_nothing(hostile: str) -> None:
         assert "[bold]x[/bold]" in text
 
 
-def test_a_narrow_terminal_gets_every_figure() -> None:
-    """Cut figures would be worse than folded ids."""
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_a_narrow_terminal_gets_every_figure(width: int) -> None:
+    """Cut figures would be worse than more lines."""
     metrics = {"train_seconds": example_metric("inconclusive"), "test_accuracy": example_accuracy()}
-    for width in (60, 80, 100):
-        text = _shown(_case("inconclusive", **metrics), width=width)
-        assert max(map(len, text.splitlines())) <= width
-        for shown in ("train time", "accuracy", "inconclusive", "20.0 s", "1.052", "1.074)"):
-            assert shown in text, width
+    text = _shown(_case("inconclusive", **metrics), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    words = text[text.index(CASE) : text.index("medians of n")].split()
+    for shown in ("time", "accuracy", "20.0", "(n=5)", "1.052", "(1.031", "1.074)", "-0.31"):
+        assert shown in words
+    assert words.count("inconclusive") == 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_name_is_never_broken_where_it_has_a_line_of_its_own(width: int) -> None:
+    """It is copied and searched."""
+    text = _shown(_case(test_accuracy=example_accuracy()), new_cases=(f"{CASE}-2",), width=width)
+    lines = [line.strip() for line in text.splitlines()]
+    assert CASE in lines
+    assert any(line.split() == [f"{CASE}-2", "new", "case"] for line in lines)
+
+
+def test_the_columns_of_all_cases_stand_below_one_another() -> None:
+    """However long the figures of one are."""
+    long = example_metric(base=123_456.0, new=234_567.0, verdict="same")
+    text = _shown(_case(train_seconds=example_metric()), _case(train_seconds=long))
+    ends = {line.index("(1.031") for line in text.splitlines() if "(1.031" in line}
+    assert len(ends) == 1
 
 
 def test_verbose_shows_what_counts() -> None:

@@ -9,12 +9,20 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cnnperf.compare.calibration import Calibration, CaseNoise, Noise
+from cnnperf.compare.thresholds import Thresholds
+from cnnperf.history.load import load_folder
+from cnnperf.history.series import find_series
+from cnnperf.history.table import history_summary
+from cnnperf.tables import render
 from tests.commands import run_cnnperf, sentence_of
 from tests.compare.comparisons import HOSTILE
 from tests.examples import (
+    CREATED,
     HIDE_TORCH,
     example_environment,
     example_record,
@@ -50,6 +58,49 @@ def test_the_table_has_the_step_and_its_cause(folder: Path, tmp_path: Path) -> N
     assert "driver — → 580.95" in row
     assert "between 007.json (070707070707) and 008.json (080808080808)" in " ".join(lines)
     assert lines[-1] == "16 records, 4 series, 2 steps (2 worse, 0 better)"
+
+
+def test_a_narrow_terminal_gets_whole_columns(folder: Path, tmp_path: Path) -> None:
+    """The last step has a line below the table, so that its column is what gives way."""
+    loaded = load_folder(folder, ["train_seconds"])
+    series = find_series(loaded.points, Thresholds())
+    narrow, wide = (
+        render(history_summary(loaded, series), width=width, color=False) for width in (80, 120)
+    )
+    assert narrow.splitlines()[0].rstrip().endswith("steps")
+    assert wide.splitlines()[0].rstrip().endswith("last step")
+    for text in (narrow, wide):
+        assert "driver — → 580.95" in " ".join(text.split())
+    assert len(narrow.splitlines()) < 12
+
+
+def test_a_machines_noise_keeps_what_it_does_by_itself_from_being_a_step(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A step of 8 % where a training wavers by 4 %: three such deviations are 12.7 %."""
+    noise = CaseNoise(
+        metrics={"train_seconds": Noise(n=20, mean=20.0, sd=0.04, smallest_change=0.1)}
+    )
+    quiet = CaseNoise(
+        metrics={"train_seconds": Noise(n=20, mean=20.0, sd=0.001, smallest_change=0.01)}
+    )
+
+    def run(case: CaseNoise, **hardware: Any) -> subprocess.CompletedProcess[str]:
+        calibration = Calibration(
+            created=CREATED,
+            hardware=example_environment(**hardware).hardware,
+            cases={CASE: case},
+        )
+        path = tmp_path / "gpu.calibration.json"
+        path.write_text(calibration.model_dump_json())
+        arguments = ("--metric=train_seconds", "--calibration", str(path))
+        return run_cnnperf("history", str(folder), *arguments, cwd=tmp_path)
+
+    quietly, loudly = run(quiet), run(noise)
+    assert quietly.stdout.splitlines()[-1] == "16 records, 1 series, 1 step (1 worse, 0 better)"
+    assert loudly.stdout.splitlines()[-1] == "16 records, 1 series, 0 steps"
+    assert "thresholds take in the noise of 2026-01-02 on NVIDIA H200" in loudly.stdout
+    assert "is of another machine than the records" in sentence_of(run(noise, cpu_model="Xeon"))
 
 
 def test_csv_has_every_point(folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from cnnperf.compare.asides import of_row
 from cnnperf.compare.verdicts import IMPROVEMENTS, REGRESSIONS, Comparison, EnvironmentChange
 from cnnperf.compare.wording import Row, effect, medians, rows, where_they_part
 from cnnperf.errors import printable
@@ -82,6 +83,7 @@ def _annotation(row: Row, sides: tuple[str, str]) -> Annotation:
     if row.name is not None and row.metric is not None:
         base, new = medians(row.name, row.metric)
         parts = [f"{sides[0]} {base}, {sides[1]} {new}", effect(row.metric), row.explanation]
+        parts += of_row(row, sides)
     message = "; ".join(filter(None, parts)) or row.verdict
     return Annotation(f"{row.verdict}: {row.subject} of {row.case.id}", message)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
+from cnnperf.compare.asides import asides, of_row
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.compare.wording import Row, effect, medians, rows
 from cnnperf.errors import printable
@@ -107,6 +108,7 @@ def _told(row: Row, sides: tuple[str, str]) -> str:
         base, new = medians(row.name, row.metric)
         figures = f"{sides[0]} {base}, {sides[1]} {new}"
         parts = [f"{row.verdict}: {figures}", effect(row.metric), row.explanation]
+        parts += of_row(row, sides)
     return "; ".join(filter(None, parts))
 
 
@@ -116,6 +118,9 @@ def _output(comparison: Comparison) -> Iterator[str]:
     yield printable(comparison.summary)
     for change in comparison.environment_changes:
         yield printable(f"{change.field}: {base} {change.base}, {new} {change.new}")
-    for case in comparison.new_cases:
-        yield printable(f"only in {new}: {case}")
+    for case in comparison.cases:
+        for aside in asides(case, comparison.sides):
+            yield printable(f"{aside.topic}: {case.id}: {aside.text}")
+    for case_id in comparison.new_cases:
+        yield printable(f"only in {new}: {case_id}")
     yield from map(printable, comparison.notes)
