@@ -19,6 +19,7 @@ import typer
 
 from cnnperf.cli_ab import ab, calibrate
 from cnnperf.cli_compare import compare, export
+from cnnperf.cli_floors import floors
 from cnnperf.cli_history import history
 from cnnperf.cli_report import report
 from cnnperf.cli_results import results
@@ -172,6 +173,7 @@ def recover(
 app.command()(compare)
 app.command()(ab)
 app.command()(calibrate)
+app.command()(floors)
 app.command()(export)
 app.command()(report)
 app.command()(history)
