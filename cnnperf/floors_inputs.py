@@ -127,13 +127,20 @@ def floors_of(
     """
     here = probed.environment.hardware
     for each in recorded.values():
-        if identity(each.hardware) != identity(here):
+        if not _is_same_device(each.hardware, here):
             raise UsageError(
                 f"{each.path} was measured on another machine ({describe_machine(each.hardware)}) "
                 f"than this one ({describe_machine(here)}), whose ceilings are not its own: say "
                 "`cnnperf floors` there"
             )
     return [_floors_of(case, probed, recorded.get(case.id)) for case in cases]
+
+
+def _is_same_device(then: Hardware, here: Hardware) -> bool:
+    """A GPU's ceilings do not depend on what it is plugged into."""
+    if then.gpu is not None and here.gpu is not None:
+        return then.gpu.name == here.gpu.name
+    return identity(then) == identity(here)
 
 
 def _floors_of(case: Case, probed: ProbeResult, recorded: Recorded | None) -> CaseFloors:

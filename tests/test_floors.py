@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnperf import cli, floors_inputs
+from cnnperf.environment.schema import Gpu
 from cnnperf.floors import Measured, case_floors, expected_precision, planned_work
 from cnnperf.protocol import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic
 from cnnperf.record import Fingerprint, Record, RecordedRecipe
@@ -280,13 +281,29 @@ def test_what_makes_a_floor_doubtful_is_said(
     assert said in _words(_run("-r", path).stdout)
 
 
-def test_a_record_of_another_machine_is_refused(asked: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("hardware", "whose"),
+    [
+        ({"gpu": Gpu(name="NVIDIA L4")}, "NVIDIA L4, AMD EPYC 9654, 16 cores"),
+        ({"gpu": None}, "AMD EPYC 9654, 16 cores"),
+    ],
+)
+def test_a_record_of_another_device_is_refused(
+    asked: dict[str, Any], tmp_path: Path, hardware: dict[str, Any], whose: str
+) -> None:
     """Its ceilings are others."""
-    other = example_environment(cpu_model="Intel Xeon")
+    other = example_environment(**hardware)
     record = example_record(_case_record(get_case(FAST), (5.0,)), environment=other)
     done = _run("-r", str(_write(tmp_path / "run.json", record)))
     assert done.exit_code == 2
-    assert "was measured on another machine (NVIDIA H200, Intel Xeon, 16 cores)" in done.stderr
+    assert f"was measured on another machine ({whose})" in done.stderr
+
+
+def test_a_gpu_is_the_same_in_another_host(asked: dict[str, Any], tmp_path: Path) -> None:
+    """A spot instance comes with the processor that is free."""
+    other = example_environment(cpu_model="Intel Xeon")
+    record = example_record(_case_record(get_case(FAST), (5.0,)), environment=other)
+    assert _run("-r", str(_write(tmp_path / "run.json", record))).exit_code == 0
 
 
 def test_a_case_that_is_in_two_records_is_refused(asked: dict[str, Any], tmp_path: Path) -> None:
