@@ -51,8 +51,10 @@ FALSE_ALARMS = frozenset({"faster", "slower", "better", "worse"})
 """Of one interpreter against itself."""
 
 
-def run_calibration(pair: Interleaved, rules: Rules, repeats: int) -> Comparison:
+def run_calibration(pair: Interleaved, rules: Rules, repeats: int) -> Comparison | None:
     """Train so many repeats a side, and judge them as if they were different.
+
+    None where the time was up before: another call goes on.
 
     Args:
         pair: both sides, looked at and not yet trained; the caller closes them.
@@ -60,6 +62,8 @@ def run_calibration(pair: Interleaved, rules: Rules, repeats: int) -> Comparison
         repeats: of each case, on each side.
     """
     pair.train_to(repeats, pair.case_ids)
+    if pair.limit.reached:
+        return None
     pair.finish()
     return judge_pair(pair, rules)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -149,6 +150,26 @@ def calibrate(
     repeats: Annotated[
         int, typer.Option(min=2, max=1000, metavar="N", help="Of each case, on each of two sides.")
     ] = 10,
+    max_minutes: Annotated[
+        str | None,
+        option(
+            "--max-minutes",
+            metavar="M",
+            text="Be over after so long, with exit code 75 and the command that goes on, where not "
+            "all is done (default: no end).",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        option(
+            "--resume",
+            metavar="DIR",
+            text="Go on with what was stopped there: the folder that --out named, or the default.",
+        ),
+    ] = None,
+    python: Annotated[
+        str | None, option("--python", metavar="PYTHON", text="Which Python (default: this one).")
+    ] = None,
     config: Config = None,
     output: Annotated[
         Path | None,
@@ -164,25 +185,64 @@ def calibrate(
     """Measure each case's noise on this machine: one Python in turns with itself (A/A).
 
     `cnnperf compare` widens a threshold that this noise would cross by itself.
+
+    Exit code: 0 done; 2 bad usage; 75 the time was up, call it again; 130 stopped by Ctrl-C.
     """
     from cnnperf.calibrate import run_calibration
 
     given = _given(
         tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
         compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
-        timeout=timeout,
+        timeout=timeout, max_minutes=max_minutes,
     )  # fmt: skip
     with sentences(), _names_of_here():
         rules = _rules(config, module)
         if first or records:
             _calibrate_from(first, records, rules, output)
             return
-        sides = _settings(given, module, repeats=repeats, pythons=(None, None))
+        if resume is not None and out is not None:
+            raise UsageError("expected --resume or --out, not both: it goes on in its own folder")
+        sides = _settings(given, module, repeats=repeats, pythons=(python, python))
         sides[1] = replace(sides[1], seed=sides[0].seed + repeats)  # so that all seeds differ
-        pair, say = _open("calibrate", sides, expression, out)
-        with _leaving_records(pair, say, "cnnperf calibrate --from {} {} takes it"):
+        pair, say = _open("calibrate", sides, expression, resume or out, resume=resume is not None)
+        going_on = _goes_on(pair).replace("{", "{{").replace("}", "}}")
+        hint = f"cnnperf calibrate --from {{}} {{}} takes it, {going_on} goes on"
+        with _leaving_records(pair, say, hint, resumable=True):
             comparison = run_calibration(pair, rules, repeats)
+        if comparison is None:
+            _out_of_time(pair, say)
         _write_calibration(pair.paths, rules, output, comparison)
+
+
+def _goes_on(pair: Interleaved) -> str:
+    from cnnperf.command_line import going_on
+
+    return going_on(sys.argv[1:], pair.paths[0].parent)
+
+
+def _out_of_time(pair: Interleaved, say: Say) -> NoReturn:
+    """What is left, and how to go on with it.
+
+    Raises:
+        UsageError: nothing was trained, and another call would get no further.
+    """
+    from cnnperf.time_limit import EXIT_OUT_OF_TIME
+
+    if pair.limit.lost:
+        say(f"ended by the time limit, and lost: {', '.join(pair.limit.lost)}")
+    if not any(side.trained for side in pair.sides):
+        raise UsageError(
+            "not one training was finished in this time: give --max-minutes more, or choose "
+            "shorter cases with -k"
+        )
+    left = sum(side.left for side in pair.sides)
+    planned = sum(side.plan.trainings for side in pair.sides)
+    say(
+        f"out of time: {left} of {planned} trainings are left after {pair.limit.minutes:g} "
+        "minutes (--max-minutes); go on with"
+    )
+    say(_goes_on(pair))
+    raise typer.Exit(EXIT_OUT_OF_TIME)
 
 
 # --- records that are there already -------------------------------------------------------------
@@ -277,7 +337,12 @@ def _with_calibration(rules: Rules, named: Path | None, pair: Interleaved) -> Ru
 
 
 def _open(
-    command: str, sides: list[RunSettings], expression: str | None, out: Path | None
+    command: str,
+    sides: list[RunSettings],
+    expression: str | None,
+    out: Path | None,
+    *,
+    resume: bool = False,
 ) -> tuple[Interleaved, Say]:
     """Both sides, ready to train, and how to talk to people meanwhile: on stderr."""
     from rich.console import Console
@@ -296,7 +361,8 @@ def _open(
     ids = select_cases(expression, tier)
     folder = (out or default_folder(command)).expanduser()
     try:
-        pair = open_sides(sides, ids, tier, folder, choose_display(console, quiet=False))
+        display = choose_display(console, quiet=False)
+        pair = open_sides(sides, ids, tier, folder, display, resume=resume)
     except KeyboardInterrupt:
         say("interrupted before anything was trained")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -313,6 +379,8 @@ def _header(pair: Interleaved, tier: str) -> Iterator[str]:
     for side in pair.sides:
         python = side.settings.python or "this Python"
         yield f"cnnperf: {side.side}: {python}: {describe_software(side.probed.environment)}"
+        if side.resumed is not None:
+            yield from (f"cnnperf: {side.side}: {line}" for line in side.resumed.report())
     most = sum(side.plan.trainings for side in pair.sides)
     yield f"cnnperf: tier {tier}; {_count(len(pair.case_ids), 'case')}, at most {most} trainings"
     skipped = [each for each in pair.sides[0].record.cases if each.outcome == "skipped"]
@@ -322,30 +390,35 @@ def _header(pair: Interleaved, tier: str) -> Iterator[str]:
 
 
 @contextmanager
-def _leaving_records(pair: Interleaved, say: Say, hint: str) -> Iterator[None]:
-    """Write both records whatever happens; Ctrl-C ends the command here, with a hint."""
+def _leaving_records(
+    pair: Interleaved, say: Say, hint: str, *, resumable: bool = False
+) -> Iterator[None]:
+    """Write both records whatever happens; Ctrl-C ends the command here, with a hint.
+
+    Where it can be resumed, the journals of what is not whole stay.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        _stop(pair, say, hint)
+        _stop(pair, say, hint, resumable)
     except BaseException:
-        _keep(pair)
+        _keep(pair, resumable)
         raise
-    pair.close()
+    pair.close(keep_journals=pair.limit.reached)
     say(f"records: {' and '.join(map(str, pair.paths))}")
 
 
-def _keep(pair: Interleaved) -> bool:
+def _keep(pair: Interleaved, resumable: bool) -> bool:
     """Write what was trained; nothing where that is nothing."""
     if any(pair.trainings):
-        pair.close()
+        pair.close(keep_journals=resumable)
         return True
     pair.discard()
     return False
 
 
-def _stop(pair: Interleaved, say: Say, hint: str) -> NoReturn:
-    if _keep(pair):
+def _stop(pair: Interleaved, say: Say, hint: str, resumable: bool) -> NoReturn:
+    if _keep(pair, resumable):
         a, b = pair.trainings
         ready = hint.format(*pair.paths)
         say(

@@ -18,6 +18,7 @@ MODULES = {
     "ab": "cnnperf.cli_ab",
     "calibrate": "cnnperf.cli_ab",
     "export": "cnnperf.cli_compare",
+    "floors": "cnnperf.cli_floors",
     "report": "cnnperf.cli_report",
     "history": "cnnperf.cli_history",
     "results": "cnnperf.cli_results",

@@ -51,6 +51,22 @@ def resuming_command(arguments: Sequence[str], journal: Path) -> str:
     return shlex.join([*_program(), *parts, f"--cnnperf-resume={journal}"])
 
 
+def going_on(arguments: Sequence[str], folder: Path) -> str:
+    """The `cnnperf` command that goes on with a stopped one, to be copied into the same shell.
+
+    >>> going_on(["calibrate", "--out", "aa", "--max-minutes=9"], Path("aa"))
+    'cnnperf calibrate --max-minutes=9 --resume=aa'
+    """
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        name, equals, _ = argument.partition("=")
+        if name not in ("--out", "--resume"):
+            kept.append(argument)
+        elif not equals:
+            next(rest, None)
+    return shlex.join(["cnnperf", *kept, f"--resume={folder}"])
+
+
 def _program() -> list[str]:
     """How this process was started: as `pytest`, or through an interpreter."""
     name = Path(sys.argv[0]).name

@@ -12,19 +12,20 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cnnperf.benchmark_json import write_benchmark_json
 from cnnperf.errors import UsageError
-from cnnperf.journal import SUFFIX
 from cnnperf.plan import make_plan
 from cnnperf.progress import Display
 from cnnperf.record import CaseError, Record, now
-from cnnperf.results import STAMP, ResultPaths
+from cnnperf.results import STAMP, ResultPaths, best_journal, choose_paths
 from cnnperf.runner import WorkerError
 from cnnperf.session import RunSession
 from cnnperf.settings import RunSettings
 from cnnperf.specs import Tier
+from cnnperf.time_limit import OutOfTimeError, TimeLimit
 
 NAMES = ("A", "B")
 
@@ -42,6 +43,8 @@ class Interleaved:
 
     def __init__(self, a: RunSession, b: RunSession) -> None:
         self.sides = (a, b)
+        self.limit = a.limit
+        """Of both sides: what has no time left is for another call, which takes up what is done."""
         self.deadline: float | None = None
         """By the monotonic clock; nothing is started after it."""
         self._ids: list[str] = []
@@ -97,7 +100,8 @@ class Interleaved:
         """Train these cases until each has so many repeats a side, or the time is up.
 
         Round after round through all of them, so that each case is spread over the whole time, and
-        time that runs out is missed by all alike. A case whose training fails is over.
+        time that runs out is missed by all alike. A case whose training fails is over. What was
+        taken over from a journal is not trained again.
         """
         wanted = list(case_ids)
         for index in range(repeats):
@@ -106,7 +110,10 @@ class Interleaved:
                     continue
                 if self.out_of_time:
                     return
-                self._round(case_id, index)
+                try:
+                    self._round(case_id, index)
+                except OutOfTimeError:
+                    return
 
     def _round(self, case_id: str, index: int) -> None:
         """One repeat on each side; the one that went last goes first in the next round."""
@@ -124,7 +131,10 @@ class Interleaved:
 
     def _train(self, side: RunSession, case_id: str, index: int) -> None:
         planned = side.plan.cases[case_id]
-        with side.repeat(planned, planned.first_seed + index) as run:
+        seed = planned.first_seed + index
+        if any(repeat.seed == seed for repeat in side.cases[case_id].repeats):
+            return
+        with side.repeat(planned, seed) as run:
             run.prepare()
             run.train()
             repeat = run.finish()
@@ -144,8 +154,8 @@ class Interleaved:
                 for side in self.sides:
                     side.finish(side.plan.cases[case_id])
 
-    def close(self) -> None:
-        """Write both records; only then the journals go.
+    def close(self, *, keep_journals: bool = False) -> None:
+        """Write both records; only then the journals go, unless somebody is to go on with them.
 
         Raises:
             UsageError: a record cannot be written; names the journals, which are kept.
@@ -162,7 +172,11 @@ class Interleaved:
                 "`cnnperf recover JOURNAL -o FILE` makes a record of one"
             ) from error
         for side in self.sides:
-            side.journal.discard()
+            if keep_journals:
+                side.journal.close()
+            else:
+                side.journal.discard()
+            side.drop_resumed()
 
 
 def open_sides(
@@ -171,6 +185,8 @@ def open_sides(
     tier: Tier,
     folder: Path,
     display: Display,
+    *,
+    resume: bool = False,
 ) -> Interleaved:
     """Two runs of the same cases, once both interpreters have said that they can train.
 
@@ -180,20 +196,29 @@ def open_sides(
         tier: of the records.
         folder: where a.json and b.json go.
         display: told of both.
+        resume: whether to go on with what was stopped in that folder.
 
     Raises:
-        UsageError: an interpreter cannot train, no case can be trained here, or the records cannot
-            be written. Nothing is left behind then.
+        UsageError: there is nothing to go on with, an interpreter cannot train, no case can be
+            trained here, or the records cannot be written. Nothing is left behind then.
     """
     for name, asked in zip(NAMES, settings, strict=True):
         _check_interpreter(name, asked.python)
+    limit = TimeLimit(settings[0].max_minutes)
+    places = [_paths(folder, name, resume=resume) for name in NAMES]
+    if resume and not any(paths.older_journals for paths in places):
+        raise UsageError(
+            f"nothing that was stopped is in {folder}: expected the folder that --out named then, "
+            f"with {places[0].journal.name} or the like in it"
+        )
     with ExitStack() as undo:
         undo.callback(_remove_if_empty, folder)
         sides = []
-        for name, asked in zip(NAMES, settings, strict=True):
-            side = RunSession(asked, tier, make_plan(case_ids, asked, tier), _paths(folder, name))
+        for name, asked, paths in zip(NAMES, settings, places, strict=True):
+            asked = replace(asked, resume=best_journal(paths.older_journals))
+            side = RunSession(asked, tier, make_plan(case_ids, asked, tier), paths)
             undo.callback(side.journal.discard)
-            side.side, side.display = name, display
+            side.side, side.display, side.limit = name, display, limit
             sides.append(side)
         _check_something_runs(sides)
         for side in sides:
@@ -212,17 +237,17 @@ def _check_interpreter(name: str, python: str | None) -> None:
         )
 
 
-def _paths(folder: Path, name: str) -> ResultPaths:
+def _paths(folder: Path, name: str, *, resume: bool) -> ResultPaths:
     """Of one side.
 
     Raises:
-        UsageError: there is a record already.
+        UsageError: there is a record or a journal already, and nobody asked to go on with it.
     """
-    record = folder.absolute() / f"{name.lower()}.json"
-    if record.exists():
-        raise UsageError(f"{record} exists: choose another folder with --out")
-    journal = record.with_name(record.stem + SUFFIX)
-    return ResultPaths(record=record, journal=journal, older_journals=())
+    paths = choose_paths(folder.absolute() / f"{name.lower()}.json", folder)
+    there = [path for path in (paths.record, *paths.older_journals) if path.exists()]
+    if there and not resume:
+        raise UsageError(f"{there[0]} exists: choose another folder with --out")
+    return paths
 
 
 def _remove_if_empty(folder: Path) -> None:

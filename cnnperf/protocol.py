@@ -53,6 +53,8 @@ class ProbeJob(Spec):
     measure_peak: bool = True
     deterministic: bool = False
     """Whether to look at it as deterministic trainings will find it: its settings say so."""
+    floors: bool = False
+    """Whether to measure the copy bandwidth, too, and to count what each model must move."""
 
 
 Job = Annotated[TrainJob | ProbeJob, Field(discriminator="kind")]
@@ -128,6 +130,28 @@ class Failed(Message):
     traceback: str | None = None
 
 
+class Ceiling(Message):
+    """What a device reaches, per second: the best of several timings, since noise only slows."""
+
+    best: float
+    median: float
+    samples: int
+
+
+class Traffic(Message):
+    """What a model's training moves at the least (`cnnperf.models.traffic`), in elements."""
+
+    forward_elements_per_image: int
+    forward_elements_per_pass: int
+    """Weights: as many for one image as for a batch."""
+    training_elements_per_image: int
+    """Forward and backward."""
+    training_elements_per_step: int
+    """Weights and their gradients, without the optimizer."""
+    largest_elements_per_image: int
+    """Of the largest result of a convolution."""
+
+
 class ModelFacts(Message):
     """What a case's model is made of; None where it could not be counted."""
 
@@ -137,6 +161,8 @@ class ModelFacts(Message):
     """Of the architecture."""
     forward_flops_per_image: float | None = None
     training_flops_per_image: float | None = None
+    traffic: Traffic | None = None
+    """None, too, where it was not asked for."""
 
 
 class ProbeResult(Message):
@@ -146,6 +172,13 @@ class ProbeResult(Message):
     device: str
     environment: Environment
     models: list[ModelFacts] = []
+    matmul_ceilings: dict[str, Ceiling] = {}
+    """FLOP/s by precision; empty where the peak was not to be measured."""
+    copy_ceiling: Ceiling | None = None
+    """Bytes read and written per second, by a copy of far more than the caches hold; this and the
+    next are None unless floors were asked for."""
+    cache_bytes: int | None = None
+    """The device's last-level cache; None where that cannot be told."""
 
 
 WorkerMessage = Annotated[

@@ -6,6 +6,7 @@ That both can be written is found out before anything is trained.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def _older_journals(base: Path) -> list[Path]:
         return []
     found = [path for path in base.parent.iterdir() if pattern.fullmatch(path.name)]
     return sorted((path for path in found if path.stat().st_size), reverse=True)
+
+
+def best_journal(journals: Iterable[Path]) -> Path | None:
+    """That with the most trainings: a run that was killed early has not copied all of them."""
+
+    def trainings(path: Path) -> int:
+        return path.read_bytes().count(b'"kind":"repeat"')
+
+    return max(journals, key=trainings, default=None)
 
 
 def check_record_path(path: Path) -> None:

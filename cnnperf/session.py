@@ -274,7 +274,11 @@ class RunSession:
             self.journal.close()
             return True
         self.journal.discard()
+        self.drop_resumed()
+        return False
+
+    def drop_resumed(self) -> None:
+        """Remove the resumed journal, where all that it had is in this run's own files."""
         if self.resumed is not None and not (self.resumed.changed or self.resumed.unplanned):
             with suppress(OSError):  # such as in a folder that may only be read
                 self.resumed.path.unlink(missing_ok=True)
-        return False

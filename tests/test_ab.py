@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import statistics
@@ -38,7 +39,7 @@ from cnnperf.compare.verdicts import CaseVerdicts, MetricVerdict
 from cnnperf.console import EXIT_INTERRUPTED
 from cnnperf.loading import load_record
 from cnnperf.record import CaseRecord, Record
-from tests.commands import run_cnnperf
+from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     CREATED,
     example_case_record,
@@ -406,6 +407,63 @@ def test_calibrating_measures_the_noise_of_this_interpreter(tmp_path: Path) -> N
     a, b = (fake_python(tmp_path, name, noise=noise) for name in ("a", "b"))
     done = _run(tmp_path, a, b, "-k", "modified_vgg and eager", "--max-repeats=2")
     assert "thresholds take in the noise" in done.stdout, done.stderr
+
+
+def test_a_calibration_goes_on_where_its_time_was_up(tmp_path: Path) -> None:
+    """Whole in the end, in turns all along, every training once; no journal is left."""
+    own = fake_python(tmp_path, "own", noise={VGG: 0.02}, slower={VGG: 0.1}, sleep=2.5)
+    env = _own_python(tmp_path, own)
+    asked = ["-k", "modified_vgg and eager", "-t", "smoke", "--repeats=3", "--max-minutes=0.2"]
+    done = run_cnnperf("calibrate", *asked, "--out", "aa", cwd=tmp_path, env=env)
+    calls = 1
+    while done.returncode == 75:
+        assert calls < 6
+        assert list((tmp_path / "aa").glob("*.journal.jsonl"))
+        assert load_record(tmp_path / "aa" / "a.json").interrupted
+        command = shlex.split(done.stderr.splitlines()[-1])
+        assert command[:2] == ["cnnperf", "calibrate"]
+        assert command[2:] == [*asked, f"--resume={tmp_path / 'aa'}"]
+        done = run_cnnperf(*command[1:], cwd=tmp_path, env=env)
+        calls += 1
+    assert done.returncode == 0, done.stderr
+    assert calls > 1
+    kept = [
+        [repeat.seed for repeat in load_record(tmp_path / "aa" / name).cases[0].repeats]
+        for name in ("a.json", "b.json")
+    ]
+    assert kept == [[0, 1, 2], [3, 4, 5]]
+    finished = [int(seed) for _, _, seed in _log(tmp_path)]
+    assert list(dict.fromkeys(finished)) == [0, 3, 4, 1, 2, 5]
+    assert not list((tmp_path / "aa").glob("*.journal.jsonl"))
+    assert "smallest change" in done.stdout
+
+
+def test_a_calibration_that_gets_nowhere_says_so(tmp_path: Path) -> None:
+    """Calling it again would not help."""
+    env = _own_python(tmp_path, fake_python(tmp_path, "own", sleep=60))
+    done = run_cnnperf("calibrate", "-k", "modified_vgg and eager", "-t", "smoke",
+                       "--max-minutes=0.03", "--out", "aa", cwd=tmp_path, env=env)  # fmt: skip
+    assert done.returncode == 2
+    assert "not one training was finished in this time" in done.stderr
+    assert "ended by the time limit, and lost" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--resume", "nowhere"], "nothing that was stopped is in nowhere"),
+        (["--resume", "a", "--out", "b"], "expected --resume or --out, not both"),
+        (["--max-minutes", "0"], "--max-minutes: expected a number of minutes above 0"),
+        (["--python", "no-such-python"], "A (no-such-python) cannot be started"),
+    ],
+)
+def test_a_calibration_that_cannot_begin_gets_a_sentence(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    """Before anything is trained, and nothing is left."""
+    done = run_cnnperf("calibrate", "-t", "smoke", *arguments, cwd=tmp_path)
+    assert sentence in sentence_of(done)
+    assert not list(tmp_path.iterdir())
 
 
 # --- real trainings -----------------------------------------------------------------------------

@@ -48,7 +48,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python3 .ci/gpu",
         description=f"{(__doc__ or '').partition(chr(10))[0]}\n\n{pieces}",
-        epilog="Arguments after -- go to every pytest. Exit code 75: call it again, to go on.",
+        epilog="Arguments after -- go to every pytest, and to `cnnperf calibrate`. Exit code 75: "
+        "call it again, to go on.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("piece", choices=HELP, metavar="PIECE", help="see above")

@@ -1,4 +1,4 @@
-"""What there is to measure: each piece is a few runs of `pytest benchmarks`."""
+"""What there is to measure: a piece that is listed here is a few runs of `pytest benchmarks`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,6 @@ PIECES: dict[str, tuple[Step, ...]] = {
         Step(name="standard-fast-224", select="224 and fast", repeats=3),
         Step(name="standard-eager-28", select="28 and eager", repeats=3),
     ),
-    "calibrate": (
-        Step(name="calibrate-a", select="28 and fast", repeats=10),
-        Step(name="calibrate-b", select="28 and fast", repeats=10, more=("--cnnperf-seed=10",)),
-    ),
     "profiles": (
         Step(name="profiles", select="fast or eager", more=("--cnnperf-limit-steps=200",)),
     ),
@@ -57,7 +53,8 @@ HELP = {
     "check": "can this machine train: Python, torch, packages, GPU, data",
     "tests": "all tests that need CUDA; one that is skipped counts as failed",
     "standard": "the study's cases: fast 5 times (at 224 pixels 3), eager 3 times (at 224 once)",
-    "calibrate": "A/A: ten trainings and ten more of the 28-pixel cases, and what they differ by",
+    "floors": "how fast each case could be at best, by FLOPs and by bytes, beside `standard`",
+    "calibrate": "A/A: ten trainings of the 28-pixel cases in turns with ten more: their noise",
     "profiles": "a profile of every standard case after 200 steps",
     "peers": "other people's loops beside ours",
     "tuning": "every precision, compiled or not, by batch size",

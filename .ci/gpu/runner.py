@@ -26,6 +26,10 @@ GRACE_SECONDS = 30.0
 pytest ends itself in time, unless it hangs before it trains."""
 
 
+CALIBRATED = ("calibrate-a.json", "calibrate-b.json", "noise.calibration.json")
+"""What `calibrate` leaves."""
+
+
 class Runner:
     """Runs the steps of a piece until all are done or the time is up.
 
@@ -50,14 +54,14 @@ class Runner:
                 return self._check()
             if piece == "tests":
                 return self._tests()
+            if piece == "floors":
+                return self._floors()
+            if piece == "calibrate":
+                return _outcome(self._calibrate())
             outcomes = list(self._steps(PIECES[piece]))
             if piece == "profiles":
                 self._pack_traces()
-            code = FAILED if FAILED in outcomes else max(outcomes)
-            if piece == "calibrate" and code == DONE:
-                code = self._noise()
-            return say({DONE: "done", AGAIN: "not all is done: call it again"}.get(code, "failed"),
-                       code)  # fmt: skip
+            return _outcome(FAILED if FAILED in outcomes else max(outcomes))
 
     @contextmanager
     def _log(self, piece: str) -> Iterator[None]:
@@ -147,13 +151,64 @@ class Runner:
                 archive.add(self.traces, arcname="traces")
             shutil.rmtree(self.traces)
 
-    def _noise(self) -> int:
-        """What two times ten trainings differ by."""
-        a, b = (str(self.folder / f"{step.name}.json") for step in PIECES["calibrate"])
-        calibration = str(self.folder / "noise.calibration.json")
-        code = self._python("-m", "cnnperf.cli", "calibrate", "--from", a, b, "-o", calibration)
-        self._python("-m", "cnnperf.cli", "compare", a, b, "--judge-shortened")
-        return code
+    def _calibrate(self) -> int:
+        """One Python in turns with itself; in a folder of its own until all of it is done."""
+        here = {name: self._hand_in(name) for name in CALIBRATED}
+        if all(here.values()):
+            return say("calibrate: done already", DONE)
+        if self.minutes_left < LEAST_MINUTES:
+            return say("calibrate: no time left", AGAIN)
+        folder = self._going_on_in("calibrate")
+        place = "--resume" if _journals_in(folder) else "--out"
+        code = self._python(
+            "-m", "cnnperf.cli", "calibrate", place, str(folder),
+            "-k", "modified_vgg-digits-28-fast" if self.asked.tiny else "28 and fast",
+            "--tier", "full" if self.asked.tiny else "standard",
+            "--repeats", "2" if self.asked.tiny else "10", "--device", self.asked.device,
+            "--max-minutes", f"{self.minutes_left:.2f}", "-o", str(self.folder / CALIBRATED[-1]),
+            *(["--data-dir", str(self.asked.data.absolute())] if self.asked.data else []),
+            *(["--limit-steps", "2"] if self.asked.tiny else []),
+            *(argument.replace("--cnnperf-", "--", 1) for argument in self.asked.more),
+        )  # fmt: skip
+        if code != DONE:
+            return AGAIN if code == AGAIN else FAILED
+        if not all(_is_whole(folder / name) for name in ("a.json", "b.json")):
+            return FAILED
+        for side in "ab":
+            (folder / f"{side}.json").replace(self.folder / f"calibrate-{side}.json")
+        shutil.rmtree(folder)
+        return DONE
+
+    def _hand_in(self, name: str) -> bool:
+        """Whether a file is here, after copying what was handed in."""
+        if self.source != self.folder and (self.source / name).is_file():
+            shutil.copy2(self.source / name, self.folder / name)
+        return (self.folder / name).is_file()
+
+    def _going_on_in(self, name: str) -> Path:
+        """A folder with what was handed in; without journals there is nothing to go on with."""
+        folder, handed_in = self.folder / name, self.source / name
+        if not _journals_in(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            if _journals_in(handed_in):
+                shutil.copytree(handed_in, folder)
+        return folder
+
+    def _floors(self) -> int:
+        """What this device could do at best, beside what `standard` has measured so far."""
+        names = [f"{step.name}.json" for step in PIECES["standard"]]
+        places = dict.fromkeys((self.folder, self.source))
+        found = [next((p / name for p in places if (p / name).is_file()), None) for name in names]
+        records = [str(path) for path in found if path is not None]
+        if self.asked.tiny:  # whose records all have the same case
+            records = records[:1]
+        code = self._python(
+            "-m", "cnnperf.cli", "floors", "--device", self.asked.device,
+            "--tier", "smoke" if self.asked.tiny else "standard",
+            "-o", str(self.folder / "floors.json"),
+            *(argument for record in records for argument in ("--record", record)),
+        )  # fmt: skip
+        return DONE if code == DONE else FAILED
 
     def _check(self) -> int:
         """What there is, and whether it is enough."""
@@ -229,6 +284,16 @@ def _ended_in_time(process: subprocess.Popen[str], seconds: float) -> Iterator[N
         signal.signal(signal.SIGTERM, before)
         interrupt.cancel()
         kill.cancel()
+
+
+def _outcome(code: int) -> int:
+    """The last line of a piece that trains."""
+    words = {DONE: "done", AGAIN: "not all is done: call it again"}
+    return say(words.get(code, "failed"), code)
+
+
+def _journals_in(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.journal.jsonl") if path.stat().st_size]
 
 
 def _is_whole(record: Path) -> bool:

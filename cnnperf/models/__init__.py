@@ -14,11 +14,13 @@ from cnnperf.models.measure import (
     forward_flops_per_image,
     training_flops_per_image,
 )
+from cnnperf.models.traffic import count_traffic
 
 __all__ = [
     "ModelBuilder",
     "build_model",
     "count_parameters",
+    "count_traffic",
     "forward_flops_per_image",
     "model_sha256",
     "training_flops_per_image",

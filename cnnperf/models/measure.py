@@ -48,7 +48,7 @@ def forward_flops_per_image(
         UsageError: `model` is a name, and the model cannot take what was asked for.
     """
     with torch.device("meta"):
-        module = _build(model, in_channels, resolution, num_classes)
+        module = build_on_meta(model, in_channels, resolution, num_classes)
         images_BCHW = torch.empty(BATCH, in_channels, resolution, resolution)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             module(images_BCHW)
@@ -78,7 +78,7 @@ def training_flops_per_image(
     """
     # On the meta device tensors have shapes but no values: nothing is computed or stored.
     with torch.device("meta"):
-        module = _build(model, in_channels, resolution, num_classes).train()
+        module = build_on_meta(model, in_channels, resolution, num_classes).train()
         images_BCHW = torch.empty(BATCH, in_channels, resolution, resolution)
         labels_B = torch.zeros(BATCH, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
@@ -87,10 +87,10 @@ def training_flops_per_image(
     return flops // BATCH
 
 
-def _build(
+def build_on_meta(
     model: str | ModelBuilder, in_channels: int, resolution: int, num_classes: int
 ) -> nn.Module:
-    """Build from a name or with a builder."""
+    """Build from a name or with a builder; inside of `torch.device("meta")` nothing is stored."""
     if isinstance(model, str):
         return build_model(model, num_classes, in_channels, resolution)
     return model(num_classes=num_classes, in_channels=in_channels, resolution=resolution)

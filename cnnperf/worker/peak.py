@@ -6,11 +6,14 @@ do today. The best of several products counts: noise only ever makes one slower.
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 
 from cnnperf.clock import synchronize
+from cnnperf.protocol import Ceiling
 
 SIZES = (256, 512, 1024, 2048, 4096, 8192, 16384)
 """Rows of the square matrices, tried in this order: starting the kernel must not show, but a CPU
@@ -27,6 +30,11 @@ MIN_PRODUCTS = 3
 
 def measure_matmul_peaks(device: torch.device) -> dict[str, float]:
     """FLOP/s of a large matrix product, for each precision that the device has."""
+    return {precision: found.best for precision, found in measure_matmul(device).items()}
+
+
+def measure_matmul(device: torch.device) -> dict[str, Ceiling]:
+    """The same, with what the products differ by."""
     cuda = device.type == "cuda"
     peaks = {"float32": _peak(device, torch.float32, "ieee" if cuda else None)}
     if cuda and torch.cuda.get_device_capability(device) >= (8, 0):
@@ -39,8 +47,8 @@ def measure_matmul_peaks(device: torch.device) -> dict[str, float]:
 
 def _peak(
     device: torch.device, dtype: torch.dtype, fp32_precision: str | None = None
-) -> float | None:
-    """FLOP/s of the best product: sizes grow until one is large enough, which is then repeated.
+) -> Ceiling | None:
+    """FLOP/s in the best size: sizes grow until one is large enough, which is then repeated.
 
     A size that the device has no memory for ends the growth; None where it has no such product.
     """
@@ -49,29 +57,36 @@ def _peak(
     best = None
     for size in SIZES:
         try:
-            best, seconds = _best_of(device, dtype, size, best or 0.0)
+            seconds = _products(device, dtype, size)
         except RuntimeError:  # out of memory is one too
             break
-        if seconds >= LONG_ENOUGH_SECONDS:
+        found = ceiling(2.0 * size**3, seconds)
+        best = found if best is None or found.best > best.best else best
+        if min(seconds) >= LONG_ENOUGH_SECONDS:
             break
     return best
 
 
-def _best_of(
-    device: torch.device, dtype: torch.dtype, size: int, best: float
-) -> tuple[float, float]:
-    """The best FLOP/s so far, and the time of one product of this size."""
+def ceiling(amount: float, seconds: Sequence[float]) -> Ceiling:
+    """What was done per second, of timings of the same amount."""
+    return Ceiling(
+        best=amount / min(seconds),
+        median=amount / statistics.median(seconds),
+        samples=len(seconds),
+    )
+
+
+def _products(device: torch.device, dtype: torch.dtype, size: int) -> list[float]:
+    """Seconds of each product of this size; the largest is given the budget."""
     left = torch.randn(size, size, device=device).to(dtype)
     right = torch.randn(size, size, device=device).to(dtype)
     torch.matmul(left[:256], right)  # loads the library's kernels
-    fastest = _product_seconds(left, right, device)
-    last = fastest >= LONG_ENOUGH_SECONDS or size == SIZES[-1]
+    seconds = [_product_seconds(left, right, device)]
+    last = seconds[0] >= LONG_ENOUGH_SECONDS or size == SIZES[-1]
     deadline = time.perf_counter() + (BUDGET_SECONDS if last else 0.0)
-    products = 1
-    while products < MIN_PRODUCTS or time.perf_counter() < deadline:
-        fastest = min(fastest, _product_seconds(left, right, device))
-        products += 1
-    return max(best, 2.0 * size**3 / fastest), fastest
+    while len(seconds) < MIN_PRODUCTS or time.perf_counter() < deadline:
+        seconds.append(_product_seconds(left, right, device))
+    return seconds
 
 
 def _product_seconds(left: torch.Tensor, right: torch.Tensor, device: torch.device) -> float:

@@ -1,0 +1,84 @@
+"""The command `cnnperf floors`: how fast training could be here, and how near a record comes."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnperf.cli_options import Device, Expression, Modules, Tier, option
+from cnnperf.console import print_rich, sentences, status
+from cnnperf.errors import UsageError
+
+
+class Form(StrEnum):
+    """How floors are written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def floors(
+    cases: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CASE]...",
+            help="Ids of cases (default: those of the records, else the tier's).",
+            show_default=False,
+        ),
+    ] = None,
+    record: Annotated[
+        list[Path] | None,
+        option(
+            "--record",
+            "-r",
+            metavar="FILE",
+            text="Set what was measured on this machine beside the floors; may be given again.",
+        ),
+    ] = None,
+    expression: Expression = None,
+    tier: Tier = None,
+    device: Device = None,
+    module: Modules = None,
+    form: Annotated[
+        Form, typer.Option("--format", "-f", help="How to write it.", show_default=True)
+    ] = Form.TABLE,
+    output: Annotated[
+        Path | None,
+        option("--output", "-o", metavar="FILE", text="Write the JSON into this file, too."),
+    ] = None,
+) -> None:
+    """Measure this device's ceilings, and say how fast it could train each case at best.
+
+    Two floors: the case's FLOPs over the matmul peak, and the bytes that it must move over the
+    bandwidth of a copy. Both ceilings are measured now; that takes up to a minute.
+    """
+    from cnnperf.floors_inputs import choose_cases, floors_of, look, read_recorded
+    from cnnperf.floors_table import floors_json, floors_summary
+    from cnnperf.registry import import_modules
+
+    with sentences():
+        import_modules(module or (), [str(Path.cwd())])
+        recorded = read_recorded(record or [])
+        chosen = choose_cases(cases or [], expression, recorded, tier=tier, device=device)
+        with status("measuring what this device can do ..."):
+            probed = look(chosen, device, module or [])
+        found = floors_of(chosen, probed, recorded)
+        text = json.dumps(floors_json(found, probed), indent=2)
+        if output is not None:
+            _write(output, text)
+    if form is Form.JSON:
+        typer.echo(text)
+    else:
+        print_rich(floors_summary(found, probed))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
