@@ -12,6 +12,7 @@ Bad usage ends with one sentence and exit code 2.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -172,6 +173,8 @@ def recover(
 
 def main() -> None:
     """Entry point of the console script."""
+    # pydantic would read what every installed package is registered for, to find its own plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     run(app)
 
 

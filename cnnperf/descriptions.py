@@ -20,7 +20,7 @@ def describe_fields(schema: dict[str, Any], model: type[Any]) -> None:
     """
     try:
         source = inspect.getsource(model)
-    except OSError:
+    except (OSError, TypeError):  # bytecode alone; made at run time
         return
     (definition,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(definition, ast.ClassDef)

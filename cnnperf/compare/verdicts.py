@@ -57,7 +57,9 @@ EXIT_INCONCLUSIVE = 4
 class Model(BaseModel):
     """Base of every model here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="null", defer_build=True
+    )
 
 
 class MetricVerdict(Model):

@@ -18,7 +18,9 @@ from cnnperf.descriptions import describe_fields
 class Fields(BaseModel):
     """Base of every model here: frozen, unknown fields ignored, docstrings kept as descriptions."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra=describe_fields, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", json_schema_extra=describe_fields, defer_build=True
+    )
 
 
 class Gpu(Fields):
