@@ -20,7 +20,7 @@ bench: $(VENV)/.train ## Run the benchmarks: TIER=smoke|standard|full|auto, ARGS
 	$(BIN)/python -m pytest benchmarks --benchmark-json=reports/run.json --cnnperf-tier=$(TIER) $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests, JOBS=2 at a time: ARGS="-k record" for some of them
-	$(BIN)/python -m pytest -n $(JOBS) --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .

@@ -19,6 +19,13 @@ It is the only limit of most tests. One on each process that a test starts would
 than that process takes on a machine that does something else too, which nobody knows.
 """
 
+LONGEST_FIRST = ("worker/test_accuracy.py", "suite/", "worker/")
+"""Of two processes that share the tests, none shall wait in the end for what the other began last.
+
+`make test` hands out whole files (--dist=loadfile), so that what a file's tests share is made once,
+and in this order (--no-loadscope-reorder).
+"""
+
 REQUIRE_CUDA = "CNNPERF_REQUIRE_CUDA"
 """Set to 1, it makes a test that needs a GPU fail where there is none: a green run then means
 something. `python3 .ci/gpu tests` sets it."""
@@ -43,6 +50,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Give a test its time limit; pytest calls this for tests of this folder only."""
     if item.get_closest_marker("timeout") is None:
         item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; the rest stays in its order."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    place = f"{item.path.parent.name}/{item.path.name}"
+    return next(
+        (rank for rank, start in enumerate(LONGEST_FIRST) if place.startswith(start)),
+        len(LONGEST_FIRST),
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

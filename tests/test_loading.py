@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cnnperf.errors import UsageError
-from cnnperf.journal import read_journal
-from cnnperf.loading import MAX_DIGITS, MAX_FILE_BYTES, load_record
-from cnnperf.record import SCHEMA_VERSION, Record
+from cnnperf.loading import MAX_DIGITS, load_record
+from cnnperf.record import SCHEMA_VERSION
 from tests.examples import (
     example_case,
     example_case_record,
@@ -27,31 +18,13 @@ from tests.examples import (
     write_journal,
     write_record,
 )
-from tests.strategies import json_values, mutated
-
-HERE = Path(__file__).parent
-REAL = [HERE / "records" / "v1.json", *HERE.parent.glob("reports/*/smoke.json")]
-"""A record written by hand and, in a checkout, what a run left."""
-
-TEXTS = [path.read_text() for path in REAL]
-
-fuzzed = settings(max_examples=150)
-
-
-def _complaint(path: Path) -> str:
-    with pytest.raises(UsageError) as caught:
-        load_record(path)
-    text = str(caught.value)
-    assert text.startswith(str(path))
-    assert text.isprintable()
-    assert len(text) < len(str(path)) + 600
-    return text
+from tests.refusals import refusal_of
 
 
 def test_what_is_missing_or_a_folder_is_named_with_the_systems_reason(tmp_path: Path) -> None:
     """As people know it from other tools."""
-    assert _complaint(tmp_path / "none.json").endswith("cannot be read: No such file or directory")
-    assert _complaint(tmp_path).endswith("cannot be read: Is a directory")
+    assert refusal_of(tmp_path / "none.json").endswith("cannot be read: No such file or directory")
+    assert refusal_of(tmp_path).endswith("cannot be read: Is a directory")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +56,7 @@ def test_what_is_not_json_says_where(tmp_path: Path, content: bytes, complaint: 
     """Line and column where there are some; never a traceback."""
     file = tmp_path / "run.json"
     file.write_bytes(content)
-    assert complaint in _complaint(file)
+    assert complaint in refusal_of(file)
 
 
 @pytest.mark.parametrize("depth", [100, 300, 900, 950, 990, 1000, 5000])
@@ -91,7 +64,7 @@ def test_deep_nesting_inside_a_record_is_one_sentence(tmp_path: Path, depth: int
     """Whether or not it is deeper than Python can parse, show or compare."""
     file = tmp_path / "run.json"
     file.write_text('{"cnnperf": {"cases": ' + "[" * depth + "]" * depth + "}}")
-    _complaint(file)
+    refusal_of(file)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +88,7 @@ def test_a_file_without_a_record_says_what_would_have_one(
     """Such as pytest-benchmark's file, written where cnnperf is not installed."""
     file = tmp_path / "run.json"
     file.write_text(content)
-    text = _complaint(file)
+    text = refusal_of(file)
     assert complaint in text
     assert text.endswith("`pytest benchmarks --benchmark-json` wrote with cnnperf installed")
 
@@ -123,7 +96,7 @@ def test_a_file_without_a_record_says_what_would_have_one(
 @pytest.mark.parametrize("body", [[], None, 3, "text"])
 def test_a_record_that_is_no_object_is_named_as_such(tmp_path: Path, body: object) -> None:
     """The field is the record itself."""
-    text = _complaint(write_record(tmp_path / "run.json", body))
+    text = refusal_of(write_record(tmp_path / "run.json", body))
     assert ": cnnperf: Input should be a valid dictionary" in text
 
 
@@ -161,27 +134,27 @@ def test_a_wrong_field_is_named_with_what_was_found_and_expected(
     for parent in parents:
         place = place[int(parent) if parent.isdigit() else parent]
     place[last] = value
-    assert complaint in _complaint(write_record(tmp_path / "run.json", body))
+    assert complaint in refusal_of(write_record(tmp_path / "run.json", body))
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
     """As one that is required."""
     body = example_record().model_dump(mode="json")
     del body["cases"][0]["repeats"][0]["metrics"]["train_seconds"]
-    text = _complaint(write_record(tmp_path / "run.json", body))
+    text = refusal_of(write_record(tmp_path / "run.json", body))
     assert "cases.0.repeats.0.metrics.train_seconds: Field required" in text
 
 
 def test_several_wrong_fields_are_counted(tmp_path: Path) -> None:
     """The first is described; a reader knows that there is more to mend."""
     body = {**example_record().model_dump(mode="json"), "tier": 3, "interrupted": "perhaps"}
-    assert _complaint(write_record(tmp_path / "run.json", body)).endswith("(and 1 more)")
+    assert refusal_of(write_record(tmp_path / "run.json", body)).endswith("(and 1 more)")
 
 
 def test_hostile_text_in_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
     """What is found is quoted, cut and free of escape sequences."""
     body = {**example_record().model_dump(mode="json"), "tier": "\x1b]0;owned\x07" + "x" * 10_000}
-    assert "cnnperf.tier: Input should be" in _complaint(write_record(tmp_path / "run.json", body))
+    assert "cnnperf.tier: Input should be" in refusal_of(write_record(tmp_path / "run.json", body))
 
 
 def test_a_million_wrong_items_are_one_sentence_without_a_gigabyte(tmp_path: Path) -> None:
@@ -190,14 +163,14 @@ def test_a_million_wrong_items_are_one_sentence_without_a_gigabyte(tmp_path: Pat
     body = {**example_record().model_dump(mode="json"), "cases": [0] * 1_000_000}
     file = write_record(tmp_path / "run.json", body)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert "cnnperf.cases.0: " in _complaint(file)
+    assert "cnnperf.cases.0: " in refusal_of(file)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
 def test_a_newer_schema_asks_for_an_update(tmp_path: Path) -> None:
     """Whatever else is new in it: nothing else is looked at."""
     file = write_record(tmp_path / "run.json", {"schema_version": 7, "tier": "galactic"})
-    assert _complaint(file) == (
+    assert refusal_of(file) == (
         f"{file} has schema version 7, this cnnperf reads up to {SCHEMA_VERSION}: update cnnperf"
     )
 
@@ -205,7 +178,7 @@ def test_a_newer_schema_asks_for_an_update(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", [0, -1, -(10**200)])
 def test_an_older_schema_says_what_is_read(tmp_path: Path, version: int) -> None:
     """Nothing else is looked at here either: its fields may have meant something else."""
-    text = _complaint(write_record(tmp_path / "run.json", {"schema_version": version, "tier": 3}))
+    text = refusal_of(write_record(tmp_path / "run.json", {"schema_version": version, "tier": 3}))
     assert " has schema version " in text
     assert text.endswith(
         f"this cnnperf reads from {SCHEMA_VERSION} on: make the record anew, or use the cnnperf "
@@ -219,7 +192,7 @@ def test_a_record_without_a_schema_version_is_refused(
 ) -> None:
     """It could mean anything."""
     body = example_record().model_dump(mode="json", exclude={"schema_version"})
-    text = _complaint(write_record(tmp_path / "run.json", {**body, **version}))
+    text = refusal_of(write_record(tmp_path / "run.json", {**body, **version}))
     assert ": cnnperf.schema_version is missing, expected 1: " in text
 
 
@@ -234,7 +207,7 @@ def test_what_is_no_finite_number_is_refused(tmp_path: Path, literal: str, found
     file.write_text(
         '{"cnnperf": ' + text.replace('"train_seconds":20.0', f'"train_seconds":{literal}') + "}"
     )
-    assert f"train_seconds: Input should be a finite number, found {found}" in _complaint(file)
+    assert f"train_seconds: Input should be a finite number, found {found}" in refusal_of(file)
 
 
 def test_a_number_of_too_many_digits_is_refused(tmp_path: Path) -> None:
@@ -242,14 +215,14 @@ def test_a_number_of_too_many_digits_is_refused(tmp_path: Path) -> None:
     body = example_record().model_dump(mode="json")
     file = tmp_path / "run.json"
     body["environment"]["hardware"]["memory_bytes"] = int("9" * (MAX_DIGITS + 1))
-    assert _complaint(write_record(file, body)).endswith(
+    assert refusal_of(write_record(file, body)).endswith(
         f" cannot be read: it holds a number of {MAX_DIGITS + 1} digits, expected {MAX_DIGITS} at "
         "most"
     )
     body["environment"]["hardware"]["memory_bytes"] = int("9" * MAX_DIGITS)
     assert float(load_record(write_record(file, body)).environment.hardware.memory_bytes or 0) > 0
     file.write_text('{"cnnperf": ' + "1" * 5000 + "}")
-    assert "a number of 5000 digits" in _complaint(file)
+    assert "a number of 5000 digits" in refusal_of(file)
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n", b"\t" * 70_000])
@@ -257,7 +230,7 @@ def test_an_empty_file_points_to_the_journal(tmp_path: Path, content: bytes) -> 
     """pytest-benchmark creates its file at once: a run that is killed leaves it like that."""
     file = tmp_path / "run.json"
     file.write_bytes(content)
-    text = _complaint(file)
+    text = refusal_of(file)
     assert " is empty, expected a file written by --benchmark-json: " in text
     assert "`cnnperf recover JOURNAL -o FILE`" in text
 
@@ -278,7 +251,7 @@ def test_a_journal_in_a_records_place_is_told_how_to_become_one(
     """Whether it has one line, which is JSON, or several, which are not."""
     entries = example_entries(repeats) if repeats else []
     journal = write_journal(tmp_path / "run.journal.jsonl", example_header(), entries)
-    assert _complaint(journal) == (
+    assert refusal_of(journal) == (
         f"{journal} is a run's journal, expected a file written by --benchmark-json: "
         f"`cnnperf recover {journal} -o FILE` makes a record of it"
     )
@@ -288,158 +261,8 @@ def test_a_case_that_stands_there_twice_is_named(tmp_path: Path) -> None:
     """Which of them is meant nobody could say; the sentence has both places."""
     other = example_case_record(example_case("modified_resnet"))
     record = example_record(example_case_record(), other, example_case_record())
-    text = _complaint(write_record(tmp_path / "run.json", record.model_dump(mode="json")))
+    text = refusal_of(write_record(tmp_path / "run.json", record.model_dump(mode="json")))
     assert text.endswith(
         ": cnnperf.cases.2.id: 'modified_vgg-mnist-28-eager' is the id of cnnperf.cases.0 too, "
         "expected every case once"
     )
-
-
-# --- what is no file, or too large a one --------------------------------------------------------
-
-
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
-    """A pipe may never bring anything, and a device may never end."""
-    pipe, address = tmp_path / "pipe", tmp_path / "socket"
-    os.mkfifo(pipe)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(address))
-        for path in (pipe, address, Path("/dev/zero"), Path("/dev/null")):
-            assert _complaint(path).startswith(f"{path} is a pipe or a device, expected a file: ")
-    with pytest.raises(UsageError, match="is a pipe or a device, expected a file"):
-        read_journal(pipe)
-
-
-def test_standard_input_is_refused_unless_it_is_a_file(tmp_path: Path) -> None:
-    """A process whose input is a pipe that stays open does not wait for it."""
-    code = (
-        "from cnnperf.errors import UsageError\n"
-        "from cnnperf.loading import load_record\n"
-        "try: print(len(load_record('/dev/stdin').cases))\n"
-        "except UsageError as error: print(error)\n"
-    )
-    record = write_record(tmp_path / "run.json", example_record().model_dump(mode="json"))
-    with record.open() as file:
-        done = subprocess.run(
-            [sys.executable, "-c", code], stdin=file, capture_output=True, text=True, check=True
-        )
-    assert done.stdout == "1\n"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.read().startswith("/dev/stdin is a pipe or a device")
-
-
-def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    """One of a terabyte, all of it a hole, could not be read at all."""
-    file = tmp_path / "run.json"
-    with file.open("wb") as opened:
-        opened.truncate(2**40)
-    assert " has 1.00 TiB, expected at most 512 MiB: " in _complaint(file)
-    with file.open("wb") as opened:
-        opened.truncate(MAX_FILE_BYTES + 1)
-    assert "expected at most 512 MiB" in _complaint(file)
-
-
-def test_a_record_of_ten_thousand_trainings_loads(tmp_path: Path) -> None:
-    """Twenty megabytes are nothing out of the ordinary."""
-    case = example_case_record().model_dump_json()
-    whole = example_record().model_dump_json()
-    repeat = json.dumps(json.loads(case)["repeats"][0])
-    file = tmp_path / "run.json"
-    cases = case[: case.index('"repeats":')] + '"repeats":[' + ",".join([repeat] * 10_000) + "]}"
-    file.write_text('{"cnnperf": ' + whole[: whole.index('"cases":')] + f'"cases":[{cases}]' + "}}")
-    assert file.stat().st_size > 15e6
-    assert len(load_record(file).cases[0].repeats) == 10_000
-
-
-def test_what_the_system_refuses_is_said_in_its_words(tmp_path: Path) -> None:
-    """A process's memory is a file by its kind, but there is nothing at its beginning."""
-    memory = Path("/proc/self/mem")
-    if not memory.exists():
-        pytest.skip("needs Linux")
-    assert _complaint(memory).startswith("/proc/self/mem cannot be read: ")
-    loop = tmp_path / "loop"
-    loop.symlink_to(loop)
-    assert "cannot be read: Too many levels of symbolic links" in _complaint(loop)
-    long = tmp_path / ("x" * 300)
-    with pytest.raises(UsageError, match="cannot be read: File name too long"):
-        load_record(long)
-
-
-def test_a_hostile_file_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    """Names, too, come from elsewhere: out of an artifact, for example."""
-    file = tmp_path / "\x1b[31m\nrun.json"
-    file.write_text("{}")
-    with pytest.raises(UsageError) as caught:
-        load_record(file)
-    assert str(caught.value).startswith(f"{tmp_path}/\\x1b[31m run.json holds no key 'cnnperf'")
-
-
-# --- fuzzing ------------------------------------------------------------------------------------
-
-
-def _record_or_one_line(file: Path) -> Record | str:
-    """What `load_record` makes of a file; nothing else but these two may come of it."""
-    try:
-        record = load_record(file)
-    except UsageError:
-        return _complaint(file)
-    assert isinstance(record, Record)
-    return record
-
-
-@given(content=st.binary(max_size=200))
-@fuzzed
-def test_any_bytes_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
-    """No few bytes are a record."""
-    file = tmp_path / "run.json"
-    file.write_bytes(content)
-    assert isinstance(_record_or_one_line(file), str)
-
-
-@given(content=json_values)
-@fuzzed
-def test_any_json_is_refused_in_one_line(tmp_path: Path, content: Any) -> None:
-    """As a file, and as what stands where the record should."""
-    file = tmp_path / "run.json"
-    file.write_text(json.dumps(content))
-    assert isinstance(_record_or_one_line(file), str)
-    assert isinstance(_record_or_one_line(write_record(file, content)), str)
-
-
-@given(content=st.sampled_from(TEXTS).flatmap(mutated))
-@fuzzed
-def test_a_spoilt_record_is_one_still_or_refused_in_one_line(tmp_path: Path, content: Any) -> None:
-    """Whatever is deleted from a real one, put elsewhere, or replaced by something else."""
-    file = tmp_path / "run.json"
-    file.write_text(json.dumps(content))
-    _record_or_one_line(file)
-
-
-@given(text=st.sampled_from(TEXTS), data=st.data())
-@fuzzed
-def test_a_record_that_is_cut_off_is_refused_in_one_line(
-    tmp_path: Path, text: str, data: st.DataObject
-) -> None:
-    """At any byte, as by a full disk or an upload that broke."""
-    file = tmp_path / "run.json"
-    whole = text.rstrip().encode()
-    file.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    text = str(_record_or_one_line(file))
-    assert " is empty, " in text or "; it seems cut off: copy it anew or, " in text
-
-
-@given(text=st.sampled_from(TEXTS), data=st.data())
-@fuzzed
-def test_a_damaged_record_is_one_still_or_refused_in_one_line(
-    tmp_path: Path, text: str, data: st.DataObject
-) -> None:
-    """Whatever stands in place of a few of its bytes."""
-    file = tmp_path / "run.json"
-    content = bytearray(text.encode())
-    start = data.draw(st.integers(0, len(content)))
-    content[start : start + data.draw(st.integers(0, 5))] = data.draw(st.binary(max_size=5))
-    file.write_bytes(content)
-    _record_or_one_line(file)

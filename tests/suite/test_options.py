@@ -208,7 +208,7 @@ def test_pytest_benchmarks_own_switches_work(project: Project, tmp_path: Path) -
     assert disabled.returncode == 0, disabled.stdout
     assert "1 passed" in disabled.stdout
     assert "1 case, 1 training" in disabled.stdout
-    assert "trainings" not in disabled.stdout
+    assert "2 trainings" not in disabled.stdout
     assert "interrupted" not in disabled.stdout
     assert "record:" not in disabled.stdout
     assert not project.json_path.exists()
