@@ -26,10 +26,10 @@ STEP_COLUMNS = (
     Column(name="old", label="from", is_number=True),
     Column(name="new", label="to", is_number=True),
     Column(name="change", label="change (95 % interval)", is_number=True),
+    Column(name="cause", label="what changed"),
     Column(name="quality", label="quality"),
     Column(name="before", label="last record before"),
     Column(name="after", label="first record after"),
-    Column(name="cause", label="what changed"),
 )
 
 SERIES_COLUMNS = (
@@ -88,7 +88,7 @@ def _step_row(folder: Path, series: Series, step: Step) -> Row:
     metric = METRICS[series.metric]
     texts = (printable(series.title), printable(series.machine_label))
     records = [_record(folder, point) for point in (step.before, step.after)]
-    end = (quality(step), *records, cause(step.changes, most=10))
+    end = (cause(step.changes, most=10), quality(step), *records)
     return Row(
         shown=(
             minute(step.after.created), *texts, metric.label, metric.show(step.old),

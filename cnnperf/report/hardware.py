@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, METRICS
-from cnnperf.report.content import Column, Figure, Page, Row, Section, Table
+from cnnperf.report.content import Column, Figure, Page, Row, Section, Table, capitalised
 from cnnperf.report.hardware_estimates import SHOWN, Estimate, Result, results
 from cnnperf.report.hardware_figures import bars, gains, overview, show_gain
 from cnnperf.report.hardware_pool import Fleet, Member, Named, facts, pool
@@ -217,7 +217,7 @@ def _metric_figures(
     yield Figure(
         id=name,
         title=f"{described.label}, {case}",
-        caption=f"{described.meaning.capitalize()}. {direction} is better; lines are 95 % "
+        caption=f"{capitalised(described.meaning)}. {direction} is better; lines are 95 % "
         "intervals.",
         specification=bars(metric, found),
     )
@@ -234,7 +234,7 @@ def _metric_figures(
 def _quotient(metric: str) -> str:
     sides = ("each machine's", "the base's")
     over = sides if METRICS[metric].better == "higher" else sides[::-1]
-    return f"{over[0].capitalize()} {METRICS[metric].label} over {over[1]}"
+    return f"{capitalised(over[0])} {METRICS[metric].label} over {over[1]}"
 
 
 def _metric_table(name: str, metric: str, case_id: str, found: Sequence[Result]) -> Table:

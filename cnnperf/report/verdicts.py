@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from cnnperf.compare.asides import asides
 from cnnperf.compare.verdicts import (
     IMPROVEMENTS,
     REGRESSIONS,
@@ -21,7 +22,7 @@ from cnnperf.compare.wording import effect, rows, where_they_part
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, METRICS
 from cnnperf.report.charts import bars_with_intervals
-from cnnperf.report.content import Cell, Column, Figure, Row, Section, Table
+from cnnperf.report.content import Cell, Column, Figure, Row, Section, Table, capitalised
 from cnnperf.report.runs import row_of
 
 FIGURES = {
@@ -69,18 +70,11 @@ def _verdict_section(comparison: Comparison) -> Section:
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
     for case in comparison.cases:
-        seen = case.contamination
-        if seen.base or seen.new:
-            what = "left out" if seen.dropped else "counted all the same; --drop-flagged leaves out"
-            yield (
-                f"Disturbed: {case.id}: {seen.base} repeats of base, {seen.new} of new "
-                f"({', '.join(seen.kinds)}): {what}."
-            )
-        for drift in case.drift:
-            yield f"Numerics: {case.id}: {drift.describe()}."
+        for aside in asides(case, comparison.sides):
+            yield f"{capitalised(aside.topic)}: {case.id}: {aside.text}."
     if comparison.new_cases:
         yield f"Only in new, and gating nothing: {', '.join(comparison.new_cases)}."
-    yield from (f"{note[:1].upper()}{note[1:]}." for note in comparison.notes)
+    yield from (f"{capitalised(note)}." for note in comparison.notes)
 
 
 def verdict_table(comparison: Comparison) -> Table:

@@ -379,12 +379,26 @@ def test_a_profile_is_drawn_by_class_and_its_kernels_are_listed() -> None:
     """Two runs are two bars."""
     record = example_record(learned_case(profile=example_profile()))
     page = _page(record, record)
-    rows = _data(_figure(page, "profile-modified-vgg-mnist-28-eager"))
-    assert [(r["row"], r["part"], r["value"]) for r in rows if r["row"] == "new"] == [
-        ("new", "convolution", 0.005), ("new", "optimizer", 0.002), ("new", "idle", 0.003)
+    figure = _figure(page, "profile-modified-vgg-mnist-28-eager")
+    assert [(r["row"], r["part"], r["value"]) for r in _data(figure) if r["row"] == "new"] == [
+        ("new", "convolution", 5), ("new", "optimizer", 2), ("new", "idle", 3)
     ]  # fmt: skip
+    assert figure.specification["encoding"]["x"]["title"] == "milliseconds per step"
     kernel = _values(_table(page, "kernels-modified-vgg-mnist-28-eager"))[0]
     assert kernel["step_fraction"] == pytest.approx(0.4)
+
+
+def test_the_verdict_says_which_kind_of_work_a_change_came_from() -> None:
+    """In the words of `cnnperf compare`."""
+    longer = example_profile()
+    longer.seconds_per_step_by_class["convolution"] += 0.001
+    longer = longer.model_copy(update={"seconds_per_step": 0.011})
+    base, new = (
+        example_record(learned_case(profile=profile, seconds=seconds))
+        for profile, seconds in ((example_profile(), 20.0), (longer, 22.0))
+    )
+    told = " ".join(_section(_page(base, new), "verdict").paragraphs)
+    assert "profiled step 10.00 ms -> 11.00 ms: convolution +1.00 ms" in told
 
 
 def test_without_other_suites_and_profiles_there_are_no_such_sections() -> None:
