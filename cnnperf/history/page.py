@@ -16,16 +16,16 @@ from cnnperf.history.steps import MIN_RECORDS
 from cnnperf.history.wording import cause, effect, minute, quality, span, summary
 from cnnperf.loading import name_of
 from cnnperf.metrics import ABSENT, METRICS
-from cnnperf.report.content import Column, Figure, Page, Row, Section, Table
+from cnnperf.report.content import Column, Figure, Page, Row, Section, Table, number_column
 
 STEP_COLUMNS = (
     Column(name="created", label="record of"),
     Column(name="case", label="case"),
     Column(name="machine", label="machine"),
     Column(name="metric", label="metric"),
-    Column(name="old", label="from", is_number=True),
-    Column(name="new", label="to", is_number=True),
-    Column(name="change", label="change (95 % interval)", is_number=True),
+    number_column("old", "from"),
+    number_column("new", "to"),
+    number_column("change", "change (95 % interval)"),
     Column(name="cause", label="what changed"),
     Column(name="quality", label="quality"),
     Column(name="before", label="last record before"),
@@ -36,10 +36,10 @@ SERIES_COLUMNS = (
     Column(name="case", label="case"),
     Column(name="machine", label="machine"),
     Column(name="metric", label="metric"),
-    Column(name="records", label="records", is_number=True),
+    number_column("records", "records"),
     Column(name="period", label="first to last"),
-    Column(name="latest", label="latest", is_number=True),
-    Column(name="steps", label="steps", is_number=True),
+    number_column("latest", "latest"),
+    number_column("steps", "steps"),
 )
 
 

@@ -35,6 +35,11 @@ class Column:
     """Aligned to the right, and sorted by value."""
 
 
+def number_column(name: str, label: str) -> Column:
+    """A column of figures."""
+    return Column(name=name, label=label, is_number=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One row: what is shown, and what it is sorted and exported by."""

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from cnnperf.metrics import format_latency, format_share
 from cnnperf.record import CaseRecord, KernelClass, Profile
 from cnnperf.report.charts import stacked_bars
-from cnnperf.report.content import Column, Figure, Row, Section, Table
+from cnnperf.report.content import Column, Figure, Row, Section, Table, number_column
 from cnnperf.report.learning import run_labels
 from cnnperf.report.runs import (
     CaseSide,
@@ -26,9 +26,9 @@ CLASSES: tuple[str, ...] = get_args(KernelClass)
 COLUMNS = (
     Column(name="kernel", label="kernel"),
     Column(name="class", label="class"),
-    Column(name="calls_per_step", label="calls per step", is_number=True),
-    Column(name="seconds_per_step", label="per step", is_number=True),
-    Column(name="step_fraction", label="of the step", is_number=True),
+    number_column("calls_per_step", "calls per step"),
+    number_column("seconds_per_step", "per step"),
+    number_column("step_fraction", "of the step"),
 )
 
 

@@ -22,7 +22,16 @@ from cnnperf.compare.wording import effect, rows, where_they_part
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, METRICS
 from cnnperf.report.charts import bars_with_intervals
-from cnnperf.report.content import Cell, Column, Figure, Row, Section, Table, capitalised
+from cnnperf.report.content import (
+    Cell,
+    Column,
+    Figure,
+    Row,
+    Section,
+    Table,
+    capitalised,
+    number_column,
+)
 from cnnperf.report.runs import row_of
 
 FIGURES = {
@@ -35,16 +44,16 @@ COLUMNS = (
     Column(name="case", label="case"),
     Column(name="metric", label="metric"),
     Column(name="verdict", label="verdict"),
-    Column(name="base", label="base", is_number=True),
-    Column(name="new", label="new", is_number=True),
-    Column(name="change", label="change", is_number=True),
-    Column(name="change_low", label="from", is_number=True),
-    Column(name="change_high", label="to", is_number=True),
+    number_column("base", "base"),
+    number_column("new", "new"),
+    number_column("change", "change"),
+    number_column("change_low", "from"),
+    number_column("change_high", "to"),
     Column(name="why", label="why"),
-    Column(name="threshold", label="counts from", is_number=True),
+    number_column("threshold", "counts from"),
     Column(name="change_kind", label="change is"),
-    Column(name="n_base", label="n base", is_number=True),
-    Column(name="n_new", label="n new", is_number=True),
+    number_column("n_base", "n base"),
+    number_column("n_new", "n new"),
     Column(name="gates", label="gates"),
 )
 

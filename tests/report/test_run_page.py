@@ -149,6 +149,18 @@ def test_what_was_never_measured_is_said_and_has_no_column() -> None:
     assert any("energy" in words for words in _section(page, "results").paragraphs)
 
 
+def test_the_report_is_named_only_where_it_has_such_a_training() -> None:
+    """A caption must not promise columns that are not there."""
+    tables = [
+        _table(_page(example_record(learned_case(example_case(dataset=name)))), "table-results")
+        for name in ("mnist", "digits")
+    ]
+    assert [table.caption for table in tables] == [
+        "Results, and what the report says of the same training",
+        "Results",
+    ]
+
+
 def test_a_shortened_case_is_not_set_beside_the_report() -> None:
     """Its time is not that of the report's training."""
     page = _page(example_record(example_case_record(shortened=True)))
