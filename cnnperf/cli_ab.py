@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING
 
 import typer
 
 from cnnperf.cli_compare import Config, FormatOption, Output, Strict
 from cnnperf.cli_options import (
+    CalibrationHere,
+    CalibrationOutput,
+    CalibrationRepeats,
     Compile,
     DataDir,
     Deterministic,
     Device,
     Epochs,
     Expression,
+    FirstRecords,
     LimitSteps,
+    MaxMinutes,
+    MaxRepeats,
     Modules,
+    MoreRecords,
     Out,
     PrecisionOption,
+    PythonA,
+    PythonB,
     Seed,
     Tier,
     Timeout,
-    option,
+)
+from cnnperf.cli_pair import (
+    given_options,
+    leaving_records,
+    names_of_here,
+    open_pair,
+    rules_here,
+    settings_of_both,
+    with_calibration,
 )
 from cnnperf.compare.present import Format, present
-from cnnperf.console import EXIT_INTERRUPTED, outliving_the_reader, print_rich, sentences
-from cnnperf.errors import UsageError, printable
+from cnnperf.console import outliving_the_reader, print_rich, sentences
+from cnnperf.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnperf.compare.rules import Rules
     from cnnperf.compare.verdicts import Comparison
-    from cnnperf.interleave import Interleaved
-    from cnnperf.settings import RunSettings
-
-Say = Callable[[str], None]
-
-OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules": "--module"}
-"""What the options of `pytest benchmarks` are called here."""
 
 
 def ab(
-    a: Annotated[
-        str | None, option("--a", metavar="PYTHON", text="What is known (default: this Python).")
-    ] = None,
-    b: Annotated[
-        str | None, option("--b", metavar="PYTHON", text="What is asked about (default: this).")
-    ] = None,
+    a: PythonA = None,
+    b: PythonB = None,
     expression: Expression = None,
     tier: Tier = None,
     device: Device = None,
@@ -62,26 +67,10 @@ def ab(
     data_dir: DataDir = None,
     timeout: Timeout = None,
     module: Modules = None,
-    max_repeats: Annotated[
-        int, typer.Option(min=1, max=1000, metavar="N", help="Of each case, on each side.")
-    ] = 20,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option(
-            min=0, metavar="M", help="Start nothing more after so long (default: no end)."
-        ),
-    ] = None,
+    max_repeats: MaxRepeats = 20,
+    max_minutes: MaxMinutes = None,
     config: Config = None,
-    calibration: Annotated[
-        Path | None,
-        option(
-            "--calibration",
-            metavar="FILE",
-            text="This machine's noise, by `cnnperf calibrate` (default: the newest "
-            "*.calibration.json of this machine in reports/, .cnnperf/, here, or where the records "
-            "go and one folder up).",
-        ),
-    ] = None,
+    calibration: CalibrationHere = None,
     strict: Strict = False,
     form: FormatOption = Format.TABLE,
     output: Output = None,
@@ -95,45 +84,34 @@ def ab(
     --strict; 130 stopped by Ctrl-C.
     """
     from cnnperf.ab import Budget, run_ab
-    from cnnperf.compare.calibration import load_calibration
 
-    given = _given(
+    given = given_options(
         tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
         compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
         timeout=timeout,
     )  # fmt: skip
-    with sentences(), _names_of_here():
-        if a is None and b is None:
-            raise UsageError("expected --b PYTHON (or --a): one Python would be held to itself")
-        sides = _settings(given, module, repeats=max_repeats, pythons=(a, b))
-        rules = _rules(config, module, strict=strict)
-        if calibration is not None:
-            load_calibration(calibration)  # before anything slow
-        pair, say = _open("ab", sides, expression, out)
-        with _leaving_records(pair, say, "cnnperf compare {} {} --across software judges it"):
+    with sentences(), names_of_here():
+        _check_pythons(a, b)
+        sides = settings_of_both(given, module, repeats=max_repeats, pythons=(a, b))
+        rules = rules_here(config, module, calibration, strict=strict)
+        pair, say = open_pair("ab", sides, expression, out)
+        with leaving_records(pair, say, "cnnperf compare {} {} --across software judges it"):
+            rules = with_calibration(rules, calibration, pair)
             budget = Budget(max_repeats=max_repeats, max_minutes=max_minutes)
-            rules = _with_calibration(rules, calibration, pair)
             comparison = run_ab(pair, budget, rules, say)
         with outliving_the_reader():
             present(comparison, form, output=output, rules=rules)
     raise typer.Exit(comparison.exit_code)
 
 
+def _check_pythons(a: str | None, b: str | None) -> None:
+    if a is None and b is None:
+        raise UsageError("expected --b PYTHON (or --a): one Python would be held to itself")
+
+
 def calibrate(
-    records: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[RECORD]...", help="With --from: more records.", show_default=False
-        ),
-    ] = None,
-    first: Annotated[
-        list[Path] | None,
-        option(
-            "--from",
-            metavar="RECORD",
-            text="Train nothing: take the repeats of this record, and of those after it.",
-        ),
-    ] = None,
+    records: MoreRecords = None,
+    first: FirstRecords = None,
     expression: Expression = None,
     tier: Tier = None,
     device: Device = None,
@@ -146,19 +124,9 @@ def calibrate(
     data_dir: DataDir = None,
     timeout: Timeout = None,
     module: Modules = None,
-    repeats: Annotated[
-        int, typer.Option(min=2, max=1000, metavar="N", help="Of each case, on each of two sides.")
-    ] = 10,
+    repeats: CalibrationRepeats = 10,
     config: Config = None,
-    output: Annotated[
-        Path | None,
-        option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            text="The calibration (default: named after the machine, in reports/, else .cnnperf/).",
-        ),
-    ] = None,
+    output: CalibrationOutput = None,
     out: Out = None,
 ) -> None:
     """Measure each case's noise on this machine: one Python in turns with itself (A/A).
@@ -167,20 +135,20 @@ def calibrate(
     """
     from cnnperf.calibrate import run_calibration
 
-    given = _given(
+    given = given_options(
         tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
         compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
         timeout=timeout,
     )  # fmt: skip
-    with sentences(), _names_of_here():
-        rules = _rules(config, module)
+    with sentences(), names_of_here():
+        rules = rules_here(config, module)
         if first or records:
             _calibrate_from(first, records, rules, output)
             return
-        sides = _settings(given, module, repeats=repeats, pythons=(None, None))
+        sides = settings_of_both(given, module, repeats=repeats, pythons=(None, None))
         sides[1] = replace(sides[1], seed=sides[0].seed + repeats)  # so that all seeds differ
-        pair, say = _open("calibrate", sides, expression, out)
-        with _leaving_records(pair, say, "cnnperf calibrate --from {} {} takes it"):
+        pair, say = open_pair("calibrate", sides, expression, out)
+        with leaving_records(pair, say, "cnnperf calibrate --from {} {} takes it"):
             comparison = run_calibration(pair, rules, repeats)
         _write_calibration(pair.paths, rules, output, comparison)
 
@@ -216,164 +184,3 @@ def _write_calibration(
         print_rich(comparison_summary(aa))
     print_rich(calibration_summary(calibration, false_alarms(aa) if aa is not None else ()))
     typer.echo(written.describe(path))
-
-
-# --- a run of two sides -------------------------------------------------------------------------
-
-
-def _given(**given: str | bool | None) -> dict[str, str | bool | None]:
-    """Options by the names that `cnnperf.settings` has for them; a switch is on or not given."""
-    return {name: None if value is False else value for name, value in given.items()}
-
-
-def _settings(
-    given: dict[str, str | bool | None],
-    modules: list[str] | None,
-    *,
-    repeats: int,
-    pythons: tuple[str | None, str | None],
-) -> list[RunSettings]:
-    """Of both sides."""
-    from cnnperf.settings import settings_from
-
-    return [
-        settings_from({**given, "python": python}, modules or (), repeats=repeats)
-        for python in pythons
-    ]
-
-
-def _rules(config: Path | None, modules: list[str] | None, *, strict: bool = False) -> Rules:
-    """What counts; across software, since that is the question here."""
-    from cnnperf.compare.rules import Rules, Words
-    from cnnperf.compare.thresholds import find_thresholds
-    from cnnperf.registry import all_cases, import_modules
-
-    import_modules(modules or (), [str(Path.cwd())])
-    thresholds = find_thresholds(config, Path.cwd())
-    thresholds.check_cases(case.id for case in all_cases())
-    return Rules(
-        thresholds=thresholds,
-        across=frozenset({"software"}),
-        judge_shortened=True,
-        strict=strict,
-        words=Words(base="A", new="B", across=None, training="--"),
-    )
-
-
-def _with_calibration(rules: Rules, named: Path | None, pair: Interleaved) -> Rules:
-    """With this machine's noise: of the file that was named, or where it has been measured.
-
-    Raises:
-        UsageError: the file cannot be read, or is of another machine.
-    """
-    from cnnperf.calibrate import calibration_here
-    from cnnperf.compare.calibration import load_calibration_of
-
-    hardware = pair.sides[0].probed.environment.hardware
-    if named is not None:
-        calibration = load_calibration_of(named, hardware, "this one")
-        return replace(rules, calibration=calibration)
-    return replace(rules, calibration=calibration_here(pair.paths[0], hardware))
-
-
-def _open(
-    command: str, sides: list[RunSettings], expression: str | None, out: Path | None
-) -> tuple[Interleaved, Say]:
-    """Both sides, ready to train, and how to talk to people meanwhile: on stderr."""
-    from rich.console import Console
-
-    from cnnperf.interleave import default_folder, open_sides
-    from cnnperf.plan import choose_tier
-    from cnnperf.progress import choose_display
-    from cnnperf.selection import select_cases
-
-    console = Console(stderr=True)
-
-    def say(text: str) -> None:
-        console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-    tier, reason = choose_tier(sides[0])
-    ids = select_cases(expression, tier)
-    folder = (out or default_folder(command)).expanduser()
-    try:
-        pair = open_sides(sides, ids, tier, folder, choose_display(console, quiet=False))
-    except KeyboardInterrupt:
-        say("interrupted before anything was trained")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    for line in _header(pair, f"{tier} ({_as_here(reason)})"):
-        say(line)
-    return pair, say
-
-
-def _header(pair: Interleaved, tier: str) -> Iterator[str]:
-    """What is held to what, and how much work lies ahead at most."""
-    from cnnperf.header import describe_device, describe_software
-
-    yield f"cnnperf: {describe_device(pair.sides[0].probed)}"
-    for side in pair.sides:
-        python = side.settings.python or "this Python"
-        yield f"cnnperf: {side.side}: {python}: {describe_software(side.probed.environment)}"
-    most = sum(side.plan.trainings for side in pair.sides)
-    yield f"cnnperf: tier {tier}; {_count(len(pair.case_ids), 'case')}, at most {most} trainings"
-    skipped = [each for each in pair.sides[0].record.cases if each.outcome == "skipped"]
-    for case in skipped:
-        message = case.error.message if case.error is not None else "cannot be trained here"
-        yield f"cnnperf: skipped: {case.id}: {message}"
-
-
-@contextmanager
-def _leaving_records(pair: Interleaved, say: Say, hint: str) -> Iterator[None]:
-    """Write both records whatever happens; Ctrl-C ends the command here, with a hint."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _stop(pair, say, hint)
-    except BaseException:
-        _keep(pair)
-        raise
-    pair.close()
-    say(f"records: {' and '.join(map(str, pair.paths))}")
-
-
-def _keep(pair: Interleaved) -> bool:
-    """Write what was trained; nothing where that is nothing."""
-    if any(pair.trainings):
-        pair.close()
-        return True
-    pair.discard()
-    return False
-
-
-def _stop(pair: Interleaved, say: Say, hint: str) -> NoReturn:
-    if _keep(pair):
-        a, b = pair.trainings
-        ready = hint.format(*pair.paths)
-        say(
-            f"interrupted: {' and '.join(map(str, pair.paths))} have the {a} and {b} trainings "
-            f"that were finished; {ready}"
-        )
-    else:
-        say("interrupted before a training was finished: nothing is left")
-    raise typer.Exit(EXIT_INTERRUPTED)
-
-
-# --- words --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _names_of_here() -> Iterator[None]:
-    """Put the options' names of these commands into sentences that know those of pytest."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(_as_here(str(error))) from error
-
-
-def _as_here(text: str) -> str:
-    for there, here in OTHER_NAMES.items():
-        text = text.replace(there, here)
-    return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
