@@ -31,58 +31,68 @@ class HistoryFormat(StrEnum):
     CSV = "csv"
 
 
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Searched for records, folders in it too.")
+]
+PageFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write a page there, too: HTML."),
+]
+MetricNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="Only this metric, as in train_seconds; may be given again (default: those that "
+        "gate in `cnnperf compare`).",
+    ),
+]
+CaseExpression = Annotated[
+    str | None,
+    typer.Option(
+        "--case",
+        "-k",
+        metavar="EXPR",
+        help="Only cases whose id fits, as pytest's -k: 'vgg and not 224'.",
+    ),
+]
+MachineName = Annotated[
+    str | None,
+    typer.Option("--machine", metavar="TEXT", help="Only machines with this in their name."),
+]
+FormatOption = Annotated[
+    HistoryFormat,
+    typer.Option("--format", "-f", help="table; json (series, steps); csv (a line a point)."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file of thresholds: a step is a change of level beyond them (default: "
+        "./cnnperf.toml, else the table tool.cnnperf of ./pyproject.toml).",
+    ),
+]
+CalibrationFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="A machine's noise, by `cnnperf calibrate`: no step of its times and rates is "
+        "smaller than `cnnperf compare` would have it; may be given again for other machines.",
+    ),
+]
+
+
 def history(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Searched for records, folders in it too.")
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write a page there, too: HTML."),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            metavar="NAME",
-            help="Only this metric, as in train_seconds; may be given again (default: those that "
-            "gate in `cnnperf compare`).",
-        ),
-    ] = None,
-    case: Annotated[
-        str | None,
-        typer.Option(
-            "--case",
-            "-k",
-            metavar="EXPR",
-            help="Only cases whose id fits, as pytest's -k: 'vgg and not 224'.",
-        ),
-    ] = None,
-    machine: Annotated[
-        str | None,
-        typer.Option("--machine", metavar="TEXT", help="Only machines with this in their name."),
-    ] = None,
-    form: Annotated[
-        HistoryFormat,
-        typer.Option("--format", "-f", help="table; json (series, steps); csv (a line a point)."),
-    ] = HistoryFormat.TABLE,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE",
-            help="TOML file of thresholds: a step is a change of level beyond them (default: "
-            "./cnnperf.toml, else the table tool.cnnperf of ./pyproject.toml).",
-        ),
-    ] = None,
-    calibration: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--calibration",
-            metavar="FILE",
-            help="A machine's noise, by `cnnperf calibrate`: no step of its times and rates is "
-            "smaller than `cnnperf compare` would have it; may be given again for other machines.",
-        ),
-    ] = None,
+    folder: Folder,
+    output: PageFile = None,
+    metric: MetricNames = None,
+    case: CaseExpression = None,
+    machine: MachineName = None,
+    form: FormatOption = HistoryFormat.TABLE,
+    config: Config = None,
+    calibration: CalibrationFiles = None,
 ) -> None:
     """Show each metric over all records in FOLDER, with its steps and what changed at them.
 

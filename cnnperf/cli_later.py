@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 MODULES = {
     "compare": "cnnperf.cli_compare",
     "ab": "cnnperf.cli_ab",
-    "calibrate": "cnnperf.cli_ab",
+    "calibrate": "cnnperf.cli_calibrate",
     "export": "cnnperf.cli_compare",
     "floors": "cnnperf.cli_floors",
     "report": "cnnperf.cli_report",

@@ -83,3 +83,76 @@ Out = Annotated[
     Path | None,
     option("--out", metavar="DIR", text="Where both records go (default: .cnnperf/<time>)."),
 ]
+
+# --- of `cnnperf ab` alone ----------------------------------------------------------------------
+
+PythonA = Annotated[
+    str | None, option("--a", metavar="PYTHON", text="What is known (default: this Python).")
+]
+PythonB = Annotated[
+    str | None, option("--b", metavar="PYTHON", text="What is asked about (default: this).")
+]
+MaxRepeats = Annotated[
+    int, typer.Option(min=1, max=1000, metavar="N", help="Of each case, on each side.")
+]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="M", help="Start nothing more after so long (default: no end)."),
+]
+CalibrationHere = Annotated[
+    Path | None,
+    option(
+        "--calibration",
+        metavar="FILE",
+        text="This machine's noise, by `cnnperf calibrate` (default: the newest "
+        "*.calibration.json of this machine in reports/, .cnnperf/, here, or where the records "
+        "go and one folder up).",
+    ),
+]
+
+# --- of `cnnperf calibrate` alone ---------------------------------------------------------------
+
+MoreRecords = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[RECORD]...", help="With --from: more records.", show_default=False),
+]
+FirstRecords = Annotated[
+    list[Path] | None,
+    option(
+        "--from",
+        metavar="RECORD",
+        text="Train nothing: take the repeats of this record, and of those after it.",
+    ),
+]
+CalibrationRepeats = Annotated[
+    int, typer.Option(min=2, max=1000, metavar="N", help="Of each case, on each of two sides.")
+]
+CalibrationMinutes = Annotated[
+    str | None,
+    option(
+        "--max-minutes",
+        metavar="M",
+        text="Be over after so long, with exit code 75 and the command that goes on, where not "
+        "all is done (default: no end).",
+    ),
+]
+ResumeFolder = Annotated[
+    Path | None,
+    option(
+        "--resume",
+        metavar="DIR",
+        text="Go on with what was stopped there: the folder that --out named, or the default.",
+    ),
+]
+Python = Annotated[
+    str | None, option("--python", metavar="PYTHON", text="Which Python (default: this one).")
+]
+CalibrationOutput = Annotated[
+    Path | None,
+    option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        text="The calibration (default: named after the machine, in reports/, else .cnnperf/).",
+    ),
+]

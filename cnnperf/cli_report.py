@@ -50,54 +50,62 @@ class Forms(StrEnum):
     PNG = "png"
 
 
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN", help="A record; two, BASE and NEW; or those of several machines."
+    ),
+]
+MoreBase = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--base",
+        metavar="FILE",
+        help="Another record of the run, or of BASE: more cases, or more repeats of them.",
+    ),
+]
+MoreNew = Annotated[
+    list[Path] | None, typer.Option("--new", metavar="FILE", help="Another record of NEW.")
+]
+Over = Annotated[
+    str | None,
+    typer.Option(
+        "--over",
+        metavar="MACHINE",
+        help="Machines side by side, and their gains over this one: a part of its name, or its "
+        "RUN (with three RUNs or more, over the first's unless it is given).",
+    ),
+]
+PageFile = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="The page; - for standard output.")
+]
+Title = Annotated[
+    str | None,
+    typer.Option("--title", metavar="TEXT", help="The page's heading (default: the files)."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Overwrite FILE although it is no page of cnnperf's.")
+]
+FiguresFolder = Annotated[
+    Path | None,
+    typer.Option("--figures", metavar="DIR", help="Write each figure as a file there, too."),
+]
+FiguresFormat = Annotated[
+    list[Forms] | None,
+    typer.Option(help="Of these files; may be given twice (default: both)."),
+]
+
+
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN", help="A record; two, BASE and NEW; or those of several machines."
-        ),
-    ],
-    more_base: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--base",
-            metavar="FILE",
-            help="Another record of the run, or of BASE: more cases, or more repeats of them.",
-        ),
-    ] = None,
-    more_new: Annotated[
-        list[Path] | None,
-        typer.Option("--new", metavar="FILE", help="Another record of NEW."),
-    ] = None,
-    over: Annotated[
-        str | None,
-        typer.Option(
-            "--over",
-            metavar="MACHINE",
-            help="Machines side by side, and their gains over this one: a part of its name, or its "
-            "RUN (with three RUNs or more, over the first's unless it is given).",
-        ),
-    ] = None,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILE", help="The page; - for standard output."),
-    ] = Path("report.html"),
-    title: Annotated[
-        str | None,
-        typer.Option("--title", metavar="TEXT", help="The page's heading (default: the files)."),
-    ] = None,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Overwrite FILE although it is no page of cnnperf's."),
-    ] = False,
-    figures: Annotated[
-        Path | None,
-        typer.Option("--figures", metavar="DIR", help="Write each figure as a file there, too."),
-    ] = None,
-    figures_format: Annotated[
-        list[Forms] | None,
-        typer.Option(help="Of these files; may be given twice (default: both)."),
-    ] = None,
+    runs: Runs,
+    more_base: MoreBase = None,
+    more_new: MoreNew = None,
+    over: Over = None,
+    output: PageFile = Path("report.html"),
+    title: Title = None,
+    force: Force = False,
+    figures: FiguresFolder = None,
+    figures_format: FiguresFormat = None,
     across: Across = None,
     drop_flagged: DropFlagged = False,
     judge_shortened: JudgeShortened = False,

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from cnnperf import cli
 from cnnperf.ab import train_until_decided
 from cnnperf.calibrate import write_calibration
-from cnnperf.cli_ab import _rules
+from cnnperf.cli_pair import rules_here
 from cnnperf.compare.calibration import (
     SUFFIX,
     Calibration,
@@ -253,7 +253,7 @@ def test_ctrl_c_leaves_both_records_and_says_so(tmp_path: Path) -> None:
 
 def test_what_it_says_is_in_its_own_words() -> None:
     """Sides are A and B, and no option is recommended that this command does not have."""
-    rules = _rules(None, None)
+    rules = rules_here(None, None)
     words = rules.words
     assert (words.base, words.new, words.across, words.training) == ("A", "B", None, "--")
     case = example_case_record(repeats=[example_repeat(seed) for seed in range(3)])
@@ -275,7 +275,7 @@ def test_what_it_says_is_in_its_own_words() -> None:
     assert "train them with --precision=float32" in told
     assert "`cnnperf compare --across hardware` compares the records all the same" in told
     assert "A has this case, B has not" in told
-    assert "1 repeats of A, 1 of B" in told
+    assert "1 repeat of A, 1 of B" in told
     assert "--cnnperf-" not in told
     assert not re.search(r"(?<!compare) --(across|drop-flagged|judge-shortened)", told)
     assert not re.search(r"\b(base|new) (has|failed|was)|of (base|new)\b", told)

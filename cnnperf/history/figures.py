@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from cnnperf.history.series import Series, short_commit
 from cnnperf.history.wording import cause, effect, levels, minute, quality
 from cnnperf.metrics import METRICS
 from cnnperf.report.charts import specification, with_values, without_values
-from cnnperf.report.content import Figure
+from cnnperf.report.content import Figure, capitalised
 
 MAX_POINTS = 800
 """Points of a figure: more would be a page of many megabytes, and hide one another."""
@@ -43,7 +44,7 @@ def history_figure(series: Series, figure_id: str) -> Figure:
     size = math.ceil(len(series.points) / MAX_POINTS)
     machine = printable(series.machine_label)
     caption = (
-        f"{metric.label.capitalize()}: {metric.meaning}. Points are medians of a record's "
+        f"{capitalised(metric.label)}: {metric.meaning}. Points are medians of a record's "
         "trainings with their least and greatest; lines are levels, marks are steps."
         f" {_found(series)}"
         + (f" Each point stands for up to {size} records in a row." if size > 1 else "")
@@ -68,18 +69,34 @@ def _specification(series: Series, size: int) -> dict[str, Any]:
     metric = METRICS[series.metric]
     unit = "" if metric.unit == "1" or metric.unit in metric.label else f" ({metric.unit})"
     axis_format = ".2%" if series.metric in SHARES else ".4~r"
-    template = _template(metric.label + unit, axis_format, bool(series.steps))
-    rows = [*_point_rows(series, size), *_level_rows(series), *_step_rows(series)]
-    return with_values(template, rows)
+    steps = list(_step_rows(series))
+    places = frozenset((row["line"], row["align"]) for row in steps)
+    template = _template(metric.label + unit, axis_format, _date_format(series), places)
+    return with_values(template, [*_point_rows(series, size), *_level_rows(series), *steps])
+
+
+def _date_format(series: Series) -> str:
+    """As d3 writes formats: one for the whole axis."""
+    length = series.points[-1].created - series.points[0].created
+    return "%Y-%m-%d" if length > timedelta(days=2) else "%m-%d %H:%M"
 
 
 @cache
-def _template(title: str, axis_format: str, has_steps: bool) -> dict[str, Any]:
+def _template(
+    title: str, axis_format: str, date_format: str, places: frozenset[tuple[int, str]]
+) -> dict[str, Any]:
+    """Without rows; `places` are those of the causes above the plot."""
+    x = alt.X(
+        "created:T",
+        title="record of (UTC)",
+        scale=alt.Scale(type="utc"),
+        axis=alt.Axis(format=date_format, tickCount=5),
+    )
     low, value = (
         alt.Y(field, title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=axis_format))
         for field in ("low:Q", "value:Q")
     )
-    layers = [_ranges(low), _levels(value), _points(value), *(_marks() if has_steps else ())]
+    layers = [_ranges(x, low), _levels(x, value), _points(x, value), *_marks(x, places)]
     return specification(alt.layer(*layers).properties(height=HEIGHT))
 
 
@@ -87,16 +104,12 @@ def _rows_of(role: str) -> Any:
     return without_values().transform_filter(f"datum.role === '{role}'")
 
 
-def _x() -> alt.X:
-    return alt.X("created:T", title="record of (UTC)", scale=alt.Scale(type="utc"))
-
-
-def _ranges(low: alt.Y) -> Any:
+def _ranges(x: alt.X, low: alt.Y) -> Any:
     ranges = _rows_of("point").mark_rule(opacity=0.35)
-    return ranges.encode(x=_x(), y=low, y2="high:Q")
+    return ranges.encode(x=x, y=low, y2="high:Q")
 
 
-def _points(y: alt.Y) -> Any:
+def _points(x: alt.X, y: alt.Y) -> Any:
     columns = (
         ("when", "record of"), ("shown", "median"), ("range", "least to greatest"),
         ("n", "trainings"), ("file", "file"), ("commit", "commit"), ("remark", "remark"),
@@ -108,32 +121,44 @@ def _points(y: alt.Y) -> Any:
         legend=alt.Legend(orient="bottom"),  # above stand the causes of steps
     )
     points = _rows_of("point").mark_point(size=30, filled=True)
-    return points.encode(x=_x(), y=y, shape=shape, tooltip=_tooltip(*columns))
+    return points.encode(x=x, y=y, shape=shape, tooltip=_tooltip(*columns))
 
 
 def _tooltip(*columns: tuple[str, str]) -> list[alt.Tooltip]:
     return [alt.Tooltip(f"{field}:N", title=title) for field, title in columns]
 
 
-def _levels(y: alt.Y) -> Any:
+def _levels(x: alt.X, y: alt.Y) -> Any:
     levels = _rows_of("level").mark_rule(strokeWidth=2)
-    return levels.encode(x=_x(), x2="stop:T", y=y, tooltip=_tooltip(("shown", "level")))
+    return levels.encode(x=x, x2="stop:T", y=y, tooltip=_tooltip(("shown", "level")))
 
 
-def _marks() -> Iterator[Any]:
-    """A rule a step, and its cause above the plot: lines in turn, away from the nearer edge."""
+def _marks(x: alt.X, places: frozenset[tuple[int, str]]) -> Iterator[Any]:
+    """A rule a step, and its cause above the plot: lines in turn, away from the nearer edge.
+
+    Away from there is at least half the plot, which no cause is longer than.
+    """
+    if not places:
+        return
     names = ("when", "level", "change", "quality", "before", "after", "cause")
     scale = alt.Scale(domain=["better", "worse"])
     color = alt.Color("quality:N", scale=scale, legend=None)  # the words say it, too
     tooltip = _tooltip(*((name, name) for name in names))
     rules = _rows_of("step").mark_rule(strokeDash=[5, 3], strokeWidth=2)
-    yield rules.encode(x=_x(), color=color, tooltip=tooltip)
-    for line in range(LINES):
-        for align in ("left", "right"):
-            chosen = f"datum.line === {line} && datum.align === '{align}'"
-            texts = _rows_of("step").transform_filter(chosen)
-            texts = texts.mark_text(align=align, baseline="bottom", y=-4 - LINE_HEIGHT * line)
-            yield texts.encode(x=_x(), text="label:N", color=color, tooltip=tooltip)
+    yield rules.encode(x=x, color=color, tooltip=tooltip)
+    for line, align in sorted(places):
+        chosen = f"datum.line === {line} && datum.align === '{align}'"
+        texts = (
+            _rows_of("step")
+            .transform_filter(chosen)
+            .mark_text(
+                align=align,
+                baseline="bottom",
+                y=-4 - LINE_HEIGHT * line,
+                limit=alt.expr("width / 2"),
+            )
+        )
+        yield texts.encode(x=x, text="label:N", color=color, tooltip=tooltip)
 
 
 def _level_rows(series: Series) -> Iterator[dict[str, Any]]:

@@ -16,30 +16,30 @@ from cnnperf.history.steps import MIN_RECORDS
 from cnnperf.history.wording import cause, effect, minute, quality, span, summary
 from cnnperf.loading import name_of
 from cnnperf.metrics import ABSENT, METRICS
-from cnnperf.report.content import Column, Figure, Page, Row, Section, Table
+from cnnperf.report.content import Column, Figure, Page, Row, Section, Table, number_column
 
 STEP_COLUMNS = (
     Column(name="created", label="record of"),
     Column(name="case", label="case"),
     Column(name="machine", label="machine"),
     Column(name="metric", label="metric"),
-    Column(name="old", label="from", is_number=True),
-    Column(name="new", label="to", is_number=True),
-    Column(name="change", label="change (95 % interval)", is_number=True),
+    number_column("old", "from"),
+    number_column("new", "to"),
+    number_column("change", "change (95 % interval)"),
+    Column(name="cause", label="what changed"),
     Column(name="quality", label="quality"),
     Column(name="before", label="last record before"),
     Column(name="after", label="first record after"),
-    Column(name="cause", label="what changed"),
 )
 
 SERIES_COLUMNS = (
     Column(name="case", label="case"),
     Column(name="machine", label="machine"),
     Column(name="metric", label="metric"),
-    Column(name="records", label="records", is_number=True),
+    number_column("records", "records"),
     Column(name="period", label="first to last"),
-    Column(name="latest", label="latest", is_number=True),
-    Column(name="steps", label="steps", is_number=True),
+    number_column("latest", "latest"),
+    number_column("steps", "steps"),
 )
 
 
@@ -88,7 +88,7 @@ def _step_row(folder: Path, series: Series, step: Step) -> Row:
     metric = METRICS[series.metric]
     texts = (printable(series.title), printable(series.machine_label))
     records = [_record(folder, point) for point in (step.before, step.after)]
-    end = (quality(step), *records, cause(step.changes, most=10))
+    end = (cause(step.changes, most=10), quality(step), *records)
     return Row(
         shown=(
             minute(step.after.created), *texts, metric.label, metric.show(step.old),

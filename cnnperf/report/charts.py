@@ -247,13 +247,13 @@ def stacked_bars(
     present = [part for part in parts if any(v["part"] == part and v["value"] for v in values)]
     ranked = [{**v, "rank": parts.index(v["part"])} for v in values if v["value"]]
     colors = [color(f"series-{1 + parts.index(part) % COLORS}") for part in present]
-    tooltip = [alt.Tooltip("part:N"), alt.Tooltip("value:Q", format=".3s", title=title)]
+    tooltip = [alt.Tooltip("part:N"), alt.Tooltip("value:Q", format=".3~r", title=title)]
     labels = alt.Axis() if len(rows) > 1 else None
     chart = (
         without_values()
         .mark_bar(stroke=color("page"), strokeWidth=1, height=22)
         .encode(
-            x=alt.X("value:Q", title=title, axis=alt.Axis(format="~s", tickCount=5)),
+            x=alt.X("value:Q", title=title, axis=alt.Axis(format=".4~r", tickCount=5)),
             y=alt.Y("row:N", sort=list(rows), title=None, axis=labels),
             color=alt.Color(
                 "part:N",

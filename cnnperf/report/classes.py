@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.metrics import format_percent
 from cnnperf.record import CaseRecord
-from cnnperf.report.content import Column, Figure, Row, Table
+from cnnperf.report.content import Column, Figure, Row, Table, number_column
 from cnnperf.report.heatmap import confusion_heat_map
 from cnnperf.report.runs import CaseSide, Run, key_cells, key_columns, median_of, row_of
 
@@ -77,10 +77,7 @@ def class_table(runs: Sequence[Run], slug: str, sides: Sequence[CaseSide]) -> Ta
     columns = [
         *key_columns(runs)[1:],
         Column(name="class", label="class"),
-        *(
-            Column(name=f"test_{name}", label=name.replace("f1", "F1"), is_number=True)
-            for name in SCORES_OF_CLASS
-        ),
+        *(number_column(f"test_{name}", name.replace("f1", "F1")) for name in SCORES_OF_CLASS),
     ]
     rows = [row for run, case in sides for row in _class_rows(runs, run, case)]
     return Table(

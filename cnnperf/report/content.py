@@ -14,6 +14,15 @@ Cell = str | int | float | bool | None
 """A table's value as CSV has it: unrounded, and None where nothing was measured."""
 
 
+def capitalised(text: str) -> str:
+    """The beginning of a sentence; what else is in capitals stays so, as NVML's name.
+
+    >>> capitalised("of the device, from NVML")
+    'Of the device, from NVML'
+    """
+    return text[:1].upper() + text[1:]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of a table."""
@@ -24,6 +33,11 @@ class Column:
     """What people read above it."""
     is_number: bool = False
     """Aligned to the right, and sorted by value."""
+
+
+def number_column(name: str, label: str) -> Column:
+    """A column of figures."""
+    return Column(name=name, label=label, is_number=True)
 
 
 @dataclass(frozen=True, kw_only=True)

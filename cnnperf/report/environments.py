@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.compare.comparability import environment_changes
 from cnnperf.metrics import ABSENT
-from cnnperf.report.content import Column, Section, Table
+from cnnperf.report.content import Column, Section, Table, capitalised
 from cnnperf.report.runs import Run, row_of
 from cnnperf.tables import flat_environment
 
@@ -43,7 +43,7 @@ def _pooled(run: Run) -> Iterator[str]:
     first, *others = run.environments or (run.record.environment,)
     if not others:
         return
-    yield f"{run.label.capitalize()} is made of {', '.join(run.files)}; below stands the first."
+    yield f"{capitalised(run.label)} is made of {', '.join(run.files)}; below stands the first."
     changes = environment_changes([first], others, frozenset())
     if changes:
         fields = ", ".join(change.field for change in changes)

@@ -11,7 +11,16 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, METRICS
-from cnnperf.report.content import Column, Figure, Page, Row, Section, Table
+from cnnperf.report.content import (
+    Column,
+    Figure,
+    Page,
+    Row,
+    Section,
+    Table,
+    capitalised,
+    number_column,
+)
 from cnnperf.report.hardware_estimates import SHOWN, Estimate, Result, results
 from cnnperf.report.hardware_figures import bars, gains, overview, show_gain
 from cnnperf.report.hardware_pool import Fleet, Member, Named, facts, pool
@@ -22,15 +31,15 @@ HEADLINE = "images_per_second"
 MACHINE_COLUMNS = (
     Column(name="machine", label="machine"),
     Column(name="gpu", label="GPU"),
-    Column(name="gpu_count", label="GPUs", is_number=True),
+    number_column("gpu_count", "GPUs"),
     Column(name="cpu_model", label="CPU"),
-    Column(name="cpu_logical_cores", label="cores", is_number=True),
+    number_column("cpu_logical_cores", "cores"),
     Column(name="driver", label="driver"),
     Column(name="cuda_runtime", label="CUDA"),
     Column(name="torch", label="torch"),
     Column(name="device", label="device"),
     Column(name="files", label="records"),
-    Column(name="cases", label="cases", is_number=True),
+    number_column("cases", "cases"),
 )
 
 
@@ -217,7 +226,7 @@ def _metric_figures(
     yield Figure(
         id=name,
         title=f"{described.label}, {case}",
-        caption=f"{described.meaning.capitalize()}. {direction} is better; lines are 95 % "
+        caption=f"{capitalised(described.meaning)}. {direction} is better; lines are 95 % "
         "intervals.",
         specification=bars(metric, found),
     )
@@ -234,7 +243,7 @@ def _metric_figures(
 def _quotient(metric: str) -> str:
     sides = ("each machine's", "the base's")
     over = sides if METRICS[metric].better == "higher" else sides[::-1]
-    return f"{over[0].capitalize()} {METRICS[metric].label} over {over[1]}"
+    return f"{capitalised(over[0])} {METRICS[metric].label} over {over[1]}"
 
 
 def _metric_table(name: str, metric: str, case_id: str, found: Sequence[Result]) -> Table:
@@ -243,15 +252,15 @@ def _metric_table(name: str, metric: str, case_id: str, found: Sequence[Result])
         caption=f"{METRICS[metric].label} of {printable(case_id)}",
         columns=(
             Column(name="machine", label="machine"),
-            Column(name="n", label="n", is_number=True),
-            Column(name=metric, label=METRICS[metric].label, is_number=True),
-            Column(name="low", label="from (95 %)", is_number=True),
-            Column(name="high", label="to (95 %)", is_number=True),
-            Column(name="times_better", label="times better than base", is_number=True),
-            Column(name="times_better_low", label="from (95 %)", is_number=True),
-            Column(name="times_better_high", label="to (95 %)", is_number=True),
+            number_column("n", "n"),
+            number_column(metric, METRICS[metric].label),
+            number_column("low", "from (95 %)"),
+            number_column("high", "to (95 %)"),
+            number_column("times_better", "times better than base"),
+            number_column("times_better_low", "from (95 %)"),
+            number_column("times_better_high", "to (95 %)"),
             Column(name="precision", label="precision"),
-            Column(name="disturbed", label="disturbed", is_number=True),
+            number_column("disturbed", "disturbed"),
         ),
         rows=[_metric_row(metric, result) for result in found],
     )

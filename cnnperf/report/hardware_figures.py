@@ -135,7 +135,7 @@ def _overview(title: str) -> dict[str, Any]:
     x = alt.X("value:Q", title=title, scale=scale)
     low = alt.X("low:Q", title=title, scale=scale)
     order = alt.EncodingSortField(field="order", op="min", order="ascending")
-    legend = alt.Legend(orient="bottom", columns=2, labelLimit=260)
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=260)
     place = {
         "y": alt.Y("case:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
         "yOffset": alt.YOffset("label:N", sort=order),

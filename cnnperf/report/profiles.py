@@ -8,7 +8,7 @@ from typing import Any, get_args
 from cnnperf.metrics import format_latency, format_share
 from cnnperf.record import CaseRecord, KernelClass, Profile
 from cnnperf.report.charts import stacked_bars
-from cnnperf.report.content import Column, Figure, Row, Section, Table
+from cnnperf.report.content import Column, Figure, Row, Section, Table, number_column
 from cnnperf.report.learning import run_labels
 from cnnperf.report.runs import (
     CaseSide,
@@ -26,9 +26,9 @@ CLASSES: tuple[str, ...] = get_args(KernelClass)
 COLUMNS = (
     Column(name="kernel", label="kernel"),
     Column(name="class", label="class"),
-    Column(name="calls_per_step", label="calls per step", is_number=True),
-    Column(name="seconds_per_step", label="per step", is_number=True),
-    Column(name="step_fraction", label="of the step", is_number=True),
+    number_column("calls_per_step", "calls per step"),
+    number_column("seconds_per_step", "per step"),
+    number_column("step_fraction", "of the step"),
 )
 
 
@@ -84,8 +84,9 @@ def _case_section(
 
 
 def _figure(slug: str, profiled: Sequence[tuple[Run, CaseRecord, int, Profile]]) -> Figure:
+    scale, unit = _unit(max(profile.seconds_per_step for _, _, _, profile in profiled))
     values: list[dict[str, Any]] = [
-        {"row": run.label, "part": _spaced(name), "value": seconds}
+        {"row": run.label, "part": _spaced(name), "value": scale * seconds}
         for run, _, _, profile in profiled
         for name, seconds in profile.seconds_per_step_by_class.items()
     ]
@@ -96,15 +97,22 @@ def _figure(slug: str, profiled: Sequence[tuple[Run, CaseRecord, int, Profile]])
     ]
     return Figure(
         id=f"profile-{slug}",
-        title="Seconds per step, by class of work",
+        title="Time per step, by class of work",
         caption=f"{'; '.join(facts)}.",
         specification=stacked_bars(
             values,
-            title="seconds per step",
+            title=f"{unit} per step",
             parts=[_spaced(name) for name in CLASSES],
             rows=run_labels([(run, case) for run, case, _, _ in profiled]),
         ),
     )
+
+
+def _unit(longest_seconds: float) -> tuple[float, str]:
+    """In which the longest step is a number of a few digits: how many of it a second has."""
+    if longest_seconds >= 1:
+        return 1.0, "seconds"
+    return (1e3, "milliseconds") if longest_seconds >= 1e-3 else (1e6, "microseconds")
 
 
 def _spaced(name: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from cnnperf.cases import ReportedResult, reported
 from cnnperf.metrics import ABSENT, METRICS, format_plain, format_seconds, format_share
 from cnnperf.record import CaseRecord
-from cnnperf.report.content import Cell, Column, Row, Section, Table
+from cnnperf.report.content import Cell, Column, Row, Section, Table, number_column
 from cnnperf.report.runs import (
     Run,
     all_repeats,
     all_sides,
+    count_cell,
+    figure_cell,
     key_cells,
     key_columns,
     metric_cell,
@@ -53,9 +55,9 @@ REPEATS = (
 )
 
 REPORTED_COLUMNS = (
-    Column(name="report_train_seconds", label="report: train time", is_number=True),
-    Column(name="report_test_accuracy", label="report: accuracy", is_number=True),
-    Column(name="report_test_f1_macro", label="report: F1", is_number=True),
+    number_column("report_train_seconds", "report: train time"),
+    number_column("report_test_accuracy", "report: accuracy"),
+    number_column("report_test_f1_macro", "report: F1"),
 )
 
 
@@ -83,14 +85,15 @@ def results_table(runs: Sequence[Run]) -> Table:
     columns = [
         *key_columns(runs),
         Column(name="outcome", label="outcome"),
-        Column(name="n", label="n", is_number=True),
+        number_column("n", "n"),
         *metric_columns(["train_seconds"]),
-        Column(name="train_seconds_spread_fraction", label="spread", is_number=True),
+        number_column("train_seconds_spread_fraction", "spread"),
         *metric_columns(RESULTS),
         *REPORTED_COLUMNS,
     ]
     rows = [_result(runs, run, case) for run, case in all_sides(runs)]
-    caption = "Results, and what the report says of the same training"
+    is_reported = any(study_row(case) for _, case in all_sides(runs))
+    caption = f"Results{', and what the report says of the same training' * is_reported}"
     return without_empty(
         Table(id="table-results", caption=caption, columns=columns, rows=rows, is_closed=False)
     )
@@ -104,7 +107,7 @@ def _result(runs: Sequence[Run], run: Run, case: CaseRecord) -> Row:
     return row_of(
         *key_cells(runs, run, case.id),
         outcome,
-        (str(len(case.repeats)), len(case.repeats)),
+        count_cell(len(case.repeats)),
         metric_cell("train_seconds", case.median("train_seconds")),
         (ABSENT if spread is None else f"±{format_share(spread)}", spread),
         *(metric_cell(name, case.median(name)) for name in RESULTS),
@@ -148,7 +151,7 @@ def repeats_table(runs: Sequence[Run]) -> Table:
     """A row a training."""
     columns = [
         *key_columns(runs),
-        Column(name="seed", label="seed", is_number=True),
+        number_column("seed", "seed"),
         Column(name="precision", label="precision"),
         *metric_columns(REPEATS),
         Column(name="warnings", label="warnings"),
@@ -169,14 +172,14 @@ def repeats_table(runs: Sequence[Run]) -> Table:
 
 
 EPOCH_COLUMNS = (
-    Column(name="seed", label="seed", is_number=True),
-    Column(name="epoch", label="epoch", is_number=True),
-    Column(name="train_seconds", label="training", is_number=True),
-    Column(name="val_seconds", label="validation", is_number=True),
-    Column(name="train_loss", label="train loss", is_number=True),
-    Column(name="val_loss", label="val loss", is_number=True),
-    Column(name="val_accuracy", label="val accuracy", is_number=True),
-    Column(name="val_f1_macro", label="val F1", is_number=True),
+    number_column("seed", "seed"),
+    number_column("epoch", "epoch"),
+    number_column("train_seconds", "training"),
+    number_column("val_seconds", "validation"),
+    number_column("train_loss", "train loss"),
+    number_column("val_loss", "val loss"),
+    number_column("val_accuracy", "val accuracy"),
+    number_column("val_f1_macro", "val F1"),
 )
 
 
@@ -195,27 +198,23 @@ def _epoch_rows(runs: Sequence[Run]) -> Iterator[Row]:
             yield row_of(
                 *key_cells(runs, run, case.id),
                 (str(repeat.seed), repeat.seed),
-                (str(epoch.epoch), epoch.epoch),
-                _cell(epoch.train_seconds, format_seconds),
-                _cell(epoch.val_seconds, format_seconds),
-                _cell(epoch.train_loss, format_plain),
-                _cell(epoch.val_loss, format_plain),
+                count_cell(epoch.epoch),
+                figure_cell(epoch.train_seconds, format_seconds),
+                figure_cell(epoch.val_seconds, format_seconds),
+                figure_cell(epoch.train_loss, format_plain),
+                figure_cell(epoch.val_loss, format_plain),
                 metric_cell("val_accuracy", epoch.val_accuracy),
                 metric_cell("test_f1_macro", epoch.val_f1_macro),
             )
-
-
-def _cell(value: float | None, text: Callable[[float], str]) -> tuple[str, Cell]:
-    return (ABSENT, None) if value is None else (text(value), value)
 
 
 def warnings_table(runs: Sequence[Run]) -> Table:
     """A row a warning, whole."""
     columns = [
         *key_columns(runs),
-        Column(name="seed", label="seed", is_number=True),
+        number_column("seed", "seed"),
         Column(name="kind", label="kind"),
-        Column(name="value", label="value", is_number=True),
+        number_column("value", "value"),
         Column(name="message", label="message"),
     ]
     rows = [
@@ -223,7 +222,7 @@ def warnings_table(runs: Sequence[Run]) -> Table:
             *key_cells(runs, run, case.id),
             (str(repeat.seed), repeat.seed),
             flag.kind,
-            _cell(flag.value, format_plain),
+            figure_cell(flag.value, format_plain),
             flag.message,
         )
         for run, case, repeat in all_repeats(runs)
@@ -235,5 +234,5 @@ def warnings_table(runs: Sequence[Run]) -> Table:
         caption=caption,
         columns=columns,
         rows=rows,
-        is_closed=len(rows) > 10 or None,
+        is_closed=len(rows) > MAX_OPEN_WARNINGS or None,
     )

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnnperf.compare.side import Side
 from cnnperf.environment.schema import Environment
 from cnnperf.errors import printable
-from cnnperf.metrics import METRICS
+from cnnperf.metrics import ABSENT, METRICS
 from cnnperf.record import CaseRecord, Record, Repeat
-from cnnperf.report.content import Cell, Column, Row, Table
+from cnnperf.report.content import Cell, Column, Row, Table, number_column
 
 MAX_SLUG_CHARS = 60
 
@@ -141,7 +141,7 @@ def key_cells(runs: Sequence[Run], run: Run, case_id: str) -> list[str]:
 
 def metric_columns(names: Iterable[str]) -> list[Column]:
     """A column for each metric."""
-    return [Column(name=name, label=METRICS[name].label, is_number=True) for name in names]
+    return [number_column(name, METRICS[name].label) for name in names]
 
 
 def without_empty(table: Table) -> Table:
@@ -173,6 +173,16 @@ def row_of(*cells: tuple[str, Cell] | str, style: str | None = None) -> Row:
     return Row(
         shown=[shown for shown, _ in pairs], values=[value for _, value in pairs], style=style
     )
+
+
+def figure_cell(value: float | None, text: Callable[[float], str]) -> tuple[str, Cell]:
+    """A figure and how it is shown; a dash where it was not measured."""
+    return (ABSENT, None) if value is None else (text(value), value)
+
+
+def count_cell(count: int) -> tuple[str, Cell]:
+    """A whole number."""
+    return f"{count:,}", count
 
 
 def metric_cell(name: str, value: float | None) -> tuple[str, Cell]:

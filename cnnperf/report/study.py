@@ -14,7 +14,7 @@ from cnnperf.metrics import ABSENT, format_share
 from cnnperf.record import CaseRecord
 from cnnperf.report.charts import lines
 from cnnperf.report.classes import confusion_figures
-from cnnperf.report.content import Cell, Column, Figure, Row, Section, Table
+from cnnperf.report.content import Cell, Column, Figure, Row, Section, Table, number_column
 from cnnperf.report.learning import (
     LOSSES,
     SCORES,
@@ -109,10 +109,10 @@ def _reduction_table(runs: Sequence[Run]) -> Table:
         *key_columns(runs)[1:],
         Column(name="original", label="original"),
         Column(name="modified", label="modified"),
-        Column(name="original_train_seconds", label="original takes", is_number=True),
-        Column(name="modified_train_seconds", label="modified takes", is_number=True),
-        Column(name="reduction_fraction", label="reduction", is_number=True),
-        Column(name="report_reduction_fraction", label="report: reduction", is_number=True),
+        number_column("original_train_seconds", "original takes"),
+        number_column("modified_train_seconds", "modified takes"),
+        number_column("reduction_fraction", "reduction"),
+        number_column("report_reduction_fraction", "report: reduction"),
     ]
     return Table(
         id="table-reduction",

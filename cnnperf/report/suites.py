@@ -6,7 +6,7 @@ Torch-free. A section each, where a record has such cases.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from cnnperf.harness_table import LABELS
 from cnnperf.inference_table import LEGEND as INFERENCE_LEGEND
@@ -22,10 +22,12 @@ from cnnperf.peer_table import COLUMNS as PEER_METRICS
 from cnnperf.peer_table import LEGEND as PEER_LEGEND
 from cnnperf.peer_table import YARDSTICK, peer_groups, speed_ratio, yardstick_of
 from cnnperf.record import CaseRecord, HarnessTimes, Inference
-from cnnperf.report.content import Cell, Column, Row, Section, Table
+from cnnperf.report.content import Cell, Column, Row, Section, Table, capitalised, number_column
 from cnnperf.report.runs import (
     Run,
     all_sides,
+    count_cell,
+    figure_cell,
     key_cells,
     key_columns,
     median_of,
@@ -41,10 +43,6 @@ def suite_sections(runs: Sequence[Run]) -> list[Section]:
     return [section for section in sections if section is not None]
 
 
-def _cell(value: float | None, text: Callable[[float], str]) -> tuple[str, Cell]:
-    return (ABSENT, None) if value is None else (text(value), value)
-
-
 # --- peers --------------------------------------------------------------------------------------
 
 
@@ -56,9 +54,9 @@ def _peers(runs: Sequence[Run]) -> Section | None:
         Column(name="group", label="trained"),
         *key_columns(runs)[1:],
         Column(name="engine", label="engine"),
-        Column(name="speed_ratio", label=f"{YARDSTICK} is", is_number=True),
+        number_column("speed_ratio", f"{YARDSTICK} is"),
         *metric_columns(PEER_METRICS),
-        Column(name="n", label="n", is_number=True),
+        number_column("n", "n"),
         Column(name="precision", label="precision"),
         Column(name="outcome", label="outcome"),
     ]
@@ -66,7 +64,7 @@ def _peers(runs: Sequence[Run]) -> Section | None:
     return Section(
         id="peers",
         title="Other people's training loops",
-        paragraphs=[f"{PEER_LEGEND[:1].upper()}{PEER_LEGEND[1:]}."],
+        paragraphs=[f"{capitalised(PEER_LEGEND)}."],
         tables=[Table(id="table-peers", caption=caption, columns=columns, rows=rows)],
     )
 
@@ -80,9 +78,9 @@ def _peer_rows(runs: Sequence[Run], run: Run) -> Iterator[Row]:
                 group,
                 *key_cells(runs, run, "")[1:],
                 case.engine,
-                _cell(ratio, lambda value: f"{value:.2f} x"),
+                figure_cell(ratio, lambda value: f"{value:.2f} x"),
                 *(metric_cell(name, case.median(name)) for name in PEER_METRICS),
-                (str(len(case.repeats)), len(case.repeats)),
+                count_cell(len(case.repeats)),
                 ", ".join(sorted({repeat.precision for repeat in case.repeats})) or ABSENT,
                 case.outcome,
                 style=case.outcome,
@@ -93,14 +91,14 @@ def _peer_rows(runs: Sequence[Run], run: Run) -> Iterator[Row]:
 
 INFERENCE_COLUMNS = (
     Column(name="precision", label="precision"),
-    Column(name="batch_size", label="batch", is_number=True),
-    Column(name="latency_seconds_p50", label="p50", is_number=True),
-    Column(name="latency_seconds_p90", label="p90", is_number=True),
-    Column(name="latency_seconds_p99", label="p99", is_number=True),
-    Column(name="images_per_second", label="images/s", is_number=True),
-    Column(name="test_accuracy", label="accuracy", is_number=True),
-    Column(name="agreement_fraction", label="agreement", is_number=True),
-    Column(name="n", label="n", is_number=True),
+    number_column("batch_size", "batch"),
+    number_column("latency_seconds_p50", "p50"),
+    number_column("latency_seconds_p90", "p90"),
+    number_column("latency_seconds_p99", "p99"),
+    number_column("images_per_second", "images/s"),
+    number_column("test_accuracy", "accuracy"),
+    number_column("agreement_fraction", "agreement"),
+    number_column("n", "n"),
 )
 
 
@@ -124,9 +122,9 @@ def _inference_rows(runs: Sequence[Run], run: Run, case: CaseRecord) -> Iterator
         yield row_of(
             *key_cells(runs, run, case.id),
             precision,
-            (f"{batch_size:,}", batch_size),
+            count_cell(batch_size),
             *_inference_cells(measured, precision, batch_size),
-            (str(len(measured)), len(measured)),
+            count_cell(len(measured)),
         )
 
 
@@ -146,12 +144,14 @@ def _inference_cells(
         if accuracy.precision == precision
     ]
     return [
-        _cell(median_of(result.latency_seconds_p50 for result in results), format_latency),
-        _cell(median_of(result.latency_seconds_p90 for result in results), format_latency),
-        _cell(median_of(result.latency_seconds_p99 for result in results), format_latency),
-        _cell(median_of(result.images_per_second for result in results), format_rate),
-        _cell(median_of(accuracy.test_accuracy for accuracy in accuracies), format_percent),
-        _cell(median_of(accuracy.agreement_fraction for accuracy in accuracies), format_percent),
+        figure_cell(median_of(result.latency_seconds_p50 for result in results), format_latency),
+        figure_cell(median_of(result.latency_seconds_p90 for result in results), format_latency),
+        figure_cell(median_of(result.latency_seconds_p99 for result in results), format_latency),
+        figure_cell(median_of(result.images_per_second for result in results), format_rate),
+        figure_cell(median_of(accuracy.test_accuracy for accuracy in accuracies), format_percent),
+        figure_cell(
+            median_of(accuracy.agreement_fraction for accuracy in accuracies), format_percent
+        ),
     ]
 
 
@@ -165,9 +165,9 @@ def _harness(runs: Sequence[Run]) -> Section | None:
     columns = [
         *key_columns(runs),
         Column(name="span", label="in the order of time"),
-        Column(name="median_seconds", label="median", is_number=True),
-        Column(name="largest_seconds", label="largest", is_number=True),
-        Column(name="n", label="n", is_number=True),
+        number_column("median_seconds", "median"),
+        number_column("largest_seconds", "largest"),
+        number_column("n", "n"),
     ]
     caption = "What the suite itself took"
     return Section(
@@ -186,7 +186,7 @@ def _harness_rows(runs: Sequence[Run], run: Run, case: CaseRecord) -> Iterator[R
         yield row_of(
             *key_cells(runs, run, case.id),
             label,
-            _cell(statistics.median(values), format_seconds),
-            _cell(max(values), format_seconds),
-            (str(len(values)), len(values)),
+            figure_cell(statistics.median(values), format_seconds),
+            figure_cell(max(values), format_seconds),
+            count_cell(len(values)),
         )

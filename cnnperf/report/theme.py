@@ -108,6 +108,8 @@ CONFIG: dict[str, Any] = {
         "tickColor": color("line"),
         "gridColor": color("grid"),
         "labelOverlap": "greedy",
+        "labelSeparation": 6,
+        "labelFlush": False,  # one that is moved inwards touches its neighbour
     },
     "axisX": {"grid": False},
     "axisY": {"domain": False, "ticks": False},

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from cnnperf.compare.asides import asides
 from cnnperf.compare.verdicts import (
     IMPROVEMENTS,
     REGRESSIONS,
@@ -21,7 +22,16 @@ from cnnperf.compare.wording import effect, rows, where_they_part
 from cnnperf.errors import printable
 from cnnperf.metrics import ABSENT, METRICS
 from cnnperf.report.charts import bars_with_intervals
-from cnnperf.report.content import Cell, Column, Figure, Row, Section, Table
+from cnnperf.report.content import (
+    Cell,
+    Column,
+    Figure,
+    Row,
+    Section,
+    Table,
+    capitalised,
+    number_column,
+)
 from cnnperf.report.runs import row_of
 
 FIGURES = {
@@ -34,16 +44,16 @@ COLUMNS = (
     Column(name="case", label="case"),
     Column(name="metric", label="metric"),
     Column(name="verdict", label="verdict"),
-    Column(name="base", label="base", is_number=True),
-    Column(name="new", label="new", is_number=True),
-    Column(name="change", label="change", is_number=True),
-    Column(name="change_low", label="from", is_number=True),
-    Column(name="change_high", label="to", is_number=True),
+    number_column("base", "base"),
+    number_column("new", "new"),
+    number_column("change", "change"),
+    number_column("change_low", "from"),
+    number_column("change_high", "to"),
     Column(name="why", label="why"),
-    Column(name="threshold", label="counts from", is_number=True),
+    number_column("threshold", "counts from"),
     Column(name="change_kind", label="change is"),
-    Column(name="n_base", label="n base", is_number=True),
-    Column(name="n_new", label="n new", is_number=True),
+    number_column("n_base", "n base"),
+    number_column("n_new", "n new"),
     Column(name="gates", label="gates"),
 )
 
@@ -69,18 +79,11 @@ def _verdict_section(comparison: Comparison) -> Section:
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
     for case in comparison.cases:
-        seen = case.contamination
-        if seen.base or seen.new:
-            what = "left out" if seen.dropped else "counted all the same; --drop-flagged leaves out"
-            yield (
-                f"Disturbed: {case.id}: {seen.base} repeats of base, {seen.new} of new "
-                f"({', '.join(seen.kinds)}): {what}."
-            )
-        for drift in case.drift:
-            yield f"Numerics: {case.id}: {drift.describe()}."
+        for aside in asides(case, comparison.sides):
+            yield f"{capitalised(aside.topic)}: {case.id}: {aside.text}."
     if comparison.new_cases:
         yield f"Only in new, and gating nothing: {', '.join(comparison.new_cases)}."
-    yield from (f"{note[:1].upper()}{note[1:]}." for note in comparison.notes)
+    yield from (f"{capitalised(note)}." for note in comparison.notes)
 
 
 def verdict_table(comparison: Comparison) -> Table:

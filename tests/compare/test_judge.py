@@ -103,7 +103,7 @@ def test_one_run_a_side_decides_nothing() -> None:
 @pytest.mark.parametrize(("base", "new", "side"), [(1, 3, "base"), (3, 1, "new")])
 def test_the_side_that_was_trained_but_once_is_named(base: int, new: int, side: str) -> None:
     """Whoever trained the other five times need not do so again."""
-    metric = _train_seconds(_compare(_case(STEADY[:base]), _case(STEADY[:new])))
+    metric = train_seconds_of(compared(timed(STEADY[:base]), timed(STEADY[:new])))
     assert metric.reason == f"one run of {side} decides nothing, train three times or more"
 
 

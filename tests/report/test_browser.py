@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from cnnperf.compare.thresholds import Thresholds
+from cnnperf.history.load import load_folder
+from cnnperf.history.page import history_page
+from cnnperf.history.series import find_series
 from cnnperf.record import Record
 from cnnperf.report.csv_text import to_csv
 from cnnperf.report.page import render
@@ -20,6 +24,7 @@ from cnnperf.report.results import results_table
 from cnnperf.report.run_page import run_page
 from cnnperf.report.runs import runs_of
 from tests.examples import example_record
+from tests.history.folders import write_history
 from tests.report.runs import (
     example_profile,
     hostile_record,
@@ -98,7 +103,10 @@ class Pages:
 
     def open(self, *records: Record, width: int = 1200, scheme: str = "light") -> Opened:
         """It is quiet and draws all there is, or the test fails."""
-        path = self.write(*records)
+        return self.open_file(self.write(*records), width, scheme)
+
+    def open_file(self, path: Path, width: int = 1200, scheme: str = "light") -> Opened:
+        """The same of a page that lies there."""
         opened = Opened(self.browser, path, width, scheme)
         self.open_pages.append(opened)
         assert opened.noises == []
@@ -224,6 +232,28 @@ def test_a_page_is_never_wider_than_its_window(pages: Pages, small: Record, widt
     right = "charts => Math.max(...charts.map(c => c.getBoundingClientRect().right))"
     assert page.locator(".chart svg").evaluate_all(right) <= width
     assert len(page.screenshot(full_page=True)) > 50_000
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_causes_of_a_historys_steps_are_not_cut_off(
+    pages: Pages, tmp_path: Path, width: int
+) -> None:
+    """However narrow the plot is: a name is shortened at its end, and never by the edge."""
+    levels = [20.0] * 8 + [21.6] * 8 + [19.0] * 8
+    changes = {8: {"driver": "580.95.05-a-name-that-is-long"}, 16: {"torch": "2.16.0.dev20260101"}}
+    write_history(tmp_path / "records", levels, changes=changes)
+    loaded = load_folder(tmp_path / "records", ["train_seconds"])
+    path = tmp_path / "history.html"
+    path.write_text(render(history_page(loaded, find_series(loaded.points, Thresholds()))))
+    opened = pages.open_file(path, width)
+    texts = opened.page.locator("figure .mark-text.role-mark text")
+    assert texts.count() == 2
+    assert all(text.startswith(("better", "worse")) for text in texts.all_text_contents())
+    for text in texts.all():
+        edges = "e => [e.getBoundingClientRect(), e.closest('svg').getBoundingClientRect()]"
+        mark, svg = text.evaluate(edges)
+        assert svg["left"] <= mark["left"]
+        assert mark["right"] <= svg["right"]
 
 
 def test_paper_has_everything(pages: Pages, small: Record) -> None:

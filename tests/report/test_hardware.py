@@ -16,7 +16,7 @@ from scipy import stats
 from cnnperf.environment.schema import Environment
 from cnnperf.errors import UsageError
 from cnnperf.record import CaseRecord, Record
-from cnnperf.report.content import Page, Row, Section, Table
+from cnnperf.report.content import Figure, Page, Row, Section, Table
 from cnnperf.report.hardware import hardware_page, hardware_sections
 from cnnperf.report.hardware_pool import pool
 from tests.compare.comparisons import HOSTILE
@@ -278,11 +278,22 @@ def test_figures_have_the_numbers_of_their_tables() -> None:
     ]
     data = gains.specification["datasets"]["rows"]
     assert [d["value"] for d in data] == [r["times_better"] for r in rows]
-    for figure in Page(title="", lead=(), sections=sections).figures():
+    for figure in _figures_of(sections):
         assert figure.specification["width"] == "container"
         svg = vl_convert.vegalite_to_svg(figure.specification)
         assert "H200" in svg
         assert svg.count("mark-rule") >= 1
+
+
+def test_names_keep_their_capitals_at_the_beginning_of_a_sentence() -> None:
+    """NVML and FLOP/s, which are no `nvml` and `flop/s`."""
+    told = " ".join(figure.caption for figure in _figures_of(hardware_sections(_two())))
+    assert "Of the device, from NVML's total-energy counter" in told
+    assert "nvml" not in told
+
+
+def _figures_of(sections: Sequence[Section]) -> list[Figure]:
+    return list(Page(title="", lead=(), sections=sections).figures())
 
 
 def test_ids_are_unique_and_safe() -> None:

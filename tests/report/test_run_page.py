@@ -149,6 +149,18 @@ def test_what_was_never_measured_is_said_and_has_no_column() -> None:
     assert any("energy" in words for words in _section(page, "results").paragraphs)
 
 
+def test_the_report_is_named_only_where_it_has_such_a_training() -> None:
+    """A caption must not promise columns that are not there."""
+    tables = [
+        _table(_page(example_record(learned_case(example_case(dataset=name)))), "table-results")
+        for name in ("mnist", "digits")
+    ]
+    assert [table.caption for table in tables] == [
+        "Results, and what the report says of the same training",
+        "Results",
+    ]
+
+
 def test_a_shortened_case_is_not_set_beside_the_report() -> None:
     """Its time is not that of the report's training."""
     page = _page(example_record(example_case_record(shortened=True)))
@@ -379,12 +391,26 @@ def test_a_profile_is_drawn_by_class_and_its_kernels_are_listed() -> None:
     """Two runs are two bars."""
     record = example_record(learned_case(profile=example_profile()))
     page = _page(record, record)
-    rows = _data(_figure(page, "profile-modified-vgg-mnist-28-eager"))
-    assert [(r["row"], r["part"], r["value"]) for r in rows if r["row"] == "new"] == [
-        ("new", "convolution", 0.005), ("new", "optimizer", 0.002), ("new", "idle", 0.003)
+    figure = _figure(page, "profile-modified-vgg-mnist-28-eager")
+    assert [(r["row"], r["part"], r["value"]) for r in _data(figure) if r["row"] == "new"] == [
+        ("new", "convolution", 5), ("new", "optimizer", 2), ("new", "idle", 3)
     ]  # fmt: skip
+    assert figure.specification["encoding"]["x"]["title"] == "milliseconds per step"
     kernel = _values(_table(page, "kernels-modified-vgg-mnist-28-eager"))[0]
     assert kernel["step_fraction"] == pytest.approx(0.4)
+
+
+def test_the_verdict_says_which_kind_of_work_a_change_came_from() -> None:
+    """In the words of `cnnperf compare`."""
+    longer = example_profile()
+    longer.seconds_per_step_by_class["convolution"] += 0.001
+    longer = longer.model_copy(update={"seconds_per_step": 0.011})
+    base, new = (
+        example_record(learned_case(profile=profile, seconds=seconds))
+        for profile, seconds in ((example_profile(), 20.0), (longer, 22.0))
+    )
+    told = " ".join(_section(_page(base, new), "verdict").paragraphs)
+    assert "profiled step 10.00 ms -> 11.00 ms: convolution +1.00 ms" in told
 
 
 def test_without_other_suites_and_profiles_there_are_no_such_sections() -> None:
