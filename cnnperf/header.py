@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cnnperf.command_line import resuming_command
@@ -34,7 +34,7 @@ def header_lines(run: RunSession, tier_reason: str) -> list[str]:
     return lines
 
 
-def nothing_selected(tier: Tier, deselected: Collection[str]) -> str:
+def nothing_selected(tier: Tier, deselected: set[str]) -> str:
     """What to say where -k and -m have left no case of a tier."""
     other = "" if tier == "full" else "; another tier (--cnnperf-tier=full) may have what you mean"
     return (
