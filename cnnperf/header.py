@@ -13,6 +13,7 @@ from cnnperf.plan import estimate_seconds
 from cnnperf.protocol import ProbeResult
 from cnnperf.session import RunSession
 from cnnperf.settings import RunSettings
+from cnnperf.specs import Tier
 
 
 def header_lines(run: RunSession, tier_reason: str) -> list[str]:
@@ -31,6 +32,15 @@ def header_lines(run: RunSession, tier_reason: str) -> list[str]:
     elif run.paths.older_journals:
         lines.append(describe_left_behind(run.paths.older_journals))
     return lines
+
+
+def nothing_selected(tier: Tier, deselected: set[str]) -> str:
+    """What to say where -k and -m have left no case of a tier."""
+    other = "" if tier == "full" else "; another tier (--cnnperf-tier=full) may have what you mean"
+    return (
+        f"cnnperf: none of the {len(deselected)} cases of tier {tier} is left after -k and -m: "
+        f"`cnnperf list` shows the ids of all{other}"
+    )
 
 
 def describe_baseline(settings: RunSettings) -> str:

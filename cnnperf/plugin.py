@@ -36,9 +36,13 @@ WROTE_RECORD = pytest.StashKey[bool]()
 KEPT_JOURNAL = pytest.StashKey[bool]()
 BAD_USAGE = pytest.StashKey[bool]()
 STARTED = pytest.StashKey[float]()
+DESELECTED = pytest.StashKey[set[str]]()
 
 NO_CASES = "none"
 """Stands where a case id would, so that pytest says why a test has nothing to do."""
+
+SIDE_BY_SIDE = "cnnperf: trainings side by side would slow each other: run without -n"
+"""Why pytest-xdist's processes train nothing."""
 
 ALL_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 """pytest's exit codes of a run in which nothing failed; the second where every test was skipped."""
@@ -57,7 +61,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "cnnperf(suite='train'): the cases a test is for: train, peers, sweep, infer or harness",
     )
-    config.stash[SETTINGS] = resolve(config)
+    settings = config.stash[SETTINGS] = resolve(config)
+    if settings.baseline is not None and _is_xdist(config):
+        raise pytest.UsageError(
+            "cnnperf: --cnnperf-baseline holds a run to trainings, and with -n there are none, "
+            "since they would slow each other: run without -n"
+        )
     config.stash[STARTED] = time.monotonic()
 
 
@@ -142,14 +151,32 @@ def _check_installed(settings: RunSettings) -> None:
         )
 
 
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Remember which cases -k and -m left out, for a run that has none left."""
+    for item in items:
+        case_id = _case_id(item)
+        if case_id not in (None, NO_CASES):
+            item.config.stash.setdefault(DESELECTED, set()).add(case_id)
+
+
 @pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this very hook
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Make the plan, and find before training starts what would make it fail."""
     config = session.config
     ids = [_case_id(item) for item in session.items]
     planned_ids = [case_id for case_id in ids if case_id not in (None, NO_CASES)]
-    idle = config.option.collectonly or _skips_benchmarks(config)
-    if planned_ids and not idle and not _is_xdist(config):
+    if not session.items and DESELECTED in config.stash:
+        from cnnperf.header import nothing_selected
+
+        config.stash[HEADER] = [nothing_selected(config.stash[TIER][0], config.stash[DESELECTED])]
+    if not planned_ids or config.option.collectonly:
+        return
+    if not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError(
+            "cnnperf: trainings are timed by pytest-benchmark, which is not loaded: install it, "
+            "and run without -p no:benchmark"
+        )
+    if not _skips_benchmarks(config) and not _is_xdist(config):
         try:
             _begin_run(config, planned_ids)
         except UsageError as error:
@@ -184,6 +211,7 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     from cnnperf.progress import choose_display
     from cnnperf.results import choose_paths
     from cnnperf.session import RunSession
+    from cnnperf.stopping import take_sigterm_for_ctrl_c
     from cnnperf.time_limit import TimeLimit
 
     tier, reason = _prepare_collection(config)
@@ -195,6 +223,7 @@ def _begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     asked = config.invocation_params
     run.command = recorded_command(asked.args, asked.dir)
     run.limit = TimeLimit(settings.max_minutes, config.stash[STARTED])
+    config.add_cleanup(take_sigterm_for_ctrl_c())
     with _uncaptured(config):
         run.display = choose_display(Console(), quiet=config.option.verbose < 0)
         run.display.preparing("cnnperf: looking at this machine ...")
@@ -248,7 +277,8 @@ def cnnperf_train(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -
     """
     config = request.config
     if _is_xdist(config):
-        pytest.skip("cnnperf: trainings side by side would slow each other: run without -n")
+        benchmark.skipped = True  # else pytest-benchmark warns that nothing was timed
+        pytest.skip(SIDE_BY_SIDE)
 
     def train(case: Case) -> CaseRecord:
         from cnnperf.benchmarking import train_planned
@@ -359,6 +389,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The results table, and where the results are."""
     config = terminalreporter.config
     if SESSION not in config.stash:
+        _tell_of_xdist(terminalreporter)
         return
     from cnnperf.header import journal_lines
     from cnnperf.profile_table import where_traces_are
@@ -375,6 +406,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     traces = where_traces_are(run.record, run.settings.profile)
     if traces is not None:
         terminalreporter.write_line(traces)
+
+
+def _tell_of_xdist(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why nothing was trained, which pytest alone does with -rs only."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(SIDE_BY_SIDE in str(report.longrepr) for report in skipped)
+    if count:
+        cases = "1 case was" if count == 1 else f"{count} cases were"
+        terminalreporter.write_line(f"{SIDE_BY_SIDE} ({cases} not trained)", yellow=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

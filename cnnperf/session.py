@@ -6,6 +6,7 @@ Torch-free. The plugin calls this; nothing here knows pytest's hooks.
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -106,9 +107,11 @@ class RunSession:
         """A GPU that torch cannot use would silently turn hours of training into days."""
         on_cpu = self.probed.device == "cpu" and self.plan.runnable
         if self.settings.device == "auto" and on_cpu and finds_accelerator():
+            shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+            look = f"see that CUDA_VISIBLE_DEVICES={shown} names one that is there, " * bool(shown)
             raise UsageError(
                 f"a GPU is here, but torch {self.probed.environment.software.torch} cannot use "
-                "it: install a build of torch for it, or say --cnnperf-device=cpu"
+                f"it: {look}install a build of torch for it, or say --cnnperf-device=cpu"
             )
 
     def _resume(self, path: Path) -> None:

@@ -216,6 +216,7 @@ class Engine(ABC):
         images_per_step: list[int] = []
         self.model.train()
         self.data_wait_seconds = 0.0
+        synchronize(self.device)  # what was asked of it before, such as a resize, is no step's time
         start = time.perf_counter()
         timer.mark()
         for losses_K, images in self.train_blocks(steps):

@@ -57,8 +57,12 @@ class EagerEngine(Engine):
         return len(self.train_loader)
 
     def train_batches(self) -> Iterator[Batch]:
-        """As the DataLoader hands them out."""
-        return map(self.to_device, self.train_loader)
+        """As the DataLoader hands them out; its workers start when the first is asked for.
+
+        That is time spent waiting for data, which counts from there on.
+        """
+        for batch in self.train_loader:
+            yield self.to_device(batch)
 
     def evaluation_batches(self, split: SplitName) -> Iterator[Batch]:
         """In the recipe's batches."""

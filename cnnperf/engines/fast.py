@@ -28,6 +28,7 @@ from torch import nn
 from cnnperf.clock import synchronize
 from cnnperf.engines import warnings
 from cnnperf.engines.base import Batch, Block, Engine, SplitName
+from cnnperf.engines.bfloat16 import is_hopeless
 from cnnperf.engines.compiling import ForwardLoss, cache_state, compile_forward_loss
 from cnnperf.engines.fold import fold_grey_input
 from cnnperf.engines.graphs import GraphedSteps, RowsStep, capture_steps
@@ -138,6 +139,8 @@ class FastEngine(Engine):
         """The case's, or bfloat16 where it makes a step faster here; seconds of such a step."""
         seconds: dict[torch.dtype | None, float] = {}
         for dtype in PRECISIONS[self.case.precision]:
+            if seconds and is_hopeless(self.device):  # bfloat16, which nobody asked for
+                continue
             self.autocast_dtype = dtype
             try:
                 seconds[dtype] = self._trial_seconds()
@@ -183,7 +186,7 @@ class FastEngine(Engine):
         except RuntimeError:  # what cannot be captured is launched, here as in training
             return lambda: self.train_step(size)
         rows_1B = torch.arange(size, device=self.device).view(1, -1)
-        return lambda: graph.replay(rows_1B)
+        return lambda: (graph.replay(rows_1B), batch)  # its memory is what the graph reads
 
     def _trial_batch_size(self) -> int:
         small = self.case.resolution <= SMALL_RESOLUTION

@@ -32,6 +32,60 @@ def test_k_selects_by_case_id(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*::test_it[[]vgg16-mnist-224-eager[]]", "*1/* tests collected*"])
 
 
+@pytest.mark.parametrize(("tier", "other"), [("smoke", True), ("full", False)])
+def test_where_k_leaves_no_case_the_way_to_their_ids_is_said(
+    pytester: pytest.Pytester, tier: str, other: bool
+) -> None:
+    """A case of another tier is an easy mistake; the exit code is pytest's own, and not 0."""
+    pytester.makepyfile(ASKS_FOR_CASES)
+    result = pytester.runpytest(f"--cnnperf-tier={tier}", "-k", "no_such_model")
+    count = len(list(all_cases(tier, "train")))
+    said = f"cnnperf: none of the {count} cases of tier {tier} is left after -k and -m: "
+    result.stdout.fnmatch_lines([f"{said}`cnnperf list` shows the ids of all*"])
+    assert ("--cnnperf-tier=full" in result.stdout.str().partition("shows")[2]) == other
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_a_k_that_is_about_other_tests_says_nothing_of_cases(pytester: pytest.Pytester) -> None:
+    """Whoever runs a test of their own has no use for them."""
+    pytester.makepyfile(ASKS_FOR_CASES + "\ndef test_mine(): pass")
+    result = pytester.runpytest("--cnnperf-tier=smoke", "-k", "test_mine")
+    result.stdout.no_fnmatch_line("*cnnperf: none*")
+    result.assert_outcomes(passed=1, deselected=len(list(all_cases("smoke", "train"))))
+
+
+def test_without_pytest_benchmark_a_sentence_says_so(pytester: pytest.Pytester) -> None:
+    """Switched off, or with pytest's loading of plugins switched off; collecting needs it not."""
+    pytester.makepyfile(ASKS_FOR_CASES)
+    off = ("--cnnperf-tier=smoke", "-p", "no:benchmark")
+    result = pytester.runpytest(*off)
+    result.stderr.fnmatch_lines(["*cnnperf: trainings are timed by pytest-benchmark*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert pytester.runpytest(*off, "--collect-only").ret == pytest.ExitCode.OK
+
+
+def test_with_xdist_nothing_is_trained_and_the_summary_says_why(pytester: pytest.Pytester) -> None:
+    """Without it, pytest says why with -rs alone."""
+    pytest.importorskip("xdist")
+    pytester.makepyfile("def test_it(cnnperf_case, cnnperf_train): cnnperf_train(cnnperf_case)")
+    result = pytester.runpytest_subprocess(
+        "--cnnperf-tier=smoke", "-n", "1", "-k", "modified_vgg and eager"
+    )
+    result.stdout.fnmatch_lines(["cnnperf: trainings side by side *without -n (1 case was not *"])
+    result.stdout.no_fnmatch_line("*Benchmark fixture was not used*")
+    result.assert_outcomes(skipped=1)
+
+
+def test_a_baseline_cannot_be_kept_with_xdist(pytester: pytest.Pytester) -> None:
+    """A gate that cannot close must not look open."""
+    pytest.importorskip("xdist")
+    pytester.makepyfile(ASKS_FOR_CASES)
+    result = pytester.runpytest_subprocess("--cnnperf-baseline=old.json", "-n", "1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--cnnperf-baseline*run without -n*"])
+
+
 MARKED = """
 import pytest
 @pytest.mark.cnnperf(suite={suite!r})

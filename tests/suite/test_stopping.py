@@ -37,9 +37,15 @@ def stop_in_the_long_case(project: Project, signal_number: int) -> subprocess.Po
     return run
 
 
-def test_ctrl_c_writes_what_is_finished_and_stops_the_worker(project: Project) -> None:
-    """Pytest's own exit code for an interruption; the record says that it is not whole."""
-    run = stop_in_the_long_case(project, signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
+def test_a_stopped_run_writes_what_is_finished_and_stops_the_worker(
+    project: Project, number: signal.Signals
+) -> None:
+    """Pytest's own exit code for an interruption; the record says that it is not whole.
+
+    SIGTERM is what a scheduler sends at the end of a job's time.
+    """
+    run = stop_in_the_long_case(project, number)
     assert run.returncode == pytest.ExitCode.INTERRUPTED
     wait_until(lambda: not project.workers(), "the worker is gone")
     record = project.record()
@@ -47,6 +53,7 @@ def test_ctrl_c_writes_what_is_finished_and_stops_the_worker(project: Project) -
     assert [case.id for case in record.cases] == ["good-tiny-8-two-eager"]
     assert len(record.cases[0].repeats) == 2
     assert "interrupted: not every planned training was done" in project.output
+    assert "--cnnperf-resume" in project.output
     assert "INTERNALERROR" not in project.output
 
 

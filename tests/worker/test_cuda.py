@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -126,6 +127,27 @@ def test_dropout_draws_anew_at_every_replay() -> None:
     rows_1B = torch.arange(16, device="cuda").view(1, -1)
     first, second = (float(engine._graphs[0].replay(rows_1B)) for _ in range(2))
     assert first != second
+
+
+def test_what_a_trials_graph_reads_lives_as_long_as_the_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the allocator may give the batch's memory to somebody else, who writes there."""
+    engine = make_engine(FastEngine)
+    engine.prepare()
+    made: list[weakref.ref[torch.Tensor]] = []
+    noise = engine.noise
+
+    def watched(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = noise(size)
+        made.extend(map(weakref.ref, batch))
+        return batch
+
+    monkeypatch.setattr(engine, "noise", watched)
+    step = engine._trial_step(16)
+    step()
+    assert made
+    assert all(tensor() is not None for tensor in made)
 
 
 def test_a_step_that_waits_for_the_host_is_not_captured_and_trains_all_the_same(

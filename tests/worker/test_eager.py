@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from torchvision import transforms  # noqa: E402
 
 from cnnperf.data import split_images  # noqa: E402
 from cnnperf.data.sources import load_digits as our_digits  # noqa: E402
-from cnnperf.engines import EagerEngine  # noqa: E402
+from cnnperf.engines import EagerEngine, base  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.registry import get_dataset  # noqa: E402
 from cnnperf.specs import Case, Recipe  # noqa: E402
@@ -123,6 +125,33 @@ def test_step_times_add_up_to_the_phase() -> None:
     phase = prepared_engine().train_epoch(1, ignore)
     assert sum(phase.step_seconds) <= phase.seconds
     assert sum(phase.step_seconds) > 0.5 * phase.seconds
+
+
+def test_starting_the_loaders_workers_counts_as_waiting_for_data() -> None:
+    """They start when the loader is first asked, which takes a tenth of a second here."""
+
+    class SlowStart(list):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[object]:
+            time.sleep(0.1)
+            return super().__iter__()
+
+    engine = prepared_engine()
+    engine.train_loader = SlowStart(engine.train_loader)  # type: ignore[assignment]
+    assert engine.train_epoch(1, ignore).data_wait_seconds >= 0.1
+
+
+def test_what_was_asked_of_the_device_before_an_epoch_is_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as the resize of the whole data set, which a GPU does while the host goes on."""
+    engine = prepared_engine()
+    queued = [0.3]
+    monkeypatch.setattr(base, "synchronize", lambda device: time.sleep(queued.pop(0)))
+    start = time.perf_counter()
+    queued.append(0.0)
+    phase = engine.train_epoch(1, ignore, max_steps=1)
+    assert not queued
+    assert phase.seconds <= time.perf_counter() - start - 0.3
 
 
 def test_evaluation_counts_every_image_with_its_label() -> None:

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from torch import nn  # noqa: E402
 from torch._dynamo.utils import counters  # noqa: E402
 
-from cnnperf.engines import FastEngine, compiling, memory  # noqa: E402
+from cnnperf.engines import FastEngine, bfloat16, compiling, memory  # noqa: E402
 from cnnperf.engines import fast as fast_module  # noqa: E402
 from cnnperf.engines.snapshot import Snapshot  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
@@ -179,6 +179,51 @@ def test_on_a_cpu_auto_compiles_where_a_trial_of_a_long_training_pays(
     engine.prepare()
     assert (True in trials) == tried
     assert (engine._compiled == 1) == taken
+
+
+# --- precision ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("precision", "hopeless", "tried"),
+    [
+        ("auto", True, [None]),
+        ("auto", False, [None, torch.bfloat16]),
+        ("bfloat16", True, [torch.bfloat16]),
+    ],
+)
+def test_bfloat16_is_tried_unless_it_is_hopeless_and_nobody_asked_for_it(
+    monkeypatch: pytest.MonkeyPatch, precision: str, hopeless: bool, tried: list[torch.dtype | None]
+) -> None:
+    """A CPU without it would take minutes to find that out, in every repeat."""
+    seen: list[torch.dtype | None] = []
+
+    def trial(self: FastEngine, *, compiled: bool = False) -> float:
+        seen.append(self.autocast_dtype)
+        return 1.0
+
+    monkeypatch.setattr(FastEngine, "_trial_seconds", trial)
+    monkeypatch.setattr(fast_module, "is_hopeless", lambda device: hopeless)
+    make_engine(precision=precision).prepare()
+    assert seen == tried
+
+
+@pytest.mark.parametrize(("times_slower", "hopeless"), [(0.5, False), (2.0, False), (9.0, True)])
+def test_what_takes_many_times_as_long_in_bfloat16_is_hopeless(
+    monkeypatch: pytest.MonkeyPatch, times_slower: float, hopeless: bool
+) -> None:
+    """Emulation, which takes twice as long, may still pay; the number of threads stays."""
+    threads = torch.get_num_threads()
+    seconds = {torch.float32: 1.0, torch.bfloat16: times_slower}
+    monkeypatch.setattr(bfloat16, "_convolution_seconds", seconds.__getitem__)
+    assert bfloat16.is_hopeless(CPU) == hopeless
+    assert torch.get_num_threads() == threads
+    assert not bfloat16.is_hopeless(torch.device("cuda"))
+
+
+def test_a_convolution_can_be_timed_in_both_precisions() -> None:
+    """By the processor time that it took."""
+    assert all(bfloat16._convolution_seconds(d) > 0 for d in (torch.float32, torch.bfloat16))
 
 
 # --- memory ------------------------------------------------------------------------------------
