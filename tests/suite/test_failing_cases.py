@@ -18,7 +18,7 @@ LAST_WORDS = {
     "killed": "killed by SIGKILL",
     "hungry": "out of memory:",
     "diverging": "loss became nan in epoch 2, step 2",
-    "hanging": "no result after 20 s",
+    "hanging": "no result after 40 s",
     "raising": "RuntimeError: the cat sat on the keyboard",
 }
 KINDS = {
@@ -38,7 +38,7 @@ def broken_run(
     project = Project(tmp_path_factory.mktemp("broken"))
     done = project.run(
         "-k", "tiny and not parent and not leaving", "--cnnperf-tier=smoke",
-        "--cnnperf-timeout=20", "--junitxml=junit.xml",
+        "--cnnperf-timeout=40", "--junitxml=junit.xml",
     )  # fmt: skip
     return project, done
 
