@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnnperf.plugin import SETTINGS
+from cnnperf.pytest_run import SETTINGS
 from cnnperf.registry import all_cases
 from cnnperf.settings import OPTIONS
 
