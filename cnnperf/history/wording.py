@@ -102,12 +102,14 @@ def levels(series: Series, step: Step) -> str:
 
 
 def summary(series: Sequence[Series], records: int) -> str:
-    """One line on everything."""
+    """One line on everything; `records` is how many were read, of which not all need be shown."""
     steps = [step for each in series for step in each.steps]
     worse = sum(not step.is_better for step in steps)
     short = sum(each.is_too_short for each in series)
+    shown = len({point.file for each in series for point in each.points})
     text = (
-        f"{records:,} record{'s' * (records != 1)}, {len(series)} series, "
+        f"{shown:,} of " * (shown != records)
+        + f"{records:,} record{'s' * (records != 1)}, {len(series)} series, "
         f"{len(steps)} step{'s' * (len(steps) != 1)}"
     )
     text += f" ({worse} worse, {len(steps) - worse} better)" if steps else ""

@@ -145,6 +145,8 @@ def test_cases_machines_and_metrics_are_chosen(folder: Path, tmp_path: Path) -> 
     assert {place[:2] for place in places("--case", "28")} == {(CASE, gpu)}
     two = ("--metric=peak_memory_bytes", "--metric=test_f1_macro")
     assert {place[2] for place in places(*two)} == {"peak_memory_bytes", "test_f1_macro"}
+    shown = run_cnnperf("history", str(folder), "-k", "vgg16", cwd=tmp_path).stdout
+    assert shown.splitlines()[-1].startswith("1 of 17 records, ")
 
 
 @pytest.mark.parametrize(
