@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-import shlex
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -25,11 +22,9 @@ from cnnperf.ab import train_until_decided
 from cnnperf.calibrate import write_calibration
 from cnnperf.cli_pair import rules_here
 from cnnperf.compare.calibration import (
-    SUFFIX,
     Calibration,
     CaseNoise,
     Noise,
-    load_calibration,
 )
 from cnnperf.compare.judge import judge
 from cnnperf.compare.present import Format, as_text
@@ -37,9 +32,7 @@ from cnnperf.compare.sequential import Looks
 from cnnperf.compare.side import Side
 from cnnperf.compare.verdicts import CaseVerdicts, MetricVerdict
 from cnnperf.console import EXIT_INTERRUPTED
-from cnnperf.loading import load_record
-from cnnperf.record import CaseRecord, Record
-from tests.commands import run_cnnperf, sentence_of
+from tests.commands import run_cnnperf
 from tests.examples import (
     CREATED,
     example_case_record,
@@ -49,15 +42,10 @@ from tests.examples import (
     example_repeat,
     failed_case_record,
     plain_terminal,
-    python_with,
 )
 from tests.fake_python import fake_python
+from tests.pairs import BOTH, RESNET, RESNET_ID, VGG, VGG_ID, case_of, log_of, records_of
 from tests.suite.project import WITHOUT_PEAK
-
-VGG, RESNET = "modified_vgg-eager", "modified_resnet-eager"
-VGG_ID, RESNET_ID = "modified_vgg-digits-28-eager", "modified_resnet-digits-28-brief-eager"
-BOTH = "28 and eager"
-"""Selects these two of the smoke tier."""
 
 QUIET = {VGG: 0.001, RESNET: 0.001}
 
@@ -76,21 +64,6 @@ def _run(folder: Path, a: str, b: str, *more: str) -> subprocess.CompletedProces
     return run_cnnperf(*_command(folder, a, b, *more), cwd=folder)
 
 
-def _records(folder: Path) -> tuple[Record, Record]:
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.json", "b.json"]
-    return load_record(folder / "out" / "a.json"), load_record(folder / "out" / "b.json")
-
-
-def _case(record: Record, case_id: str) -> CaseRecord:
-    return next(case for case in record.cases if case.id == case_id)
-
-
-def _log(folder: Path) -> list[list[str]]:
-    """Every training in its order: side, case, seed."""
-    path = folder / "log.txt"
-    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-
-
 # --- what is trained, and when it ends ----------------------------------------------------------
 
 
@@ -105,13 +78,13 @@ def test_what_is_the_same_is_told_at_the_first_look(tmp_path: Path) -> None:
     assert "change: B over A" in done.stdout
     first = Looks(20).schedule[0]
     assert first == 3
-    assert _log(tmp_path) == [
+    assert log_of(tmp_path) == [
         ["a", VGG, "0"], ["b", VGG, "0"],
         ["b", VGG, "1"], ["a", VGG, "1"],
         ["a", VGG, "2"], ["b", VGG, "2"],
     ]  # fmt: skip
-    for record in _records(tmp_path):
-        assert [repeat.seed for repeat in _case(record, VGG_ID).repeats] == [0, 1, 2]
+    for record in records_of(tmp_path):
+        assert [repeat.seed for repeat in case_of(record, VGG_ID).repeats] == [0, 1, 2]
         assert not record.interrupted
 
 
@@ -138,10 +111,10 @@ def test_a_case_that_is_decided_is_not_trained_further(tmp_path: Path) -> None:
                 "-o", str(tmp_path / "verdict.md"), "--format=markdown")  # fmt: skip
     assert done.returncode == 4, done.stdout + done.stderr
     assert Looks(5).schedule == (3, 5)
-    for record in _records(tmp_path):
-        assert [repeat.seed for repeat in _case(record, VGG_ID).repeats] == [7, 8, 9]
-        assert [repeat.seed for repeat in _case(record, RESNET_ID).repeats] == [7, 8, 9, 10, 11]
-    order = [case for _, case, _ in _log(tmp_path)]
+    for record in records_of(tmp_path):
+        assert [repeat.seed for repeat in case_of(record, VGG_ID).repeats] == [7, 8, 9]
+        assert [repeat.seed for repeat in case_of(record, RESNET_ID).repeats] == [7, 8, 9, 10, 11]
+    order = [case for _, case, _ in log_of(tmp_path)]
     assert order[:4] == [VGG, VGG, RESNET, RESNET], "each case is spread over the whole time"
     assert RESNET_ID in (tmp_path / "verdict.md").read_text()
     assert f"after 3 repeats a side: 1 of 2 cases decided ({VGG_ID} same)" in done.stderr
@@ -178,13 +151,13 @@ def test_a_case_that_fails_in_b_fails_and_the_rest_goes_on(tmp_path: Path) -> No
     b = fake_python(tmp_path, "b", noise=QUIET, failing=(VGG,))
     done = _run(tmp_path, a, b, "-k", BOTH)
     assert done.returncode == 1, done.stdout + done.stderr
-    record_a, record_b = _records(tmp_path)
-    assert _case(record_a, VGG_ID).outcome == "passed"
-    assert len(_case(record_a, VGG_ID).repeats) == 1
-    failed = _case(record_b, VGG_ID)
+    record_a, record_b = records_of(tmp_path)
+    assert case_of(record_a, VGG_ID).outcome == "passed"
+    assert len(case_of(record_a, VGG_ID).repeats) == 1
+    failed = case_of(record_b, VGG_ID)
     assert (failed.outcome, failed.error and failed.error.seed) == ("failed", 0)
     assert f"failed: {VGG_ID}: B failed: the cat sat on the keyboard" in done.stdout
-    assert len(_case(record_b, RESNET_ID).repeats) == 3
+    assert len(case_of(record_b, RESNET_ID).repeats) == 3
     assert not record_a.interrupted
     assert not record_b.interrupted
 
@@ -198,7 +171,7 @@ def test_time_that_is_up_ends_it_with_whole_rounds(
     """
 
     def monotonic() -> float:
-        return time.monotonic() + (3600 if len(_log(tmp_path)) > 4 else 0)
+        return time.monotonic() + (3600 if len(log_of(tmp_path)) > 4 else 0)
 
     monkeypatch.setattr("cnnperf.interleave.time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.chdir(tmp_path)
@@ -209,8 +182,8 @@ def test_time_that_is_up_ends_it_with_whole_rounds(
     assert done.exit_code == 0, done.output
     assert "inconclusive" in done.stdout
     first = [["a", VGG], ["b", VGG], ["a", RESNET], ["b", RESNET]]
-    assert [each[:2] for each in _log(tmp_path)] == [*first, ["b", VGG], ["a", VGG]]
-    for record in _records(tmp_path):
+    assert [each[:2] for each in log_of(tmp_path)] == [*first, ["b", VGG], ["a", VGG]]
+    for record in records_of(tmp_path):
         assert {case.id: len(case.repeats) for case in record.cases} == {VGG_ID: 2, RESNET_ID: 1}
 
 
@@ -221,7 +194,7 @@ def test_no_time_at_all_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("cnnperf: the time was up before")
     assert not (tmp_path / "out").exists()
-    assert _log(tmp_path) == []
+    assert log_of(tmp_path) == []
 
 
 def test_ctrl_c_leaves_both_records_and_says_so(tmp_path: Path) -> None:
@@ -233,13 +206,13 @@ def test_ctrl_c_leaves_both_records_and_says_so(tmp_path: Path) -> None:
         [sys.executable, "-m", "cnnperf.cli", *command],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while len(_log(tmp_path)) < 5:
+    while len(log_of(tmp_path)) < 5:
         assert run.poll() is None
         time.sleep(0.05)
     os.kill(run.pid, signal.SIGINT)
     out, error = run.communicate()
     assert run.returncode == EXIT_INTERRUPTED, error
-    record_a, record_b = _records(tmp_path)
+    record_a, record_b = records_of(tmp_path)
     assert record_a.interrupted
     assert [len(record.cases[0].repeats) for record in (record_a, record_b)] == [2, 2]
     assert "have the" in " ".join(error.split())
@@ -298,7 +271,7 @@ def test_a_calibration_can_be_named(tmp_path: Path) -> None:
         done = _run(tmp_path, a, b, "-k", "modified_vgg and eager", f"--calibration={name}")
         assert done.returncode == 2
         assert told in done.stderr.splitlines()[-1]
-        assert _log(tmp_path) == []
+        assert log_of(tmp_path) == []
         assert not (tmp_path / "out").exists()
     done = _run(tmp_path, a, b, "-k", "modified_vgg and eager", "--calibration=here.json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -327,7 +300,7 @@ def test_an_interpreter_without_torch_is_named(tmp_path: Path) -> None:
         f"cnnperf: B ({b}): training needs torch, which is not installed"
     )
     assert not (tmp_path / "out").exists()
-    assert _log(tmp_path) == []
+    assert log_of(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -370,102 +343,6 @@ def test_one_interpreter_alone_is_no_comparison(tmp_path: Path) -> None:
     assert "expected --b PYTHON" in done.stderr
 
 
-# --- calibrating --------------------------------------------------------------------------------
-
-
-def _own_python(folder: Path, fake: str) -> dict[str, str]:
-    """An environment in which this interpreter's workers are a fake's."""
-    source = f"""
-import os, sys
-
-if sys.argv[:1] == ["-m"] and "cnnperf.worker" in sys.orig_argv:
-    os.execv({fake!r}, [{fake!r}])
-"""
-    return python_with(source, folder)
-
-
-def test_calibrating_measures_the_noise_of_this_interpreter(tmp_path: Path) -> None:
-    """In turns with itself, every training with a seed of its own; the next verdict knows it."""
-    noise = {VGG: 0.02}
-    env = _own_python(tmp_path, fake_python(tmp_path, "own", noise=noise))
-    done = run_cnnperf("calibrate", "-k", "modified_vgg and eager", "-t", "smoke", "--repeats=6",
-                       "--out", "aa", cwd=tmp_path, env=env)  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    seeds = [int(seed) for _, _, seed in _log(tmp_path)]
-    assert seeds == [0, 6, 7, 1, 2, 8, 9, 3, 4, 10, 11, 5]
-    (path,) = (tmp_path / ".cnnperf").glob(f"*{SUFFIX}")
-    calibration = load_calibration(path)
-    times = [
-        math.log(repeat.metrics.train_seconds)
-        for name in ("a.json", "b.json")
-        for repeat in load_record(tmp_path / "aa" / name).cases[0].repeats
-    ]
-    assert calibration.noise(VGG_ID, "train_seconds") == pytest.approx(statistics.stdev(times))
-    assert calibration.cases[VGG_ID].metrics["train_seconds"].n == 12
-    assert "FALSE ALARM" not in done.stdout
-
-    a, b = (fake_python(tmp_path, name, noise=noise) for name in ("a", "b"))
-    done = _run(tmp_path, a, b, "-k", "modified_vgg and eager", "--max-repeats=2")
-    assert "thresholds take in the noise" in done.stdout, done.stderr
-
-
-def test_a_calibration_goes_on_where_its_time_was_up(tmp_path: Path) -> None:
-    """Whole in the end, in turns all along, every training once; no journal is left."""
-    own = fake_python(tmp_path, "own", noise={VGG: 0.02}, slower={VGG: 0.1}, sleep=2.5)
-    env = _own_python(tmp_path, own)
-    asked = ["-k", "modified_vgg and eager", "-t", "smoke", "--repeats=3", "--max-minutes=0.2"]
-    done = run_cnnperf("calibrate", *asked, "--out", "aa", cwd=tmp_path, env=env)
-    calls = 1
-    while done.returncode == 75:
-        assert calls < 6
-        assert list((tmp_path / "aa").glob("*.journal.jsonl"))
-        assert load_record(tmp_path / "aa" / "a.json").interrupted
-        command = shlex.split(done.stderr.splitlines()[-1])
-        assert command[:2] == ["cnnperf", "calibrate"]
-        assert command[2:] == [*asked, f"--resume={tmp_path / 'aa'}"]
-        done = run_cnnperf(*command[1:], cwd=tmp_path, env=env)
-        calls += 1
-    assert done.returncode == 0, done.stderr
-    assert calls > 1
-    kept = [
-        [repeat.seed for repeat in load_record(tmp_path / "aa" / name).cases[0].repeats]
-        for name in ("a.json", "b.json")
-    ]
-    assert kept == [[0, 1, 2], [3, 4, 5]]
-    finished = [int(seed) for _, _, seed in _log(tmp_path)]
-    assert list(dict.fromkeys(finished)) == [0, 3, 4, 1, 2, 5]
-    assert not list((tmp_path / "aa").glob("*.journal.jsonl"))
-    assert "smallest change" in done.stdout
-
-
-def test_a_calibration_that_gets_nowhere_says_so(tmp_path: Path) -> None:
-    """Calling it again would not help."""
-    env = _own_python(tmp_path, fake_python(tmp_path, "own", sleep=60))
-    done = run_cnnperf("calibrate", "-k", "modified_vgg and eager", "-t", "smoke",
-                       "--max-minutes=0.03", "--out", "aa", cwd=tmp_path, env=env)  # fmt: skip
-    assert done.returncode == 2
-    assert "not one training was finished in this time" in done.stderr
-    assert "ended by the time limit, and lost" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--resume", "nowhere"], "nothing that was stopped is in nowhere"),
-        (["--resume", "a", "--out", "b"], "expected --resume or --out, not both"),
-        (["--max-minutes", "0"], "--max-minutes: expected a number of minutes above 0"),
-        (["--python", "no-such-python"], "A (no-such-python) cannot be started"),
-    ],
-)
-def test_a_calibration_that_cannot_begin_gets_a_sentence(
-    tmp_path: Path, arguments: list[str], sentence: str
-) -> None:
-    """Before anything is trained, and nothing is left."""
-    done = run_cnnperf("calibrate", "-t", "smoke", *arguments, cwd=tmp_path)
-    assert sentence in sentence_of(done)
-    assert not list(tmp_path.iterdir())
-
-
 # --- real trainings -----------------------------------------------------------------------------
 
 
@@ -487,7 +364,7 @@ def test_real_workers_of_two_interpreters(tmp_path: Path) -> None:
     assert "inconclusive" in done.stdout
     assert "Traceback" not in done.stderr
     assert "[1/1] good-tiny-8-two-eager, A: trained in" in done.stderr
-    first, second = (record.cases[0] for record in _records(tmp_path))
+    first, second = (record.cases[0] for record in records_of(tmp_path))
     assert [repeat.seed for repeat in first.repeats] == [0]
     assert first.values("test_accuracy") == second.values("test_accuracy")
     assert first.fingerprint == second.fingerprint
