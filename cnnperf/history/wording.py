@@ -108,7 +108,8 @@ def summary(series: Sequence[Series], records: int) -> str:
     short = sum(each.is_too_short for each in series)
     shown = len({point.file for each in series for point in each.points})
     text = (
-        f"{shown:,} of " * (shown != records)
+        f"{shown:,} of "
+        * (shown != records)
         + f"{records:,} record{'s' * (records != 1)}, {len(series)} series, "
         f"{len(steps)} step{'s' * (len(steps) != 1)}"
     )
