@@ -29,8 +29,10 @@ ONE = "modified_vgg and eager"
 
 
 @pytest.fixture(autouse=True)
-def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A calibration goes into `reports/` of where the command is called."""
     plain_terminal(monkeypatch)
+    monkeypatch.chdir(tmp_path)
 
 
 def _in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
