@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from cnnperf.compare.rules import Rules
     from cnnperf.compare.verdicts import Comparison
     from cnnperf.interleave import Interleaved
+    from cnnperf.settings import RunSettings
 
 
 def calibrate(
@@ -92,13 +93,9 @@ def calibrate(
         if first or records:
             _calibrate_from(first, records, rules, output)
             return
-        if resume is not None and out is not None:
-            raise UsageError("expected --resume or --out, not both: it goes on in its own folder")
         sides = settings_of_both(given, module, repeats=repeats, pythons=(python, python))
         sides[1] = replace(sides[1], seed=sides[0].seed + repeats)  # so that all seeds differ
-        pair, say = open_pair(
-            "calibrate", sides, expression, resume or out, resume=resume is not None
-        )
+        pair, say = _open(sides, expression, out, resume)
         going_on = _goes_on(pair).replace("{", "{{").replace("}", "}}")
         hint = f"cnnperf calibrate --from {{}} {{}} takes it, {going_on} goes on"
         with leaving_records(pair, say, hint, resumable=True):
@@ -106,6 +103,14 @@ def calibrate(
         if comparison is None:
             _out_of_time(pair, say)
         _write_calibration(pair.paths, rules, output, comparison)
+
+
+def _open(
+    sides: list[RunSettings], expression: str | None, out: Path | None, resume: Path | None
+) -> tuple[Interleaved, Say]:
+    if resume is not None and out is not None:
+        raise UsageError("expected --resume or --out, not both: it goes on in its own folder")
+    return open_pair("calibrate", sides, expression, resume or out, resume=resume is not None)
 
 
 def _goes_on(pair: Interleaved) -> str:

@@ -21,35 +21,41 @@ class Form(StrEnum):
     JSON = "json"
 
 
+CaseIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CASE]...",
+        help="Ids of cases (default: those of the records, else the tier's).",
+        show_default=False,
+    ),
+]
+Measured = Annotated[
+    list[Path] | None,
+    option(
+        "--record",
+        "-r",
+        metavar="FILE",
+        text="Set what was measured on this machine beside the floors; may be given again.",
+    ),
+]
+FormOption = Annotated[
+    Form, typer.Option("--format", "-f", help="How to write it.", show_default=True)
+]
+JsonFile = Annotated[
+    Path | None,
+    option("--output", "-o", metavar="FILE", text="Write the JSON into this file, too."),
+]
+
+
 def floors(
-    cases: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CASE]...",
-            help="Ids of cases (default: those of the records, else the tier's).",
-            show_default=False,
-        ),
-    ] = None,
-    record: Annotated[
-        list[Path] | None,
-        option(
-            "--record",
-            "-r",
-            metavar="FILE",
-            text="Set what was measured on this machine beside the floors; may be given again.",
-        ),
-    ] = None,
+    cases: CaseIds = None,
+    record: Measured = None,
     expression: Expression = None,
     tier: Tier = None,
     device: Device = None,
     module: Modules = None,
-    form: Annotated[
-        Form, typer.Option("--format", "-f", help="How to write it.", show_default=True)
-    ] = Form.TABLE,
-    output: Annotated[
-        Path | None,
-        option("--output", "-o", metavar="FILE", text="Write the JSON into this file, too."),
-    ] = None,
+    form: FormOption = Form.TABLE,
+    output: JsonFile = None,
 ) -> None:
     """Measure this device's ceilings, and say how fast it could train each case at best.
 

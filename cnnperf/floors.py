@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cnnperf.protocol import Ceiling, ModelFacts, ProbeResult, Traffic
 from cnnperf.record import CaseRecord
 from cnnperf.registry import get_dataset
-from cnnperf.specs import Case, DatasetSpec
+from cnnperf.specs import WORTHWHILE, Case, DatasetSpec
 
 BYTES_PER_ELEMENT = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
 """Of activations, gradients, and weights as they are multiplied."""
@@ -26,9 +26,6 @@ ADAM_BYTES_PER_PARAMETER = 24
 """Weight, mean and variance, float32, each read and written; the gradient is counted beside it."""
 
 BFLOAT16_ENGINES = frozenset({"amp", "lightning_bf16", "accelerate_bf16", "timm"})
-
-WORTHWHILE = 1.05
-"""How much faster bfloat16 must be for `fast` to take it (`cnnperf.engines.fast`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

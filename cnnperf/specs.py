@@ -22,6 +22,9 @@ Engine = Literal[
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "on", "off"]
 
+WORTHWHILE = 1.05
+"""What changes rounding, or takes time to compile, must make a step of `fast` this much faster."""
+
 Suite = Literal["train", "peers", "sweep", "infer", "harness"]
 """Which benchmark module runs a case: `benchmarks/test_<suite>.py`."""
 

@@ -35,6 +35,7 @@ from cnnperf.engines.graphs import GraphedSteps, RowsStep, capture_steps
 from cnnperf.engines.residence import SMALL_RESOLUTION, ResidentData
 from cnnperf.engines.snapshot import Snapshot
 from cnnperf.errors import UsageError
+from cnnperf.specs import WORTHWHILE
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
     "auto": (None, torch.bfloat16),
@@ -50,9 +51,6 @@ steps are short, and its clocks have to rise."""
 
 TRIAL_BATCH_CPU = 4
 """For images that are not small: a batch of 128 at 224 pixels takes a CPU minutes."""
-
-WORTHWHILE = 1.05
-"""What changes rounding, or takes time to compile, must make a step this much faster."""
 
 COMPILE_TRIAL_SECONDS = 600.0
 """On a CPU compiling is tried where training is going to take longer than this: trying takes time,

@@ -21,7 +21,7 @@ TIMES_THE_CACHE = 16
 """Of each of both arrays: what the cache still holds of the last copy is then a small part."""
 
 LEAST_BYTES = 2**28
-"""Of an array, also where no cache is known: more than any processor's on the market holds."""
+"""Of an array, also where no cache is known."""
 
 MEMORY_SHARE = 1 / 8
 """Of the free memory, at most, for each array."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.compare.simulation import (
+from tests.compare.simulated import (
     ALPHA,
     CASES,
     CHANGES,
@@ -25,7 +25,6 @@ from tests.compare.simulation import (
     coverage,
     draw,
     outliers,
-    percent,
     restless,
     run_alarms,
     share_non_inferior,
@@ -35,6 +34,7 @@ from tests.compare.simulation import (
     two_modes,
     verdict_shares,
 )
+from tests.compare.simulation import percent
 
 DRAWS = 1500
 VERDICTS_PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
