@@ -1,6 +1,6 @@
 """Simulated comparisons: how measurements scatter, what rules say, and how often they err.
 
-Nothing here is measured: times are drawn from three kinds of noise, and the truth is known. cnnperf's
+Nothing here is measured: times are drawn from three kinds of noise, and the truth is known. Our
 own rule goes through `cnnperf.compare.stats` as a real comparison does; those of other tools are
 written from the descriptions of what they do.
 
