@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import pytest
 
-from cnnperf.conduct import clock_flags
-from cnnperf.plugin import TrainCase
-from cnnperf.specs import Case
+from cnnperf.catalog.specs import Case
+from cnnperf.pytest_plugin.plugin import TrainCase
+from cnnperf.run.repeat import clock_flags
 
 
 @pytest.mark.cnnperf(suite="harness")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import pytest
 
-from cnnperf.plugin import TrainCase
-from cnnperf.specs import Case
+from cnnperf.catalog.specs import Case
+from cnnperf.pytest_plugin.plugin import TrainCase
 
 
 @pytest.mark.cnnperf(suite="peers")

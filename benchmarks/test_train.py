@@ -8,8 +8,8 @@ What is measured is in the record; a test fails when its training cannot be fini
 
 from __future__ import annotations
 
-from cnnperf.plugin import TrainCase
-from cnnperf.specs import Case
+from cnnperf.catalog.specs import Case
+from cnnperf.pytest_plugin.plugin import TrainCase
 
 
 def test_train(cnnperf_case: Case, cnnperf_train: TrainCase) -> None:

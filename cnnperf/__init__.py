@@ -13,22 +13,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnperf.api import train
+    from cnnperf.catalog.registry import register_case, register_dataset, register_model
+    from cnnperf.catalog.specs import Augmentation, Case, DatasetSpec, ModelSpec, Recipe
     from cnnperf.models import build_model
-    from cnnperf.registry import register_case, register_dataset, register_model
-    from cnnperf.specs import Augmentation, Case, DatasetSpec, ModelSpec, Recipe
+    from cnnperf.run.train import train
 
 _HOMES = {
-    "train": "cnnperf.api",
+    "train": "cnnperf.run.train",
     "build_model": "cnnperf.models",
-    "register_case": "cnnperf.registry",
-    "register_dataset": "cnnperf.registry",
-    "register_model": "cnnperf.registry",
-    "Augmentation": "cnnperf.specs",
-    "Case": "cnnperf.specs",
-    "DatasetSpec": "cnnperf.specs",
-    "ModelSpec": "cnnperf.specs",
-    "Recipe": "cnnperf.specs",
+    "register_case": "cnnperf.catalog.registry",
+    "register_dataset": "cnnperf.catalog.registry",
+    "register_model": "cnnperf.catalog.registry",
+    "Augmentation": "cnnperf.catalog.specs",
+    "Case": "cnnperf.catalog.specs",
+    "DatasetSpec": "cnnperf.catalog.specs",
+    "ModelSpec": "cnnperf.catalog.specs",
+    "Recipe": "cnnperf.catalog.specs",
 }
 
 __all__ = [

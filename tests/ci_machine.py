@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from cnnperf.record import Record
+from cnnperf.record.schema import Record
 from tests.ci_page import RUNS, WORKFLOW
 from tests.examples import (
     example_case,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cnnperf.console import EXIT_USAGE
+from cnnperf.report.terminal.console import EXIT_USAGE
 
 
 def run_cnnperf(

@@ -11,7 +11,8 @@ from typing import Any, get_args
 
 import pytest
 
-from cnnperf.environment.schema import (
+from cnnperf.catalog.specs import Case, Recipe
+from cnnperf.record.environment import (
     DuringState,
     Environment,
     Flag,
@@ -22,8 +23,8 @@ from cnnperf.environment.schema import (
     Software,
     State,
 )
-from cnnperf.journal import Entry, Journal, JournalHeader, OutcomeEntry, RepeatEntry
-from cnnperf.record import (
+from cnnperf.record.journal import Entry, Journal, JournalHeader, OutcomeEntry, RepeatEntry
+from cnnperf.record.schema import (
     CaseError,
     CaseRecord,
     EpochResult,
@@ -37,7 +38,6 @@ from cnnperf.record import (
     StateRecord,
     fingerprint_of,
 )
-from cnnperf.specs import Case, Recipe
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cnnperf.protocol import ProbeResult
+from cnnperf.record.messages import ProbeResult
 from tests.examples import example_environment
 
 SOURCE = """\

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnnperf.loading import load_record
-from cnnperf.record import CaseRecord, Record
+from cnnperf.record.loading import load_record
+from cnnperf.record.schema import CaseRecord, Record
 
 VGG, RESNET = "modified_vgg-eager", "modified_resnet-eager"
 VGG_ID, RESNET_ID = "modified_vgg-digits-28-eager", "modified_resnet-digits-28-brief-eager"

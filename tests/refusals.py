@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.loading import load_record
+from cnnperf.record.loading import load_record
 
 
 def refusal_of(path: Path) -> str:

@@ -9,8 +9,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cnnperf.record import CaseError, CaseRecord, EpochResult, Fingerprint, Metrics, Record, Repeat
-from cnnperf.specs import Augmentation, Recipe
+from cnnperf.catalog.specs import Augmentation, Recipe
+from cnnperf.record.schema import (
+    CaseError,
+    CaseRecord,
+    EpochResult,
+    Fingerprint,
+    Metrics,
+    Record,
+    Repeat,
+)
 from tests.examples import example_environment, example_flag
 
 finite = st.floats(-1e100, 1e100)

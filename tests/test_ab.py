@@ -18,20 +18,20 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnperf import cli
-from cnnperf.ab import train_until_decided
-from cnnperf.calibrate import write_calibration
-from cnnperf.cli_pair import rules_here
+from cnnperf.cli.turns import rules_here
 from cnnperf.compare.calibration import (
     Calibration,
     CaseNoise,
     Noise,
 )
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
-from cnnperf.compare.present import Format, as_text
-from cnnperf.compare.sequential import Looks
-from cnnperf.compare.side import Side
+from cnnperf.compare.looks import Looks
 from cnnperf.compare.verdicts import CaseVerdicts, MetricVerdict
-from cnnperf.console import EXIT_INTERRUPTED
+from cnnperf.report.formats.comparison import Format, as_text
+from cnnperf.report.terminal.console import EXIT_INTERRUPTED
+from cnnperf.run.ab import train_until_decided
+from cnnperf.run.calibrate import write_calibration
 from tests.commands import run_cnnperf
 from tests.examples import (
     CREATED,
@@ -173,7 +173,7 @@ def test_time_that_is_up_ends_it_with_whole_rounds(
     def monotonic() -> float:
         return time.monotonic() + (3600 if len(log_of(tmp_path)) > 4 else 0)
 
-    monkeypatch.setattr("cnnperf.interleave.time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr("cnnperf.run.interleave.time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.chdir(tmp_path)
     noise = {VGG: 0.3, RESNET: 0.3}
     a, b = (fake_python(tmp_path, name, noise=noise) for name in ("a", "b"))

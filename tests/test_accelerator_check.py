@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.session import RunSession
+from cnnperf.run.session import RunSession
 from tests.examples import example_environment
 
 
 def _sentence(monkeypatch: pytest.MonkeyPatch) -> str:
     """What is said where NVML sees a GPU and the worker found none."""
-    monkeypatch.setattr("cnnperf.session.finds_accelerator", lambda: True)
+    monkeypatch.setattr("cnnperf.run.session.finds_accelerator", lambda: True)
     run: Any = SimpleNamespace(
         probed=SimpleNamespace(device="cpu", environment=example_environment(gpu=None)),
         plan=SimpleNamespace(runnable=["a case"]),

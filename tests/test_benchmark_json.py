@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from cnnperf.benchmark_json import to_benchmark_json, write_benchmark_json
-from cnnperf.benchmarking import extra_info
 from cnnperf.errors import UsageError
-from cnnperf.loading import load_record
-from cnnperf.metrics import METRICS
-from cnnperf.record import CaseRecord, Record, StateRecord
+from cnnperf.pytest_plugin.timing import extra_info
+from cnnperf.record.benchmark_json import to_benchmark_json, write_benchmark_json
+from cnnperf.record.loading import load_record
+from cnnperf.record.metrics import METRICS
+from cnnperf.record.schema import CaseRecord, Record, StateRecord
 from tests.examples import (
     example_case_record,
     example_flag,

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from cnnperf import cli
 from cnnperf.compare.calibration import SUFFIX, load_calibration
-from cnnperf.loading import load_record
-from cnnperf.time_limit import TimeLimit
+from cnnperf.record.loading import load_record
+from cnnperf.run.time_limit import TimeLimit
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import plain_terminal, python_with
 from tests.fake_python import fake_python
@@ -64,7 +64,7 @@ def _own_python(folder: Path, fake: str) -> dict[str, str]:
     source = f"""
 import os, sys
 
-if sys.argv[:1] == ["-m"] and "cnnperf.worker" in sys.orig_argv:
+if sys.argv[:1] == ["-m"] and "cnnperf.training.worker" in sys.orig_argv:
     os.execv({fake!r}, [{fake!r}])
 """
     return python_with(source, folder)

@@ -17,7 +17,7 @@ import yaml
 
 from cnnperf.cli import app
 from cnnperf.compare.thresholds import find_thresholds
-from cnnperf.settings import OPTIONS
+from cnnperf.run.settings import OPTIONS
 from tests.ci_machine import Machine, lay
 from tests.ci_page import GITLAB, RUNS, SCRIPT, SHORT, STEPS, TEXT, WORKFLOW, block
 from tests.commands import run_cnnperf

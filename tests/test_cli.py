@@ -14,16 +14,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cnnperf import cli, listing
-from cnnperf.console import EXIT_USAGE
-from cnnperf.environment.schema import Environment
-from cnnperf.journal import read_journal, record_from_journal
-from cnnperf.loading import load_record
-from cnnperf.protocol import ModelFacts
-from cnnperf.record import json_schema
-from cnnperf.registry import all_cases
-from cnnperf.settings import OPTIONS
-from cnnperf.tables import render
+from cnnperf import cli
+from cnnperf.catalog.registry import all_cases
+from cnnperf.cli import listing
+from cnnperf.record.environment import Environment
+from cnnperf.record.journal import read_journal, record_from_journal
+from cnnperf.record.loading import load_record
+from cnnperf.record.messages import ModelFacts
+from cnnperf.record.schema import json_schema
+from cnnperf.report.terminal.console import EXIT_USAGE
+from cnnperf.report.terminal.run import render
+from cnnperf.run.settings import OPTIONS
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     FORBID_TORCH,

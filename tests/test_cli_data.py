@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnperf import cli
-from cnnperf.registry import all_datasets
+from cnnperf.catalog.registry import all_datasets
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     plain_terminal,
@@ -25,7 +25,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TINY = """
 from cnnperf import DatasetSpec, register_dataset
-from cnnperf.specs import DataFile
+from cnnperf.catalog.specs import DataFile
 
 register_dataset(DatasetSpec(
     name="tiny", loader="tiny:load", files=(DataFile(path="tiny.bin", md5="{md5}"),),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, create_model
 
-from cnnperf.descriptions import describe_fields
-from cnnperf.environment import schema
-from cnnperf.environment.schema import Environment, State
+from cnnperf.record import environment as schema
+from cnnperf.record.environment import Environment, State
+from cnnperf.record.json_schema import describe_fields
 
 
 def test_the_environments_fields_are_described_as_pydantic_would(

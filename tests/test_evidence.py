@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cnnperf.calibrate import write_calibration
+from cnnperf.cli.evidence import read_stacks
+from cnnperf.cli.evidence_page import NO_GPU, results_page
 from cnnperf.compare.calibration import Calibration, CaseNoise, Noise
 from cnnperf.errors import UsageError
-from cnnperf.evidence import read_stacks
-from cnnperf.evidence_page import NO_GPU, results_page
-from cnnperf.record import CaseRecord, Record
+from cnnperf.record.schema import CaseRecord, Record
+from cnnperf.run.calibrate import write_calibration
 from tests.commands import run_cnnperf
 from tests.examples import (
     CREATED,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.compare.present import Format
-from cnnperf.console import EXIT_INTERRUPTED, EXIT_NO_READER
+from cnnperf.report.formats.comparison import Format
+from cnnperf.report.terminal.console import EXIT_INTERRUPTED, EXIT_NO_READER
 from tests.commands import run_cnnperf
 from tests.examples import (
     example_case_record,
@@ -108,8 +108,9 @@ def test_a_full_disk_is_a_sentence(base: str, slower: str, form: Format) -> None
 
 INTERRUPTED = """
 import os, signal, sys
-from cnnperf import cli, console
-from cnnperf.compare import side
+from cnnperf import cli
+from cnnperf.report.terminal import console
+from cnnperf.compare import inputs as side
 
 def load_side(paths):
     os.kill(os.getpid(), signal.SIGINT)

@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.exports import Target, export
-from cnnperf.metrics import METRICS
-from cnnperf.record import Record
+from cnnperf.record.metrics import METRICS
+from cnnperf.record.schema import Record
+from cnnperf.report.formats.dashboards import Target, export
 from tests.examples import (
     example_case_record,
     example_record,

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cnnperf import cli, floors_inputs
-from cnnperf.environment.schema import Gpu
-from cnnperf.floors import Measured, case_floors, expected_precision, planned_work
-from cnnperf.protocol import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic
-from cnnperf.record import Fingerprint, Record, RecordedRecipe
-from cnnperf.registry import get_case
-from cnnperf.specs import Case
+from cnnperf import cli
+from cnnperf.catalog.registry import get_case
+from cnnperf.catalog.specs import Case
+from cnnperf.compare.floors import Measured, case_floors, expected_precision, planned_work
+from cnnperf.record.environment import Gpu
+from cnnperf.record.messages import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic
+from cnnperf.record.schema import Fingerprint, Record, RecordedRecipe
+from cnnperf.run import floors_inputs
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     example_case_record,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cnnperf.environment.schema import Environment, Gpu, Hardware, Software
-from cnnperf.folders import folder_here, folder_name
+from cnnperf.machine.folder_name import folder_here, folder_name
+from cnnperf.record.environment import Environment, Gpu, Hardware, Software
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.gate import Gate
-from cnnperf.record import CaseRecord
+from cnnperf.pytest_plugin.baseline import Gate
+from cnnperf.record.schema import CaseRecord
 from tests.examples import (
     example_case,
     example_case_record,

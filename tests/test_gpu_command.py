@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.loading import load_record
+from cnnperf.record.loading import load_record
 from tests.examples import hide_packages, plain_terminal, python_with
 from tests.fake_python import fake_python
 from tests.suite.project import wait_until

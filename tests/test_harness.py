@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from cnnperf.cases import ONE_STEP
-from cnnperf.harness import Moments, harness_times, own_seconds
-from cnnperf.harness_table import LABELS
-from cnnperf.record import CaseRecord, HarnessTimes, Repeat
-from cnnperf.tables import render, run_summary
+from cnnperf.catalog.cases import ONE_STEP
+from cnnperf.record.schema import CaseRecord, HarnessTimes, Repeat
+from cnnperf.report.terminal.harness import LABELS
+from cnnperf.report.terminal.run import render, run_summary
+from cnnperf.run.harness import Moments, harness_times, own_seconds
 from tests.examples import (
     example_case,
     example_case_record,

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cnnperf.benchmark_json import to_benchmark_json
-from cnnperf.inference_table import inference_tables
-from cnnperf.loading import load_record
-from cnnperf.metrics import format_latency
-from cnnperf.progress import LogLines, Place, describe_repeat, describe_step, share_done
-from cnnperf.protocol import EpochDone, Progress
-from cnnperf.record import (
+from cnnperf.catalog.registry import all_cases
+from cnnperf.record.benchmark_json import to_benchmark_json
+from cnnperf.record.loading import load_record
+from cnnperf.record.messages import EpochDone, Progress
+from cnnperf.record.metrics import format_latency
+from cnnperf.record.schema import (
     CaseRecord,
     EpochResult,
     Inference,
@@ -25,9 +24,10 @@ from cnnperf.record import (
     Repeat,
     record_as_json,
 )
-from cnnperf.registry import all_cases
-from cnnperf.runner import describe_progress
-from cnnperf.tables import render, run_summary
+from cnnperf.report.terminal.inference import inference_tables
+from cnnperf.report.terminal.run import render, run_summary
+from cnnperf.run.progress import LogLines, Place, describe_repeat, describe_step, share_done
+from cnnperf.run.worker_process import describe_progress
 from tests.examples import (
     example_case_record,
     example_record,

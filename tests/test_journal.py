@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnperf.errors import UsageError
-from cnnperf.journal import (
+from cnnperf.record.journal import (
     RESERVE_BYTES,
     Entry,
     Journal,
@@ -26,7 +26,7 @@ from cnnperf.journal import (
     read_journal,
     record_from_journal,
 )
-from cnnperf.record import CaseError, Metrics, Repeat
+from cnnperf.record.schema import CaseError, Metrics, Repeat
 from tests import strategies
 from tests.examples import (
     CREATED,
@@ -102,7 +102,7 @@ def _tiny() -> dict[str, object]:
 ENDLESS = """
 import sys
 from pathlib import Path
-from cnnperf.journal import Journal
+from cnnperf.record.journal import Journal
 from tests.examples import example_entries, example_header
 
 with Journal(Path(sys.argv[1])) as journal:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cnnperf.loading import MAX_DIGITS, load_record
-from cnnperf.record import SCHEMA_VERSION
+from cnnperf.record.loading import MAX_DIGITS, load_record
+from cnnperf.record.schema import SCHEMA_VERSION
 from tests.examples import (
     example_case,
     example_case_record,
@@ -108,7 +108,11 @@ def test_a_record_that_is_no_object_is_named_as_such(tmp_path: Path, body: objec
         ("created", "2026-01-01T00:00:00", "cnnperf.created: Input should have timezone info"),
         ("schema_version", "1", "cnnperf.schema_version: Input should be 1, found '1'"),
         ("cases", {}, "cnnperf.cases: Input should be a valid list, found {}"),
-        ("cases.0.outcome", "won", "cnnperf.cases.0.outcome: Input should be 'passed', 'failed'"),
+        (
+            "cases.0.outcome",
+            "won",
+            "cnnperf.cases.0.outcome: Input should be 'passed', 'failed'",
+        ),
         (
             "cases.0.repeats.0.metrics.train_seconds",
             "fast",

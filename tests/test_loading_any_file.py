@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnperf.errors import UsageError
-from cnnperf.journal import read_journal
-from cnnperf.loading import MAX_FILE_BYTES, load_record
-from cnnperf.record import Record
+from cnnperf.record.journal import read_journal
+from cnnperf.record.loading import MAX_FILE_BYTES, load_record
+from cnnperf.record.schema import Record
 from tests.examples import (
     example_case_record,
     example_record,
@@ -51,7 +51,7 @@ def test_standard_input_is_refused_unless_it_is_a_file(tmp_path: Path) -> None:
     """A process whose input is a pipe that stays open does not wait for it."""
     code = (
         "from cnnperf.errors import UsageError\n"
-        "from cnnperf.loading import load_record\n"
+        "from cnnperf.record.loading import load_record\n"
         "try: print(len(load_record('/dev/stdin').cases))\n"
         "except UsageError as error: print(error)\n"
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cnnperf.metrics import (
+from cnnperf.record.metrics import (
     ABSENT,
     METRICS,
     format_bytes,
@@ -19,7 +19,7 @@ from cnnperf.metrics import (
     format_share,
     show,
 )
-from cnnperf.record import Metrics
+from cnnperf.record.schema import Metrics
 
 UNIT_OF_SUFFIX = {"_seconds": "s", "_bytes": "B", "_joules": "J", "_fraction": "1"}
 

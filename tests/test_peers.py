@@ -11,16 +11,16 @@ from typing import get_args
 import pytest
 from rich.console import Group
 
-from cnnperf.cases import PEERS, REPORT
+from cnnperf.catalog.cases import PEERS, REPORT
+from cnnperf.catalog.peers import PACKAGES, missing_package
+from cnnperf.catalog.registry import all_cases, get_case
+from cnnperf.catalog.specs import Case, Engine
 from cnnperf.errors import printable
-from cnnperf.peer_table import peer_tables, speed_ratio
-from cnnperf.peers import PACKAGES, missing_package
-from cnnperf.plan import make_plan
-from cnnperf.record import CaseError, CaseRecord, Repeat
-from cnnperf.registry import all_cases, get_case
-from cnnperf.settings import RunSettings
-from cnnperf.specs import Case, Engine
-from cnnperf.tables import render, run_summary
+from cnnperf.record.schema import CaseError, CaseRecord, Repeat
+from cnnperf.report.terminal.peers import peer_tables, speed_ratio
+from cnnperf.report.terminal.run import render, run_summary
+from cnnperf.run.plan import make_plan
+from cnnperf.run.settings import RunSettings
 from tests.examples import example_case_record, example_record, example_repeat, plain_terminal
 
 ABSENT_PACKAGE = "a_package_that_nobody_has"

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from cnnperf import plan as plan_module
-from cnnperf.datasets import check_files
-from cnnperf.environment.schema import Environment, Settings, Software
+from cnnperf.catalog.datasets import check_files
+from cnnperf.catalog.registry import get_case
 from cnnperf.errors import UsageError
-from cnnperf.plan import (
+from cnnperf.record.environment import Environment, Settings, Software
+from cnnperf.record.messages import ModelFacts, ProbeResult
+from cnnperf.run import plan as plan_module
+from cnnperf.run.plan import (
     STARTUP_SECONDS,
     STEP_OVERHEAD_SECONDS,
     Plan,
@@ -24,9 +26,7 @@ from cnnperf.plan import (
     make_plan,
     plan_digest,
 )
-from cnnperf.protocol import ModelFacts, ProbeResult
-from cnnperf.registry import get_case
-from cnnperf.settings import OPTIONS, RunSettings
+from cnnperf.run.settings import OPTIONS, RunSettings
 from tests.examples import example_case, example_environment
 
 DIGITS = "modified_vgg-digits-28-eager"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.loading import load_record
-from cnnperf.profile_table import profile_tables, where_traces_are
-from cnnperf.record import Record, record_as_json
-from cnnperf.tables import render, run_summary
+from cnnperf.record.loading import load_record
+from cnnperf.record.schema import Record, record_as_json
+from cnnperf.report.terminal.profile import profile_tables, where_traces_are
+from cnnperf.report.terminal.run import render, run_summary
 from tests.examples import (
     example_case,
     example_case_record,

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from cnnperf import progress
-from cnnperf.progress import (
+from cnnperf.record.messages import EpochDone, Progress
+from cnnperf.record.schema import EpochResult
+from cnnperf.run import progress
+from cnnperf.run.progress import (
     LOG_SECONDS,
     Display,
     LiveLine,
@@ -23,8 +25,6 @@ from cnnperf.progress import (
     describe_step,
     share_done,
 )
-from cnnperf.protocol import EpochDone, Progress
-from cnnperf.record import EpochResult
 from tests.examples import example_repeat, plain_terminal
 
 PLACE = Place(case_id="vgg16-mnist", case_number=2, cases=5, repeat_number=1, repeats=3)

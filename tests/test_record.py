@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
-from cnnperf.loading import load_record
-from cnnperf.metrics import METRICS
-from cnnperf.record import (
+from cnnperf.catalog.specs import Augmentation, Recipe
+from cnnperf.record.loading import load_record
+from cnnperf.record.metrics import METRICS
+from cnnperf.record.schema import (
     SCHEMA_VERSION,
     CaseError,
     EpochResult,
@@ -24,7 +25,6 @@ from cnnperf.record import (
     json_schema,
     now,
 )
-from cnnperf.specs import Augmentation, Recipe
 from tests.examples import (
     example_case_record,
     example_record,

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnperf.record import (
+from cnnperf.catalog.specs import Augmentation, Recipe
+from cnnperf.record.schema import (
     Fingerprint,
     fingerprint_of,
 )
-from cnnperf.specs import Augmentation, Recipe
 from tests.examples import (
     example_case,
     example_case_record,

@@ -11,10 +11,9 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from cnnperf import registry
-from cnnperf.cases import ENGINES
-from cnnperf.errors import UsageError, one_of, printable
-from cnnperf.registry import (
+from cnnperf.catalog import registry
+from cnnperf.catalog.cases import ENGINES
+from cnnperf.catalog.registry import (
     all_cases,
     all_datasets,
     get_case,
@@ -26,7 +25,8 @@ from cnnperf.registry import (
     register_dataset,
     register_model,
 )
-from cnnperf.specs import TIERS, Augmentation, Case, Engine, ModelSpec, Recipe
+from cnnperf.catalog.specs import TIERS, Augmentation, Case, Engine, ModelSpec, Recipe
+from cnnperf.errors import UsageError, one_of, printable
 from tests.examples import example_case
 
 REPORT_ROWS = {
@@ -343,7 +343,7 @@ def test_a_users_module_registers_its_case(tmp_path: Path) -> None:
         ("needs_9f3", "import no_such_package_9f3\n", "No module named 'no_such_package_9f3'"),
         (
             "names_9f3",
-            "import cnnperf.registry as r\nr.get_model('vgg17')\n",
+            "import cnnperf.catalog.registry as r\nr.get_model('vgg17')\n",
             "did you mean 'vgg16'",
         ),
     ],

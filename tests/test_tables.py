@@ -8,10 +8,16 @@ import re
 import pytest
 from rich.console import RenderableType
 
-from cnnperf.environment.schema import Environment
-from cnnperf.record import CaseError, CaseRecord, Record
-from cnnperf.registry import all_cases
-from cnnperf.tables import MAX_WARNINGS, environment_table, render, run_summary, spread_percent
+from cnnperf.catalog.registry import all_cases
+from cnnperf.record.environment import Environment
+from cnnperf.record.schema import CaseError, CaseRecord, Record
+from cnnperf.report.terminal.run import (
+    MAX_WARNINGS,
+    environment_table,
+    render,
+    run_summary,
+    spread_percent,
+)
 from tests.examples import (
     example_case,
     example_case_record,

@@ -21,10 +21,10 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 pytest.importorskip("tensorboard", reason="needs the extra `profile`")
 pytest.importorskip("torch_tb_profiler", reason="needs the extra `profile`")
 
-from cnnperf.engines import FastEngine  # noqa: E402
-from cnnperf.record import Profile  # noqa: E402
-from cnnperf.specs import Case  # noqa: E402
-from cnnperf.worker.profiling import record_profile  # noqa: E402
+from cnnperf.catalog.specs import Case  # noqa: E402
+from cnnperf.record.schema import Profile  # noqa: E402
+from cnnperf.training.engines import FastEngine  # noqa: E402
+from cnnperf.training.profiling.profiler import record_profile  # noqa: E402
 
 ANSWER_SECONDS = 300
 """For one answer, on a machine that does something else too."""

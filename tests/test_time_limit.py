@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from cnnperf.record import HarnessTimes, Inference
-from cnnperf.time_limit import OutOfTimeError, TimeLimit, lifetime_seconds
+from cnnperf.record.schema import HarnessTimes, Inference
+from cnnperf.run.time_limit import OutOfTimeError, TimeLimit, lifetime_seconds
 from tests.examples import example_repeat
 
 SPANS = dict.fromkeys(HarnessTimes.model_fields, 1.0)

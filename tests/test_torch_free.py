@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import cnnperf
-from cnnperf.console import run
-from cnnperf.environment.schema import Environment
+from cnnperf.record.environment import Environment
+from cnnperf.report.terminal.console import run
 from tests.examples import (
     FORBID_TORCH,
     HIDE_TORCH,
@@ -32,14 +32,14 @@ PACKAGE = Path(cnnperf.__file__).parent
 
 TORCH_HALF = (
     "cnnperf.models",
-    "cnnperf.engines",
-    "cnnperf.data",
-    "cnnperf.worker",
-    "cnnperf.clock",
-    "cnnperf.losses",
-    "cnnperf.evaluation",
-    "cnnperf.inference",
-    "cnnperf.training",
+    "cnnperf.training.engines",
+    "cnnperf.training.data",
+    "cnnperf.training.worker",
+    "cnnperf.training.clock",
+    "cnnperf.training.losses",
+    "cnnperf.training.evaluation",
+    "cnnperf.training.inference",
+    "cnnperf.training.loop",
 )
 """Modules, and packages with all that is in them, that may import torch."""
 
@@ -79,7 +79,7 @@ def _run(
 def test_every_module_of_the_torch_free_half_imports_without_torch(tmp_path: Path) -> None:
     """Policy: in one process in which even looking for torch is an error."""
     modules = [module for module in _modules() if not _is_torch_half(module)]
-    assert {"cnnperf.plugin", "cnnperf.cli", "cnnperf.record"} <= set(modules)
+    assert {"cnnperf.pytest_plugin.plugin", "cnnperf.cli", "cnnperf.record.schema"} <= set(modules)
     code = f"import importlib\nfor name in {modules}: importlib.import_module(name); print(name)"
     done = _run("-c", code, env=python_with(FORBID_TORCH, tmp_path))
     assert done.returncode == 0, done.stderr
@@ -157,15 +157,15 @@ def test_without_torch_other_tests_run_as_ever(tmp_path: Path) -> None:
 
 OF_OTHER_COMMANDS = {
     *HEAVY,
-    "cnnperf.cases",
-    "cnnperf.cli_ab",
-    "cnnperf.cli_history",
-    "cnnperf.cli_report",
-    "cnnperf.cli_results",
-    "cnnperf.registry",
-    "cnnperf.runner",
-    "cnnperf.settings",
-    "cnnperf.tables",
+    "cnnperf.catalog.cases",
+    "cnnperf.cli.ab",
+    "cnnperf.cli.history",
+    "cnnperf.cli.report",
+    "cnnperf.cli.results",
+    "cnnperf.catalog.registry",
+    "cnnperf.run.worker_process",
+    "cnnperf.run.settings",
+    "cnnperf.report.terminal.run",
     "_pytest",
     "altair",
     "duckdb",
@@ -208,7 +208,7 @@ def test_comparing_loads_nothing_of_the_other_commands(tmp_path: Path) -> None:
     new = _record_of(tmp_path / "new.json", 12.0, 12.06, 11.94)
     shown, modules = _modules_after("compare", base, new)
     assert "regression in 1 of 1 case" in shown
-    assert {"cnnperf.compare.judge", "cnnperf.compare.table"} <= modules
+    assert {"cnnperf.compare.judge", "cnnperf.report.terminal.comparison"} <= modules
     assert modules & OF_OTHER_COMMANDS == set()
 
 
@@ -222,7 +222,7 @@ def test_comparing_looks_for_no_plugins_of_pydantic(tmp_path: Path) -> None:
     base = _record_of(tmp_path / "base.json", 10.0, 10.05, 9.95)
     environ = {name: value for name, value in os.environ.items() if "PYDANTIC" not in name}
     _, modules = _modules_after("compare", base, base, env={**environ, "PYTHONPATH": str(tmp_path)})
-    assert "cnnperf.record" in modules
+    assert "cnnperf.record.schema" in modules
     assert "spy_on_models" not in modules
 
 
@@ -230,9 +230,9 @@ def test_the_help_of_one_command_loads_no_models() -> None:
     """Of which pydantic takes half as long to import as all the rest."""
     shown, modules = _modules_after("compare", "--help")
     assert "--drop-flagged" in shown
-    assert "cnnperf.cli_compare" in modules
+    assert "cnnperf.cli.compare" in modules
     others = {name for name in OF_OTHER_COMMANDS if name.startswith("cnnperf.")}
-    assert modules & {*others, "cnnperf.record", "pydantic", "pydantic_core"} == set()
+    assert modules & {*others, "cnnperf.record.schema", "pydantic", "pydantic_core"} == set()
 
 
 def test_importing_the_models_neither_builds_them_nor_reads_their_source() -> None:
@@ -241,8 +241,8 @@ def test_importing_the_models_neither_builds_them_nor_reads_their_source() -> No
         "import linecache\n"
         "from cnnperf.compare.calibration import Calibration\n"
         "from cnnperf.compare.verdicts import Comparison\n"
-        "from cnnperf.record import CaseRecord, Record\n"
-        "from cnnperf.specs import Case\n"
+        "from cnnperf.record.schema import CaseRecord, Record\n"
+        "from cnnperf.catalog.specs import Case\n"
         "models = Calibration, Comparison, Case, CaseRecord, Record\n"
         "print([model.__name__ for model in models if model.__pydantic_complete__])\n"
         "print([name for name in linecache.cache if 'cnnperf' in name])\n"

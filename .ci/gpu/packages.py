@@ -62,7 +62,7 @@ def make_environment(scratch: Path, wheels: Path, commit: str | None) -> dict[st
     (about / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: cnnperf\nVersion: {project['version']}\n"
     )
-    (about / "entry_points.txt").write_text("[pytest11]\ncnnperf = cnnperf.plugin\n")
+    (about / "entry_points.txt").write_text("[pytest11]\ncnnperf = cnnperf.pytest_plugin.plugin\n")
     path = [str(scratch), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
     environ.pop("PYTEST_ADDOPTS", None)
@@ -71,7 +71,10 @@ def make_environment(scratch: Path, wheels: Path, commit: str | None) -> dict[st
 
 def folder_name(environ: dict[str, str], device: str) -> str:
     """The hardware and stack that records lie under, as cnnperf names them."""
-    code = "import sys; from cnnperf.folders import folder_here; print(folder_here(sys.argv[1]))"
+    code = (
+        "import sys; from cnnperf.machine.folder_name import folder_here; "
+        "print(folder_here(sys.argv[1]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, device], env=environ, capture_output=True, text=True,
         check=False,

@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.compare.thresholds import JUDGED, MetricRule
-from cnnperf.environment.schema import Hardware, Software
 from cnnperf.errors import UsageError
-from cnnperf.loading import load_json, name_of
-from cnnperf.record import describe_validation_error
+from cnnperf.record.environment import Hardware, Software
+from cnnperf.record.loading import load_json, name_of
+from cnnperf.record.schema import describe_validation_error
 
 SCHEMA_VERSION: Literal[1] = 1
 

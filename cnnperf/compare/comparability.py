@@ -11,9 +11,9 @@ from typing import Any
 
 from cnnperf.compare.rules import Across
 from cnnperf.compare.verdicts import EnvironmentChange
-from cnnperf.environment.schema import Environment, Settings
-from cnnperf.metrics import ABSENT, format_bytes
-from cnnperf.record import CaseRecord, Fingerprint
+from cnnperf.record.environment import Environment, Settings
+from cnnperf.record.metrics import ABSENT, format_bytes
+from cnnperf.record.schema import CaseRecord, Fingerprint
 
 FORBIDDING: dict[str, Across] = {
     "hardware.gpu.name": "hardware",

@@ -8,7 +8,7 @@ difference of one rounding has a cause, and grows.
 from __future__ import annotations
 
 from cnnperf.compare.verdicts import Drift
-from cnnperf.record import CaseRecord
+from cnnperf.record.schema import CaseRecord
 
 
 def drifts(base: CaseRecord, new: CaseRecord) -> tuple[Drift, ...]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cnnperf.compare.case_status import judge_whole
 from cnnperf.compare.comparability import environment_changes, settings_changes
-from cnnperf.compare.conclude import conclude
-from cnnperf.compare.disturbed import contamination, kept
+from cnnperf.compare.conclusion import conclude
+from cnnperf.compare.disturbances import contamination, kept
 from cnnperf.compare.drift import drifts
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge_metrics import MetricVerdicts, judge_metrics
 from cnnperf.compare.profile_change import profile_change
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.side import Side
 from cnnperf.compare.verdicts import (
     SEVERITY,
     CaseVerdicts,
@@ -22,8 +23,7 @@ from cnnperf.compare.verdicts import (
     EnvironmentChange,
     Verdict,
 )
-from cnnperf.compare.whole import judge_whole
-from cnnperf.record import CaseRecord
+from cnnperf.record.schema import CaseRecord
 
 
 def judge(base: Side, new: Side, rules: Rules | None = None) -> Comparison:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from cnnperf.compare.disturbed import kept
+from cnnperf.compare.disturbances import kept
 from cnnperf.compare.rules import Rules, Words
 from cnnperf.compare.samples import Sample, take_sample
 from cnnperf.compare.stats import MAX_REPEATS, Interval, holm
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.compare.verdicts import MetricVerdict, Verdict
-from cnnperf.metrics import METRICS
-from cnnperf.record import CaseRecord
+from cnnperf.record.metrics import METRICS
+from cnnperf.record.schema import CaseRecord
 
 Pair = tuple[CaseRecord, CaseRecord]
 MetricVerdicts = dict[str, MetricVerdict]

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from cnnperf.compare.verdicts import CaseVerdicts, ClassChange, KernelChange, ProfileChange
-from cnnperf.metrics import format_latency
-from cnnperf.record import CaseRecord, KernelClass, Profile
+from cnnperf.record.metrics import format_latency
+from cnnperf.record.schema import CaseRecord, KernelClass, Profile
 
 MAX_KERNELS = 5
 

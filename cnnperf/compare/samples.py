@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from cnnperf.compare.resolution import least_sd
+from cnnperf.compare.accuracy_resolution import least_sd
 from cnnperf.compare.rules import Words
 from cnnperf.compare.stats import Interval, Shift, p_fewer
 from cnnperf.compare.thresholds import JUDGED, MetricRule
-from cnnperf.metrics import METRICS
-from cnnperf.record import CaseRecord
+from cnnperf.record.metrics import METRICS
+from cnnperf.record.schema import CaseRecord
 
 LARGEST_EXPONENT = 700.0
 """Of what a float can hold."""

@@ -26,7 +26,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.errors import UsageError, one_of
-from cnnperf.record import describe_validation_error
+from cnnperf.record.schema import describe_validation_error
 
 NOISE_MULTIPLE = 3.0
 """A threshold is at least this many standard deviations of a machine's own noise."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cnnperf.record import KernelClass
+from cnnperf.record.schema import KernelClass
 
 Verdict = Literal[
     "same",

@@ -9,12 +9,12 @@ worker imports it.
 
 from cnnperf.models.build import ModelBuilder, build_model
 from cnnperf.models.fingerprint import model_sha256
-from cnnperf.models.measure import (
+from cnnperf.models.flops import (
     count_parameters,
     forward_flops_per_image,
     training_flops_per_image,
 )
-from cnnperf.models.traffic import count_traffic
+from cnnperf.models.memory_traffic import count_traffic
 
 __all__ = [
     "ModelBuilder",

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from torch import nn
 
+from cnnperf.catalog.registry import get_model
+from cnnperf.catalog.specs import ModelSpec
 from cnnperf.errors import UsageError
-from cnnperf.registry import get_model
-from cnnperf.specs import ModelSpec
 
 ModelBuilder = Callable[..., nn.Module]
 """Called as `builder(num_classes=..., in_channels=..., resolution=...)`."""

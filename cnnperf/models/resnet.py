@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cnnperf.models.initialise import initialise_convolutions
+from cnnperf.models.initialization import initialise_convolutions
 
 STAGE_WIDTHS = (64, 128, 256, 512)
 """Channels of the four stages (He et al. 2015, arXiv:1512.03385, table 1)."""

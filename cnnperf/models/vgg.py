@@ -18,7 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from cnnperf.models.initialise import initialise_convolutions
+from cnnperf.models.initialization import initialise_convolutions
 
 LINEAR_STD = 0.01
 """Standard deviation of a linear layer's first weights (Krizhevsky et al. 2012, section 5, and

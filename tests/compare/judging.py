@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.side import Side
 from cnnperf.compare.verdicts import CaseVerdicts, Comparison, MetricVerdict
-from cnnperf.record import CaseRecord
+from cnnperf.record.schema import CaseRecord
 from tests.examples import (
     example_case_record,
     example_record,

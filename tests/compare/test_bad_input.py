@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnnperf.compare.inputs import Side, load_side
 from cnnperf.compare.judge import judge
-from cnnperf.compare.present import Format, as_text
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.side import Side, load_side
 from cnnperf.errors import UsageError
-from cnnperf.loading import MAX_FILE_BYTES
-from cnnperf.record import Record
+from cnnperf.record.loading import MAX_FILE_BYTES
+from cnnperf.record.schema import Record
+from cnnperf.report.formats.comparison import Format, as_text
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     example_case_record,

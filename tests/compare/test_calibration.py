@@ -14,15 +14,6 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from cnnperf.calibrate import (
-    calibration_here,
-    default_path,
-    false_alarms,
-    machine_slug,
-    measure_noise,
-    write_calibration,
-)
-from cnnperf.calibration_table import calibration_summary
 from cnnperf.compare.calibration import (
     POWER,
     REPEATS,
@@ -35,13 +26,22 @@ from cnnperf.compare.calibration import (
     find_calibration,
     load_calibration,
 )
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.side import Side
-from cnnperf.environment.schema import Gpu
 from cnnperf.errors import UsageError
-from cnnperf.record import Record
-from cnnperf.tables import render
+from cnnperf.record.environment import Gpu
+from cnnperf.record.schema import Record
+from cnnperf.report.terminal.calibration import calibration_summary
+from cnnperf.report.terminal.run import render
+from cnnperf.run.calibrate import (
+    calibration_here,
+    default_path,
+    false_alarms,
+    machine_slug,
+    measure_noise,
+    write_calibration,
+)
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     CREATED,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.record import Record
+from cnnperf.record.schema import Record
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     HIDE_TORCH,

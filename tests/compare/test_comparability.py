@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from cnnperf.catalog.specs import Augmentation
 from cnnperf.compare.calibration import identity
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.side import Side
-from cnnperf.environment.schema import Gpu, Settings, Software
-from cnnperf.record import CaseRecord, Repeat
-from cnnperf.specs import Augmentation
+from cnnperf.record.environment import Gpu, Settings, Software
+from cnnperf.record.schema import CaseRecord, Repeat
 from tests.compare.judging import (
     CASE,
     STEADY,

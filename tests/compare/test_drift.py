@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from cnnperf.compare.drift import drift, drifts
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
-from cnnperf.compare.side import Side
 from cnnperf.compare.verdicts import Drift
-from cnnperf.loading import load_record
-from cnnperf.record import CaseRecord, Record, Repeat
+from cnnperf.record.loading import load_record
+from cnnperf.record.schema import CaseRecord, Record, Repeat
 from tests.examples import example_case_record, example_record, example_repeat, write_record
 
 LOSSES = [2.25, 1.5, 1.125, 1.0]

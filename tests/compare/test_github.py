@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 
-from cnnperf.compare.outputs.github import to_github
 from cnnperf.compare.verdicts import Comparison, EnvironmentChange, Verdict
+from cnnperf.report.formats.github import to_github
 from tests.compare.comparisons import (
     HOSTILE,
     example_accuracy,

@@ -11,8 +11,8 @@ import pytest
 import xmlschema
 from hypothesis import given
 
-from cnnperf.compare.outputs.junit import to_junit
 from cnnperf.compare.verdicts import SEVERITY, Comparison, Verdict
+from cnnperf.report.formats.junit import to_junit
 from tests.compare.comparisons import (
     HOSTILE,
     example_case,

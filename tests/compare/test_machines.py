@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnperf.compare.machines import labels, machine_of
-from cnnperf.environment.schema import Environment, Gpu, Hardware, Settings, Software
+from cnnperf.machine.names import labels, machine_of
+from cnnperf.record.environment import Environment, Gpu, Hardware, Settings, Software
 
 
 def _environment(gpu: str | None = "NVIDIA H200", **fields: Any) -> Environment:

@@ -10,11 +10,11 @@ import pytest
 from cmarkgfm.cmark import Options
 from hypothesis import given
 
-from cnnperf.compare.outputs.markdown import to_markdown
-from cnnperf.compare.outputs.markdown_text import MAX_TEXT, code, prose, table
 from cnnperf.compare.verdicts import Comparison, EnvironmentChange
-from cnnperf.compare.wording import rows
 from cnnperf.errors import printable
+from cnnperf.report.formats.markdown import to_markdown
+from cnnperf.report.formats.markdown_text import MAX_TEXT, code, prose, table
+from cnnperf.report.wording.comparison import rows
 from tests.compare.comparisons import (
     HOSTILE,
     example_case,

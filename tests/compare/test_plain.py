@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 from hypothesis import given
 
-from cnnperf.compare.outputs.plain import to_json
 from cnnperf.compare.verdicts import Comparison
+from cnnperf.report.formats.comparison_json import to_json
 from tests.compare.comparisons import (
     example_accuracy,
     example_case,

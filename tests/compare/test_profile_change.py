@@ -6,17 +6,17 @@ import json
 
 import pytest
 
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
-from cnnperf.compare.outputs.github import to_github
-from cnnperf.compare.outputs.junit import to_junit
-from cnnperf.compare.outputs.markdown import to_markdown
-from cnnperf.compare.outputs.plain import to_json
 from cnnperf.compare.profile_change import describe, profile_change
-from cnnperf.compare.side import Side
-from cnnperf.compare.table import comparison_summary
 from cnnperf.compare.verdicts import Comparison, ProfileChange
-from cnnperf.record import CaseRecord, KernelTime, Profile
-from cnnperf.tables import render
+from cnnperf.record.schema import CaseRecord, KernelTime, Profile
+from cnnperf.report.formats.comparison_json import to_json
+from cnnperf.report.formats.github import to_github
+from cnnperf.report.formats.junit import to_junit
+from cnnperf.report.formats.markdown import to_markdown
+from cnnperf.report.terminal.comparison import comparison_summary
+from cnnperf.report.terminal.run import render
 from tests.compare.comparisons import HOSTILE, example_case, example_comparison
 from tests.examples import example_case_record, example_profile, example_record, profiled_repeats
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.side import Side
 from cnnperf.compare.verdicts import MetricVerdict
-from cnnperf.record import CaseRecord
+from cnnperf.record.schema import CaseRecord
 from tests.examples import example_case_record, example_record, example_repeat
 
 STEADY = (10.0, 10.1, 9.9, 10.05, 9.95)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from cnnperf.compare.accuracy_resolution import least_sd
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
-from cnnperf.compare.resolution import least_sd
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.side import Side
 from cnnperf.compare.thresholds import MetricSettings, Thresholds
 from cnnperf.compare.verdicts import MetricVerdict
-from cnnperf.record import CaseRecord
+from cnnperf.record.schema import CaseRecord
 from tests.examples import example_case, example_case_record, example_record, example_repeat
 
 DIGITS = 360

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.compare.side import Side, load_side
+from cnnperf.compare.inputs import Side, load_side
 from cnnperf.errors import UsageError
-from cnnperf.record import Record
+from cnnperf.record.schema import Record
 from tests.examples import (
     example_case,
     example_case_record,

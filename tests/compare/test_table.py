@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.table import comparison_summary, thresholds_table
 from cnnperf.compare.thresholds import MetricSettings, Thresholds
 from cnnperf.compare.verdicts import CaseVerdicts, Contamination, Drift, Verdict
-from cnnperf.tables import render
+from cnnperf.report.terminal.comparison import comparison_summary, thresholds_table
+from cnnperf.report.terminal.run import render
 from tests.compare.comparisons import CASE, example_accuracy, example_comparison, example_metric
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cnnperf.catalog.registry import all_cases
 from cnnperf.compare.thresholds import DEFAULTS, JUDGED, Thresholds, find_thresholds
 from cnnperf.errors import UsageError
-from cnnperf.metrics import METRICS
-from cnnperf.record import Metrics
-from cnnperf.registry import all_cases
+from cnnperf.record.metrics import METRICS
+from cnnperf.record.schema import Metrics
 
 MNIST = "modified_vgg-mnist-28-fast"
 CIFAR = "modified_vgg-cifar10-28-augmented-fast"

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from cnnperf.compare.verdicts import SEVERITY
-from cnnperf.compare.wording import by_severity, effect, explain, medians, rows
+from cnnperf.report.wording.comparison import by_severity, effect, explain, medians, rows
 from tests.compare.comparisons import (
     example_accuracy,
     example_case,

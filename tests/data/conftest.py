@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnperf.datasets import BUILTIN_DATASETS, CIFAR10, MNIST
-from cnnperf.specs import DatasetSpec
+from cnnperf.catalog.datasets import BUILTIN_DATASETS, CIFAR10, MNIST
+from cnnperf.catalog.specs import DatasetSpec
 from tests.data.handmade import noise, spec_of, write_idx
 
 
@@ -26,7 +26,7 @@ def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSpec:
         write_idx(raw / f"{part}-images-idx3-ubyte", noise(count, 28, 28, seed=count))
         write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(count) % 10)
     spec = spec_of(MNIST, tmp_path, train=16, val=4, test=8)
-    monkeypatch.setattr("cnnperf.data.sources.MNIST", spec)
+    monkeypatch.setattr("cnnperf.training.data.sources.MNIST", spec)
     return spec
 
 
@@ -43,7 +43,7 @@ def tiny_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSpec
     labels = {"label_names": [str(label) for label in range(10)]}
     (folder / "batches.meta").write_bytes(pickle.dumps(labels, protocol=2))
     spec = spec_of(CIFAR10, tmp_path, train=16, val=4, test=6)
-    monkeypatch.setattr("cnnperf.data.sources.CIFAR10", spec)
+    monkeypatch.setattr("cnnperf.training.data.sources.CIFAR10", spec)
     return spec
 
 

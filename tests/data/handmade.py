@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from cnnperf.specs import DataFile, DatasetSpec
+from cnnperf.catalog.specs import DataFile, DatasetSpec
 
 
 def md5_of(path: Path) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from cnnperf.data import (
+from cnnperf.catalog.datasets import BUILTIN_DATASETS, MNIST
+from cnnperf.catalog.specs import DatasetSpec
+from cnnperf.training.data import (
     RawImages,
     Splits,
     load_cifar10,
@@ -22,8 +24,6 @@ from cnnperf.data import (
     load_synthetic,
     split_images,
 )
-from cnnperf.datasets import BUILTIN_DATASETS, MNIST
-from cnnperf.specs import DatasetSpec
 from tests.data.handmade import noise
 
 LOADERS: dict[str, Callable[[str | Path], RawImages]] = {

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torchvision import transforms as tv
 
-from cnnperf.datasets import CIFAR10, MNIST
-from cnnperf.specs import DatasetSpec
+from cnnperf.catalog.datasets import CIFAR10, MNIST
+from cnnperf.catalog.specs import DatasetSpec
 
 PROTOCOL: list[tuple[DatasetSpec, int, int, Callable[[Image.Image], torch.Tensor]]] = [
     (MNIST, 28, 1, tv.Compose([tv.ToTensor(), tv.Normalize((0.1307,), (0.3081,))])),

@@ -23,9 +23,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from cnnperf.cases import AUGMENTED
-from cnnperf.data.augment import Draws, augment, blur, draw, warp
-from cnnperf.specs import Augmentation
+from cnnperf.catalog.cases import AUGMENTED
+from cnnperf.catalog.specs import Augmentation
+from cnnperf.training.data.augment import Draws, augment, blur, draw, warp
 
 CPU = torch.device("cpu")
 ALL_FOUR = AUGMENTED.augmentation

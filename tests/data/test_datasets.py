@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.datasets import (
+from cnnperf.catalog.datasets import (
     BUILTIN_DATASETS,
     CIFAR10,
     DIGITS,
@@ -19,7 +19,7 @@ from cnnperf.datasets import (
     default_data_dir,
     fetch_command,
 )
-from cnnperf.specs import DataFile, DatasetSpec
+from cnnperf.catalog.specs import DataFile, DatasetSpec
 
 CONTENTS = {"tiny/images": b"some pixels", "tiny/labels": b"0123456789"}
 
@@ -46,7 +46,7 @@ def data_dir(tmp_path: Path) -> Path:
 def test_importing_the_descriptions_loads_neither_torch_nor_numpy() -> None:
     """The half that collects and compares starts fast and works where no torch is."""
     code = (
-        "import sys, cnnperf.datasets; "
+        "import sys, cnnperf.catalog.datasets; "
         "print({'torch', 'torchvision', 'numpy', 'sklearn', 'PIL'} & set(sys.modules))"
     )
     result = subprocess.run(

@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnperf.data.draws import permutation, random_bytes, stratified_rows
+from cnnperf.training.data.draws import permutation, random_bytes, stratified_rows
 
 
 def test_the_first_draws_are_those_written_down() -> None:

@@ -19,12 +19,12 @@ pytest.importorskip("torch", reason="the torch half is tested where torch is ins
 
 import torchvision
 
-from cnnperf.data import fetch as fetch_module
-from cnnperf.data import load_mnist
-from cnnperf.data.fetch import fetch
-from cnnperf.datasets import CIFAR10, DIGITS, MNIST, SYNTHETIC, check_files
+from cnnperf.catalog.datasets import CIFAR10, DIGITS, MNIST, SYNTHETIC, check_files
+from cnnperf.catalog.specs import DataFile, DatasetSpec
 from cnnperf.errors import UsageError
-from cnnperf.specs import DataFile, DatasetSpec
+from cnnperf.training.data import fetch as fetch_module
+from cnnperf.training.data import load_mnist
+from cnnperf.training.data.fetch import fetch
 from tests.data.handmade import md5_of, no_network
 
 

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 import torchvision
 
-from cnnperf.data import (
+from cnnperf.catalog.datasets import MNIST
+from cnnperf.catalog.specs import DatasetSpec
+from cnnperf.training.data import (
     ImageDataset,
     RawImages,
     Split,
@@ -26,8 +28,6 @@ from cnnperf.data import (
     choose_workers,
     load_mnist,
 )
-from cnnperf.datasets import MNIST
-from cnnperf.specs import DatasetSpec
 from tests.data.handmade import noise
 from tests.data.images import raw_of
 from tests.data.protocol import PROTOCOL, PROTOCOL_IDS

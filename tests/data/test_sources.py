@@ -22,10 +22,17 @@ import sklearn.datasets
 import torch
 import torchvision
 
-from cnnperf.data import load_cifar10, load_mnist, sources
-from cnnperf.datasets import BUILTIN_DATASETS, CIFAR10, DIGITS, MNIST, SYNTHETIC, check_files
+from cnnperf.catalog.datasets import (
+    BUILTIN_DATASETS,
+    CIFAR10,
+    DIGITS,
+    MNIST,
+    SYNTHETIC,
+    check_files,
+)
+from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
-from cnnperf.specs import DatasetSpec
+from cnnperf.training.data import load_cifar10, load_mnist, sources
 from tests.data.handmade import no_network, noise
 from tests.data.images import LOADERS, raw_of, some_images, splits_of
 

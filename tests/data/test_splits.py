@@ -19,10 +19,17 @@ import numpy as np
 import sklearn.datasets
 import torch
 
-from cnnperf.data import Split, Splits, dataset_sha256, load_digits, split_images, split_rows
-from cnnperf.datasets import DIGITS
+from cnnperf.catalog.datasets import DIGITS
+from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
-from cnnperf.specs import DatasetSpec
+from cnnperf.training.data import (
+    Split,
+    Splits,
+    dataset_sha256,
+    load_digits,
+    split_images,
+    split_rows,
+)
 from tests.data.handmade import noise
 from tests.data.images import SOME, raw_of, some_images, splits_of
 
@@ -107,7 +114,7 @@ def test_splits_depend_on_no_random_state() -> None:
 def test_splits_are_the_same_in_another_process() -> None:
     """Repeats run in processes of their own, each with other hashes of strings."""
     code = (
-        "from cnnperf.data import *; from cnnperf.datasets import *\n"
+        "from cnnperf.training.data import *; from cnnperf.catalog.datasets import *\n"
         "print(dataset_sha256(split_images(DIGITS, load_digits('.'))))\n"
         "print(dataset_sha256(split_images(SYNTHETIC, load_synthetic('.'))))"
     )
@@ -186,7 +193,7 @@ def test_images_that_do_not_fit_the_specification_are_refused(
         split_images(SOME, some_images(**changes))
     assert words in str(error.value)
     assert "data set mnist: " in str(error.value)
-    assert "cnnperf.data.sources:load_mnist" in str(error.value)
+    assert "cnnperf.training.data.sources:load_mnist" in str(error.value)
 
 
 def test_a_data_sets_own_validation_rows_are_used() -> None:

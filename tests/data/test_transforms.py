@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from cnnperf.data import build_transform
-from cnnperf.datasets import CIFAR10, DIGITS, MNIST
+from cnnperf.catalog.datasets import CIFAR10, DIGITS, MNIST
+from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
-from cnnperf.specs import DatasetSpec
+from cnnperf.training.data import build_transform
 from tests.data.handmade import noise
 from tests.data.protocol import PROTOCOL, PROTOCOL_IDS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cnnperf.environment import nvml
+from cnnperf.machine import nvml
 from tests.environment.fake_nvml import FakeNvml, InstallNvml
 from tests.environment.helpers import VISIBLE_VALUES, run_python
 
@@ -38,8 +38,8 @@ def torch_report() -> dict[str, Any]:
 import json, os, sys, warnings
 warnings.simplefilter("error")
 import torch
-from cnnperf.environment.settings import read_settings
-from cnnperf.environment.software import read_software
+from cnnperf.machine.settings import read_settings
+from cnnperf.machine.software import read_software
 
 def parse(value):
     os.environ["CUDA_VISIBLE_DEVICES"] = value

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.environment import software
+from cnnperf.machine import software
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from cnnperf.environment import flags, software
-from cnnperf.environment.collect import collect_environment, read_hardware
-from cnnperf.environment.nvml import open_gpu
-from cnnperf.environment.schema import (
+from cnnperf.machine import flags, software
+from cnnperf.machine.inventory import collect_environment, read_hardware
+from cnnperf.machine.nvml import open_gpu
+from cnnperf.machine.state import StateSampler, read_state
+from cnnperf.record.environment import (
     DeviceState,
     DuringState,
     Environment,
@@ -25,7 +26,6 @@ from cnnperf.environment.schema import (
     Software,
     State,
 )
-from cnnperf.environment.state import StateSampler, read_state
 from tests.environment.fake_nvml import InstallNvml, fake_gpu
 from tests.environment.helpers import run_python
 
@@ -34,8 +34,8 @@ def test_collecting_imports_neither_torch_nor_nvml_before_it_must() -> None:
     """Importing the package loads neither; collecting without torch never loads torch."""
     code = (
         "import sys\n"
-        "from cnnperf.environment.collect import collect_environment\n"
-        "from cnnperf.environment.state import read_state\n"
+        "from cnnperf.machine.inventory import collect_environment\n"
+        "from cnnperf.machine.state import read_state\n"
         "print('pynvml' in sys.modules, 'torch' in sys.modules)\n"
         "collect_environment(device='cuda', with_torch=False); read_state(None)\n"
         "print('torch' in sys.modules)"

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from cnnperf.environment import flags
-from cnnperf.environment.flags import TORCH_DEFAULT_TF32
-from cnnperf.environment.nvml import HARMFUL_THROTTLE_REASONS
-from cnnperf.environment.schema import (
+from cnnperf.machine import flags
+from cnnperf.machine.flags import TORCH_DEFAULT_TF32
+from cnnperf.machine.nvml import HARMFUL_THROTTLE_REASONS
+from cnnperf.record.environment import (
     DeviceState,
     DuringState,
     Flag,

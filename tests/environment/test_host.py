@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.environment import host
-from cnnperf.environment.host import read_host
+from cnnperf.machine import host
+from cnnperf.machine.host import read_host
 from tests.environment.helpers import ROOT, linux_only
 
 
@@ -51,7 +51,7 @@ def test_cpu_flags_are_a_subset_of_what_the_kernel_lists() -> None:
 def test_affinity_counts_the_cores_that_the_process_may_use() -> None:
     """Bound to one core it is 1, however many the machine has."""
     core = min(os.sched_getaffinity(0))
-    code = "from cnnperf.environment.host import *; print(cpu_affinity_cores())"
+    code = "from cnnperf.machine.host import *; print(cpu_affinity_cores())"
     command = ["taskset", "-c", str(core), sys.executable, "-c", code]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     assert subprocess.check_output(command, env=environ, text=True).strip() == "1"

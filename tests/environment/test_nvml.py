@@ -11,9 +11,9 @@ import psutil
 import pynvml
 import pytest
 
-from cnnperf.environment import nvml
-from cnnperf.environment.collect import read_hardware
-from cnnperf.environment.nvml import (
+from cnnperf.machine import nvml
+from cnnperf.machine.inventory import read_hardware
+from cnnperf.machine.nvml import (
     HARMFUL_THROTTLE_REASONS,
     GpuHandle,
     count_gpus,
@@ -23,8 +23,8 @@ from cnnperf.environment.nvml import (
     read_energy_millijoules,
     read_gpu,
 )
-from cnnperf.environment.schema import DeviceState, Gpu
-from cnnperf.environment.visible import visible_gpu_handle
+from cnnperf.machine.visible_gpus import visible_gpu_handle
+from cnnperf.record.environment import DeviceState, Gpu
 from tests.environment.fake_nvml import GIB, InstallNvml, fake_gpu, mig_gpu
 from tests.environment.helpers import ROOT
 

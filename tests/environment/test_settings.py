@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cnnperf.environment import flags, settings
-from cnnperf.environment.flags import TORCH_DEFAULT_TF32
-from cnnperf.environment.schema import Settings
-from cnnperf.environment.settings import read_settings
+from cnnperf.machine import flags, settings
+from cnnperf.machine.flags import TORCH_DEFAULT_TF32
+from cnnperf.machine.settings import read_settings
+from cnnperf.record.environment import Settings
 from tests.environment.helpers import needs_torch
 
 

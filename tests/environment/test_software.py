@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cnnperf.environment import software
-from cnnperf.environment.schema import Software
-from cnnperf.environment.software import read_software
+from cnnperf.machine import software
+from cnnperf.machine.software import read_software
+from cnnperf.record.environment import Software
 from tests.environment.helpers import needs_git, needs_torch, run_python
 
 

@@ -12,10 +12,10 @@ import psutil
 import pynvml
 import pytest
 
-from cnnperf.environment import flags, host, state
-from cnnperf.environment.nvml import open_gpu
-from cnnperf.environment.schema import DeviceState, DuringState
-from cnnperf.environment.state import StateSampler, read_state
+from cnnperf.machine import flags, host, state
+from cnnperf.machine.nvml import open_gpu
+from cnnperf.machine.state import StateSampler, read_state
+from cnnperf.record.environment import DeviceState, DuringState
 from tests.environment.fake_nvml import InstallNvml, fake_gpu
 
 SPIN = "while True: pass"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from cnnperf.environment import nvml, visible
-from cnnperf.environment.visible import visible_gpu_handle
+from cnnperf.machine import nvml
+from cnnperf.machine import visible_gpus as visible
+from cnnperf.machine.visible_gpus import visible_gpu_handle
 from tests.environment.fake_nvml import InstallNvml, fake_gpu, mig_gpu
 from tests.environment.helpers import VISIBLE_VALUES, needs_torch
 

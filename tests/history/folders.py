@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from cnnperf.environment.schema import Environment
-from cnnperf.record import CaseRecord, Record
+from cnnperf.record.environment import Environment
+from cnnperf.record.schema import CaseRecord, Record
 from tests.examples import (
     CREATED,
     example_case_record,

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from cnnperf.compare.calibration import Calibration, CaseNoise, Noise
+from cnnperf.compare.history.load import load_folder
+from cnnperf.compare.history.series import find_series
 from cnnperf.compare.thresholds import Thresholds
-from cnnperf.history.load import load_folder
-from cnnperf.history.series import find_series
-from cnnperf.history.table import history_summary
-from cnnperf.tables import render
+from cnnperf.report.terminal.history import history_summary
+from cnnperf.report.terminal.run import render
 from tests.commands import run_cnnperf, sentence_of
 from tests.compare.comparisons import HOSTILE
 from tests.examples import (
@@ -179,7 +179,7 @@ def test_a_record_is_not_overwritten_by_a_page(folder: Path, tmp_path: Path) -> 
 
 def test_the_page_is_written_too(folder: Path, tmp_path: Path) -> None:
     """Beside what is on the terminal; once more over itself."""
-    pytest.importorskip("cnnperf.report.page")
+    pytest.importorskip("cnnperf.report.html.page")
     page = tmp_path / "out" / "history.html"
     for _ in range(2):
         done = run_cnnperf("history", str(folder), "-o", str(page), cwd=tmp_path)

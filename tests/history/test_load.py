@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from cnnperf.compare.calibration import SUFFIX, Calibration
-from cnnperf.environment.schema import Hardware, Settings
+from cnnperf.compare.history.files import MAX_NAMED
+from cnnperf.compare.history.load import BATCH, Loaded, load_folder
 from cnnperf.errors import UsageError
-from cnnperf.history.files import MAX_NAMED
-from cnnperf.history.load import BATCH, Loaded, load_folder
-from cnnperf.loading import load_record
-from cnnperf.record import json_schema
+from cnnperf.record.environment import Hardware, Settings
+from cnnperf.record.loading import load_record
+from cnnperf.record.schema import json_schema
 from tests.examples import (
     CREATED,
     example_flag,

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import vl_convert
 
+from cnnperf.compare.history.load import load_folder
+from cnnperf.compare.history.series import Series, find_series
 from cnnperf.compare.thresholds import Thresholds
-from cnnperf.history import figures
-from cnnperf.history.load import load_folder
-from cnnperf.history.page import history_page
-from cnnperf.history.series import Series, find_series
-from cnnperf.report.content import Page, Section
+from cnnperf.report.html import history_figures as figures
+from cnnperf.report.html.content import Page, Section
+from cnnperf.report.html.history_page import history_page
 from tests.compare.comparisons import HOSTILE
 from tests.examples import example_environment, example_record
 from tests.history.folders import CASE, case_with, write, write_history

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from cnnperf.compare.history.load import Point, load_folder
+from cnnperf.compare.history.series import Series, find_series
 from cnnperf.compare.thresholds import MetricSettings, Thresholds
-from cnnperf.environment.schema import Settings
-from cnnperf.history.load import Point, load_folder
-from cnnperf.history.series import Series, find_series
-from cnnperf.history.wording import NOTHING, cause, effect
-from cnnperf.record import CaseRecord
+from cnnperf.record.environment import Settings
+from cnnperf.record.schema import CaseRecord
+from cnnperf.report.wording.history import NOTHING, cause, effect
 from tests.examples import CREATED, example_case, example_environment, example_record
 from tests.history.folders import CASE, case_with, commit_of, write, write_history
 

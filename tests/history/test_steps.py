@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cnnperf.history.steps import MAX_EXACT, MIN_RECORDS, find_steps
+from cnnperf.compare.history.steps import MAX_EXACT, MIN_RECORDS, find_steps
 
 LIMIT = math.log1p(0.03)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cnnperf.catalog.specs import ModelSpec
 from cnnperf.errors import UsageError
 from cnnperf.models import build_model, training_flops_per_image
-from cnnperf.specs import ModelSpec
 from tests.models.helpers import NAMES
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from cnnperf.catalog.registry import get_model
 from cnnperf.models import build_model, count_parameters
 from cnnperf.models.vgg import MODIFIED, VGG, VGGPlan
-from cnnperf.registry import get_model
 from tests.models.helpers import CLASSES, NAMES, evaluate
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from cnnperf.catalog.registry import get_model
 from cnnperf.models import count_parameters, forward_flops_per_image, training_flops_per_image
 from cnnperf.models.vgg import build_modified_vgg
-from cnnperf.registry import get_model
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from cnnperf.catalog.registry import get_model
 from cnnperf.models import build_model, count_traffic
-from cnnperf.registry import get_model
 
 PIXELS = 4
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from cnnperf.catalog.registry import get_model
 from cnnperf.models import build_model, count_parameters
-from cnnperf.registry import get_model
 from tests.models.helpers import CLASSES, NAMES, REFERENCES, evaluate
 
 

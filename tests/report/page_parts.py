@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnperf.record import Record
-from cnnperf.report.content import Figure, Page, Row, Section, Table
-from cnnperf.report.run_page import run_page
+from cnnperf.record.schema import Record
+from cnnperf.report.html.content import Figure, Page, Row, Section, Table
+from cnnperf.report.html.run_page import run_page
 from tests.report.runs import (
     sides,
 )

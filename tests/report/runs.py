@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cnnperf.compare.side import Side
-from cnnperf.record import (
+from cnnperf.catalog.specs import Case
+from cnnperf.compare.inputs import Side
+from cnnperf.record.schema import (
     CaseRecord,
     EpochResult,
     KernelTime,
@@ -17,7 +18,6 @@ from cnnperf.record import (
     Record,
     Repeat,
 )
-from cnnperf.specs import Case
 from tests.examples import (
     example_case,
     example_case_record,

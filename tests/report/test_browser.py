@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
+from cnnperf.compare.history.load import load_folder
+from cnnperf.compare.history.series import find_series
 from cnnperf.compare.thresholds import Thresholds
-from cnnperf.history.load import load_folder
-from cnnperf.history.page import history_page
-from cnnperf.history.series import find_series
-from cnnperf.record import Record
-from cnnperf.report.csv_text import to_csv
-from cnnperf.report.page import render
-from cnnperf.report.results import results_table
-from cnnperf.report.run_page import run_page
-from cnnperf.report.runs import runs_of
+from cnnperf.record.schema import Record
+from cnnperf.report.formats.csv_text import to_csv
+from cnnperf.report.html.history_page import history_page
+from cnnperf.report.html.page import render
+from cnnperf.report.html.run_page import run_page
+from cnnperf.report.html.sections.results import results_table
+from cnnperf.report.html.sections.runs import runs_of
 from tests.examples import example_record
 from tests.history.folders import write_history
 from tests.report.runs import (

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnperf import cli
-from cnnperf.environment.schema import Gpu
+from cnnperf.record.environment import Gpu
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     FORBID_TORCH,
@@ -159,6 +159,6 @@ def test_a_package_that_is_missing_is_named(
 def test_other_commands_do_not_wait_for_what_pages_need() -> None:
     """Altair alone takes longer to import than everything else."""
     heavy = "{'altair', 'jinja2', 'vl_convert', 'scipy'} & set(sys.modules)"
-    code = f"import sys, cnnperf.cli, cnnperf.cli_report; print({heavy})"
+    code = f"import sys, cnnperf.cli, cnnperf.cli.report; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -13,12 +13,12 @@ import pytest
 import vl_convert
 from scipy import stats
 
-from cnnperf.environment.schema import Environment
 from cnnperf.errors import UsageError
-from cnnperf.record import CaseRecord, Record
-from cnnperf.report.content import Figure, Page, Row, Section, Table
-from cnnperf.report.hardware import hardware_page, hardware_sections
-from cnnperf.report.hardware_pool import pool
+from cnnperf.record.environment import Environment
+from cnnperf.record.schema import CaseRecord, Record
+from cnnperf.report.html.content import Figure, Page, Row, Section, Table
+from cnnperf.report.html.machines.page import hardware_page, hardware_sections
+from cnnperf.report.html.machines.pool import pool
 from tests.compare.comparisons import HOSTILE
 from tests.examples import (
     example_case_record,

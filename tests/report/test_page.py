@@ -16,10 +16,10 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 
-from cnnperf.report.content import Column, Figure, Page, Row, Section, Table
-from cnnperf.report.csv_text import to_csv
-from cnnperf.report.page import render, vega_bundle
-from cnnperf.report.run_page import run_page
+from cnnperf.report.formats.csv_text import to_csv
+from cnnperf.report.html.content import Column, Figure, Page, Row, Section, Table
+from cnnperf.report.html.page import render, vega_bundle
+from cnnperf.report.html.run_page import run_page
 from tests.compare.comparisons import HOSTILE, hostile_text
 from tests.report.runs import hostile_record, sides, study_record
 

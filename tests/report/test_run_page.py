@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cnnperf.report.classes import summed_confusion
+from cnnperf.report.html.sections.classes import summed_confusion
 from tests.examples import (
     example_case,
     example_case_record,

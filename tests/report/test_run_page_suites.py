@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cnnperf.metrics import ABSENT
-from cnnperf.record import Inference, InferenceAccuracy, InferenceResult
-from cnnperf.report.run_page import run_page
-from cnnperf.report.runs import slugs
+from cnnperf.record.metrics import ABSENT
+from cnnperf.record.schema import Inference, InferenceAccuracy, InferenceResult
+from cnnperf.report.html.run_page import run_page
+from cnnperf.report.html.sections.runs import slugs
 from tests.examples import (
     example_case,
     example_case_record,

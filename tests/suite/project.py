@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from cnnperf.loading import load_record
-from cnnperf.record import Record
+from cnnperf.record.loading import load_record
+from cnnperf.record.schema import Record
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,8 @@ pythonpath = .
 """
 
 WITHOUT_PEAK = """
-from cnnperf import protocol, session
+from cnnperf.record import messages as protocol
+from cnnperf.run import session
 
 
 def probe_job(**asked):
@@ -138,7 +139,7 @@ class Project:
             try:
                 if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(self.folder):
                     command = " ".join(process.cmdline())
-                    if "cnnperf.worker" in command or "cnnperf-orphan" in command:
+                    if "cnnperf.training.worker" in command or "cnnperf-orphan" in command:
                         found.append(process)
             except psutil.Error:
                 continue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.record import Record
+from cnnperf.record.schema import Record
 from tests.examples import write_record
 from tests.fake_python import fake_python
 from tests.suite.project import Project

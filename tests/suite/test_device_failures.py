@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from cnnperf.record import CaseRecord
+from cnnperf.record.schema import CaseRecord
 from tests.suite.project import INI, Project
 
 pytest.importorskip("torch", reason="training needs the extra `train`")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.record import CaseRecord, Record
+from cnnperf.record.schema import CaseRecord, Record
 from tests.suite.project import Project
 
 pytest.importorskip("torch", reason="training needs the extra `train`")

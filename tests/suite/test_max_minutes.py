@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.protocol import TrainJob
-from cnnperf.registry import get_case
-from cnnperf.runner import Worker
-from cnnperf.time_limit import EXIT_OUT_OF_TIME, OutOfTimeError, TimeLimit
+from cnnperf.catalog.registry import get_case
+from cnnperf.record.messages import TrainJob
+from cnnperf.run.time_limit import EXIT_OUT_OF_TIME, OutOfTimeError, TimeLimit
+from cnnperf.run.worker_process import Worker
 from tests.fake_python import fake_python
 from tests.suite.project import Project
 

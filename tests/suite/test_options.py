@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.settings import OPTIONS
+from cnnperf.run.settings import OPTIONS
 from tests.fake_python import fake_python
 from tests.suite.project import INI, ROOT, Project
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cnnperf.pytest_run import SETTINGS
-from cnnperf.registry import all_cases
-from cnnperf.settings import OPTIONS
+from cnnperf.catalog.registry import all_cases
+from cnnperf.pytest_plugin.state import SETTINGS
+from cnnperf.run.settings import OPTIONS
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
 

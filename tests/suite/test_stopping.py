@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from cnnperf.journal import RepeatEntry, read_journal
-from cnnperf.loading import load_record
+from cnnperf.record.journal import RepeatEntry, read_journal
+from cnnperf.record.loading import load_record
 from tests.fake_python import fake_python
 from tests.suite.project import Project, wait_until
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnperf.data import RawImages
+from cnnperf.training.data import RawImages
 
 STEPS_PER_EPOCH = 4
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.protocol import TrainJob
-from cnnperf.specs import Case, Recipe
+from cnnperf.catalog.specs import Case, Recipe
+from cnnperf.record.messages import TrainJob
 
 USER_MODULE = Path(__file__).parent.parent / "user_module"
 

@@ -18,14 +18,14 @@ from scipy import stats
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf import registry  # noqa: E402
-from cnnperf.cases import BRIEF  # noqa: E402
-from cnnperf.data import RawImages, load_mnist  # noqa: E402
-from cnnperf.datasets import MNIST  # noqa: E402
-from cnnperf.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.evaluation import accuracy_and_f1  # noqa: E402
-from cnnperf.specs import Case, Recipe  # noqa: E402
-from cnnperf.training import run_training  # noqa: E402
+from cnnperf.catalog import registry  # noqa: E402
+from cnnperf.catalog.cases import BRIEF  # noqa: E402
+from cnnperf.catalog.datasets import MNIST  # noqa: E402
+from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
+from cnnperf.training.data import RawImages, load_mnist  # noqa: E402
+from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.evaluation import accuracy_and_f1  # noqa: E402
+from cnnperf.training.loop import run_training  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

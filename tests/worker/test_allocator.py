@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf import allocator
-from cnnperf.allocator import KEEP_MEMORY, VARIABLE, worker_environment
-from cnnperf.conduct import RepeatRun
-from cnnperf.protocol import ProbeJob, TrainJob
-from cnnperf.registry import get_case
+from cnnperf.catalog.registry import get_case
+from cnnperf.record.messages import ProbeJob, TrainJob
+from cnnperf.run import allocator
+from cnnperf.run.allocator import KEEP_MEMORY, VARIABLE, worker_environment
+from cnnperf.run.repeat import RepeatRun
 
 
 def job(engine: str) -> TrainJob:

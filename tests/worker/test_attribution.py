@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnperf.record import Profile
-from cnnperf.worker.attribution import Span, attribute, busy_by_class
-from cnnperf.worker.trace import DATA_WAIT, parse_trace, read_events
+from cnnperf.record.schema import Profile
+from cnnperf.training.profiling.attribution import Span, attribute, busy_by_class
+from cnnperf.training.profiling.trace import DATA_WAIT, parse_trace, read_events
 
 Event = dict[str, Any]
 

@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from torch import nn  # noqa: E402
 
-from cnnperf.cases import AUGMENTED  # noqa: E402
-from cnnperf.data.augment import augment  # noqa: E402
-from cnnperf.engines import EagerEngine, FastEngine  # noqa: E402
-from cnnperf.engines.base import Engine  # noqa: E402
-from cnnperf.specs import Augmentation, Case, Recipe  # noqa: E402
+from cnnperf.catalog.cases import AUGMENTED  # noqa: E402
+from cnnperf.catalog.specs import Augmentation, Case, Recipe  # noqa: E402
+from cnnperf.training.data.augment import augment  # noqa: E402
+from cnnperf.training.engines import EagerEngine, FastEngine  # noqa: E402
+from cnnperf.training.engines.base import Engine  # noqa: E402
 
 CPU = torch.device("cpu")
 SEED = 3

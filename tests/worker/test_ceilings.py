@@ -8,12 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf.protocol import ProbeJob, ProbeResult  # noqa: E402
-from cnnperf.registry import get_case  # noqa: E402
-from cnnperf.worker import bandwidth, peak  # noqa: E402
-from cnnperf.worker.bandwidth import last_cache_bytes, measure_copy  # noqa: E402
-from cnnperf.worker.peak import ceiling  # noqa: E402
-from cnnperf.worker.probe import run_probe  # noqa: E402
+from cnnperf.catalog.registry import get_case  # noqa: E402
+from cnnperf.record.messages import ProbeJob, ProbeResult  # noqa: E402
+from cnnperf.training.worker import bandwidth  # noqa: E402
+from cnnperf.training.worker import matmul_peak as peak  # noqa: E402
+from cnnperf.training.worker.bandwidth import last_cache_bytes, measure_copy  # noqa: E402
+from cnnperf.training.worker.matmul_peak import ceiling  # noqa: E402
+from cnnperf.training.worker.probe import run_probe  # noqa: E402
 
 CPU = torch.device("cpu")
 

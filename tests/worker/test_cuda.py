@@ -10,8 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf.engines import EagerEngine, Engine, FastEngine, memory  # noqa: E402
-from cnnperf.specs import Case  # noqa: E402
+from cnnperf.catalog.specs import Case  # noqa: E402
+from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines.fast import free_memory as memory  # noqa: E402
 from tests.worker.untouched import assert_is_fresh  # noqa: E402
 
 pytestmark = pytest.mark.cuda

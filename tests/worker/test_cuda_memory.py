@@ -8,10 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf.conduct import RepeatRun  # noqa: E402
-from cnnperf.protocol import TrainJob  # noqa: E402
-from cnnperf.record import Repeat  # noqa: E402
-from cnnperf.specs import Case, Recipe  # noqa: E402
+from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
+from cnnperf.record.messages import TrainJob  # noqa: E402
+from cnnperf.record.schema import Repeat  # noqa: E402
+from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from tests.worker.conftest import USER_MODULE  # noqa: E402
 
 pytestmark = pytest.mark.cuda

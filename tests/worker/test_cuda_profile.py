@@ -10,10 +10,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.record import Profile  # noqa: E402
-from cnnperf.specs import Case  # noqa: E402
-from cnnperf.worker.profiling import record_profile  # noqa: E402
+from cnnperf.catalog.specs import Case  # noqa: E402
+from cnnperf.record.schema import Profile  # noqa: E402
+from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.profiling.profiler import record_profile  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 

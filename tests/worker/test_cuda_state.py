@@ -8,12 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf.conduct import MIN_ENERGY_SECONDS, RepeatRun  # noqa: E402
-from cnnperf.environment.collect import collect_environment  # noqa: E402
-from cnnperf.environment.nvml import THROTTLE_REASONS, read_energy_millijoules  # noqa: E402
-from cnnperf.environment.schema import DuringState  # noqa: E402
-from cnnperf.environment.state import StateSampler, read_state  # noqa: E402
-from cnnperf.environment.visible import visible_gpu_handle  # noqa: E402
+from cnnperf.machine.inventory import collect_environment  # noqa: E402
+from cnnperf.machine.nvml import THROTTLE_REASONS, read_energy_millijoules  # noqa: E402
+from cnnperf.machine.state import StateSampler, read_state  # noqa: E402
+from cnnperf.machine.visible_gpus import visible_gpu_handle  # noqa: E402
+from cnnperf.record.environment import DuringState  # noqa: E402
+from cnnperf.run.repeat import MIN_ENERGY_SECONDS, RepeatRun  # noqa: E402
 from tests.worker.conftest import MakeJob  # noqa: E402
 
 pytestmark = pytest.mark.cuda

@@ -12,16 +12,16 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from torch import nn  # noqa: E402
 
+from cnnperf.catalog.specs import Case  # noqa: E402
 from cnnperf.compare.drift import drift  # noqa: E402
-from cnnperf.conduct import RepeatRun  # noqa: E402
-from cnnperf.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.protocol import TrainJob  # noqa: E402
-from cnnperf.record import Repeat  # noqa: E402
-from cnnperf.runner import WorkerError  # noqa: E402
-from cnnperf.specs import Case  # noqa: E402
-from cnnperf.training import run_training  # noqa: E402
-from cnnperf.worker.determinism import CUBLAS_VARIABLE, be_deterministic  # noqa: E402
-from cnnperf.worker.failures import failed_message  # noqa: E402
+from cnnperf.record.messages import TrainJob  # noqa: E402
+from cnnperf.record.schema import Repeat  # noqa: E402
+from cnnperf.run.repeat import RepeatRun  # noqa: E402
+from cnnperf.run.worker_process import WorkerError  # noqa: E402
+from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.loop import run_training  # noqa: E402
+from cnnperf.training.worker.determinism import CUBLAS_VARIABLE, be_deterministic  # noqa: E402
+from cnnperf.training.worker.failures import failed_message  # noqa: E402
 from tests.worker.conftest import USER_MODULE, MakeJob  # noqa: E402
 
 CPU = torch.device("cpu")

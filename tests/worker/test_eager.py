@@ -16,12 +16,15 @@ from sklearn.metrics import confusion_matrix  # noqa: E402
 from torch import nn  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
-from cnnperf.data import split_images  # noqa: E402
-from cnnperf.data.sources import load_digits as our_digits  # noqa: E402
-from cnnperf.engines import EagerEngine, base  # noqa: E402
+from cnnperf.catalog.registry import get_dataset  # noqa: E402
+from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.registry import get_dataset  # noqa: E402
-from cnnperf.specs import Case, Recipe  # noqa: E402
+from cnnperf.training.data import split_images  # noqa: E402
+from cnnperf.training.data.sources import load_digits as our_digits  # noqa: E402
+from cnnperf.training.engines import (  # noqa: E402
+    EagerEngine,
+    base,
+)
 from tests.worker.untouched import assert_is_fresh  # noqa: E402
 
 CPU = torch.device("cpu")

@@ -13,12 +13,14 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from torch import nn  # noqa: E402
 from torch._dynamo.utils import counters  # noqa: E402
 
-from cnnperf.engines import FastEngine, bfloat16, compiling, memory  # noqa: E402
-from cnnperf.engines import fast as fast_module  # noqa: E402
-from cnnperf.engines.snapshot import Snapshot  # noqa: E402
+from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.specs import Case, Recipe  # noqa: E402
+from cnnperf.training.engines import FastEngine  # noqa: E402
+from cnnperf.training.engines.fast import bfloat16, compiling  # noqa: E402
+from cnnperf.training.engines.fast import engine as fast_module  # noqa: E402
+from cnnperf.training.engines.fast import free_memory as memory  # noqa: E402
+from cnnperf.training.engines.fast.snapshot import Snapshot  # noqa: E402
 
 CPU = torch.device("cpu")
 

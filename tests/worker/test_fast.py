@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from torch import nn  # noqa: E402
 
-from cnnperf.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.engines.fold import fold_grey_input  # noqa: E402
+from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.specs import Case, Recipe  # noqa: E402
+from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines.fast.fold import fold_grey_input  # noqa: E402
 from tests.worker.untouched import assert_is_fresh  # noqa: E402
 
 STEPS = 50

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cnnperf.conduct import RepeatRun
+from cnnperf.run.repeat import RepeatRun
 from tests.worker.conftest import MakeJob
 
 pytest.importorskip("torch", reason="training needs the extra `train`")

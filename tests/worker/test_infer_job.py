@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 
-from cnnperf.conduct import RepeatRun, clock_flags  # noqa: E402
-from cnnperf.protocol import EpochDone, Progress  # noqa: E402
+from cnnperf.record.messages import EpochDone, Progress  # noqa: E402
+from cnnperf.run.repeat import RepeatRun, clock_flags  # noqa: E402
 from tests.worker.conftest import MakeJob  # noqa: E402
 
 

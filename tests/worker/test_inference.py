@@ -14,9 +14,12 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from torch import nn  # noqa: E402
 
-from cnnperf.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.environment.flags import KINDS  # noqa: E402
-from cnnperf.inference import (  # noqa: E402
+from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
+from cnnperf.machine.flags import KINDS  # noqa: E402
+from cnnperf.record.messages import Progress  # noqa: E402
+from cnnperf.record.schema import InferenceResult  # noqa: E402
+from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.inference import (  # noqa: E402
     Limits,
     Subject,
     accuracy_flags,
@@ -28,11 +31,8 @@ from cnnperf.inference import (  # noqa: E402
     time_calls,
     time_queued,
 )
-from cnnperf.percentiles import percentiles  # noqa: E402
-from cnnperf.protocol import Progress  # noqa: E402
-from cnnperf.record import InferenceResult  # noqa: E402
-from cnnperf.specs import Case, Recipe  # noqa: E402
-from cnnperf.training import run_training  # noqa: E402
+from cnnperf.training.loop import run_training  # noqa: E402
+from cnnperf.training.percentiles import percentiles  # noqa: E402
 
 CPU = torch.device("cpu")
 QUICK = Limits(budget_seconds=0, min_calls=12, max_calls=12)
@@ -175,7 +175,7 @@ def test_throughput_is_images_over_time(
 ) -> None:
     """Ten calls of 0.1 to 1.0 s with 4 images each: 40 images in 5.5 s."""
     times = [n / 10 for n in range(1, 11)]
-    monkeypatch.setattr("cnnperf.inference.time_calls", lambda *_: times)
+    monkeypatch.setattr("cnnperf.training.inference.time_calls", lambda *_: times)
     small = Subject(
         models={"float32": subject.models["float32"]},
         images_NCHW=subject.images_NCHW,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnnperf.worker.kernels import class_of_kernel, class_of_operator
+from cnnperf.training.profiling.kernels import class_of_kernel, class_of_operator
 
 ELEMENTWISE = "void at::native::vectorized_elementwise_kernel<4, at::native::"
 

@@ -9,11 +9,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 
-from cnnperf.conduct import RepeatRun  # noqa: E402
-from cnnperf.peers import PACKAGES  # noqa: E402
-from cnnperf.protocol import TrainJob  # noqa: E402
-from cnnperf.registry import get_case  # noqa: E402
-from cnnperf.runner import WorkerError  # noqa: E402
+from cnnperf.catalog.peers import PACKAGES  # noqa: E402
+from cnnperf.catalog.registry import get_case  # noqa: E402
+from cnnperf.record.messages import TrainJob  # noqa: E402
+from cnnperf.run.repeat import RepeatRun  # noqa: E402
+from cnnperf.run.worker_process import WorkerError  # noqa: E402
 from tests.examples import hide_packages, python_with  # noqa: E402
 
 

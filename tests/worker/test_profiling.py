@@ -11,14 +11,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf.conduct import RepeatRun  # noqa: E402
-from cnnperf.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.protocol import TrainJob  # noqa: E402
-from cnnperf.record import KernelClass, Profile, Repeat  # noqa: E402
-from cnnperf.specs import Case  # noqa: E402
-from cnnperf.worker import profiling  # noqa: E402
-from cnnperf.worker.profiling import MAX_STEPS, MIN_STEPS, record_profile  # noqa: E402
-from cnnperf.worker.trace import DATA_WAIT  # noqa: E402
+from cnnperf.catalog.specs import Case  # noqa: E402
+from cnnperf.record.messages import TrainJob  # noqa: E402
+from cnnperf.record.schema import KernelClass, Profile, Repeat  # noqa: E402
+from cnnperf.run.repeat import RepeatRun  # noqa: E402
+from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.profiling import profiler as profiling  # noqa: E402
+from cnnperf.training.profiling.profiler import MAX_STEPS, MIN_STEPS, record_profile  # noqa: E402
+from cnnperf.training.profiling.trace import DATA_WAIT  # noqa: E402
 from tests.worker.conftest import MakeJob  # noqa: E402
 
 ENGINES: dict[str, type[Engine]] = {"eager": EagerEngine, "fast": FastEngine}

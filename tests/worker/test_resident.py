@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from PIL import Image  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
-from cnnperf.data import Split, build_transform  # noqa: E402
-from cnnperf.engines.resident import ResidentSplit  # noqa: E402
-from cnnperf.engines.resize import resize_exactly  # noqa: E402
-from cnnperf.registry import get_dataset  # noqa: E402
+from cnnperf.catalog.registry import get_dataset  # noqa: E402
+from cnnperf.training.data import Split, build_transform  # noqa: E402
+from cnnperf.training.engines.fast.device_images import ResidentSplit  # noqa: E402
+from cnnperf.training.engines.fast.resize import resize_exactly  # noqa: E402
 
 
 def random_images(count: int, pixels: int, channels: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from cnnperf.conduct import RepeatRun, mfu_flags
-from cnnperf.protocol import EpochDone, ProbeJob, Progress
-from cnnperf.runner import Worker, WorkerError, describe_progress, probe
+from cnnperf.record.messages import EpochDone, ProbeJob, Progress
+from cnnperf.run.repeat import RepeatRun, mfu_flags
+from cnnperf.run.worker_process import Worker, WorkerError, describe_progress, probe
 from tests.worker.conftest import MakeJob
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
@@ -96,7 +96,7 @@ def test_a_start_that_hangs_ends_too(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a limit of its own, where that of a training is shorter."""
-    monkeypatch.setattr("cnnperf.runner.START_SECONDS", 0.2)
+    monkeypatch.setattr("cnnperf.run.worker_process.START_SECONDS", 0.2)
     hanging = impostor(tmp_path, "exec sleep 3600")
     late = pytest.raises(WorkerError, match=r"no result after 0\.2 s \(while starting\)")
     with Worker(make_job("good"), python=hanging, timeout_seconds=0.1) as worker, late as caught:
@@ -118,7 +118,7 @@ def test_a_hang_ends_at_the_timeout(make_job: MakeJob, monkeypatch: pytest.Monke
             ahead_seconds = 7200.0
 
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead_seconds)
-    monkeypatch.setattr("cnnperf.runner.time", clock)
+    monkeypatch.setattr("cnnperf.run.worker_process.time", clock)
     error, pid = run_to_failure(make_job, "hanging", timeout_seconds=3600, listener=heard)
     assert error.kind == "timeout"
     assert "no result after 3600 s (last heard of in epoch 2 of 2, step 1)" in str(error)

@@ -19,21 +19,21 @@ from sklearn.metrics import (  # noqa: E402
 )
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from cnnperf import losses  # noqa: E402
-from cnnperf.clock import StepTimer, synchronize  # noqa: E402
-from cnnperf.conduct import RepeatRun  # noqa: E402
-from cnnperf.engines import EagerEngine  # noqa: E402
-from cnnperf.evaluation import Tally, accuracy_and_f1, per_class_scores  # noqa: E402
-from cnnperf.losses import LossMonitor, NaNLossError  # noqa: E402
+from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.protocol import Progress, TrainJob  # noqa: E402
-from cnnperf.record import Repeat  # noqa: E402
-from cnnperf.specs import Case, Recipe  # noqa: E402
-from cnnperf.training import run_training  # noqa: E402
-from cnnperf.worker import peak  # noqa: E402
-from cnnperf.worker.memory import peak_bytes  # noqa: E402
-from cnnperf.worker.peak import measure_matmul_peaks  # noqa: E402
-from cnnperf.worker.repeat import _step_percentiles  # noqa: E402
+from cnnperf.record.messages import Progress, TrainJob  # noqa: E402
+from cnnperf.record.schema import Repeat  # noqa: E402
+from cnnperf.run.repeat import RepeatRun  # noqa: E402
+from cnnperf.training import losses  # noqa: E402
+from cnnperf.training.clock import StepTimer, synchronize  # noqa: E402
+from cnnperf.training.engines import EagerEngine  # noqa: E402
+from cnnperf.training.evaluation import Tally, accuracy_and_f1, per_class_scores  # noqa: E402
+from cnnperf.training.loop import run_training  # noqa: E402
+from cnnperf.training.losses import LossMonitor, NaNLossError  # noqa: E402
+from cnnperf.training.worker import matmul_peak as peak  # noqa: E402
+from cnnperf.training.worker.matmul_peak import measure_matmul_peaks  # noqa: E402
+from cnnperf.training.worker.peak_memory import peak_bytes  # noqa: E402
+from cnnperf.training.worker.repeat import _step_percentiles  # noqa: E402
 from tests.worker.conftest import MakeJob  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def train(job: TrainJob) -> Repeat:
 @pytest.fixture(scope="module")
 def digits_repeat() -> Repeat:
     """Three epochs of the modified VGG on digits."""
-    from cnnperf.registry import get_case
+    from cnnperf.catalog.registry import get_case
 
     case = get_case("modified_vgg-digits-28-eager")
     recipe = case.recipe.model_copy(update={"epochs": 3, "batch_size": 32})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from cnnperf.engines import Engine
 from cnnperf.models import build_model
+from cnnperf.training.engines import Engine
 
 
 def assert_is_fresh(engine: Engine) -> None:

@@ -1,0 +1,192 @@
+"""The questions that DuckDB answers, in the order in which they are asked.
+
+Torch-free. Every file is read whole and parsed once; of what it holds only `SHAPE` is kept.
+DuckDB's own `read_json` has the same parser, but takes a buffer of megabytes a file: 15 times as
+long for files of this size. What does not fit the shape is NULL.
+
+Nothing that a file or a user says stands in a query (hence the exceptions to S608): metrics' names
+are our own, paths are parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from cnnperf.record.schema import SCHEMA_VERSION
+
+SHAPE = {
+    "cnnperf": {
+        "schema_version": "BIGINT",
+        "created": "VARCHAR",
+        "interrupted": "BOOLEAN",
+        "environment": "JSON",
+        "cases": [
+            {
+                "id": "VARCHAR",
+                "fingerprint": "JSON",
+                "shortened": "BOOLEAN",
+                "outcome": "VARCHAR",
+                "repeats": [
+                    {
+                        "seed": "UBIGINT",
+                        "steps": "UBIGINT",
+                        "worker_pid": "UBIGINT",
+                        "settings": "JSON",
+                        "warnings": [{"kind": "VARCHAR"}],
+                        "metrics": {},
+                    }
+                ],
+            }
+        ],
+    },
+    "commit_info": {"id": "VARCHAR", "dirty": "BOOLEAN"},
+}
+"""What is read of a file, without the metrics."""
+
+OTHERS = {
+    "a calibration": ("hardware", "software", "cases", "created"),
+    "a comparison": ("verdict", "exit_code", "summary", "base_files"),
+    "the record's schema": ("$schema", "$defs", "properties"),
+    "an environment": ("hardware", "software", "settings"),
+    "a history": ("cnnperf_history",),
+    "a profile's trace": ("traceEvents", "schemaVersion"),
+}
+"""Keys at the top of other files that cnnperf writes: they are passed over without a word."""
+
+BYTE_ORDER_MARK = 0xFEFF
+
+LATEST_MICROSECONDS = 253_402_300_799_000_000
+"""The end of the year 9999, which is the last that Python has."""
+
+
+TEXT = f"ltrim(TRY(decode(content)), chr({BYTE_ORDER_MARK}))"
+"""A file's content; NULL where it is not UTF-8."""
+
+
+BODIES = f"""
+CREATE OR REPLACE TEMP TABLE bodies AS
+SELECT filename AS file, TRY(json_extract({TEXT}, ['$.cnnperf', '$.commit_info'])) AS parts
+FROM read_blob($files)
+"""  # noqa: S608
+"""A row a file of `$files`: the two parts that matter, without the white space between. Making the
+shape of these instead of the whole file takes a third less time."""
+
+
+def contents_of_bodies(metrics: Sequence[str]) -> str:
+    """A row a file: what there is of its shape.
+
+    Args:
+        metrics: names of columns; they stand in the query, so only known ones may.
+    """
+    shape = json.loads(json.dumps(SHAPE))
+    fields = dict.fromkeys(["train_seconds", *metrics], "DOUBLE")
+    shape["cnnperf"]["cases"][0]["repeats"][0]["metrics"] = fields
+    parts = ", ".join(
+        f"{name} := TRY(json_transform(parts[{place}], '{json.dumps(part)}'))"
+        for place, (name, part) in enumerate(shape.items(), start=1)
+    )
+    return f"SELECT file, struct_pack({parts}) AS content FROM bodies"  # noqa: S608
+
+
+RECORDS = f"""
+CREATE TEMP TABLE records AS
+SELECT
+    file,
+    content.cnnperf AS record,
+    content.commit_info AS commit_info,
+    epoch_us(TRY_CAST(content.cnnperf.created AS TIMESTAMPTZ)) AS created,
+    json_merge_patch(
+        content.cnnperf.environment, '{{"hardware": {{"matmul_flops_per_second": null}}}}'
+    ) AS environment
+FROM contents
+WHERE content.cnnperf.schema_version = {SCHEMA_VERSION}
+    AND regexp_matches(content.cnnperf.created, '\\d\\d:\\d\\d.*(Z|[+-]\\d\\d:?\\d\\d)$')
+    AND epoch_us(TRY_CAST(content.cnnperf.created AS TIMESTAMPTZ))
+        BETWEEN 0 AND {LATEST_MICROSECONDS}
+    AND content.cnnperf.cases IS NOT NULL
+    AND list_unique(list_transform(content.cnnperf.cases, lambda c: c.id))
+        = len(content.cnnperf.cases)
+    AND len(list_filter(
+        content.cnnperf.cases,
+        lambda c: c.outcome IS NULL OR c.repeats IS NULL OR len(list_filter(
+            c.repeats, lambda r: coalesce(r.metrics.train_seconds, -1) NOT BETWEEN 0 AND 1e12
+        )) > 0
+    )) = 0
+"""  # noqa: S608
+"""The files that are records, as far as they are read. The peaks were measured in the run and are
+never the same twice."""
+
+FOREIGN = "SELECT file FROM contents ANTI JOIN records USING (file) ORDER BY file"
+"""The files that are no records."""
+
+
+def broken_files() -> str:
+    """Those of `$files` that are not even something else of cnnperf's."""
+    tests = " OR ".join(f"list_has_all(keys, {list(keys)})" for keys in OTHERS.values())
+    return f"""
+    SELECT filename FROM (
+        SELECT filename, TRY(json_keys({TEXT})) AS keys FROM read_blob($files)
+    )
+    WHERE NOT coalesce({tests}, FALSE) ORDER BY filename
+    """  # noqa: S608
+
+
+REPEATS = """
+CREATE TEMP TABLE repeats AS
+SELECT
+    file, created, hash(environment) AS environment, commit_info,
+    coalesce(record.interrupted, FALSE) AS interrupted, entry.id AS case_id,
+    hash(entry.fingerprint) AS fingerprint, coalesce(entry.shortened, FALSE) AS shortened,
+    hash(repeat.settings) AS settings, repeat,
+    row_number() OVER (
+        PARTITION BY entry.id, hash(entry.fingerprint, repeat) ORDER BY created DESC, file
+    ) AS copy
+FROM (
+    SELECT * EXCLUDE entry, entry, unnest(entry.repeats) AS repeat
+    FROM (SELECT *, unnest(record.cases) AS entry FROM records)
+    WHERE entry.outcome = 'passed'
+)
+"""
+"""A row a training. One that stands in several files, because a file was copied or a run resumed,
+counts in the newest: there it stands with all the others of its case."""
+
+TEXTS = """
+SELECT DISTINCT hash(environment), environment FROM records
+UNION SELECT DISTINCT hash(fingerprint), fingerprint
+    FROM (SELECT unnest(record.cases).fingerprint AS fingerprint FROM records)
+UNION SELECT DISTINCT hash(repeat.settings), repeat.settings FROM repeats
+"""
+"""The few different texts that thousands of rows name by their hashes."""
+
+COPIES = """
+SELECT file FROM repeats GROUP BY file HAVING min(copy) > 1 ORDER BY file
+"""
+"""Files in which no training is new."""
+
+FAILURES = """
+SELECT entry.id, entry.outcome, count(DISTINCT created), max_by(file, created)
+FROM (SELECT file, created, unnest(record.cases) AS entry FROM records)
+WHERE entry.outcome != 'passed'
+GROUP BY ALL
+ORDER BY ALL
+"""
+"""Cases without a figure: how often, and the last file."""
+
+
+def points(metrics: Sequence[str]) -> str:
+    """A row a case, metric and record: median, least and greatest over the repeats."""
+    pairs = ", ".join(f"{{'name': '{name}', 'value': repeat.metrics.{name}}}" for name in metrics)
+    return f"""
+    SELECT
+        case_id, metric.name, file, created, any_value(environment),
+        any_value(commit_info.id), any_value(commit_info.dirty), any_value(fingerprint),
+        any_value(shortened), max(repeat.steps), any_value(interrupted),
+        list_sort(list(DISTINCT settings)),
+        list_distinct(flatten(list(list_transform(repeat.warnings, lambda w: w.kind)))),
+        count(*), median(metric.value), min(metric.value), max(metric.value)
+    FROM (SELECT *, unnest([{pairs}]) AS metric FROM repeats WHERE copy = 1)
+    WHERE isfinite(metric.value) AND abs(metric.value) < 1e100
+    GROUP BY case_id, metric.name, file, created
+    ORDER BY case_id, metric.name, created, file
+    """  # noqa: S608

@@ -1,0 +1,56 @@
+"""What is remembered of a pytest run, and what one is asked: keys of its stash, and its options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cnnperf.run.settings import RunSettings
+
+if TYPE_CHECKING:
+    from cnnperf.catalog.specs import Tier
+    from cnnperf.run.session import RunSession
+
+SETTINGS = pytest.StashKey[RunSettings]()
+TIER: pytest.StashKey[tuple[Tier, str]] = pytest.StashKey()
+SESSION: pytest.StashKey[RunSession] = pytest.StashKey()
+HEADER = pytest.StashKey[list[str]]()
+WROTE_RECORD = pytest.StashKey[bool]()
+KEPT_JOURNAL = pytest.StashKey[bool]()
+BAD_USAGE = pytest.StashKey[bool]()
+STARTED = pytest.StashKey[float]()
+DESELECTED = pytest.StashKey[set[str]]()
+
+
+def is_xdist(config: pytest.Config) -> bool:
+    """Whether this is pytest-xdist's own process or one of those that it started."""
+    return "PYTEST_XDIST_WORKER" in os.environ or bool(config.getoption("numprocesses", None))
+
+
+def skips_benchmarks(config: pytest.Config) -> bool:
+    """pytest-benchmark's own rule."""
+    return bool(config.getoption("benchmark_skip") and not config.getoption("benchmark_only"))
+
+
+def times_nothing(config: pytest.Config) -> bool:
+    """pytest-benchmark's own rule: each case then runs once, and no file is written."""
+    return bool(config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"))
+
+
+@contextmanager
+def uncaptured(config: pytest.Config) -> Iterator[None]:
+    """Let the progress display reach the terminal, which pytest keeps from tests."""
+    manager = config.pluginmanager.getplugin("capturemanager")
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if manager is None:
+        yield
+        return
+    context: AbstractContextManager[None] = manager.global_and_fixture_disabled()
+    with context:
+        if reporter is not None and config.option.verbose >= 0:
+            reporter.ensure_newline()
+        yield

@@ -1,0 +1,84 @@
+"""A record as a file that pytest-benchmark's tools read, written without pytest.
+
+For `cnnperf recover`, and for runs in which pytest-benchmark itself had nothing to write.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pytest_benchmark.stats import Stats
+from pytest_benchmark.utils import get_commit_info
+
+from cnnperf.errors import UsageError
+from cnnperf.record.schema import CaseRecord, Record, extra_info, record_as_json
+
+UNKNOWN_MACHINE_FIELDS = (
+    "node",
+    "processor",
+    "machine",
+    "python_compiler",
+    "python_implementation",
+    "python_implementation_version",
+    "python_build",
+)
+"""Of pytest-benchmark's machine_info: a record does not have them, and tools may ask for them."""
+
+
+def write_benchmark_json(record: Record, path: Path) -> None:
+    """Write a record.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_name(path.name + ".part")
+        whole.write_text(json.dumps(to_benchmark_json(record), indent=4) + "\n")
+        whole.replace(path)  # a full disk must not cost the record that was there
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def to_benchmark_json(record: Record) -> dict[str, Any]:
+    """The content of pytest-benchmark's file: figures of finished cases, and the whole record."""
+    hardware, software = record.environment.hardware, record.environment.software
+    return {
+        "machine_info": {
+            **dict.fromkeys(UNKNOWN_MACHINE_FIELDS),
+            "system": software.os,
+            "release": software.kernel,
+            "python_version": software.python,
+            "cpu": {"brand_raw": hardware.cpu_model, "count": hardware.cpu_logical_cores},
+        },
+        "commit_info": get_commit_info(),
+        "benchmarks": [_benchmark(case) for case in record.cases if _is_complete(case)],
+        "datetime": record.created.isoformat(),
+        "version": version("pytest-benchmark"),
+        "cnnperf": record_as_json(record),
+    }
+
+
+def _is_complete(case: CaseRecord) -> bool:
+    """As pytest-benchmark does, leave out what failed."""
+    return case.outcome == "passed" and bool(case.repeats)
+
+
+def _benchmark(case: CaseRecord) -> dict[str, Any]:
+    test = f"test_{case.suite}"
+    stats = Stats()
+    for repeat in case.repeats:
+        stats.update(repeat.timed_seconds)
+    return {
+        "group": None,
+        "name": f"{test}[{case.id}]",
+        "fullname": f"benchmarks/{test}.py::{test}[{case.id}]",
+        "params": {"cnnperf_case": case.id},
+        "param": case.id,
+        "extra_info": extra_info(case),
+        "options": {"timer": "perf_counter", "disable_gc": False, "warmup": False},
+        "stats": {**stats.as_dict(), "data": stats.data, "iterations": 1},
+    }

@@ -1,0 +1,221 @@
+"""What is recorded about the machine: pydantic models, every field optional.
+
+Two records are comparable only when what they ran on is known, so `Environment` holds what stays
+the same during a run (hardware, software, settings) and `State` what does not (clocks, load).
+Absent is None, never 0 or an empty string. Unknown fields are ignored, so that an older cnnperf
+reads a newer record.
+
+    cnnperf env --json
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from cnnperf.record.json_schema import describe_fields
+
+
+class Fields(BaseModel):
+    """Base of every model here: frozen, unknown fields ignored, docstrings kept as descriptions."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", json_schema_extra=describe_fields, defer_build=True
+    )
+
+
+class Gpu(Fields):
+    """One NVIDIA GPU, or one MIG slice of it, as it is when idle: stable identity only."""
+
+    name: str | None = None
+    uuid_sha256: str | None = None
+    """First 16 hex digits of the SHA-256 of the UUID: tells cards apart without naming them."""
+    index: int | None = None
+    """NVML's index of the physical GPU (PCI order), not CUDA's."""
+    compute_capability: str | None = None
+    """As in `9.0`."""
+    sm_count: int | None = None
+    """Streaming multiprocessors that this process can use."""
+    memory_bytes: int | None = None
+    l2_cache_bytes: int | None = None
+    """Read through torch only: NVML does not tell."""
+    mig_enabled: bool | None = None
+    vbios: str | None = None
+    pcie_generation: int | None = None
+    """The highest that GPU and slot can do: the current one falls while idle."""
+    pcie_width: int | None = None
+    """Lanes, the most that GPU and slot can do."""
+    nvlink_links: int | None = None
+    """Active NVLink links; None on a GPU without NVLink."""
+
+
+class Hardware(Fields):
+    """The machine."""
+
+    gpu: Gpu | None = None
+    """The GPU of the run: the first one visible unless another was asked for."""
+    gpu_count: int | None = None
+    """Physical NVIDIA GPUs, visible to CUDA or not; None where there is no NVML."""
+    cpu_model: str | None = None
+    cpu_physical_cores: int | None = None
+    cpu_logical_cores: int | None = None
+    cpu_flags: tuple[str, ...] | None = None
+    """Vector and matrix extensions only, sorted, as the kernel spells them."""
+    numa_nodes: int | None = None
+    memory_bytes: int | None = None
+    virtualization: str | None = None
+    """As in `kvm`, `docker` or `docker on kvm`; None on bare metal, and where nothing can tell."""
+    matmul_flops_per_second: dict[str, float] | None = None
+    """Measured, per precision, by the worker; not filled by `collect_environment`."""
+
+
+class Software(Fields):
+    """Versions of everything between the case and the silicon."""
+
+    driver: str | None = None
+    cuda_driver: str | None = None
+    """The newest CUDA version that the driver supports."""
+    cuda_runtime: str | None = None
+    """The CUDA version that torch was built for."""
+    cudnn: str | None = None
+    """As loaded where torch was imported, else as installed."""
+    cublas: str | None = None
+    nccl: str | None = None
+    triton: str | None = None
+    torch: str | None = None
+    torch_git: str | None = None
+    torch_build_config: str | None = None
+    """First 16 hex digits of the SHA-256 of `torch.__config__.show()`."""
+    torchvision: str | None = None
+    pillow: str | None = None
+    numpy: str | None = None
+    scikit_learn: str | None = None
+    lightning: str | None = None
+    """This and the next two are peers that `fast` is measured against."""
+    accelerate: str | None = None
+    timm: str | None = None
+    python: str | None = None
+    os: str | None = None
+    kernel: str | None = None
+    glibc: str | None = None
+    cnnperf: str | None = None
+    cnnperf_commit: str | None = None
+    """Full hash of HEAD; None where cnnperf does not run from a checkout."""
+    cnnperf_dirty: bool | None = None
+    """True where tracked files differ from HEAD; untracked files do not count."""
+
+
+class Settings(Fields):
+    """What is switched on in the process that trains.
+
+    `channels_last`, `compile_mode`, `compile_cache`, `cuda_graph_steps` and `dataloader_workers`
+    are the engine's to know: it adds them with `settings.model_copy(update={...})`.
+    """
+
+    device: str | None = None
+    tf32_matmul: bool | None = None
+    """Whether float32 matrix products run in TF32 on CUDA."""
+    tf32_cudnn: bool | None = None
+    """Whether float32 convolutions run in TF32 on CUDA."""
+    float32_matmul_precision: str | None = None
+    """`highest`, `high` or `medium`; None where torch refuses to say (both TF32 APIs mixed)."""
+    cudnn_benchmark: bool | None = None
+    cudnn_deterministic: bool | None = None
+    deterministic_algorithms: bool | None = None
+    autocast_dtype: str | None = None
+    """As in `bfloat16`; None without autocast."""
+    channels_last: bool | None = None
+    compile_mode: str | None = None
+    compile_cache: str | None = None
+    """`cold` or `warm`: whether it had to be compiled, or was found on the disk."""
+    cuda_graph_steps: int | None = None
+    """Training steps in one CUDA graph; None where kernels are launched one by one."""
+    allocator_config: str | None = None
+    """torch's, of device memory."""
+    malloc_tunables: str | None = None
+    """`GLIBC_TUNABLES`: how the C library handles the host's memory."""
+    visible_devices: str | None = None
+    """`CUDA_VISIBLE_DEVICES` with UUIDs hashed as in `Gpu.uuid_sha256`."""
+    torch_threads: int | None = None
+    torch_interop_threads: int | None = None
+    cpu_affinity_cores: int | None = None
+    """Logical cores that the process may run on (`taskset`, cpusets)."""
+    dataloader_workers: int | None = None
+
+
+class Environment(Fields):
+    """What stays the same during a run."""
+
+    hardware: Hardware = Hardware()
+    software: Software = Software()
+    settings: Settings = Settings()
+
+
+class DeviceState(Fields):
+    """A GPU at one moment."""
+
+    sm_clock_mhz: float | None = None
+    sm_clock_limit_mhz: float | None = None
+    """The highest SM clock that the GPU can do."""
+    memory_clock_mhz: float | None = None
+    power_limit_watts: float | None = None
+    power_watts: float | None = None
+    temperature_celsius: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    """Names of NVML's clock event reasons; empty where nothing holds the clocks."""
+    other_processes: int | None = None
+    """Compute processes on the device that are not ours."""
+    gpu_utilization_percent: float | None = None
+    memory_free_bytes: int | None = None
+
+
+class HostState(Fields):
+    """The host at one moment."""
+
+    load_average_1min: float | None = None
+    """Runnable processes, averaged over a minute."""
+    cpu_busy_percent: float | None = None
+    """Of all cores together, over a short window, whoever used them."""
+    cpu_governor: str | None = None
+    cpu_frequency_driver: str | None = None
+    """As in `acpi-cpufreq`; decides what the governor's name means."""
+    cpu_frequency_mhz: float | None = None
+    """Mean over cores."""
+    memory_available_bytes: int | None = None
+
+
+class State(Fields):
+    """The machine at one moment, before or after a repeat."""
+
+    device: DeviceState | None = None
+    host: HostState = HostState()
+
+
+class DuringState(Fields):
+    """What `StateSampler` saw during a repeat."""
+
+    samples: int = 0
+    duration_seconds: float | None = None
+    sm_clock_min_mhz: float | None = None
+    sm_clock_median_mhz: float | None = None
+    sm_clock_max_mhz: float | None = None
+    sm_clock_limit_mhz: float | None = None
+    """The highest SM clock that the GPU can do."""
+    power_mean_watts: float | None = None
+    temperature_max_celsius: float | None = None
+    throttle_shares: dict[str, float] | None = None
+    """Each throttle reason seen, with its share of the samples, 0..1."""
+    other_processes_max: int | None = None
+    """The most compute processes of others on the device at any sample."""
+    others_cpu_busy_percent: float | None = None
+    """Of all cores together, by processes outside the own tree; stolen time counts."""
+
+
+class Flag(Fields):
+    """A reason to doubt a repeat: shown always, gating only with the user's say."""
+
+    kind: str
+    """As in `throttled`; one of `cnnperf.machine.flags.KINDS`."""
+    value: float | None = None
+    """The number seen, in the unit that the message names."""
+    message: str
+    """One line: the number seen, its likely cause, what to try next."""

@@ -1,0 +1,257 @@
+"""The journal: every finished repeat on disk before anything else happens to it.
+
+One JSON object a line: first the run, then each repeat or failed case as it ends, flushed to the
+disk. `kill -9` at any moment therefore costs at most the repeat in flight:
+`cnnperf recover JOURNAL -o run.json` makes a record of it, and
+`pytest benchmarks --cnnperf-resume=JOURNAL` goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from io import BufferedWriter
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+
+from cnnperf.catalog.specs import Case, Tier
+from cnnperf.errors import UsageError
+from cnnperf.record.environment import Environment
+from cnnperf.record.loading import read_file
+from cnnperf.record.schema import (
+    SCHEMA_VERSION,
+    CaseError,
+    CaseRecord,
+    Outcome,
+    Record,
+    RecordModel,
+    Repeat,
+    describe_validation_error,
+    fingerprint_of,
+)
+
+SUFFIX = ".journal.jsonl"
+
+RESERVE_BYTES = 16 * 2**20
+"""Room that a run may need for its journal and record; having less is found at the start."""
+
+
+class JournalHeader(RecordModel):
+    """First line: the run."""
+
+    kind: Literal["run"] = "run"
+    schema_version: Literal[1] = SCHEMA_VERSION
+    created: AwareDatetime
+    tier: Tier
+    command: str | None = None
+    """As in the record."""
+    environment: Environment
+    planned: tuple[str, ...] = ()
+    """Ids of the cases that the run was to train: one that left no line was cut off too."""
+
+
+class RepeatEntry(RecordModel):
+    """A finished repeat."""
+
+    kind: Literal["repeat"] = "repeat"
+    case: Case
+    shortened: bool = False
+    plan: str
+    """Hash of everything known before training that the result depends on."""
+    repeat: Repeat
+
+
+class OutcomeEntry(RecordModel):
+    """A case that ended."""
+
+    kind: Literal["outcome"] = "outcome"
+    case: Case
+    shortened: bool = False
+    outcome: Outcome
+    error: CaseError | None = None
+
+
+Entry = RepeatEntry | OutcomeEntry
+_LINE: TypeAdapter[JournalHeader | RepeatEntry | OutcomeEntry] = TypeAdapter(
+    Annotated[JournalHeader | RepeatEntry | OutcomeEntry, Field(discriminator="kind")]
+)
+
+
+class Journal:
+    """An open journal; `append` returns once the entry is on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open_checked(path)
+
+    def append(self, entry: JournalHeader | Entry) -> None:
+        """Write one entry and flush it to the disk.
+
+        Raises:
+            UsageError: the disk refuses it.
+        """
+        try:
+            self._file.write(entry.model_dump_json().encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UsageError(
+                f"{self.path} cannot be written any more: {error.strerror}; free some space and "
+                f"go on with --cnnperf-resume={self.path}"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file; it stays on the disk."""
+        with contextlib.suppress(OSError):  # what a full disk refused has been reported by append
+            self._file.close()
+
+    def discard(self) -> None:
+        """Close and remove it, once the record holds everything."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open_checked(path: Path) -> BufferedWriter:
+    """Open a new journal, having made sure that its disk takes what a run may write."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise UsageError(f"{path} exists: a journal is never overwritten")
+        file = path.open("xb")
+    except OSError as error:
+        raise UsageError(
+            f"{path.parent} cannot be written: {error.strerror}; results go there, so choose "
+            "another place with --benchmark-json"
+        ) from error
+    try:
+        free = shutil.disk_usage(path.parent).free
+        file.write(b" " * 65536)  # ask the file system itself: a quota shows only on writing
+        file.flush()
+        os.fsync(file.fileno())
+        file.truncate(0)
+        file.seek(0)
+    except OSError as error:
+        free = 0
+        reason = error.strerror or str(error)
+    else:
+        reason = f"{free / 2**20:.1f} MiB free"
+    if free < RESERVE_BYTES:
+        with contextlib.suppress(OSError):
+            file.close()
+        path.unlink(missing_ok=True)
+        raise UsageError(
+            f"{path.parent} is full ({reason}, a run needs {RESERVE_BYTES // 2**20} MiB): free "
+            "some space or choose another place with --benchmark-json"
+        )
+    return file
+
+
+def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
+    """All entries of a journal; a last line that was cut off by a crash is left out.
+
+    Raises:
+        UsageError: the file cannot be read or is no journal.
+    """
+    path = Path(path)
+    content = read_file(path)
+    _refuse_a_record(content, path)
+    lines = content.splitlines()
+    header: JournalHeader | None = None
+    entries: list[Entry] = []
+    for number, line in enumerate(lines, start=1):
+        entry = _parse_line(path, number, line, is_last=number == len(lines))
+        if isinstance(entry, JournalHeader):
+            header = entry
+        elif entry is not None:
+            entries.append(entry)
+    if header is None:
+        raise UsageError(f"{path} is no journal of cnnperf: its first line does not name a run")
+    return header, entries
+
+
+def _refuse_a_record(content: bytes, path: Path) -> None:
+    """A record lies beside its journal, under nearly the same name."""
+    try:
+        whole = json.loads(content)  # of a journal of several lines only the first is parsed
+    except (ValueError, RecursionError):
+        return
+    if isinstance(whole, dict) and "cnnperf" in whole:
+        raise UsageError(
+            f"{path} is a record already, expected the journal that a stopped run left beside "
+            "it, as in run-20260101-120000.journal.jsonl"
+        )
+
+
+def _parse_line(
+    path: Path, number: int, line: bytes, *, is_last: bool
+) -> JournalHeader | Entry | None:
+    try:
+        return _LINE.validate_python(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        if is_last and number > 1:
+            return None  # the line that was being written when the run was killed
+        reason = (
+            describe_validation_error(error) if isinstance(error, ValidationError) else str(error)
+        )
+        raise UsageError(
+            f"{path}, line {number}: {reason}; expected a journal that cnnperf wrote"
+        ) from error
+
+
+def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
+    """The record of what a journal holds; a planned case without an outcome was cut off."""
+    cases: dict[str, CaseRecord] = {}
+    ended: set[str] = set()
+    for entry in entries:
+        case = cases.setdefault(entry.case.id, new_case_record(entry.case, entry.shortened))
+        if isinstance(entry, RepeatEntry):
+            add_repeat(case, entry.case, entry.repeat)
+        else:
+            case.outcome, case.error = entry.outcome, entry.error
+            ended.add(case.id)
+    return Record(
+        created=header.created,
+        tier=header.tier,
+        command=header.command,
+        environment=header.environment,
+        interrupted=not cases or ended != {*cases, *header.planned},
+        cases=list(cases.values()),
+    )
+
+
+def new_case_record(case: Case, shortened: bool) -> CaseRecord:
+    """A case's record before its first repeat."""
+    return CaseRecord(
+        id=case.id,
+        model=case.model,
+        dataset=case.dataset,
+        resolution=case.resolution,
+        recipe=case.recipe.name,
+        engine=case.engine,
+        suite=case.suite,
+        shortened=shortened,
+        outcome="passed",
+    )
+
+
+def add_repeat(record: CaseRecord, case: Case, repeat: Repeat) -> None:
+    """Add a finished repeat; the first one gives the case its fingerprint."""
+    record.repeats.append(repeat)
+    if record.fingerprint is None:
+        record.fingerprint = fingerprint_of(repeat, case)

@@ -1,0 +1,102 @@
+"""A comparison in the format that was asked for, on the terminal or in a file.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cnnperf.errors import UsageError, printable
+from cnnperf.report.terminal.console import print_rich
+
+if TYPE_CHECKING:  # `cnnperf --help` asks for the formats alone
+    from cnnperf.compare.rules import Rules
+    from cnnperf.compare.verdicts import Comparison
+
+FILE_WIDTH = 120
+"""Characters a line of a table in a file."""
+
+
+class Format(StrEnum):
+    """How a comparison is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    GITHUB = "github"
+    JUNIT = "junit"
+    JSON = "json"
+
+
+def present(
+    comparison: Comparison,
+    form: Format,
+    *,
+    output: Path | None = None,
+    rules: Rules,
+    verbose: bool = False,
+) -> None:
+    """Show a comparison, or write it to a file and show its summary.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if output is not None:
+        write_text(output, as_text(comparison, form))
+        typer.echo(printable(comparison.summary))
+        return
+    if form is not Format.TABLE:
+        typer.echo(as_text(comparison, form), nl=False)
+        return
+    from cnnperf.report.terminal.comparison import comparison_summary, thresholds_table
+
+    if verbose:
+        print_rich(thresholds_table(comparison, rules.thresholds))
+    print_rich(comparison_summary(comparison))
+
+
+def as_text(comparison: Comparison, form: Format) -> str:
+    """The comparison as a file holds it, with a newline at its end."""
+    text = _as_text(comparison, form)
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _as_text(comparison: Comparison, form: Format) -> str:
+    """Each form's module is imported only when it is asked for."""
+    if form is Format.MARKDOWN:
+        from cnnperf.report.formats.markdown import COMMENT_MAX_CHARS, to_markdown
+
+        return to_markdown(comparison, max_chars=COMMENT_MAX_CHARS)
+    if form is Format.GITHUB:
+        from cnnperf.report.formats.github import to_github
+
+        return to_github(comparison)
+    if form is Format.JUNIT:
+        from cnnperf.report.formats.junit import to_junit
+
+        return to_junit(comparison)
+    if form is Format.JSON:
+        from cnnperf.report.formats.comparison_json import to_json
+
+        return to_json(comparison)
+    from cnnperf.report.terminal.comparison import comparison_summary
+    from cnnperf.report.terminal.run import render
+
+    return render(comparison_summary(comparison), width=FILE_WIDTH, color=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, and its folder where there is none.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error

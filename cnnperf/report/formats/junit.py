@@ -1,0 +1,126 @@
+"""A comparison as JUnit XML, which nearly every CI server reads.
+
+    cnnperf compare base.json new.json --format junit > verdicts.xml
+
+There is no one schema: this is what both the Jenkins xUnit plugin's and Ant's accept. They allow a
+test case no properties, so the figures are properties of the suite.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Literal
+
+from cnnperf.compare.verdicts import Comparison
+from cnnperf.errors import printable
+from cnnperf.report.wording.comparison import Row, effect, medians, rows
+from cnnperf.report.wording.notes import asides, of_row
+
+Result = Literal["failure", "error", "skipped"]
+
+FIGURES = ("ratio", "difference", "low", "high", "n_base", "n_new", "threshold", "verdict")
+"""Of a metric's verdict, as properties `CASE/METRIC/FIGURE`."""
+
+
+def to_junit(comparison: Comparison, *, created: datetime | None = None) -> str:
+    """One test suite with one test case per case and metric.
+
+    A regression that gates fails; what failed or is missing is an error; what cannot be judged is
+    skipped, with the reason; everything else passes. `created` is the present unless it is given.
+    """
+    found = rows(comparison.cases)
+    counts = Counter(map(_result, found))
+    root = ET.Element("testsuites")
+    suite = ET.SubElement(
+        root,
+        "testsuite",
+        name="cnnperf compare",
+        package="cnnperf",
+        id="0",
+        hostname="localhost",
+        timestamp=f"{(created or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
+        tests=str(len(found)),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
+        time="0",
+    )
+    _add_properties(suite, comparison, found)
+    for row in found:
+        _add_test_case(suite, row, comparison.sides)
+    ET.SubElement(suite, "system-out").text = "\n".join(_output(comparison))
+    ET.SubElement(suite, "system-err")
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _result(row: Row) -> Result | None:
+    """What the test case holds; None where it passes."""
+    if row.verdict in ("failed", "missing"):
+        return "error" if row.gates else "skipped"
+    if row.is_regression:
+        return "failure"
+    unjudged = row.verdict in ("inconclusive", "not comparable", "shortened")
+    return "skipped" if unjudged else None
+
+
+def _add_properties(suite: ET.Element, comparison: Comparison, found: list[Row]) -> None:
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(comparison, found):
+        ET.SubElement(properties, "property", name=printable(name), value=value)
+
+
+def _properties(comparison: Comparison, found: list[Row]) -> Iterator[tuple[str, str]]:
+    yield "verdict", comparison.verdict
+    yield "exit_code", str(comparison.exit_code)
+    for change in comparison.environment_changes:
+        yield f"environment/{change.field}/base", printable(change.base)
+        yield f"environment/{change.field}/new", printable(change.new)
+    for row in found:
+        if row.metric is not None:
+            for figure in FIGURES:
+                value = getattr(row.metric, figure)
+                if value is not None:
+                    yield f"{row.case.id}/{row.name}/{figure}", str(value)
+
+
+def _add_test_case(suite: ET.Element, row: Row, sides: tuple[str, str]) -> None:
+    case = ET.SubElement(
+        suite, "testcase", classname=printable(row.case.id), name=row.name or "case", time="0"
+    )
+    result = _result(row)
+    if result is None:
+        return
+    told = printable(_told(row, sides))
+    if result == "skipped":  # Ant's schema gives it no type
+        ET.SubElement(case, "skipped", message=told).text = told
+    else:
+        ET.SubElement(case, result, message=told, type=row.verdict).text = told
+
+
+def _told(row: Row, sides: tuple[str, str]) -> str:
+    """Everything there is to say on a test case, in one line."""
+    parts = [row.verdict, row.explanation]
+    if row.name is not None and row.metric is not None:
+        base, new = medians(row.name, row.metric)
+        figures = f"{sides[0]} {base}, {sides[1]} {new}"
+        parts = [f"{row.verdict}: {figures}", effect(row.metric), row.explanation]
+        parts += of_row(row, sides)
+    return "; ".join(filter(None, parts))
+
+
+def _output(comparison: Comparison) -> Iterator[str]:
+    """What a reader must know beside the verdicts, line by line."""
+    base, new = comparison.sides
+    yield printable(comparison.summary)
+    for change in comparison.environment_changes:
+        yield printable(f"{change.field}: {base} {change.base}, {new} {change.new}")
+    for case in comparison.cases:
+        for aside in asides(case, comparison.sides):
+            yield printable(f"{aside.topic}: {case.id}: {aside.text}")
+    for case_id in comparison.new_cases:
+        yield printable(f"only in {new}: {case_id}")
+    yield from map(printable, comparison.notes)

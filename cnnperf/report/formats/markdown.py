@@ -1,0 +1,170 @@
+"""A comparison as Markdown: a GitHub step summary or the comment of a pull request.
+
+    cnnperf compare base.json new.json --format markdown >> "$GITHUB_STEP_SUMMARY"
+
+What must be read comes first, what has not changed is collapsed. GitHub refuses a step summary of
+more than 1 MiB and a comment of more than 65,536 characters, so a limit can be given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from cnnperf.compare.profile_change import tell_profile
+from cnnperf.compare.verdicts import CaseVerdicts, Comparison
+from cnnperf.report.formats.markdown_text import code, collapsed, prose, table
+from cnnperf.report.wording.comparison import Row, effect, medians, rows
+
+COMMENT_MAX_CHARS = 65_536
+STEP_SUMMARY_MAX_CHARS = 1_048_576
+
+OPEN_CHANGES = 6
+"""More differences between the environments than these are collapsed."""
+
+UNCHANGED = ("same", "shortened")
+
+
+class Extent(NamedTuple):
+    """How much is written."""
+
+    unchanged: bool = True
+    lines: int | None = None
+    """Of every table and list; None for all."""
+
+
+EXTENTS = (
+    Extent(),
+    Extent(unchanged=False),
+    *(Extent(unchanged=False, lines=lines) for lines in (1000, 300, 100, 30, 10, 3, 0)),
+)
+"""Tried in turn until one fits."""
+
+
+def to_markdown(comparison: Comparison, *, max_chars: int | None = None) -> str:
+    """The comparison as Markdown for GitHub.
+
+    Args:
+        comparison: what to show.
+        max_chars: most UTF-8 bytes of the text, of which there are never fewer than characters, so
+            that it holds for comments and step summaries alike. What has not changed is left out
+            first, then the end of every table; the text says so. Below 2,000 little is left.
+    """
+    for extent in EXTENTS:
+        text = "\n\n".join(_sections(comparison, extent)) + "\n"
+        if max_chars is None or len(text.encode()) <= max_chars:
+            return text
+    return f"**{comparison.verdict}**\n"[:max_chars]
+
+
+def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
+    yield "### cnnperf compare"
+    yield f"**{prose(comparison.summary)}**"
+    new = comparison.sides[1]
+    yield f"{_files(comparison.base_files)} against {_files(comparison.new_files)} ({new})"
+    yield from _environment(comparison, extent)
+    yield from _verdicts(rows(comparison.cases), _heads(*comparison.sides), extent)
+    yield from _bullets("Disturbed repeats", _disturbed(comparison), extent)
+    yield from _bullets("Losses step by step", _drifts(comparison), extent)
+    yield from _bullets("Profiled steps (gate nothing)", _profiles(comparison.cases), extent)
+    yield from _bullets(f"Only in {new} (gate nothing)", map(code, comparison.new_cases), extent)
+    yield from _bullets("Notes", map(prose, comparison.notes), extent)
+
+
+def _files(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(code, names[:3])) + more if names else "—"
+
+
+def _environment(comparison: Comparison, extent: Extent) -> Iterator[str]:
+    changes = comparison.environment_changes
+    if not changes:
+        yield "No difference between the two environments is recorded."
+        return
+    lines = [
+        (code(change.field), code(change.base), code(change.new), _forbids(change.forbids))
+        for change in changes[: extent.lines]
+    ]
+    title = f"Differences between the environments: {len(changes)}"
+    shown = _table(("field", *comparison.sides, ""), lines, len(changes))
+    if len(changes) > OPEN_CHANGES:
+        yield collapsed(title, shown)
+    else:
+        yield f"{title}\n\n{shown}"
+
+
+def _forbids(forbids: bool) -> Literal["", "not comparable"]:
+    return "not comparable" if forbids else ""
+
+
+def _heads(base: str, new: str) -> tuple[str, ...]:
+    return "case", "metric", base, new, f"{new} against {base}", "verdict", "why"
+
+
+def _verdicts(found: Sequence[Row], heads: Sequence[str], extent: Extent) -> Iterator[str]:
+    changed = [row for row in found if row.verdict not in UNCHANGED]
+    unchanged = [row for row in found if row.verdict in UNCHANGED]
+    if changed:
+        yield _table(heads, map(_line, changed[: extent.lines]), len(changed))
+    if unchanged:
+        title = f"Unchanged or not judged: {len(unchanged)}"
+        if extent.unchanged:
+            yield collapsed(title, _table(heads, map(_line, unchanged), len(unchanged)))
+        else:
+            yield f"{title}, left out because the text would be too long here."
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    """The cells of one verdict."""
+    base, new, change = "", "", ""
+    if row.name is not None and row.metric is not None:
+        base, new = medians(row.name, row.metric)
+        change = effect(row.metric)
+    verdict = f"**{row.verdict}**" if row.is_regression else row.verdict
+    why = prose(row.explanation) if row.explanation else ""
+    return code(row.case.id), prose(row.subject), base, new, change, verdict, why
+
+
+def _disturbed(comparison: Comparison) -> Iterator[str]:
+    """A line on the disturbed repeats of each case that has any."""
+    base, new = comparison.sides
+    for case in comparison.cases:
+        found = case.contamination
+        if found.base or found.new:
+            kinds = f" ({', '.join(map(code, found.kinds))})" if found.kinds else ""
+            done = "left out of the verdicts" if found.dropped else "counted all the same"
+            yield f"{code(case.id)}: {found.base} of {base} and {found.new} of {new}{kinds}, {done}"
+
+
+def _drifts(comparison: Comparison) -> Iterator[str]:
+    for case in comparison.cases:
+        for drift in case.drift:
+            yield f"{code(case.id)}: {prose(drift.describe(comparison.sides))}"
+
+
+def _profiles(cases: Iterable[CaseVerdicts]) -> Iterator[str]:
+    for case in cases:
+        told = tell_profile(case)
+        if told is not None:
+            yield f"{code(case.id)}: {prose(told)}"
+
+
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> str:
+    """A table, and how many of its lines are left out."""
+    shown = list(lines)
+    return table(heads, shown) + _left_out(total - len(shown))
+
+
+def _bullets(title: str, lines: Iterable[str], extent: Extent) -> Iterator[str]:
+    found = [line for line in lines if line]
+    if found:
+        shown = found[: extent.lines]
+        bullets = "\n".join(f"- {line}" for line in shown)
+        yield f"{title}:\n\n{bullets}{_left_out(len(found) - len(shown))}"
+
+
+def _left_out(count: int) -> str:
+    if not count:
+        return ""
+    plural = "" if count == 1 else "s"
+    return f"\n\n{count:,} more line{plural} left out because the text would be too long here."

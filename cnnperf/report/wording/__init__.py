@@ -1,0 +1,1 @@
+"""Verdicts, steps and notes as sentences, shared by every output."""

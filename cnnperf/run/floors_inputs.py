@@ -1,0 +1,155 @@
+"""What `cnnperf floors` starts from: cases, records of them, and a worker's look at the device.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnperf.catalog.registry import get_case
+from cnnperf.catalog.selection import select_cases
+from cnnperf.catalog.specs import Case, Recipe
+from cnnperf.compare.calibration import describe_machine, identity
+from cnnperf.compare.floors import CaseFloors, case_floors, measured_of
+from cnnperf.errors import UsageError
+from cnnperf.record.environment import Hardware
+from cnnperf.record.loading import load_record
+from cnnperf.record.messages import ProbeJob, ProbeResult
+from cnnperf.record.schema import CaseRecord
+from cnnperf.run.plan import choose_tier
+from cnnperf.run.session import missing_packages
+from cnnperf.run.settings import settings_from
+from cnnperf.run.worker_process import probe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A case of a record that finished a training."""
+
+    path: Path
+    hardware: Hardware
+    case: CaseRecord
+
+    @property
+    def as_trained(self) -> Case:
+        """The registered case, with the recipe that was trained: it may have been shortened.
+
+        Raises:
+            UsageError: no such case is registered.
+        """
+        case = get_case(self.case.id)
+        if self.case.fingerprint is None:
+            return case
+        recipe = Recipe.model_validate(self.case.fingerprint.recipe.model_dump())
+        return case.model_copy(update={"recipe": recipe})
+
+
+def read_recorded(paths: Iterable[Path]) -> dict[str, Recorded]:
+    """Cases of some records by their ids, without those that have no finished training.
+
+    Raises:
+        UsageError: a record cannot be read, or two of them have the same case.
+    """
+    found: dict[str, Recorded] = {}
+    for path in paths:
+        record = load_record(path)
+        for case in record.cases:
+            if not case.repeats:
+                continue
+            if case.id in found:
+                raise UsageError(
+                    f"{case.id} is in {found[case.id].path} and in {path}: its floor is set beside "
+                    "one of them; leave out the other"
+                )
+            found[case.id] = Recorded(path=path, hardware=record.environment.hardware, case=case)
+    return found
+
+
+def choose_cases(
+    ids: Sequence[str],
+    expression: str | None,
+    recorded: dict[str, Recorded],
+    *,
+    tier: str | None,
+    device: str | None,
+) -> list[Case]:
+    """The cases that were asked for, else those of the records, else the tier's.
+
+    Raises:
+        UsageError: there is no such case, or two ways of choosing were mixed.
+    """
+    if ids and expression:
+        raise UsageError("expected ids of cases or -k, not both")
+    settings = settings_from({"tier": tier, "device": device}, ())
+    if ids:
+        chosen = list(dict.fromkeys(ids))
+    elif recorded and not expression and tier is None:
+        chosen = list(recorded)
+    else:
+        chosen = select_cases(expression, choose_tier(settings)[0])
+    return [recorded[id_].as_trained if id_ in recorded else get_case(id_) for id_ in chosen]
+
+
+def look(cases: Sequence[Case], device: str | None, modules: Sequence[str]) -> ProbeResult:
+    """A worker's answer: the device's ceilings, and what each case's model costs.
+
+    Raises:
+        UsageError: it cannot compute here.
+    """
+    missing = missing_packages()
+    if missing:
+        raise UsageError(
+            f"floors are measured with torch: {', '.join(missing)} cannot be imported; install "
+            "them with pip install 'cnnperf[train]'"
+        )
+    settings = settings_from({"device": device}, modules)
+    return probe(
+        ProbeJob(
+            device=settings.device,
+            cases=tuple(cases),
+            modules=settings.modules,
+            python_path=settings.python_path,
+            floors=True,
+        )
+    )
+
+
+def floors_of(
+    cases: Iterable[Case], probed: ProbeResult, recorded: dict[str, Recorded]
+) -> list[CaseFloors]:
+    """Floors of each case, beside what was measured where that is known.
+
+    Raises:
+        UsageError: a record is of another machine, whose ceilings are not these.
+    """
+    here = probed.environment.hardware
+    for each in recorded.values():
+        if not _is_same_device(each.hardware, here):
+            raise UsageError(
+                f"{each.path} was measured on another machine ({describe_machine(each.hardware)}) "
+                f"than this one ({describe_machine(here)}), whose ceilings are not its own: say "
+                "`cnnperf floors` there"
+            )
+    return [_floors_of(case, probed, recorded.get(case.id)) for case in cases]
+
+
+def _is_same_device(then: Hardware, here: Hardware) -> bool:
+    """A GPU's ceilings do not depend on what it is plugged into."""
+    if then.gpu is not None and here.gpu is not None:
+        return then.gpu.name == here.gpu.name
+    return identity(then) == identity(here)
+
+
+def _floors_of(case: Case, probed: ProbeResult, recorded: Recorded | None) -> CaseFloors:
+    if recorded is None:
+        return case_floors(case, probed)
+    fingerprint = recorded.case.fingerprint
+    return case_floors(
+        case,
+        probed,
+        measured=measured_of(recorded.case, recorded.hardware.matmul_flops_per_second),
+        precision=None if fingerprint is None else fingerprint.precision,
+    )

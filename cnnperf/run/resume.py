@@ -1,0 +1,86 @@
+"""Taking up a stopped run: which repeats of its journal this run need not train again.
+
+A repeat is taken over when this run plans the same case with the same seed, and when everything
+known before training is the same: recipe, model, device, hardware, software and settings
+(`cnnperf.run.plan.plan_digest`). What is not taken over is said, with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cnnperf.record.environment import Environment
+from cnnperf.record.journal import RepeatEntry, read_journal
+from cnnperf.record.messages import ProbeResult
+from cnnperf.run.plan import Plan, plan_digest
+
+Key = tuple[str, int]
+"""A case's id and a seed."""
+
+MAX_NAMES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """Repeats that a journal holds, sorted by what this run can do with them."""
+
+    path: Path
+    fitting: dict[Key, RepeatEntry] = field(default_factory=dict)
+    changed: list[Key] = field(default_factory=list)
+    """Planned too, but made under other conditions."""
+    unplanned: list[Key] = field(default_factory=list)
+    """Of cases or seeds that this run does not train."""
+    other_card: bool = False
+    """Whether they were made on another GPU of the same kind."""
+
+    def report(self) -> list[str]:
+        """What is spared, what is not and why, in lines for people."""
+        lines = [f"resuming {self.path}: {name_trainings(list(self.fitting))} taken over"]
+        if self.other_card and self.fitting:
+            lines.append("  made on another GPU of the same kind: what differs between two counts")
+        if self.changed:
+            lines.append(
+                f"  {name_trainings(self.changed)} trained again: made with another recipe, "
+                "model, setting, software, hardware or commit"
+            )
+        if self.unplanned:
+            lines.append(f"  {name_trainings(self.unplanned)} left out: not part of this run")
+        return lines
+
+
+def read_resumed(path: Path, plan: Plan, probed: ProbeResult) -> Resumed:
+    """Sort a journal's repeats; `UsageError` when it is no journal."""
+    header, entries = read_journal(path)
+    digests = {
+        (planned.case.id, seed): plan_digest(planned, probed)
+        for planned in plan.runnable
+        for seed in planned.seeds
+    }
+    before, now = (_card(each) for each in (header.environment, probed.environment))
+    resumed = Resumed(path=path, other_card=None not in (before, now) and before != now)
+    for entry in entries:
+        if not isinstance(entry, RepeatEntry):
+            continue
+        key = (entry.case.id, entry.repeat.seed)
+        if key not in digests:
+            resumed.unplanned.append(key)
+        elif digests[key] == entry.plan:
+            resumed.fitting[key] = entry
+        else:
+            resumed.changed.append(key)
+    return resumed
+
+
+def _card(environment: Environment) -> str | None:
+    gpu = environment.hardware.gpu
+    return None if gpu is None else gpu.uuid_sha256
+
+
+def name_trainings(keys: list[Key]) -> str:
+    """Such as `2 trainings (a seed 0, a seed 1)`."""
+    if not keys:
+        return "no training"
+    names = ", ".join(f"{case_id} seed {seed}" for case_id, seed in keys[:MAX_NAMES])
+    more = f" and {len(keys) - MAX_NAMES} more" if len(keys) > MAX_NAMES else ""
+    return f"{len(keys)} training{'s' if len(keys) > 1 else ''} ({names}{more})"

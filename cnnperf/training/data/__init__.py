@@ -1,0 +1,44 @@
+"""Images and labels for the worker: read, divided, transformed, batched (needs torch).
+
+What data sets there are, and whether their files are in place, is `cnnperf.catalog.datasets`, which
+works without torch; getting them is `cnnperf.training.data.fetch`.
+"""
+
+from __future__ import annotations
+
+from cnnperf.training.data.loaders import ImageDataset, build_loader, choose_workers
+from cnnperf.training.data.sources import (
+    RawImages,
+    load_cifar10,
+    load_digits,
+    load_mnist,
+    load_synthetic,
+)
+from cnnperf.training.data.splits import (
+    SPLIT_SEED,
+    Split,
+    Splits,
+    dataset_sha256,
+    split_images,
+    split_rows,
+)
+from cnnperf.training.data.transforms import Transform, build_transform
+
+__all__ = [
+    "SPLIT_SEED",
+    "ImageDataset",
+    "RawImages",
+    "Split",
+    "Splits",
+    "Transform",
+    "build_loader",
+    "build_transform",
+    "choose_workers",
+    "dataset_sha256",
+    "load_cifar10",
+    "load_digits",
+    "load_mnist",
+    "load_synthetic",
+    "split_images",
+    "split_rows",
+]

@@ -1,0 +1,195 @@
+"""Reads the data sets into memory, as published: uint8 pixels and labels, nothing transformed.
+
+Reading uses torchvision's own readers and never the network, so that a run works offline and
+learns from the same bytes as any other PyTorch script. Checksums are not looked at here, inside
+the clock, but before the run by `cnnperf.catalog.datasets.check_files`.
+
+    python -c "from cnnperf.training.data import load_digits; print(load_digits('.'))"
+"""
+
+# Shapes: N images, H W pixels, C channels.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torchvision import datasets as tv_datasets
+from torchvision.datasets.mnist import read_image_file, read_label_file
+
+from cnnperf.catalog.datasets import CIFAR10, DIGITS, MNIST, SYNTHETIC, check_files
+from cnnperf.catalog.specs import DatasetSpec
+from cnnperf.errors import DataError, NotInstalledError
+from cnnperf.training.data.draws import Rows, random_bytes, raw_draws, stratified_rows
+
+Images: TypeAlias = npt.NDArray[np.uint8]
+Labels: TypeAlias = npt.NDArray[np.int64]
+
+DIGITS_SPLIT_SEED = 0
+SYNTHETIC_SEED = 0
+DIGITS_MAX = 16
+"""scikit-learn's digits count the dark pixels of 4 x 4 blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawImages:
+    """A data set as published: what a loader returns.
+
+    Raises:
+        DataError: an array has another type or shape than is said here.
+    """
+
+    train_images_NHWC: Images
+    """Everything that may be learned from, validation images included."""
+    train_labels_N: Labels
+    test_images_NHWC: Images
+    test_labels_N: Labels
+    val_rows_N: Rows | None = None
+    """Rows of the training images that are for validation, where the data set has a split of its
+    own; `None`: `split_images` draws one."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            array = getattr(self, field.name)
+            if array is not None:
+                _check_array(field.name, array)
+        for part in ("train", "test"):
+            images = len(getattr(self, f"{part}_images_NHWC"))
+            labels = len(getattr(self, f"{part}_labels_N"))
+            if images != labels:
+                raise DataError(
+                    f"RawImages: {images} {part} images but {labels} labels; expected one label "
+                    "an image: mend the loader that made them"
+                )
+
+
+def load_mnist(data_dir: str | Path) -> RawImages:
+    """Read MNIST from the four files in `MNIST/raw`.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    return _read(MNIST, Path(data_dir), _read_mnist)
+
+
+def load_cifar10(data_dir: str | Path) -> RawImages:
+    """Read CIFAR-10 from the Python batches in `cifar-10-batches-py`.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    return _read(CIFAR10, Path(data_dir), _read_cifar10)
+
+
+def load_digits(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - they come with a package
+    """The 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn.
+
+    Pixels 0..16 are scaled to 0..255 and rounded. scikit-learn has no split of them: test and
+    validation images are drawn here, fixed and stratified.
+
+    Raises:
+        NotInstalledError: scikit-learn is not there.
+    """
+    try:
+        from sklearn import datasets as sklearn_datasets
+    except ImportError as error:
+        raise NotInstalledError(
+            f"data set digits comes with scikit-learn, which cannot be imported ({error}); "
+            "install it with `pip install 'cnnperf[train]'`"
+        ) from error
+    bundled = sklearn_datasets.load_digits()
+    images_NHWC = np.rint(bundled.images * (255 / DIGITS_MAX)).astype(np.uint8)[..., None]
+    labels_N = bundled.target.astype(np.int64)
+    test_rows = stratified_rows(labels_N, DIGITS.test_images, seed=DIGITS_SPLIT_SEED)
+    train_rows = np.setdiff1d(np.arange(len(labels_N)), test_rows)
+    return RawImages(
+        train_images_NHWC=images_NHWC[train_rows],
+        train_labels_N=labels_N[train_rows],
+        test_images_NHWC=images_NHWC[test_rows],
+        test_labels_N=labels_N[test_rows],
+        val_rows_N=stratified_rows(
+            labels_N[train_rows], DIGITS.val_images, seed=DIGITS_SPLIT_SEED + 1
+        ),
+    )
+
+
+def load_synthetic(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - made, not read
+    """Noise with random labels: the shape of MNIST, for measuring speed without any files."""
+    spec = SYNTHETIC
+    train = spec.train_images + spec.val_images
+    shape_NHWC = (train + spec.test_images, spec.resolution, spec.resolution, spec.channels)
+    pixels = random_bytes(int(np.prod(shape_NHWC)), seed=SYNTHETIC_SEED).reshape(shape_NHWC)
+    draws = raw_draws(shape_NHWC[0], seed=SYNTHETIC_SEED + 1)
+    labels_N = (draws % np.uint64(spec.num_classes)).astype(np.int64)
+    return RawImages(
+        train_images_NHWC=pixels[:train],
+        train_labels_N=labels_N[:train],
+        test_images_NHWC=pixels[train:],
+        test_labels_N=labels_N[train:],
+    )
+
+
+class _CIFAR10(tv_datasets.CIFAR10):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's CIFAR-10 without its checksums, which read every file twice more.
+
+    They would be on the clock; `check_files` has compared them before.
+    """
+
+    train_list = [[name, None] for name, _ in tv_datasets.CIFAR10.train_list]  # noqa: RUF012
+    test_list = [[name, None] for name, _ in tv_datasets.CIFAR10.test_list]  # noqa: RUF012
+    meta = {**tv_datasets.CIFAR10.meta, "md5": None}  # noqa: RUF012 - names are torchvision's
+
+
+def _read(spec: DatasetSpec, data_dir: Path, reader: Callable[[Path], RawImages]) -> RawImages:
+    """Call a reader; where it fails because of a file, say which and what to do."""
+    problem = check_files(spec, data_dir, checksum=False)
+    if problem is not None:
+        raise DataError(problem.message)
+    try:
+        return reader(data_dir)
+    except Exception as error:  # a damaged file fails anywhere in its reader, in many ways
+        problem = check_files(spec, data_dir, checksum=True)
+        if problem is None:
+            raise  # the files are as published: the fault lies elsewhere
+        raise DataError(problem.message) from error
+
+
+def _read_mnist(data_dir: Path) -> RawImages:
+    # Not `datasets.MNIST(...)`: that reads `MNIST/processed/*.pt`, left by torchvision before
+    # 0.9, instead of the files that were checked.
+    raw = data_dir / "MNIST" / "raw"
+    return RawImages(
+        train_images_NHWC=read_image_file(str(raw / "train-images-idx3-ubyte")).numpy()[..., None],
+        train_labels_N=read_label_file(str(raw / "train-labels-idx1-ubyte")).numpy(),
+        test_images_NHWC=read_image_file(str(raw / "t10k-images-idx3-ubyte")).numpy()[..., None],
+        test_labels_N=read_label_file(str(raw / "t10k-labels-idx1-ubyte")).numpy(),
+    )
+
+
+def _read_cifar10(data_dir: Path) -> RawImages:
+    train, test = (_CIFAR10(data_dir, train=is_train, download=False) for is_train in (True, False))
+    return RawImages(
+        train_images_NHWC=np.ascontiguousarray(train.data),
+        train_labels_N=np.asarray(train.targets, dtype=np.int64),
+        test_images_NHWC=np.ascontiguousarray(test.data),
+        test_labels_N=np.asarray(test.targets, dtype=np.int64),
+    )
+
+
+def _check_array(name: str, array: object) -> None:
+    """The name says the shape: `..._NHWC` is four-dimensional uint8, `..._N` a row of int64."""
+    dims, dtype = (4, np.uint8) if name.endswith("_NHWC") else (1, np.int64)
+    if not isinstance(array, np.ndarray) or array.ndim != dims or array.dtype != dtype:
+        found = (
+            f"{array.dtype} of shape {array.shape}"
+            if isinstance(array, np.ndarray)
+            else type(array).__name__
+        )
+        raise DataError(
+            f"RawImages: {name} is {found}, expected a numpy array of {np.dtype(dtype).name} with "
+            f"{dims} dimension{'s' * (dims > 1)}: mend the loader that made it"
+        )

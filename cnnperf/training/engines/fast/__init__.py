@@ -1,0 +1,1 @@
+"""The fast engine: the same training, executed near the hardware's limit."""

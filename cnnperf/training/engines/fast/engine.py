@@ -1,0 +1,355 @@
+"""The `fast` engine: the same training, executed as near to the hardware's limit as we can.
+
+Torch half. The same data, split, batch size, optimizer and metrics as `eager`; what differs is how
+they are executed:
+
+- the data set lives on the device as bytes, resized once, and a batch is a gather;
+- multiplications in bfloat16 where a short measurement says that this is faster here;
+- channels last in memory, and Adam in one fused kernel;
+- a grey image that a model takes three times is convolved once (`fold_grey_input`);
+- forward pass and loss compiled, and on CUDA whole steps captured as graphs;
+- evaluation in large batches, and no waiting for the device within an epoch.
+
+Shapes: `B` images of a batch, `K` steps of a graph, `N` images of a split, `C` channels, `H W`
+pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnperf.catalog.specs import WORTHWHILE
+from cnnperf.errors import UsageError
+from cnnperf.training.clock import synchronize
+from cnnperf.training.engines.base import Batch, Block, Engine, SplitName
+from cnnperf.training.engines.fast import fallbacks as warnings
+from cnnperf.training.engines.fast.bfloat16 import is_hopeless
+from cnnperf.training.engines.fast.compiling import ForwardLoss, cache_state, compile_forward_loss
+from cnnperf.training.engines.fast.device_splits import SMALL_RESOLUTION, ResidentData
+from cnnperf.training.engines.fast.fold import fold_grey_input
+from cnnperf.training.engines.fast.graphs import GraphedSteps, RowsStep, capture_steps
+from cnnperf.training.engines.fast.snapshot import Snapshot
+
+PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
+    "auto": (None, torch.bfloat16),
+    "float32": (None,),
+    "bfloat16": (torch.bfloat16,),
+}
+"""What is tried for a case's precision; None is float32."""
+
+TRIAL_STEPS_CPU = 2
+TRIAL_STEPS_CUDA = 20
+"""Timed of each way to execute a step, after a few that are not; the fastest way trains. On a GPU
+steps are short, and its clocks have to rise."""
+
+TRIAL_BATCH_CPU = 4
+"""For images that are not small: a batch of 128 at 224 pixels takes a CPU minutes."""
+
+COMPILE_TRIAL_SECONDS = 600.0
+"""On a CPU compiling is tried where training is going to take longer than this: trying takes time,
+and where it was measured it did not pay (docs/performance.md)."""
+
+GRAPH_STEPS = 25
+"""In one graph for small images: 15 graphs make an epoch of 375 steps."""
+
+
+class FastEngine(Engine):
+    """Plain PyTorch's mathematics at the device's speed; see the module's text."""
+
+    # --- before the clock starts ------------------------------------------------------------
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """On the device, channels last, and fed one channel where the three would be equal."""
+        self.fed_channels = self.channels
+        if self.channels == 3 and self.dataset.channels == 1:
+            fold_grey_input(model)
+            self.fed_channels = 1
+        self.settings["channels_last"] = True
+        return model.to(self.device).to(memory_format=torch.channels_last)
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Adam in one kernel, where this device has that; on CUDA one that a graph can hold."""
+        return torch.optim.Adam(
+            model.parameters(),
+            lr=self.recipe.learning_rate,
+            fused=self.device.type in ("cpu", "cuda", "xpu"),
+            capturable=self.device.type == "cuda",
+        )
+
+    def warm_up(self) -> None:
+        """Choose precision and execution by trials on copies, compile, capture; undo it all."""
+        self._compiled: ForwardLoss | None = None
+        self._graphs: list[GraphedSteps] = []
+        if self.device.type == "cuda":
+            # Every batch but the last has the same shape; but a trial's winner may change.
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+        step_seconds = self._choose_precision()
+        self.data = ResidentData(
+            self.dataset,
+            resolution=self.case.resolution,
+            channels=self.fed_channels,
+            batch_size=self.recipe.batch_size,
+            device=self.device,
+            seed=self.seed,
+        )
+        self.flags.extend(self.data.flags)
+        start = time.perf_counter()
+        snapshot = Snapshot(self.model, self.optimizer)
+        to_be_compiled = self._is_to_be_compiled(step_seconds)
+        if to_be_compiled or self._can_capture():
+            self.data.fill_with_noise()
+        if to_be_compiled:
+            self._compile()
+            snapshot.restore()
+        if self._can_capture():
+            self._capture()
+            self.captured_peak_bytes = max(0, self.captured_peak_bytes - snapshot.bytes)
+            snapshot.restore()
+        if self._compiled is not None or self._graphs:
+            self.compile_seconds = time.perf_counter() - start
+        if self.device.type == "cuda":
+            self._warm_up_evaluation()
+
+    @torch.inference_mode()
+    def _warm_up_evaluation(self) -> None:
+        """Let cuDNN choose its kernels for the evaluation's batches too, before the clock."""
+        self.model.eval()
+        for images_BCHW, _ in self.data.noise_for_evaluation():
+            with self.autocast():
+                self.model(images_BCHW)
+        synchronize(self.device)
+
+    def noise(self, size: int) -> Batch:
+        """A batch like the recipe's, of noise, in the memory order of real ones."""
+        pixels = self.case.resolution
+        images_BCHW = torch.randn(size, self.fed_channels, pixels, pixels, device=self.device)
+        labels_B = torch.arange(size, device=self.device) % self.dataset.num_classes
+        return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
+
+    def _choose_precision(self) -> float:
+        """The case's, or bfloat16 where it makes a step faster here; seconds of such a step."""
+        seconds: dict[torch.dtype | None, float] = {}
+        for dtype in PRECISIONS[self.case.precision]:
+            if seconds and is_hopeless(self.device):  # bfloat16, which nobody asked for
+                continue
+            self.autocast_dtype = dtype
+            try:
+                seconds[dtype] = self._trial_seconds()
+            except RuntimeError as error:
+                if not seconds:  # float32, or the only one asked for: there is nothing else
+                    raise
+                self.flags.append(warnings.fell_back("no_bfloat16", error))
+        reduced = seconds.get(torch.bfloat16, math.inf)
+        worthwhile = reduced * WORTHWHILE < seconds.get(None, math.inf)
+        self.autocast_dtype = torch.bfloat16 if worthwhile else None
+        self.settings["autocast_dtype"] = "bfloat16" if worthwhile else None
+        return seconds[self.autocast_dtype]
+
+    def _trial_seconds(self, *, compiled: bool = False) -> float:
+        """Time of a step as it is now to be executed, on a copy that is thrown away."""
+        size = self._trial_batch_size()
+        steps = TRIAL_STEPS_CUDA if self.device.type == "cuda" else TRIAL_STEPS_CPU
+        with self.on_a_copy():
+            if compiled:
+                self._compiled = compile_forward_loss(self.model, self.loss_function)
+                self._compiled_batch_size = size
+            try:
+                step = self._trial_step(size)
+                for _ in range(max(1, steps // 4)):
+                    step()
+                synchronize(self.device)
+                start = time.perf_counter()
+                for _ in range(steps):
+                    step()
+                synchronize(self.device)
+                return (time.perf_counter() - start) / steps
+            finally:
+                self._compiled = None
+
+    def _trial_step(self, size: int) -> Callable[[], object]:
+        """A step on noise; on CUDA as a graph, since launching would hide what the device takes."""
+        if self.device.type != "cuda":
+            return lambda: self.train_step(size)
+        batch = self.noise(size)
+        self.model.train()
+        try:
+            graph = self._graph_of(lambda _: self.step(batch), steps=1, batch_size=size)
+        except RuntimeError:  # what cannot be captured is launched, here as in training
+            return lambda: self.train_step(size)
+        rows_1B = torch.arange(size, device=self.device).view(1, -1)
+        return lambda: (graph.replay(rows_1B), batch)  # its memory is what the graph reads
+
+    def _trial_batch_size(self) -> int:
+        small = self.case.resolution <= SMALL_RESOLUTION
+        size = self.recipe.batch_size
+        return size if small or self.device.type != "cpu" else min(size, TRIAL_BATCH_CPU)
+
+    # --- compiling and capturing ------------------------------------------------------------
+
+    def _is_to_be_compiled(self, step_seconds: float) -> bool:
+        """On CUDA unless it is switched off; on a CPU where long training makes a trial pay.
+
+        Args:
+            step_seconds: of a trial's step without compiling.
+        """
+        if self.case.compile != "auto":
+            return self.case.compile == "on"
+        if self.device.type != "cpu":
+            return self.device.type == "cuda"
+        images = self.recipe.epochs * self.dataset.train_images
+        if self.recipe.max_steps is not None:
+            images = min(images, self.recipe.max_steps * self.recipe.batch_size)
+        if step_seconds * images / self._trial_batch_size() < COMPILE_TRIAL_SECONDS:
+            return False
+        try:
+            return self._trial_seconds(compiled=True) * WORTHWHILE < step_seconds
+        except Exception as error:
+            self.flags.append(warnings.fell_back("not_compiled", error))
+            return False
+
+    def _compile(self) -> None:
+        """Compile for the recipe's batch; where that fails, go on without unless it was asked for.
+
+        Raises:
+            UsageError: --cnnperf-compile=on, and it cannot be compiled.
+        """
+        self._compiled = compile_forward_loss(self.model, self.loss_function)
+        self._compiled_batch_size = self.recipe.batch_size
+        self.model.train()
+        try:
+            # On a batch as training will gather it: one with other strides is compiled for again.
+            rows_B = torch.arange(self._compiled_batch_size, device=self.device)
+            self._step_on_rows(rows_B % self.data.train.chunk_images)
+            synchronize(self.device)
+            self.settings |= {"compile_mode": "default", "compile_cache": cache_state()}
+        except Exception as error:
+            self._compiled = None
+            if self.case.compile == "on":
+                raise UsageError(
+                    f"{self.case.id} cannot be compiled ({warnings.first_line(error)}): install a "
+                    "C++ compiler, leave the case out with -k, or say --cnnperf-compile=auto where "
+                    "it was on that asked for it"
+                ) from error
+            self.flags.append(warnings.fell_back("not_compiled", error))
+
+    def _can_capture(self) -> bool:
+        """Only CUDA has graphs, and they need a whole batch."""
+        whole_batch = self.recipe.batch_size <= self.data.train.chunk_images
+        return self.device.type == "cuda" and whole_batch
+
+    def _capture(self) -> None:
+        """Capture whole steps; where that fails, launch their kernels one by one.
+
+        A graph holds addresses: which images lie there may change, as it does when they come in
+        chunks. The short batch at the end of an epoch has a graph of its own, too.
+        """
+        small = self.case.resolution <= SMALL_RESOLUTION
+        whole = self.recipe.batch_size
+        rest = len(self.data.train) % whole
+        shapes = [(1, whole), (GRAPH_STEPS, whole)] if small else [(1, whole)]
+        if rest:
+            shapes.append((1, rest))
+        self.model.train()
+        try:
+            for steps, batch_size in shapes:
+                graph = self._graph_of(self._step_on_rows, steps=steps, batch_size=batch_size)
+                self._graphs.append(graph)
+                self.captured_peak_bytes = max(self.captured_peak_bytes, graph.peak_bytes)
+            self.settings["cuda_graph_steps"] = max(steps for steps, _ in shapes)
+        except Exception as error:
+            self._graphs, self.captured_peak_bytes = [], 0
+            self.optimizer.zero_grad(set_to_none=True)
+            self.flags.append(warnings.fell_back("not_captured", error))
+
+    def _graph_of(self, step: RowsStep, *, steps: int, batch_size: int) -> GraphedSteps:
+        return capture_steps(
+            step,
+            forget_gradients=self.optimizer.zero_grad,
+            steps=steps,
+            batch_size=batch_size,
+            device=self.device,
+            pool=self._graphs[0].pool if self._graphs else None,
+        )
+
+    def _step_on_rows(self, rows_B: torch.Tensor) -> torch.Tensor:
+        return self.step(self.data.train.batch(rows_B))
+
+    def forward_loss(self, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        """Mean loss of a batch; a short one is not worth compiling for."""
+        if self._compiled is not None and len(labels_B) == self._compiled_batch_size:
+            return self._compiled(images_BCHW, labels_B)
+        return super().forward_loss(images_BCHW, labels_B)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Without its cache of weights: each is used once, and a graph would keep a stale one."""
+        if self.autocast_dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype, cache_enabled=False)
+
+    # --- the data ---------------------------------------------------------------------------
+
+    def load_data(self) -> None:
+        """Read the data set, copy it to the device and resize it there."""
+        self.splits = self.read_splits()
+        self.data.fill(self.splits)
+
+    def steps_per_epoch(self) -> int:
+        """Batches of the training split, the last of which may be short."""
+        return -(-len(self.data.train) // self.recipe.batch_size)
+
+    def train_batches(self) -> Iterator[Batch]:
+        """Gathered on the device."""
+        for rows_M in self.data.shuffled_chunks():
+            yield from map(self.data.train.batch, torch.split(rows_M, self.recipe.batch_size))
+
+    def evaluation_batches(self, split: SplitName) -> Iterator[Batch]:
+        """Large batches; the test images come to the device only now."""
+        return self.data.evaluation_batches(split)
+
+    # --- training ---------------------------------------------------------------------------
+
+    def train_blocks(self, steps: int) -> Iterator[Block]:
+        """Graph by graph where there are any, else step by step."""
+        if not self._graphs:
+            yield from super().train_blocks(steps)
+            return
+        waited = self.waiting_time(self.data.shuffled_chunks())
+        while steps > 0 and (rows_M := next(waited, None)) is not None:
+            self.data_wait_seconds = waited.seconds
+            for rows_KB in self._graph_sized(rows_M, steps):
+                yield self._train_rows(rows_KB), [rows_KB.shape[1]] * len(rows_KB)
+                steps -= len(rows_KB)
+
+    def _graph_sized(self, rows_M: torch.Tensor, steps: int) -> Iterator[torch.Tensor]:
+        """Rows of a chunk, (K, B) at a time: as large graphs as fit, then what is left over."""
+        size = self.recipe.batch_size
+        whole = min(steps, len(rows_M) // size)
+        rows_SB = rows_M[: whole * size].view(whole, size)
+        done = 0
+        for length in sorted({g.steps for g in self._graphs if g.batch_size == size}, reverse=True):
+            while whole - done >= length:
+                yield rows_SB[done : done + length]
+                done += length
+        if steps > whole and len(rows_M) > whole * size:
+            yield rows_M[whole * size :].view(1, -1)
+
+    def _train_rows(self, rows_KB: torch.Tensor) -> torch.Tensor:
+        for graph in self._graphs:
+            if rows_KB.shape == (graph.steps, graph.batch_size):
+                return graph.replay(rows_KB)
+        return self._step_on_rows(rows_KB[0]).view(1)
+
+    def train_step(self, batch_size: int | None = None) -> None:
+        """One step, as training does it: by the one-step graph where there is one."""
+        if self._graphs and batch_size in (None, self.recipe.batch_size):
+            rows_B = torch.arange(self.recipe.batch_size, device=self.device)
+            self._graphs[0].replay(rows_B.view(1, -1))
+        else:
+            super().train_step(batch_size)
