@@ -19,7 +19,7 @@ It is the only limit of most tests. One on each process that a test starts would
 than that process takes on a machine that does something else too, which nobody knows.
 """
 
-LONGEST_FIRST = ("worker/test_accuracy.py", "suite/", "worker/")
+LONGEST_FIRST = ("training/test_accuracy.py", "pytest_plugin/", "training/")
 """Of two processes that share the tests, none shall wait in the end for what the other began last.
 
 `make test` hands out whole files (--dist=loadfile), so that what a file's tests share is made once,

@@ -23,8 +23,8 @@ from cnnperf.report.html.page import render
 from cnnperf.report.html.run_page import run_page
 from cnnperf.report.html.sections.results import results_table
 from cnnperf.report.html.sections.runs import runs_of
+from tests.compare.history.folders import write_history
 from tests.examples import example_record
-from tests.history.folders import write_history
 from tests.report.runs import (
     example_profile,
     hostile_record,

@@ -1,0 +1,1 @@
+"""Tests of the registry of models, data sets and cases."""

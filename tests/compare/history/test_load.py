@@ -1,0 +1,250 @@
+"""Reading a folder of anything: figures against plain Python, sentences on what is no record."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+from datetime import timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnperf.compare.calibration import SUFFIX, Calibration
+from cnnperf.compare.history.files import MAX_NAMED
+from cnnperf.compare.history.load import BATCH, Loaded, load_folder
+from cnnperf.errors import UsageError
+from cnnperf.record.environment import Hardware, Settings
+from cnnperf.record.loading import load_record
+from cnnperf.record.schema import json_schema
+from tests.compare.history.folders import case_with, commit_of, write, write_history
+from tests.examples import (
+    CREATED,
+    example_flag,
+    example_record,
+    failed_case_record,
+    skipped_case_record,
+)
+
+METRICS = ["train_seconds", "images_per_second", "test_accuracy", "energy_joules"]
+
+REPORTS = Path(__file__).parents[3] / "reports"
+
+
+def _medians(loaded: Loaded, metric: str = "train_seconds") -> list[float]:
+    return [point.median for point in loaded.points if point.metric == metric]
+
+
+def test_medians_are_those_of_the_trainings(tmp_path: Path) -> None:
+    """With the least and the greatest, in the order of time."""
+    written = write_history(tmp_path, [20.0, 21.0, 22.0])
+    points = [p for p in load_folder(tmp_path, METRICS).points if p.metric == "train_seconds"]
+    assert [p.median for p in points] == [statistics.median(each) for each in written]
+    assert [(p.low, p.high, p.n) for p in points] == [(min(e), max(e), 3) for e in written]
+    assert [p.commit for p in points] == [commit_of(number) for number in range(3)]
+
+
+def test_real_records_are_read_as_the_record_reads_them() -> None:
+    """Every figure of every case that comes with the project, against the models."""
+    loaded = load_folder(REPORTS, METRICS)
+    expected = {}
+    for file in REPORTS.rglob("*.json"):
+        if file.name.endswith(SUFFIX):
+            continue
+        for case in load_record(file).cases:
+            for metric in METRICS:
+                if case.outcome == "passed" and (values := case.values(metric)):
+                    expected[str(file), case.id, metric] = (
+                        len(values), statistics.median(values), min(values), max(values)
+                    )  # fmt: skip
+    found = {(p.file, p.case_id, p.metric): (p.n, p.median, p.low, p.high) for p in loaded.points}
+    assert found == expected
+    assert not loaded.warnings
+
+
+def test_more_files_than_are_parsed_at_a_time(tmp_path: Path) -> None:
+    """None is lost between two batches."""
+    record = json.loads(example_record(case_with([20.0])).model_dump_json())
+    for number in range(BATCH + 3):
+        record["cases"][0]["repeats"][0]["metrics"]["train_seconds"] = 1.0 + number
+        (tmp_path / f"{number}.json").write_text(json.dumps({"cnnperf": record}))
+    assert sorted(_medians(load_folder(tmp_path, METRICS))) == [1.0 + n for n in range(BATCH + 3)]
+
+
+def test_time_zones_are_one_time(tmp_path: Path) -> None:
+    """22:00 in New York is after 01:00 in Berlin of the next day."""
+    berlin, new_york = timezone(timedelta(hours=1)), timezone(timedelta(hours=-5))
+    later = CREATED.replace(hour=22, tzinfo=new_york)
+    earlier = CREATED.replace(day=CREATED.day + 1, hour=1, tzinfo=berlin)
+    write(tmp_path / "a.json", example_record(case_with([2.0]), created=later))
+    write(tmp_path / "b.json", example_record(case_with([1.0]), created=earlier))
+    loaded = load_folder(tmp_path, METRICS)
+    assert _medians(loaded) == [1.0, 2.0]
+    assert [p.created for p in loaded.points if p.metric == "train_seconds"] == [earlier, later]
+
+
+def test_a_copy_counts_once_and_is_said(tmp_path: Path) -> None:
+    """Also one that another program has laid out anew."""
+    write_history(tmp_path, [20.0, 21.0])
+    (tmp_path / "more").mkdir()
+    shutil.copy(tmp_path / "000.json", tmp_path / "more" / "copy.json")
+    content = json.loads((tmp_path / "001.json").read_text())
+    (tmp_path / "indented.json").write_text(json.dumps(content, indent=4))
+    loaded = load_folder(tmp_path, METRICS)
+    assert len(_medians(loaded)) == 2
+    (note,) = loaded.notes
+    assert note.startswith("counted once")
+    assert "copy.json" in note
+    assert "indented.json" in note
+
+
+def test_what_a_resumed_run_took_over_counts_once(tmp_path: Path) -> None:
+    """In the newer record, where it stands with the others of its case."""
+    first, whole = case_with([20.0, 20.1]), case_with([20.0, 20.1, 20.2])
+    write(tmp_path / "stopped.json", example_record(first, interrupted=True))
+    write(tmp_path / "whole.json", example_record(whole, created=CREATED + timedelta(hours=1)))
+    loaded = load_folder(tmp_path, METRICS)
+    assert [(p.median, p.n) for p in loaded.points if p.metric == "train_seconds"] == [(20.1, 3)]
+    assert "stopped.json" in loaded.notes[0]
+
+
+def test_an_interrupted_run_counts_and_is_marked(tmp_path: Path) -> None:
+    """Its trainings are whole; so is one that was disturbed."""
+    case = case_with([20.0])
+    case.repeats[0].warnings.append(example_flag())
+    write(tmp_path / "a.json", example_record(case, interrupted=True))
+    point = load_folder(tmp_path, METRICS).points[0]
+    assert point.interrupted
+    assert point.disturbed
+
+
+def test_failed_and_skipped_cases_have_no_point_but_a_note(tmp_path: Path) -> None:
+    """Half a case would be another point of the same line."""
+    cases = case_with([20.0]), failed_case_record(), skipped_case_record()
+    write(tmp_path / "a.json", example_record(*cases))
+    shutil.copy(tmp_path / "a.json", tmp_path / "copy.json")
+    loaded = load_folder(tmp_path, METRICS)
+    assert {point.case_id for point in loaded.points} == {cases[0].id}
+    _, failed, skipped = loaded.notes
+    assert f"{cases[1].id} failed in 1 record" in failed
+    assert f"{cases[2].id} skipped in 1 record" in skipped
+
+
+def test_settings_of_the_trainings_go_before_the_record(tmp_path: Path) -> None:
+    """They are those in force in the process that trained."""
+    case = case_with([20.0])
+    case.repeats[0] = case.repeats[0].model_copy(update={"settings": Settings(torch_threads=7)})
+    write(tmp_path / "a.json", example_record(case))
+    (environment,) = load_folder(tmp_path, METRICS).points[0].environments
+    assert environment.settings.torch_threads == 7
+
+
+# --- what is no record --------------------------------------------------------------------------
+
+
+def _body(**changes: Any) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(example_record(case_with([20.0])).model_dump_json())
+    return body | changes
+
+
+def _case(**changes: Any) -> dict[str, Any]:
+    case: dict[str, Any] = _body()["cases"][0]
+    return case | changes
+
+
+BROKEN: dict[str, bytes] = {
+    "cut off": b'{"cnnperf": {"schema_version": 1, "cre',
+    "empty": b"",
+    "text": b"hello",
+    "list": b"[1, 2]",
+    "number": b"7",
+    "not UTF-8": b'{"cnnperf": "\xff"}',
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "pytest-benchmark's alone": b'{"benchmarks": [], "machine_info": {}}',
+    "foreign": b'{"hello": 1}',
+    "another version": json.dumps({"cnnperf": _body(schema_version=99)}).encode(),
+    "no time": json.dumps({"cnnperf": _body(created="yesterday")}).encode(),
+    "no time zone": json.dumps({"cnnperf": _body(created="2026-01-02T03:04:05")}).encode(),
+    "no cases": json.dumps({"cnnperf": _body(cases=None)}).encode(),
+    "a case twice": json.dumps({"cnnperf": _body(cases=[_case(), _case()])}).encode(),
+    "a case without an outcome": json.dumps(
+        {"cnnperf": _body(cases=[_case(outcome=None)])}
+    ).encode(),
+    "no training time": json.dumps(
+        {"cnnperf": _body(cases=[_case(repeats=[{"seed": 0, "metrics": {}}])])}
+    ).encode(),
+    "a wrong environment": json.dumps(
+        {"cnnperf": _body(environment={"hardware": {"cpu_model": [1]}})}
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_file_that_is_no_record_is_named_and_passed_over(tmp_path: Path, kind: str) -> None:
+    """In one sentence; the others are read all the same."""
+    write_history(tmp_path, [20.0, 21.0])
+    (tmp_path / "odd.json").write_bytes(BROKEN[kind])
+    loaded = load_folder(tmp_path, METRICS)
+    assert (loaded.records, len(_medians(loaded))) == (2, 2)
+    (warning,) = loaded.warnings
+    assert warning.startswith("passed over: ")
+    assert "odd.json" in warning
+    assert "\n" not in warning
+    assert len(warning) < 600
+
+
+def test_many_broken_files_are_counted(tmp_path: Path) -> None:
+    """After the first few."""
+    write_history(tmp_path, [20.0])
+    for number in range(MAX_NAMED + 3):
+        (tmp_path / f"odd-{number}.json").write_bytes(b"{")
+    warnings = load_folder(tmp_path, METRICS).warnings
+    assert len(warnings) == MAX_NAMED + 1
+    assert warnings[-1] == "passed over: 3 more that are no records"
+
+
+def test_other_files_of_cnnperf_are_passed_over_silently(tmp_path: Path) -> None:
+    """They lie beside records because cnnperf put them there."""
+    write_history(tmp_path, [20.0])
+    calibration = Calibration(created=CREATED, hardware=Hardware(cpu_model="x"))
+    (tmp_path / "a.calibration.json").write_text(calibration.model_dump_json())
+    (tmp_path / "record.schema.json").write_text(json.dumps(json_schema()))
+    (tmp_path / "run.journal.jsonl").write_text("no JSON of one piece")
+    (tmp_path / "history.json").write_text('{"cnnperf_history": 1, "series": []}')
+    loaded = load_folder(tmp_path, METRICS)
+    assert (loaded.records, loaded.warnings) == (1, ())
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nothing may ever come from it."""
+    write_history(tmp_path, [20.0])
+    os.mkfifo(tmp_path / "pipe.json")
+    (warning,) = load_folder(tmp_path, METRICS).warnings
+    assert "is a pipe or a device" in warning
+
+
+def test_a_mark_in_front_and_odd_names_do_no_harm(tmp_path: Path) -> None:
+    """Names are paths, not patterns; editors on Windows put a byte order mark in front."""
+    write_history(tmp_path / "a[1]*?", [20.0])
+    write_history(tmp_path / "a1", [21.0], seed=1)
+    file = tmp_path / "a1" / "000.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    loaded = load_folder(tmp_path, METRICS)
+    assert len(_medians(loaded)) == 2
+    assert not loaded.warnings
+    assert {Path(point.file).parent.name for point in loaded.points} == {"a[1]*?", "a1"}
+
+
+def test_a_folder_without_a_record_is_bad_usage(tmp_path: Path) -> None:
+    """Whatever else lies in it; the first problem is told."""
+    with pytest.raises(UsageError, match="holds no record: keep the files there"):
+        load_folder(tmp_path, METRICS)
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(UsageError, match=r"holds no record: passed over: .*is not valid JSON"):
+        load_folder(tmp_path, METRICS)
+    with pytest.raises(UsageError, match="is a file, expected a folder"):
+        load_folder(tmp_path / "a.json", METRICS)
+    with pytest.raises(UsageError, match="does not exist"):
+        load_folder(tmp_path / "b", METRICS)

@@ -1,0 +1,214 @@
+"""Series hold what may be compared, and steps say when, between what, how far and why."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnperf.compare.history.load import Point, load_folder
+from cnnperf.compare.history.series import Series, find_series
+from cnnperf.compare.thresholds import MetricSettings, Thresholds
+from cnnperf.record.environment import Settings
+from cnnperf.record.schema import CaseRecord
+from cnnperf.report.wording.history import NOTHING, cause, effect
+from tests.compare.history.folders import CASE, case_with, commit_of, write, write_history
+from tests.examples import CREATED, example_case, example_environment, example_record
+
+UP = [20.0] * 10 + [21.4] * 10
+"""Seconds: a step of 7 % before the eleventh record."""
+
+
+def _series(folder: Path, *metrics: str, thresholds: Thresholds | None = None) -> list[Series]:
+    loaded = load_folder(folder, metrics or ("train_seconds",))
+    return find_series(loaded.points, thresholds or Thresholds())
+
+
+def _write_each(folder: Path, cases: list[CaseRecord], **record: Any) -> None:
+    for number, case in enumerate(cases):
+        made = example_record(case, created=CREATED + timedelta(days=number), **record)
+        write(folder / f"{number:03}.json", made)
+
+
+def test_a_step_says_all_that_is_known_of_it(tmp_path: Path) -> None:
+    """When, between which records and commits, from what to what, and what changed."""
+    written = write_history(tmp_path, UP, changes={10: {"torch": "2.16.0", "cudnn": "9.30"}})
+    (series,) = _series(tmp_path)
+    (step,) = series.steps
+    assert (step.index, step.is_better) == (10, False)
+    assert Path(step.before.file).name == "009.json"
+    assert Path(step.after.file).name == "010.json"
+    assert (step.before.commit, step.after.commit) == (commit_of(9), commit_of(10))
+    medians = [statistics.median(each) for each in written]
+    assert step.old == pytest.approx(statistics.median(medians[:10]))
+    assert step.new == pytest.approx(statistics.median(medians[10:]))
+    assert step.low < 1.07 < step.high
+    assert step.low < step.estimate < step.high
+    fields = [change.field for change in step.changes]
+    assert sorted(fields[:2]) == ["software.cudnn", "software.torch"]
+    assert fields[2:] == ["commit"]
+    assert "torch 2.15.0 → 2.16.0" in cause(step.changes)
+    assert effect(step, by_ratio=True).startswith("+7.")
+
+
+def test_a_rate_that_falls_is_worse_and_one_that_rises_better(tmp_path: Path) -> None:
+    """The direction is the metric's."""
+    write_history(tmp_path / "down", UP)
+    write_history(tmp_path / "up", UP[::-1], seed=1)
+    (down,) = _series(tmp_path / "down", "images_per_second")
+    (up,) = _series(tmp_path / "up", "images_per_second")
+    assert [(s.is_better, s.estimate < 1) for s in down.steps] == [(False, True)]
+    assert [(s.is_better, s.estimate > 1) for s in up.steps] == [(True, True)]
+
+
+def test_nothing_recorded_is_said_where_nothing_changed(tmp_path: Path) -> None:
+    """It is an answer, too."""
+    _write_each(tmp_path, [case_with([value + number / 1000]) for number, value in enumerate(UP)])
+    ((step,),) = [series.steps for series in _series(tmp_path)]
+    assert step.changes == ()
+    assert cause(step.changes) == NOTHING
+
+
+def test_settings_of_the_trainings_are_causes(tmp_path: Path) -> None:
+    """Half the threads."""
+    cases = []
+    for number, value in enumerate(UP):
+        case = case_with([value + number / 1000])
+        settings = Settings(device="cuda", torch_threads=8 if number < 10 else 4)
+        case.repeats[0] = case.repeats[0].model_copy(update={"settings": settings})
+        cases.append(case)
+    _write_each(tmp_path, cases)
+    ((step,),) = [series.steps for series in _series(tmp_path)]
+    assert cause(step.changes) == "torch threads 8 → 4"
+
+
+def test_accuracy_steps_are_differences(tmp_path: Path) -> None:
+    """A loss of 2 points, each record a little different."""
+    cases = [
+        case_with([20.0 + number / 100], accuracy=level + number % 3 / 5000)
+        for number, level in enumerate([0.99] * 8 + [0.97] * 8)
+    ]
+    _write_each(tmp_path, cases)
+    ((step,),) = [series.steps for series in _series(tmp_path, "test_accuracy")]
+    assert step.index == 8
+    assert not step.is_better
+    assert step.estimate == pytest.approx(-0.02, abs=0.0005)
+    assert effect(step, by_ratio=False).startswith("-2.0")
+
+
+def test_thresholds_of_a_project_count(tmp_path: Path) -> None:
+    """One that bears a fifth has no step."""
+    write_history(tmp_path, UP)
+    own = Thresholds(metrics={"train_seconds": MetricSettings(threshold=0.2)})
+    assert [len(series.steps) for series in _series(tmp_path, thresholds=own)] == [0]
+
+
+def test_another_fingerprint_is_another_series(tmp_path: Path) -> None:
+    """A model of another hash has no ratio to the one before, and says so."""
+    cases = []
+    for number, value in enumerate(UP):
+        case = case_with([value + number / 1000])
+        assert case.fingerprint is not None
+        hashed = ("a" if number < 12 else "c") * 64
+        case.fingerprint = case.fingerprint.model_copy(update={"model_sha256": hashed})
+        cases.append(case)
+    _write_each(tmp_path, cases)
+    first, second = _series(tmp_path)
+    assert [len(first.points), len(second.points)] == [12, 8]
+    assert first.distinction is None
+    assert second.distinction == f"not comparable: model {'a' * 12} against {'c' * 12}"
+
+
+def test_shortened_trainings_are_compared_with_equally_shortened_ones(tmp_path: Path) -> None:
+    """By their speed alone."""
+    cases = [case_with([20.0 + number]) for number in range(6)]
+    for number, case in enumerate(cases[2:]):
+        case.shortened = True
+        steps = 40 if number < 2 else 60
+        case.repeats[0] = case.repeats[0].model_copy(update={"steps": steps})
+    _write_each(tmp_path, cases)
+    speed = _series(tmp_path)
+    assert [(len(each.points), each.distinction) for each in speed] == [
+        (2, None), (2, "shortened to 40 steps"), (2, "shortened to 60 steps")
+    ]  # fmt: skip
+    (accuracy,) = _series(tmp_path, "test_accuracy")
+    assert len(accuracy.points) == 2
+
+
+def test_machines_have_series_of_their_own_whatever_their_software(tmp_path: Path) -> None:
+    """The same CPU behind another GPU is another machine; another driver is the same."""
+    write_history(tmp_path / "a", [20.0, 20.1], changes={1: {"driver": "580"}})
+    record = example_record(case_with([5.0]), environment=example_environment(gpu=None))
+    write(tmp_path / "b.json", record)
+    found = {each.machine_label: len(each.points) for each in _series(tmp_path)}
+    assert found == {"NVIDIA H200": 2, "AMD EPYC 9654, 16 cores": 1}
+
+
+def test_too_few_records_are_said(tmp_path: Path) -> None:
+    """Five of them, however far the last is."""
+    write_history(tmp_path, [20.0, 20.0, 20.0, 40.0, 40.0])
+    (series,) = _series(tmp_path)
+    assert series.is_too_short
+    assert not series.steps
+
+
+def test_cases_and_metrics_have_an_order(tmp_path: Path) -> None:
+    """By case, then as tables have the metrics."""
+    other = case_with([20.0], id=example_case("vgg16").id)
+    write(tmp_path / "a.json", example_record(other, case_with([21.0])))
+    names = [(s.case_id, s.metric) for s in _series(tmp_path, "test_accuracy", "train_seconds")]
+    metrics = ("train_seconds", "test_accuracy")
+    assert names == [(case, metric) for case in (CASE, other.id) for metric in metrics]
+
+
+def test_figures_without_a_ratio_are_left_out(tmp_path: Path) -> None:
+    """A time of 0 has no logarithm."""
+    write(tmp_path / "a.json", example_record(case_with([20.0])))
+    record = example_record(case_with([20.0]), created=CREATED + timedelta(days=1))
+    record.cases[0].repeats[0].metrics.train_seconds = 0.0
+    write(tmp_path / "b.json", record)
+    assert [len(series.points) for series in _series(tmp_path)] == [1]
+
+
+def _point(number: int, seconds: float, driver: str) -> Point:
+    environment = example_environment()
+    software = environment.software.model_copy(update={"driver": driver})
+    return Point(
+        case_id=CASE,
+        metric="train_seconds",
+        file=f"{number}.json",
+        created=CREATED + timedelta(days=number),
+        environments=(environment.model_copy(update={"software": software}),),
+        commit=None,
+        dirty=False,
+        fingerprint=None,
+        shortened=False,
+        steps=1,
+        interrupted=False,
+        disturbed=False,
+        n=1,
+        median=seconds,
+        low=seconds,
+        high=seconds,
+    )
+
+
+def test_of_places_as_likely_the_one_at_which_something_changed_is_named() -> None:
+    """Noise moves a step by a record or two; what was installed there tells where it was."""
+    rng = random.Random(1)
+    found, plain = [], []
+    for _ in range(40):
+        levels = [20.0] * 20 + [21.2] * 20
+        seconds = [level * math.exp(rng.gauss(0, 0.015)) for level in levels]
+        points = [_point(n, s, "570" if n < 20 else "580") for n, s in enumerate(seconds)]
+        found += [s.index for series in find_series(points, Thresholds()) for s in series.steps]
+        same = [_point(number, value, "570") for number, value in enumerate(seconds)]
+        plain += [s.index for series in find_series(same, Thresholds()) for s in series.steps]
+    assert len(found) == len(plain) >= 36
+    assert found.count(20) >= 0.95 * len(found)
+    assert found.count(20) > plain.count(20)

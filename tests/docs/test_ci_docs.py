@@ -1,0 +1,150 @@
+"""What docs/ci.md offers to copy works: it fits its schemas, and its options and thresholds exist.
+
+Its workflow and its script are run in tests/docs/test_ci_docs_workflow.py and _script.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from cnnperf.cli import app
+from cnnperf.compare.thresholds import find_thresholds
+from cnnperf.run.settings import OPTIONS
+from tests.commands import run_cnnperf
+from tests.docs.ci_machine import Machine, lay
+from tests.docs.ci_page import GITLAB, RUNS, SCRIPT, SHORT, STEPS, TEXT, WORKFLOW, block
+from tests.examples import (
+    plain_terminal,
+)
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_terminal(monkeypatch)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """One on which nothing has run yet."""
+    return Machine(tmp_path)
+
+
+def _schema_errors(schema: str, text: str, folder: Path) -> str:
+    """What check-jsonschema says of a file, by a schema that it brings along; empty if nothing."""
+    file = folder / "file.yml"
+    file.write_text(text)
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "good", "spoilt"),
+    [
+        ("vendor.github-workflows", WORKFLOW, "run: |", "runs: |"),
+        ("custom.github-workflows-require-timeout", WORKFLOW, "    timeout-minutes: 300\n", ""),
+        ("vendor.gitlab-ci", GITLAB, "exit_codes: [3, 4]", "exit_codes: [three]"),
+    ],
+)
+def test_a_workflow_fits_its_schema(
+    tmp_path: Path, schema: str, text: str, good: str, spoilt: str
+) -> None:
+    """And the schema would notice: a spoilt one does not."""
+    assert _schema_errors(schema, text, tmp_path) == ""
+    assert text.count(good) >= 1
+    assert _schema_errors(schema, text.replace(good, spoilt), tmp_path)
+
+
+@pytest.mark.parametrize("text", [*RUNS.values(), SCRIPT, *SHORT])
+def test_shellcheck_finds_nothing(tmp_path: Path, text: str) -> None:
+    """In any block of shell, at its most particular."""
+    file = tmp_path / "block.sh"
+    file.write_text(text if text.startswith("#!") else f"#!/usr/bin/env bash\nset -e\n{text}")
+    program = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([program, "--norc", "--severity=style", file], capture_output=True)
+    assert (done.returncode, done.stdout.decode()) == (0, "")
+
+
+def test_the_workflow_is_safe_to_run_on_a_machine_of_ones_own() -> None:
+    """Rights to read alone, no code of forks, no text of others in a command, one run at a time."""
+    workflow = yaml.safe_load(WORKFLOW)
+    job = workflow["jobs"]["benchmarks"]
+    assert workflow["permissions"] == {"contents": "read", "actions": "read"}
+    assert set(workflow[True]) == {"schedule", "pull_request", "workflow_dispatch"}  # "on"
+    assert "head.repo.full_name == github.repository" in job["if"]
+    assert workflow["concurrency"]["cancel-in-progress"] is False
+    assert job["steps"][0]["with"]["persist-credentials"] is False
+    assert STEPS["Train"]["timeout-minutes"] < job["timeout-minutes"]
+    assert not [run for run in RUNS.values() if "${{" in run]
+    assert all(re.search(r"@v\d+$", step["uses"]) for step in job["steps"] if "uses" in step)
+
+
+def test_every_option_on_the_page_exists() -> None:
+    """Of pytest as of each command."""
+    ours = {f"--cnnperf-{option.name.replace('_', '-')}" for option in OPTIONS}
+    assert set(re.findall(r"--cnnperf-[a-z-]+", TEXT)) <= ours
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`cnnperf ([a-z]+)\b([^`]*)`", prose)
+    named += re.findall(r"^ *cnnperf ([a-z]+)\b([^|>\n]*)", TEXT, re.MULTILINE)
+    assert {"compare", "calibrate", "recover", "ab", "export"} <= {name for name, _ in named}
+    for name, rest in named:
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<!\S)--?[a-z-]+", rest)) <= options, (name, rest)
+
+
+def test_every_exit_code_is_explained() -> None:
+    """In the table, once."""
+    assert re.findall(r"^\| (\d) \|", TEXT, re.MULTILINE) == ["0", "1", "2", "3", "4"]
+
+
+def test_the_thresholds_on_the_page_are_in_force(tmp_path: Path) -> None:
+    """Read by the command itself, from either file."""
+    own = block("toml", "[metrics.")
+    project = block("toml", "[tool.cnnperf")
+    (tmp_path / "pyproject.toml").write_text(project)
+    assert find_thresholds(None, tmp_path).rule("any", "train_seconds").threshold == 0.05
+    (tmp_path / "cnnperf.toml").write_text(own)
+    found = find_thresholds(None, tmp_path)
+    fast = found.rule("modified_vgg-mnist-28-fast", "test_accuracy")
+    assert (fast.floor, fast.threshold) == (0.99, 0.003)
+    assert found.rule("modified_vgg-cifar10-28-fast", "test_accuracy").threshold == 0.01
+    base = str(lay(tmp_path / "base.json", "base"))
+    done = run_cnnperf("compare", base, base, "--verbose", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_inconclusive_ends_with_four_when_it_is_asked_for(tmp_path: Path) -> None:
+    """And with 0 otherwise."""
+    one = str(lay(tmp_path / "one.json", "one training"))
+    assert run_cnnperf("compare", one, one, cwd=tmp_path).returncode == 0
+    assert run_cnnperf("compare", one, one, "--strict", cwd=tmp_path).returncode == 4
+
+
+def test_the_exports_on_the_page_are_written(machine: Machine) -> None:
+    """Both of them."""
+    (block,) = (text for text in SHORT if text.startswith("cnnperf export"))
+    machine.lay("run.json", "base")
+    done = machine.run(block)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((machine.work / "benchmark-data.json").read_text())
+    assert json.loads((machine.work / "bencher.json").read_text())
+
+
+def test_what_would_train_is_called_as_it_can_be(machine: Machine) -> None:
+    """A record has a file to go to; `cnnperf ab` misses no more than the two interpreters."""
+    (run,) = (text for text in SHORT if text.startswith("pytest"))
+    assert machine.run(run).returncode == 0
+    (turns,) = (text for text in SHORT if text.startswith("cnnperf ab"))
+    done = machine.run(turns)
+    assert done.returncode == 2
+    assert "old/bin/python" in done.stderr
+    assert done.stderr.count("\n") == 1

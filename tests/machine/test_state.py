@@ -1,0 +1,148 @@
+"""The state of the machine during a measurement: own load, other load, and the GPU's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pynvml
+import pytest
+
+from cnnperf.machine import flags, host, state
+from cnnperf.machine.nvml import open_gpu
+from cnnperf.machine.state import StateSampler, read_state
+from cnnperf.record.environment import DeviceState, DuringState
+from tests.machine.fake_nvml import InstallNvml, fake_gpu
+
+SPIN = "while True: pass"
+
+
+@pytest.fixture
+def spinner() -> Iterator[subprocess.Popen[bytes]]:
+    """A child that does nothing but start a grandchild, which keeps a core busy."""
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SPIN!r}])"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        wait_for_grandchild(child.pid)
+        yield child
+    finally:
+        for process in [*psutil.Process(child.pid).children(recursive=True), child]:
+            process.kill()
+        child.wait()
+
+
+def wait_for_grandchild(pid: int) -> None:
+    """Until the spinning has begun."""
+    while not psutil.Process(pid).children():
+        time.sleep(0.02)
+
+
+def test_load_counts_as_others_unless_it_is_our_own_familys(
+    spinner: subprocess.Popen[bytes],
+) -> None:
+    """Two samplers watch it use a second of a core: by so much they differ, and nothing else."""
+    grandchild = psutil.Process(spinner.pid).children()[0]
+    with (
+        StateSampler(None, [os.getpid()], interval_seconds=0.2) as family,
+        StateSampler(None, [], interval_seconds=0.2) as nobody,
+    ):
+        before_seconds = sum(grandchild.cpu_times()[:2])
+        start_seconds = time.perf_counter()
+        while (used_seconds := sum(grandchild.cpu_times()[:2]) - before_seconds) < 1:
+            time.sleep(0.1)
+        cores = os.cpu_count() * (time.perf_counter() - start_seconds)
+    ours, theirs = family.summary(), nobody.summary()
+    difference = theirs.others_cpu_busy_percent - ours.others_cpu_busy_percent
+    assert difference > 0.3 * 100 * used_seconds / cores  # both look at moments of their own
+    assert min(ours.samples, theirs.samples) >= 3
+    limit_percent = ours.others_cpu_busy_percent + difference / 2
+    assert flags.cpu_flags(theirs, limit_percent)
+    assert not flags.cpu_flags(ours, limit_percent)
+
+
+def test_the_work_of_children_that_ended_stays_our_own() -> None:
+    """A parent that waited for them keeps their time, so it never turns into others'."""
+    before_seconds = state.cpu_seconds(state.own_processes())
+    subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+    used_seconds = sum(psutil.Process().cpu_times()[2:4])
+    after_seconds = state.cpu_seconds(state.own_processes())
+    assert after_seconds > before_seconds
+    assert after_seconds >= used_seconds
+
+
+def test_an_interval_in_which_own_processes_vanish_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their time leaves the tree with them; counting it would blame others."""
+    machine = iter(
+        host.CpuTimes(busy_seconds=10 * step, total_seconds=40 * step) for step in range(4)
+    )
+    own = iter([100, 109, 0, 10])
+    monkeypatch.setattr(state, "read_cpu_times", lambda: next(machine))
+    monkeypatch.setattr(state, "cpu_seconds", lambda processes: next(own))
+    others = state.OthersCpu()
+    for _ in range(4):
+        others.update([])
+    assert others.percent == pytest.approx(100 * (1 + 0) / 80)
+
+
+@pytest.mark.parametrize(("core_seconds", "percent"), [(0.49, None), (0.5, 40.0)])
+def test_a_sampler_says_nothing_about_load_seen_too_briefly(
+    monkeypatch: pytest.MonkeyPatch, core_seconds: float, percent: float | None
+) -> None:
+    """A few ticks of the kernel's clock are no percentage: two looks, so far apart."""
+    machine = iter(
+        host.CpuTimes(busy_seconds=0.4 * core_seconds * look, total_seconds=core_seconds * look)
+        for look in range(2)
+    )
+    monkeypatch.setattr(state, "read_cpu_times", lambda: next(machine))
+    with StateSampler(None, [], interval_seconds=3600) as sampler:
+        pass
+    seen = sampler.summary()
+    assert seen.samples == 2
+    assert seen.others_cpu_busy_percent == (percent and pytest.approx(percent))
+
+
+def test_a_sampler_sums_up_the_gpu_that_it_watched(install_nvml: InstallNvml) -> None:
+    """Clocks, power, temperature, reasons and company over all samples."""
+    gpu = fake_gpu(pids=[1])
+    install_nvml(gpu)
+    with StateSampler(open_gpu(0), [os.getpid()], interval_seconds=60) as sampler:
+        gpu.clocks[pynvml.NVML_CLOCK_SM], gpu.celsius, gpu.milliwatts = 900, 91, 200_000
+        gpu.reasons, gpu.pids = 0x44, []
+    assert sampler.summary() == sampler.summary().model_copy(
+        update={
+            "samples": 2,
+            "sm_clock_min_mhz": 900,
+            "sm_clock_median_mhz": 1200,
+            "sm_clock_max_mhz": 1500,
+            "sm_clock_limit_mhz": 1980,
+            "power_mean_watts": 306.25,
+            "temperature_max_celsius": 91,
+            "throttle_shares": {"hw_thermal_slowdown": 0.5, "sw_power_cap": 0.5},
+            "other_processes_max": 1,
+        }
+    )
+
+
+def test_nothing_watched_is_summed_up_as_none() -> None:
+    """No sample, or samples of a GPU that tells nothing."""
+    assert state.summarize_devices([]) == DuringState()
+    assert state.summarize_devices([DeviceState()]) == DuringState(samples=1)
+
+
+def test_an_error_inside_the_block_is_not_swallowed() -> None:
+    """The sampler ends, and the error goes on."""
+    with pytest.raises(KeyError), StateSampler(None):
+        raise KeyError
+
+
+def test_the_host_state_is_what_psutil_sees() -> None:
+    """Free memory is part of the memory; percentages are percentages."""
+    seen = read_state(None).host
+    assert 0 < seen.memory_available_bytes <= psutil.virtual_memory().total
+    assert 0 <= seen.cpu_busy_percent <= 100

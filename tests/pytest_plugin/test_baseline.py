@@ -1,0 +1,95 @@
+"""`--cnnperf-baseline`: runs that are held to an earlier record.
+
+The trainings are those of `tests/fake_python.py`, all else is real.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnperf.record.schema import Record
+from tests.examples import write_record
+from tests.fake_python import fake_python
+from tests.pytest_plugin.project import Project
+
+CASE = "good-tiny-8-two-eager"
+
+
+@pytest.fixture
+def select(project: Project) -> tuple[str, ...]:
+    """One case, trained by an interpreter that only says so."""
+    python = fake_python(project.folder, "python", noise={"good-eager": 0.01})
+    return ("-k", CASE, "--cnnperf-tier=smoke", f"--cnnperf-python={python}")
+
+
+def _faster(record: Record, factor: float, path: Path) -> Path:
+    """A baseline made of a run: the same trainings in less time."""
+    body = json.loads(record.model_dump_json())
+    for case in body["cases"]:
+        for repeat in case["repeats"]:
+            repeat["metrics"]["train_seconds"] /= factor
+            repeat["metrics"]["images_per_second"] *= factor
+    return write_record(path, body)
+
+
+def test_a_run_that_is_slower_than_its_baseline_fails(
+    project: Project, select: tuple[str, ...]
+) -> None:
+    """With the verdicts below its table, its record written, and no traceback."""
+    thrice = (*select, "--cnnperf-repeats=3")
+    assert project.run(*thrice).returncode == 0
+    baseline = _faster(project.record(), 2, project.folder / "base.json")
+    project.json_path.unlink()
+    done = project.run(*thrice, f"--cnnperf-baseline={baseline}")
+    assert done.returncode == 1, done.stdout
+    assert "1 passed" in done.stdout
+    table, verdicts = done.stdout.split("cnnperf: verdicts")
+    assert f"record: {project.json_path}" in table
+    assert f"regression in 1 of 1 case: {CASE} (slower)" in verdicts
+    assert "Traceback" not in done.stdout
+    assert [case.outcome for case in project.record().cases] == ["passed"]
+
+
+def test_a_baseline_of_another_torch_is_held_to_if_that_is_the_question(
+    project: Project, select: tuple[str, ...]
+) -> None:
+    """By the ini key or the option; tests/pytest_plugin/test_gate.py has what is said without."""
+    assert project.run(*select).returncode == 0
+    body = json.loads(project.record().model_dump_json())
+    body["environment"]["software"]["torch"] = "2.0.0"
+    baseline = f"--cnnperf-baseline={write_record(project.folder / 'base.json', body)}"
+    wrong = project.run(*select, baseline, "--cnnperf-across=softwear")
+    assert wrong.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "expected one of hardware, software, got 'softwear'" in wrong.stdout
+    with (project.folder / "pytest.ini").open("a") as ini:
+        ini.write("cnnperf_across = software\n")
+    asked = project.run(*select, baseline)
+    assert asked.returncode == 0, asked.stdout
+    assert f"cnnperf: held to {project.folder / 'base.json'}, across software" in asked.stdout
+    assert "2.0.0" in asked.stdout.split("cnnperf: verdicts")[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"cnnperf": {"schema_version": 1', "base.json"),
+        ('{"benchmarks": []}', "base.json"),
+        (None, "base.json"),
+    ],
+)
+def test_a_bad_baseline_ends_the_run_before_it_trains(
+    project: Project, select: tuple[str, ...], content: str | None, told: str
+) -> None:
+    """In one sentence, with pytest's exit code for bad usage."""
+    path = project.folder / "base.json"
+    if content is not None:
+        path.write_text(content)
+    done = project.run(*select, f"--cnnperf-baseline={path}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in done.stdout.splitlines() if "cnnperf: " in line]
+    assert told in line
+    assert "Traceback" not in done.stdout
+    assert not project.json_path.exists()

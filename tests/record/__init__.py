@@ -1,0 +1,1 @@
+"""Tests of the record, its loading and its journal."""
