@@ -2,7 +2,7 @@
 
     python -m tests.compare.simulation > tables.md
 
-prints the tables of docs/verdicts.md.
+prints the tables of docs/verdicts-evidence.md.
 """
 
 from __future__ import annotations
