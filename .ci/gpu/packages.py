@@ -82,7 +82,7 @@ def folder_name(environ: dict[str, str], device: str) -> str:
     if done.returncode:
         say(done.stderr.strip())
         sys.exit(
-            say("cannot import cnnperf (error above): run `wheels` first, on a machine with network, "
+            say("cannot import cnnperf (error above): run `wheels` first, where there is network, "
                 f"with --python-version {sys.version_info.major}.{sys.version_info.minor}", USAGE)
         )  # fmt: skip
     return done.stdout.strip()
