@@ -1,6 +1,6 @@
-# make bench   the smoke benchmarks, in a virtual environment of their own
-# make test    the tests
-# make help    the rest
+# make bench   run the smoke benchmarks; the first call installs into .venv
+# make test    run the tests
+# make help    list all targets
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,16 +10,16 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 GPU_PIECES := $(addprefix gpu-,wheels check tests standard floors calibrate profiles peers tuning)
 
-.PHONY: help bench test lint format check clean results examples results $(GPU_PIECES)
+.PHONY: help bench test lint format check clean results examples $(GPU_PIECES)
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
-	@printf 'gpu-...   What docs/gpu.md describes, a command each:\n          %s\n' "$(GPU_PIECES)"
+	@printf 'gpu-...   Measure on a GPU (docs/gpu.md):\n          %s\n' "$(GPU_PIECES)"
 
-bench: $(VENV)/.train ## Run the benchmarks: TIER=smoke|standard|full|auto, ARGS="-k vgg --cnnperf-repeats 5"
+bench: $(VENV)/.train ## Run the benchmarks; TIER=smoke|standard|full|auto, ARGS="-k vgg --cnnperf-repeats 5"
 	$(BIN)/python -m pytest benchmarks --benchmark-json=reports/run.json --cnnperf-tier=$(TIER) $(ARGS)
 
-test: $(VENV)/.dev ## Run the tests, JOBS=2 at a time: ARGS="-k record" for some of them
+test: $(VENV)/.dev ## Run the tests, JOBS=2 at a time; ARGS="-k record" for some of them
 	$(BIN)/python -m pytest -n $(JOBS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and types
@@ -27,15 +27,15 @@ lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev ## Mend style
+format: $(VENV)/.dev ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-results: $(VENV)/.train ## Make docs/results.md of the records in reports/
+results: $(VENV)/.train ## Make docs/results.md from the records in reports/
 	$(BIN)/cnnperf results reports -o docs/results.md
 
 OLD := reports/amd-epyc-2core-torch2.15
-examples: $(VENV)/.train ## Make the example pages in docs/ of the records in reports/
+examples: $(VENV)/.train ## Make the example pages in docs/ from the records in reports/
 	$(BIN)/cnnperf report $(OLD)/modified_vgg-28-fast.json -o docs/example-report.html \
 	  --title "The study's cases on two cores of a CPU" \
 	  $(foreach name,modified_vgg-mnist-28-eager modified_resnet-mnist-28-fast \
@@ -46,11 +46,11 @@ examples: $(VENV)/.train ## Make the example pages in docs/ of the records in re
 	$(BIN)/cnnperf report $(OLD)/smoke.json reports/amd-epyc-2core-torch2.14/smoke.json --over avx512 \
 	  --title "Two machines" -o docs/example-machines.html
 
-# In PYTHON itself, which has torch: nothing is installed. GPU_OUT, GPU_DATA, GPU_MINUTES, GPU_WHEELS.
+# Runs in PYTHON, which has torch; installs nothing. Set GPU_OUT, GPU_DATA, GPU_MINUTES, GPU_WHEELS.
 $(GPU_PIECES):
 	$(PYTHON) .ci/gpu $(@:gpu-%=%) $(ARGS)
 
-check: ## All that CI runs
+check: ## Run everything that CI runs
 	bash .ci/run
 
 clean: ## Remove the virtual environment and caches
@@ -58,7 +58,7 @@ clean: ## Remove the virtual environment and caches
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "cnnperf needs Python 3.11 or newer: say make PYTHON=python3.12"; exit 1; }
+	  { echo "cnnperf needs Python 3.11 or newer: run make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.train: pyproject.toml | $(BIN)/python

@@ -1,14 +1,13 @@
-"""Everything that is measured on a GPU, one command each, for a machine that is soon taken away.
+"""Measure on a GPU, one command each, on a machine that you have only for a limited time.
 
     python3 .ci/gpu wheels                       # where there is a network; once
     python3 .ci/gpu standard --data ~/data --out evidence --minutes 9
 
-Needs nothing but Python and torch: what cnnperf needs besides is unpacked from a folder of wheels,
-nothing is downloaded and nothing is installed. A command ends by itself in time, leaves what it has
-in a folder, and goes on from there when it is called again, also on another machine of the same
-kind. docs/gpu.md tells the rest.
+Needs only Python and torch. The other packages are unpacked from a folder of wheels; nothing is
+downloaded or installed. A command ends in time, keeps its results in a folder, and continues there
+when you run it again, also on another machine of the same kind. docs/gpu.md is the manual.
 
-Exit code: 0 done; 75 call it again, not all is done; 1 something failed; 2 bad usage.
+Exit code: 0 done; 1 something failed; 2 bad usage; 75 not finished, run it again to continue.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from words import AGAIN, ROOT, say
 
 
 def main() -> int:
-    """Do one piece."""
+    """Run one piece and return its exit code."""
     asked = _arguments()
     started = time.monotonic()
     if asked.piece == "wheels":
@@ -40,7 +39,7 @@ def main() -> int:
         try:
             return runner.run(asked.piece)
         except KeyboardInterrupt:
-            return say("interrupted; call it again to go on", AGAIN)
+            return say("interrupted: run it again to continue", AGAIN)
 
 
 def _arguments() -> argparse.Namespace:
@@ -48,11 +47,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python3 .ci/gpu",
         description=f"{(__doc__ or '').partition(chr(10))[0]}\n\n{pieces}",
-        epilog="Arguments after -- go to every pytest, and to `cnnperf calibrate`. Exit code 75: "
-        "call it again, to go on.",
+        epilog="Arguments after -- are passed to every pytest and to `cnnperf calibrate`. "
+        "Exit code 75: not finished, run it again to continue.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("piece", choices=HELP, metavar="PIECE", help="see above")
+    parser.add_argument("piece", choices=HELP, metavar="PIECE", help="one of the pieces above")
     _add_options(parser)
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     asked = parser.parse_args(sys.argv[1:cut])
@@ -72,21 +71,21 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
 
     add = parser.add_argument
-    folder("out", "where everything goes", "evidence")
-    folder("from", "what an earlier call left, if not in --out", dest="source")
-    folder("data", "where MNIST and CIFAR-10 lie, if not where cnnperf looks")
-    folder("wheels", "made by `wheels`", ROOT / ".gpu-wheels")
+    folder("out", "folder for all results", "evidence")
+    folder("from", "folder with the results of an earlier call, if not --out", dest="source")
+    folder("data", "folder of MNIST and CIFAR-10, if not cnnperf's default")
+    folder("wheels", "folder that `wheels` filled", ROOT / ".gpu-wheels")
     add(
         "--minutes", type=float, metavar="M", default=os.environ.get("GPU_MINUTES", "9"),
-        help="be over after so long (default: $GPU_MINUTES, else 9)",
+        help="end after M minutes (default: $GPU_MINUTES, else 9)",
     )  # fmt: skip
-    add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it out")
-    add("--tiny", action="store_true", help="two steps of digits: to try it out")
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu is for trying it out")
+    add("--tiny", action="store_true", help="two steps of digits per case, for trying it out")
     add(
         "--commit", metavar="HASH", default=os.environ.get("GPU_COMMIT"),
-        help="of this copy, where it lacks its .git (default: $GPU_COMMIT)",
+        help="commit of this copy, if it has no .git (default: $GPU_COMMIT)",
     )  # fmt: skip
-    add("--python-version", metavar="X.Y", default="3.12", help="of `wheels` (default: 3.12)")
+    add("--python-version", metavar="X.Y", default="3.12", help="for `wheels` (default: 3.12)")
 
 
 if __name__ == "__main__":

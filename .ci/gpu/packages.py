@@ -1,4 +1,4 @@
-"""A Python with torch becomes one that has cnnperf: from wheels, without installing anything."""
+"""Give a Python with torch the packages of cnnperf, from wheels and without installing anything."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from words import DONE, FAILED, ROOT, USAGE, say
 
 NOT_FOR_TRAINING = {"altair", "duckdb", "jinja2", "ruptures", "vl-convert-python"}
-"""Only for pages and histories, which are made elsewhere."""
+"""Packages for pages and histories, which are made elsewhere."""
 WITH_TORCH = {"scipy"}
-"""Large, and there wherever people train."""
+"""Large packages that a machine for training has."""
 FOR_TESTS = ("pytest-timeout>=2.3",)
 
 
 def download_wheels(folder: Path, python_version: str) -> int:
-    """Fetch the wheels that a machine with torch lacks, for Linux on x86-64."""
+    """Download the wheels that a machine with torch may lack, for Linux on x86-64."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
         requirement
@@ -42,16 +42,16 @@ def download_wheels(folder: Path, python_version: str) -> int:
         check=False,
     )  # fmt: skip
     if done.returncode:
-        return say("pip could not download the wheels: see above", FAILED)
+        return say("pip could not download the wheels: see its error above", FAILED)
     sizes = [path.stat().st_size for path in folder.glob("*.whl")]
     return say(f"{folder}: {len(sizes)} wheels, {sum(sizes) / 2**20:.1f} MiB", DONE)
 
 
 def make_environment(scratch: Path, wheels: Path, commit: str | None) -> dict[str, str]:
-    """Variables of a process that finds cnnperf, and what it needs, ahead of what is installed.
+    """Return variables for a process that imports cnnperf and its packages before installed ones.
 
-    A wheel is a zip file; unpacked into a folder on the path it is as good as installed. cnnperf
-    itself runs from this checkout: only what tells pytest of its plugin is made here.
+    A wheel is a zip file: unpacked into a folder on the path, it works as if installed. cnnperf
+    itself runs from this checkout; only the entry point of its pytest plugin is written here.
     """
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
@@ -70,7 +70,7 @@ def make_environment(scratch: Path, wheels: Path, commit: str | None) -> dict[st
 
 
 def folder_name(environ: dict[str, str], device: str) -> str:
-    """The hardware and stack that records lie under, as cnnperf names them."""
+    """Return cnnperf's name of this hardware and stack, the folder of its records."""
     code = (
         "import sys; from cnnperf.machine.folder_name import folder_here; "
         "print(folder_here(sys.argv[1]))"
@@ -82,7 +82,7 @@ def folder_name(environ: dict[str, str], device: str) -> str:
     if done.returncode:
         say(done.stderr.strip())
         sys.exit(
-            say("cnnperf cannot be imported here (above): make --wheels with `wheels` first, for "
-                f"Python {sys.version_info.major}.{sys.version_info.minor}", USAGE)
+            say("cannot import cnnperf (error above): run `wheels` first, where there is network, "
+                f"with --python-version {sys.version_info.major}.{sys.version_info.minor}", USAGE)
         )  # fmt: skip
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""What there is to measure: a piece that is listed here is a few runs of `pytest benchmarks`."""
+"""The measurements: each piece listed in PIECES is a few runs of `pytest benchmarks`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One `pytest benchmarks` with a record of its own."""
+    """One run of `pytest benchmarks`, with its own record."""
 
     name: str
     select: str
-    """For -k."""
+    """Expression for -k."""
     module: str = "benchmarks/test_train.py"
     tier: str = "standard"
     repeats: int = 1
     more: tuple[str, ...] = ()
     tiny: str = "modified_vgg-digits-28-fast"
-    """What is selected instead, to try all this on a CPU in a minute."""
+    """Expression for -k under --tiny, which tries everything on a CPU in minutes."""
     tiny_module: str = "benchmarks/test_train.py"
 
 
@@ -49,13 +49,13 @@ PIECES: dict[str, tuple[Step, ...]] = {
     ),
 }  # fmt: skip
 HELP = {
-    "wheels": "download what a machine without network lacks (needs one itself)",
-    "check": "can this machine train: Python, torch, packages, GPU, data",
-    "tests": "all tests that need CUDA; one that is skipped counts as failed",
+    "wheels": "download the packages for a machine without network (run this where there is one)",
+    "check": "check that this machine can train: Python, torch, packages, GPU, data",
+    "tests": "all tests that need CUDA; a skipped one counts as failed",
     "standard": "the study's cases: fast 5 times (at 224 pixels 3), eager 3 times (at 224 once)",
-    "floors": "how fast each case could be at best, by FLOPs and by bytes, beside `standard`",
-    "calibrate": "A/A: ten trainings of the 28-pixel cases in turns with ten more: their noise",
+    "floors": "the least time of each case, by FLOPs and by bytes, beside `standard`",
+    "calibrate": "A/A: ten trainings of each 28-pixel case in turns with ten more: their noise",
     "profiles": "a profile of every standard case after 200 steps",
-    "peers": "other people's loops beside ours",
-    "tuning": "every precision, compiled or not, by batch size",
+    "peers": "other training loops beside ours",
+    "tuning": "each precision, compiled or not, by batch size",
 }

@@ -1,4 +1,4 @@
-"""Running the steps of a piece, one after another, until all are done or the time is up."""
+"""Run the steps of a piece, one after another, until all are done or the time is up."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ from pieces import PIECES, Step
 from words import AGAIN, DONE, FAILED, ROOT, say
 
 LEAST_MINUTES = 1.0
-"""Below this nothing more is begun: looking at the machine alone takes half of it."""
+"""With less time left no step starts: probing the machine alone takes half of this."""
 GRACE_SECONDS = 30.0
-"""What a step may take beyond its minutes before it is interrupted, and then before it is killed:
-pytest ends itself in time, unless it hangs before it trains."""
-
+"""Time beyond its minutes after which a step is interrupted, and after that killed. pytest ends in
+time by itself, unless it hangs before training."""
 
 CALIBRATED = ("calibrate-a.json", "calibrate-b.json", "noise.calibration.json")
-"""What `calibrate` leaves."""
+"""Files that `calibrate` leaves."""
 
 
 class Runner:
     """Runs the steps of a piece until all are done or the time is up.
 
     Args:
-        asked: the command line.
-        environ: of the processes.
-        folder: where this machine's files go.
-        deadline: by the monotonic clock.
+        asked: parsed command line.
+        environ: variables of the processes.
+        folder: results of this machine.
+        deadline: end, in seconds of the monotonic clock.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class Runner:
         self.source: Path = source if source and source != folder else folder
 
     def run(self, piece: str) -> int:
-        """One piece; its exit code."""
+        """Run one piece and return its exit code."""
         with self._log(piece):
             if piece == "check":
                 return self._check()
@@ -71,13 +70,13 @@ class Runner:
 
     @property
     def minutes_left(self) -> float:
-        """Until this command should be over."""
+        """Minutes until this command should end."""
         return (self.deadline - time.monotonic()) / 60
 
     def _steps(self, steps: Sequence[Step]) -> Iterator[int]:
         for step in steps:
             if self._take_over(step):
-                say(f"{step.name}: done already")
+                say(f"{step.name}: already done")
                 yield DONE
             elif self.minutes_left < LEAST_MINUTES:
                 say(f"{step.name}: no time left")
@@ -107,11 +106,11 @@ class Runner:
 
     @property
     def traces(self) -> Path:
-        """Where profiles are written until they are packed."""
+        """Folder of the profiles until they are packed."""
         return self.folder / "traces"
 
     def _take_over(self, step: Step) -> bool:
-        """Whether a step's record is whole, here or in what is handed in, which is then copied."""
+        """Return whether a step's record is complete here or in --from, and copy it here if so."""
         name = f"{step.name}.json"
         for place in dict.fromkeys((self.folder, self.source)):
             if _is_whole(place / name):
@@ -126,9 +125,9 @@ class Runner:
         return [path for path in found if pattern.fullmatch(path.name)]
 
     def _best_journal(self, step: Step) -> Path | None:
-        """That with the most trainings: a run that was killed early has not copied all of them.
+        """Return the journal with the most trainings: a run killed early has not copied them all.
 
-        One that was handed in is copied: what goes on with a journal takes it away in the end.
+        A journal from --from is copied, because the run that continues it deletes it at the end.
         """
         journals = self._journals(step, *dict.fromkeys((self.folder, self.source)))
         best = max(filter(_trainings, journals), key=_trainings, default=None)
@@ -137,7 +136,7 @@ class Runner:
         return Path(shutil.copyfile(best, self.folder / best.name))
 
     def _drop_journals(self, step: Step) -> None:
-        """All but the best of this folder, which has what the others have."""
+        """Delete all journals but the best, which contains the others; with a full record, all."""
         best = max(self._journals(step, self.folder), key=_trainings, default=None)
         whole = _is_whole(self.folder / f"{step.name}.json")
         for path in self._journals(step, self.folder):
@@ -145,17 +144,17 @@ class Runner:
                 path.unlink()
 
     def _pack_traces(self) -> None:
-        """One file instead of many."""
+        """Pack the profiles into one file."""
         if self.traces.is_dir():
             with tarfile.open(self.folder / "profiles-traces.tar.gz", "w:gz") as archive:
                 archive.add(self.traces, arcname="traces")
             shutil.rmtree(self.traces)
 
     def _calibrate(self) -> int:
-        """One Python in turns with itself; in a folder of its own until all of it is done."""
+        """Run `cnnperf calibrate` in a folder of its own until it is finished."""
         here = {name: self._hand_in(name) for name in CALIBRATED}
         if all(here.values()):
-            return say("calibrate: done already", DONE)
+            return say("calibrate: already done", DONE)
         if self.minutes_left < LEAST_MINUTES:
             return say("calibrate: no time left", AGAIN)
         folder = self._going_on_in("calibrate")
@@ -180,13 +179,13 @@ class Runner:
         return DONE
 
     def _hand_in(self, name: str) -> bool:
-        """Whether a file is here, after copying what was handed in."""
+        """Copy a file from --from if it is there; return whether it is here."""
         if self.source != self.folder and (self.source / name).is_file():
             shutil.copy2(self.source / name, self.folder / name)
         return (self.folder / name).is_file()
 
     def _going_on_in(self, name: str) -> Path:
-        """A folder with what was handed in; without journals there is nothing to go on with."""
+        """Return a folder with the journals to continue, copied from --from if there are none."""
         folder, handed_in = self.folder / name, self.source / name
         if not _journals_in(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -195,12 +194,12 @@ class Runner:
         return folder
 
     def _floors(self) -> int:
-        """What this device could do at best, beside what `standard` has measured so far."""
+        """Run `cnnperf floors` beside the records that `standard` has made so far."""
         names = [f"{step.name}.json" for step in PIECES["standard"]]
         places = dict.fromkeys((self.folder, self.source))
         found = [next((p / name for p in places if (p / name).is_file()), None) for name in names]
         records = [str(path) for path in found if path is not None]
-        if self.asked.tiny:  # whose records all have the same case
+        if self.asked.tiny:  # all its records have the same case
             records = records[:1]
         code = self._python(
             "-m", "cnnperf.cli", "floors", "--device", self.asked.device,
@@ -211,14 +210,14 @@ class Runner:
         return DONE if code == DONE else FAILED
 
     def _check(self) -> int:
-        """What there is, and whether it is enough."""
+        """Show the machine and check the data."""
         self._python("-m", "cnnperf.cli", "env")
         where = ["--data-dir", str(self.asked.data)] if self.asked.data else []
         sets = [] if self.asked.tiny else ["mnist", "cifar10"]
         return self._python("-m", "cnnperf.cli", "data", *sets, "digits", "--check", *where)
 
     def _tests(self) -> int:
-        """The tests marked `cuda`, wherever they are."""
+        """Run all tests marked `cuda`."""
         files = [
             str(path.relative_to(ROOT))
             for path in sorted((ROOT / "tests").rglob("test_*.py"))
@@ -235,7 +234,7 @@ class Runner:
         return DONE if code == DONE else FAILED
 
     def _python(self, *arguments: str) -> int:
-        """Run this Python in the checkout, into the terminal and the log; its exit code."""
+        """Run this Python in the checkout, output to terminal and log; return its exit code."""
         command = [sys.executable, *arguments]
         say(f"$ {' '.join(arguments)}", log=self.log)
         process = subprocess.Popen(
@@ -252,7 +251,7 @@ class Runner:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, with which a batch system announces that it is going to kill."""
+    """Raised on SIGTERM, which a batch system sends before it kills."""
 
 
 def _heed_terminate(_number: int, _frame: object) -> None:
@@ -261,9 +260,9 @@ def _heed_terminate(_number: int, _frame: object) -> None:
 
 @contextmanager
 def _ended_in_time(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
-    """Interrupt a process that goes on for too long, and kill one that does not care.
+    """Interrupt a process that takes too long, and kill it if it ignores that.
 
-    Ctrl-C reaches both processes by itself; SIGTERM may reach this one alone.
+    Ctrl-C reaches both processes; SIGTERM may reach only this one.
     """
     interrupt = threading.Timer(seconds, process.send_signal, [signal.SIGINT])
     kill = threading.Timer(seconds + GRACE_SECONDS, process.kill)
@@ -277,7 +276,7 @@ def _ended_in_time(process: subprocess.Popen[str], seconds: float) -> Iterator[N
         if not isinstance(reason, KeyboardInterrupt) or isinstance(reason, Terminated):
             process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=GRACE_SECONDS)  # so that a full pipe does not hold it up
+            process.communicate(timeout=GRACE_SECONDS)  # a full pipe must not block it
         process.kill()
         raise
     finally:
@@ -287,8 +286,8 @@ def _ended_in_time(process: subprocess.Popen[str], seconds: float) -> Iterator[N
 
 
 def _outcome(code: int) -> int:
-    """The last line of a piece that trains."""
-    words = {DONE: "done", AGAIN: "not all is done: call it again"}
+    """Print the final line of a piece that trains and return its exit code."""
+    words = {DONE: "done", AGAIN: "not finished: run it again to continue"}
     return say(words.get(code, "failed"), code)
 
 
@@ -297,7 +296,7 @@ def _journals_in(folder: Path) -> list[Path]:
 
 
 def _is_whole(record: Path) -> bool:
-    """Whether a record has every training that was planned, and none failed."""
+    """Return whether a record has every planned training and no failed case."""
     try:
         content = json.loads(record.read_bytes())["cnnperf"]
         outcomes = {case["outcome"] for case in content["cases"]}

@@ -1,4 +1,4 @@
-"""What all parts of this tool share: where the checkout is, exit codes, and how it talks."""
+"""Shared by all parts of this tool: the checkout's path, exit codes, and output."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import IO
 ROOT = Path(__file__).absolute().parents[2]
 
 DONE, FAILED, USAGE, AGAIN = 0, 1, 2, 75
-"""The last is EX_TEMPFAIL of sysexits.h, as `pytest benchmarks --cnnperf-max-minutes` has it."""
+"""AGAIN is EX_TEMPFAIL of sysexits.h, as in `pytest benchmarks --cnnperf-max-minutes`."""
 
 
 def say(text: str, code: int = 0, log: IO[str] | None = None) -> int:
-    """A line of our own; hands the exit code on."""
+    """Print a line, also into the log if given, and return the exit code."""
     sys.stdout.write(f"gpu: {text}\n")
     sys.stdout.flush()
     if log is not None:

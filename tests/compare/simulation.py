@@ -2,7 +2,7 @@
 
     python -m tests.compare.simulation > tables.md
 
-prints the tables of docs/verdicts.md.
+prints the tables of docs/verdicts-evidence.md.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def verdict_tables(draws: int) -> None:
         for change in (0.0, 0.05)
         for shares in [verdict_shares(noise, n, change, draws)]
     )
-    print_table("What cnnperf says", ["noise", "n", "change", *said], rows)
+    print_table("Verdicts of cnnperf", ["noise", "n", "change", *said], rows)
     rows = (
         [
             str(n),

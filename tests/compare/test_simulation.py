@@ -37,7 +37,7 @@ from tests.compare.simulated import (
 from tests.compare.simulation import percent
 
 DRAWS = 1500
-VERDICTS_PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
+EVIDENCE_PAGE = Path(__file__).parents[2] / "docs" / "verdicts-evidence.md"
 
 
 def slack(share: float, draws: int = DRAWS) -> float:
@@ -255,7 +255,7 @@ def test_a_table_says_never_only_of_what_never_happened(share: float, shown: str
 @pytest.mark.parametrize("label", RULES)
 def test_the_page_on_verdicts_shows_what_is_measured_here(label: str) -> None:
     """Its rows of n = 5 in clean noise, within the spread of the draws made here."""
-    page = VERDICTS_PAGE.read_text(encoding="utf-8").partition("Called slower, clean")[2]
+    page = EVIDENCE_PAGE.read_text(encoding="utf-8").partition("Called slower, clean")[2]
     row = re.search(rf"^\| {re.escape(label)} \| (?:5|any) \|(.*)\|$", page, re.MULTILINE)
     assert row, label
     shown = [float(re.sub("[<> ]", "", cell)) / 100 for cell in row[1].split("|")]

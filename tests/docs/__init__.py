@@ -1,1 +1,1 @@
-"""Tests of the documents' commands and figures."""
+"""Tests of the commands and figures in docs/."""

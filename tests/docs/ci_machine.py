@@ -1,6 +1,6 @@
-"""A machine on which what docs/ci.md offers is run: prepared records, and programs that stand in.
+"""A fake CI machine for the blocks of docs/ci.md, with prepared records and stub programs.
 
-The training is a stand-in that lays down a prepared record; `cnnperf` and bash are real.
+The stub for pytest copies a prepared record instead of training; `cnnperf` and bash are real.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tests.examples import (
 )
 
 NOISE = (0.000, 0.004, -0.003, 0.002, -0.002)
-"""Of five trainings, as parts of their time."""
+"""Relative noise of the times of five trainings."""
 
 
 def ci_record(factor: float = 1.0, lost: float = 0.0, **changes: Any) -> Record:
-    """Five trainings of about 20 seconds times `factor`, with so much accuracy lost."""
+    """Return a record of five trainings of about 20 s times `factor`, with `lost` less accuracy."""
     repeats = []
     for seed, noise in enumerate(NOISE):
         seconds = 20.0 * factor * (1 + noise)
@@ -51,7 +51,7 @@ def ci_record(factor: float = 1.0, lost: float = 0.0, **changes: Any) -> Record:
 
 @cache
 def body_of(kind: str) -> str:
-    """A record, by what is the matter with it beside the baseline."""
+    """Return the JSON of a record of that kind: how it differs from the baseline."""
     environment = example_environment()
     software = environment.software.model_copy(update={"torch": "2.16.0"})
     found = {
@@ -71,13 +71,13 @@ def body_of(kind: str) -> str:
 
 
 def lay(file: Path, kind: str) -> Path:
-    """A record's file."""
+    """Write a record of that kind into `file`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     return write_record(file, json.loads(body_of(kind)))
 
 
 def kind_of(file: Path) -> str | None:
-    """Which record a file holds."""
+    """Return the kind of the record in `file`; None if there is no file."""
     if not file.exists():
         return None
     record = Record.model_validate(json.loads(file.read_text())["cnnperf"])
@@ -97,7 +97,7 @@ if "STUB_RECORD" in os.environ:
     shutil.copy(os.environ["STUB_RECORD"], target)
 sys.exit(int(os.environ.get("STUB_CODE", "0")))
 """
-"""In pytest's place: what it was called with goes to a log, what it would have measured is laid."""
+"""Stub for pytest: logs its arguments and copies the prepared record to --benchmark-json."""
 
 GH = """
 import json, os, shutil, sys
@@ -120,7 +120,7 @@ else:
     folder = Path(os.environ["STUB_ARTIFACTS"]).parent / words[2]
     shutil.copytree(folder, words[words.index("--dir") + 1])
 """
-"""In the GitHub CLI's place, with the real thing's query language."""
+"""Stub for the GitHub CLI, with a real implementation of its query language."""
 
 CNNPERF = """
 from cnnperf.cli import main
@@ -131,13 +131,13 @@ main()
 
 @dataclass
 class Machine:
-    """A folder with a checkout in it, and programs that come before all others."""
+    """A folder with a checkout, and stub programs first on PATH."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Lay down what a runner gives to a job."""
+        """Create the files and variables that a runner gives to a job."""
         self.work, programs = self.folder / "work", self.folder / "programs"
         self.summary, self.path = self.folder / "summary.md", self.folder / "path"
         self.log = self.folder / "log"
@@ -164,7 +164,7 @@ class Machine:
         }
 
     def run(self, text: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Bash as GitHub calls it; programs of an earlier step come first."""
+        """Run bash with GitHub's options; folders that a step added to PATH come first."""
         file = self.folder / "block.sh"
         file.write_text(text)
         added = [*reversed(self.path.read_text().split()), self.environment["PATH"]]
@@ -178,9 +178,9 @@ class Machine:
         )
 
     def step(self, name: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """A step of the workflow."""
+        """Run a step of the workflow."""
         return self.run(RUNS[name], **more)
 
     def lay(self, name: str, kind: str) -> str:
-        """A record in the checkout, or elsewhere; its path."""
+        """Write a record, relative to the checkout, and return its path."""
         return str(lay(self.work / name, kind))

@@ -1,4 +1,4 @@
-"""What docs/ci.md offers to copy: its workflow, its script, its shorter blocks."""
+"""The blocks of docs/ci.md: the workflow, the script, and the shorter ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import yaml
 DOC = Path(__file__).parents[2] / "docs" / "ci.md"
 TEXT = DOC.read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-"""Language and content of each."""
+"""Language and content of each block."""
 
 
 def block(language: str, beginning: str) -> str:
-    """The one block that begins like this."""
+    """Return the only block in `language` that starts with `beginning`."""
     (found,) = (text for kind, text in BLOCKS if kind == language and text.startswith(beginning))
     return found
 

@@ -1,6 +1,6 @@
-"""What docs/ci.md offers to copy works: it fits its schemas, and its options and thresholds exist.
+"""The blocks of docs/ci.md fit their schemas, and their options and thresholds exist.
 
-Its workflow and its script are run in tests/docs/test_ci_docs_workflow.py and _script.py.
+test_ci_docs_workflow.py runs the workflow, test_ci_docs_script.py the script.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from cnnperf.run.settings import OPTIONS
 from tests.commands import run_cnnperf
 from tests.docs.ci_machine import Machine, lay
 from tests.docs.ci_page import GITLAB, RUNS, SCRIPT, SHORT, STEPS, TEXT, WORKFLOW, block
-from tests.examples import (
-    plain_terminal,
-)
+from tests.examples import plain_terminal
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +31,12 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """One on which nothing has run yet."""
+    """Return a machine on which nothing has run yet."""
     return Machine(tmp_path)
 
 
 def _schema_errors(schema: str, text: str, folder: Path) -> str:
-    """What check-jsonschema says of a file, by a schema that it brings along; empty if nothing."""
+    """Return the errors of check-jsonschema by one of its built-in schemas; empty if valid."""
     file = folder / "file.yml"
     file.write_text(text)
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)]
@@ -54,18 +52,18 @@ def _schema_errors(schema: str, text: str, folder: Path) -> str:
         ("vendor.gitlab-ci", GITLAB, "exit_codes: [3, 4]", "exit_codes: [three]"),
     ],
 )
-def test_a_workflow_fits_its_schema(
+def test_workflow_is_valid_and_a_spoilt_one_is_not(
     tmp_path: Path, schema: str, text: str, good: str, spoilt: str
 ) -> None:
-    """And the schema would notice: a spoilt one does not."""
+    """The spoilt one shows that the schema checks the changed part."""
     assert _schema_errors(schema, text, tmp_path) == ""
     assert text.count(good) >= 1
     assert _schema_errors(schema, text.replace(good, spoilt), tmp_path)
 
 
 @pytest.mark.parametrize("text", [*RUNS.values(), SCRIPT, *SHORT])
-def test_shellcheck_finds_nothing(tmp_path: Path, text: str) -> None:
-    """In any block of shell, at its most particular."""
+def test_shell_blocks_pass_shellcheck(tmp_path: Path, text: str) -> None:
+    """Every block passes at the strictest severity."""
     file = tmp_path / "block.sh"
     file.write_text(text if text.startswith("#!") else f"#!/usr/bin/env bash\nset -e\n{text}")
     program = Path(sys.executable).with_name("shellcheck")
@@ -73,8 +71,8 @@ def test_shellcheck_finds_nothing(tmp_path: Path, text: str) -> None:
     assert (done.returncode, done.stdout.decode()) == (0, "")
 
 
-def test_the_workflow_is_safe_to_run_on_a_machine_of_ones_own() -> None:
-    """Rights to read alone, no code of forks, no text of others in a command, one run at a time."""
+def test_workflow_is_safe_on_a_self_hosted_runner() -> None:
+    """Read-only rights, no code from forks, no expressions in commands, one run at a time."""
     workflow = yaml.safe_load(WORKFLOW)
     job = workflow["jobs"]["benchmarks"]
     assert workflow["permissions"] == {"contents": "read", "actions": "read"}
@@ -88,7 +86,7 @@ def test_the_workflow_is_safe_to_run_on_a_machine_of_ones_own() -> None:
 
 
 def test_every_option_on_the_page_exists() -> None:
-    """Of pytest as of each command."""
+    """This holds for pytest's options and for those of each command."""
     ours = {f"--cnnperf-{option.name.replace('_', '-')}" for option in OPTIONS}
     assert set(re.findall(r"--cnnperf-[a-z-]+", TEXT)) <= ours
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -101,13 +99,13 @@ def test_every_option_on_the_page_exists() -> None:
         assert set(re.findall(r"(?<!\S)--?[a-z-]+", rest)) <= options, (name, rest)
 
 
-def test_every_exit_code_is_explained() -> None:
-    """In the table, once."""
+def test_every_exit_code_has_one_row() -> None:
+    """The table lists 0 to 4 in order."""
     assert re.findall(r"^\| (\d) \|", TEXT, re.MULTILINE) == ["0", "1", "2", "3", "4"]
 
 
-def test_the_thresholds_on_the_page_are_in_force(tmp_path: Path) -> None:
-    """Read by the command itself, from either file."""
+def test_thresholds_on_the_page_are_read_from_either_file(tmp_path: Path) -> None:
+    """`cnnperf compare` accepts them, too."""
     own = block("toml", "[metrics.")
     project = block("toml", "[tool.cnnperf")
     (tmp_path / "pyproject.toml").write_text(project)
@@ -122,15 +120,15 @@ def test_the_thresholds_on_the_page_are_in_force(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_is_inconclusive_ends_with_four_when_it_is_asked_for(tmp_path: Path) -> None:
-    """And with 0 otherwise."""
+def test_inconclusive_comparison_ends_with_4_only_with_strict(tmp_path: Path) -> None:
+    """Without --strict it ends with 0."""
     one = str(lay(tmp_path / "one.json", "one training"))
     assert run_cnnperf("compare", one, one, cwd=tmp_path).returncode == 0
     assert run_cnnperf("compare", one, one, "--strict", cwd=tmp_path).returncode == 4
 
 
-def test_the_exports_on_the_page_are_written(machine: Machine) -> None:
-    """Both of them."""
+def test_export_block_writes_both_files(machine: Machine) -> None:
+    """Both files hold JSON."""
     (block,) = (text for text in SHORT if text.startswith("cnnperf export"))
     machine.lay("run.json", "base")
     done = machine.run(block)
@@ -139,8 +137,8 @@ def test_the_exports_on_the_page_are_written(machine: Machine) -> None:
     assert json.loads((machine.work / "bencher.json").read_text())
 
 
-def test_what_would_train_is_called_as_it_can_be(machine: Machine) -> None:
-    """A record has a file to go to; `cnnperf ab` misses no more than the two interpreters."""
+def test_training_blocks_are_valid_commands(machine: Machine) -> None:
+    """Pytest writes a record; `cnnperf ab` only lacks the two interpreters."""
     (run,) = (text for text in SHORT if text.startswith("pytest"))
     assert machine.run(run).returncode == 0
     (turns,) = (text for text in SHORT if text.startswith("cnnperf ab"))

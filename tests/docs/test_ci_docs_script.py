@@ -1,4 +1,4 @@
-"""The script that docs/ci.md offers for any other server."""
+"""The script of docs/ci.md for any other CI server."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pytest
 
 from tests.docs.ci_machine import Machine, kind_of
 from tests.docs.ci_page import SCRIPT
-from tests.examples import (
-    plain_terminal,
-)
+from tests.examples import plain_terminal
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +19,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Machine:
-    """One whose jobs call the script; its store has a baseline."""
+    """Return a machine whose store has a baseline."""
     made = Machine(tmp_path, {"CNNPERF_STORE": str(tmp_path / "store")})
     made.lay("../store/run.json", "base")
     return made
@@ -34,8 +32,10 @@ def _baseline(server: Machine) -> Path:
 @pytest.mark.parametrize(
     ("kind", "code"), [("same", 0), ("slower", 1), ("less accurate", 1), ("other torch", 3)]
 )
-def test_the_script_ends_with_the_verdict(server: Machine, kind: str, code: int) -> None:
-    """Leaves what a server collects, and the baseline as it was."""
+def test_script_ends_with_the_exit_code_of_the_comparison(
+    server: Machine, kind: str, code: int
+) -> None:
+    """It leaves the files to collect, and does not change the baseline."""
     record = server.lay("../prepared.json", kind)
     done = server.run(SCRIPT, STUB_RECORD=record)
     assert (done.returncode, done.stderr) == (code, "")
@@ -54,7 +54,7 @@ def test_the_script_ends_with_the_verdict(server: Machine, kind: str, code: int)
         ("base", ("--renew",), 1, 1, "base"),
     ],
 )
-def test_the_script_makes_a_baseline_where_it_should(
+def test_script_records_a_baseline_only_if_every_case_passed(
     server: Machine,
     before: str | None,
     arguments: tuple[str, ...],
@@ -62,7 +62,7 @@ def test_the_script_makes_a_baseline_where_it_should(
     code: int,
     after: str | None,
 ) -> None:
-    """Of a run in which every case passed."""
+    """It does so without a baseline and with --renew."""
     if before is None:
         _baseline(server).unlink()
     record = server.lay("../prepared.json", "slower")
@@ -71,26 +71,26 @@ def test_the_script_makes_a_baseline_where_it_should(
     assert kind_of(_baseline(server)) == after
 
 
-def test_a_failed_case_that_the_baseline_has_not_fails_the_script(server: Machine) -> None:
-    """The comparison alone would not see it."""
+def test_failed_case_without_a_baseline_fails_the_script(server: Machine) -> None:
+    """The comparison alone would not show a case that the baseline lacks."""
     record = server.lay("../prepared.json", "same")
     assert server.run(SCRIPT, STUB_RECORD=record, STUB_CODE="1").returncode == 1
 
 
 @pytest.mark.parametrize("code", [2, 4, 5])
-def test_a_run_that_did_not_come_to_its_end_is_not_judged(server: Machine, code: int) -> None:
-    """Interrupted, called wrongly, or without a case."""
+def test_incomplete_run_is_not_compared(server: Machine, code: int) -> None:
+    """Pytest was interrupted, called wrongly, or found no case."""
     server.lay("benchmark-results/run.json", "same")
     done = server.run(SCRIPT, STUB_CODE=str(code))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"training stopped with {code}; ")
+    assert done.stderr.startswith(f"pytest ended with {code}; ")
 
 
-def test_two_jobs_never_share_the_gpu(server: Machine) -> None:
-    """The second waits, and gives up without having trained."""
+def test_second_job_waits_for_the_gpu_and_gives_up(server: Machine) -> None:
+    """It ends with 2 and does not train."""
     with (server.folder / "store" / "gpu.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = server.run(SCRIPT, CNNPERF_WAIT_SECONDS="0")
     assert done.returncode == 2
-    assert done.stderr.startswith("the GPU is still busy: ")
+    assert done.stderr.startswith("the GPU is busy: ")
     assert server.log.read_text() == ""

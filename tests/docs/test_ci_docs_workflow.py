@@ -1,4 +1,4 @@
-"""The workflow that docs/ci.md offers for GitHub Actions, step by step on a made-up runner."""
+"""The GitHub Actions workflow of docs/ci.md, step by step on a fake runner."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from tests.docs.ci_machine import Machine, kind_of
-from tests.examples import (
-    plain_terminal,
-)
+from tests.examples import plain_terminal
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +20,12 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """One on which nothing has run yet."""
+    """Return a machine on which nothing has run yet."""
     return Machine(tmp_path)
 
 
-def test_installing_makes_an_environment_that_later_steps_use(machine: Machine) -> None:
-    """In the runner's own folder of temporary files, which it empties."""
+def test_install_step_makes_an_environment_that_later_steps_use(machine: Machine) -> None:
+    """It lies in the runner's temporary folder, which the runner empties."""
     done = machine.step("Install")
     assert done.returncode == 0, done.stderr
     found = machine.run("command -v python").stdout.strip()
@@ -39,10 +37,10 @@ def _artifact(run: int, created: str, **changes: Any) -> dict[str, Any]:
     return {"expired": False, "created_at": created, "workflow_run": {**own, **changes}}
 
 
-def test_the_baseline_is_the_newest_of_the_branch_itself(machine: Machine) -> None:
-    """Not a fork's, whose branch may have the same name; nor an expired one, nor another branch's.
+def test_baseline_is_the_newest_artifact_of_the_branch_itself(machine: Machine) -> None:
+    """Artifacts of forks, of other branches, and expired ones do not count.
 
-    A fork's workflow runs with the fork's text: it can upload whatever it likes by that name.
+    A fork runs its own workflow file, so it can upload anything under that name.
     """
     listing = [
         _artifact(1, "2026-01-01T00:00:00Z"),
@@ -60,8 +58,8 @@ def test_the_baseline_is_the_newest_of_the_branch_itself(machine: Machine) -> No
     assert kind_of(machine.work / "baseline" / "run.json") == "base"
 
 
-def test_without_a_baseline_there_is_none_and_no_error(machine: Machine) -> None:
-    """The first run of all."""
+def test_no_artifact_means_no_baseline_and_no_error(machine: Machine) -> None:
+    """This is the very first run."""
     artifacts = machine.folder / "artifacts.json"
     artifacts.write_text('{"total_count": 0, "artifacts": []}')
     done = machine.step("Fetch the baseline", STUB_ARTIFACTS=str(artifacts), GH_TOKEN="t")  # noqa: S106
@@ -69,13 +67,13 @@ def test_without_a_baseline_there_is_none_and_no_error(machine: Machine) -> None
     assert not (machine.work / "baseline").exists()
 
 
-def test_a_fetch_that_fails_is_not_taken_for_no_baseline(machine: Machine) -> None:
-    """The job ends before it trains."""
+def test_failed_fetch_fails_the_job(machine: Machine) -> None:
+    """It must not pass for a missing baseline."""
     assert machine.step("Fetch the baseline", GH_TOKEN="t").returncode == 1  # noqa: S106
 
 
-def test_training_leaves_a_record_and_its_own_exit_code(machine: Machine) -> None:
-    """Several trainings a case, none skipped for want of data."""
+def test_train_step_leaves_a_record_and_the_exit_code_of_pytest(machine: Machine) -> None:
+    """It trains five repeats per case and requires the data sets."""
     record = machine.lay("../prepared.json", "same")
     assert machine.step("Train", STUB_RECORD=record).returncode == 0
     assert kind_of(machine.work / "run.json") == "same"
@@ -95,13 +93,13 @@ def test_training_leaves_a_record_and_its_own_exit_code(machine: Machine) -> Non
         ("other torch", 3, "not comparable"),
     ],
 )
-def test_judging_tells_the_summary_the_annotations_and_junit(
+def test_compare_step_writes_summary_annotations_and_junit(
     machine: Machine, kind: str, code: int, verdict: str
 ) -> None:
-    """And ends with the exit code of the table."""
+    """It ends with the exit code of the comparison."""
     machine.lay("baseline/run.json", "base")
     machine.lay("run.json", kind)
-    done = machine.step("Judge")
+    done = machine.step("Compare")
     assert (done.returncode, done.stderr) == (code, "")
     assert verdict in done.stdout
     assert verdict in machine.summary.read_text()
@@ -114,24 +112,24 @@ def test_judging_tells_the_summary_the_annotations_and_junit(
 
 
 @pytest.mark.parametrize(("event", "code"), [("schedule", 0), ("pull_request", 3)])
-def test_without_a_baseline_a_pull_request_does_not_pass(
-    machine: Machine, event: str, code: int
-) -> None:
-    """One that expired must not open the gate; the branch itself makes a new one."""
+def test_pull_request_without_a_baseline_fails(machine: Machine, event: str, code: int) -> None:
+    """An expired baseline must not open the gate; a run on the branch passes and records one."""
     machine.lay("run.json", "slower")
-    done = machine.step("Judge", GITHUB_EVENT_NAME=event)
+    done = machine.step("Compare", GITHUB_EVENT_NAME=event)
     assert (done.returncode, done.stderr) == (code, "")
     assert machine.summary.read_text() == done.stdout
-    assert done.stdout == "There is no baseline: a run on main leaves one.\n"
+    assert done.stdout == "No baseline found: a run on main records one.\n"
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_a_run_that_left_no_record_is_one_sentence(machine: Machine, content: str | None) -> None:
-    """Exit code 2, told once for each thing that could not be made of it."""
+def test_missing_or_empty_record_ends_with_2_and_one_sentence(
+    machine: Machine, content: str | None
+) -> None:
+    """Each output of the step repeats the same sentence."""
     machine.lay("baseline/run.json", "base")
     if content is not None:
         (machine.work / "run.json").write_text(content)
-    done = machine.step("Judge")
+    done = machine.step("Compare")
     assert done.returncode == 2
     assert len(set(done.stderr.splitlines())) == 1
     assert done.stderr.startswith("cnnperf: run.json ")
@@ -148,13 +146,13 @@ def test_a_run_that_left_no_record_is_one_sentence(machine: Machine, content: st
         (None, "", "failure", None),
     ],
 )
-def test_a_baseline_stays_until_it_is_renewed(
+def test_baseline_stays_until_renewed_by_a_run_that_passed(
     machine: Machine, before: str | None, renew: str, trained: str, after: str | None
 ) -> None:
-    """However often it is handed on; and a run in which a case failed never becomes one."""
+    """A run with a failed case never becomes the baseline."""
     if before is not None:
         machine.lay("baseline/run.json", before)
     machine.lay("run.json", "slower")
-    done = machine.step("Keep the baseline, or renew it", RENEW=renew, TRAINED=trained)
+    done = machine.step("Keep or renew the baseline", RENEW=renew, TRAINED=trained)
     assert done.returncode == 0, done.stderr
     assert kind_of(machine.work / "baseline" / "run.json") == after

@@ -1,7 +1,7 @@
-"""`.ci/gpu`, tried on this machine: pieces that end in time, and go on where they were stopped.
+"""`.ci/gpu` on this machine: pieces end in time and continue where they were stopped.
 
-The trainings are those of `tests/fake_python.py`; packages for pages and histories are hidden,
-since the machines that this is for have none of them.
+`tests/fake_python.py` stands in for the trainings. Packages for pages and histories are hidden,
+because a machine with only torch lacks them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Machine:
-    """A folder in which pieces are run."""
+    """A folder in which pieces run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Machine:
         self.started: list[subprocess.Popen[str]] = []
 
     def command(self, piece: str, python: str, *more: str, out: str = "out") -> list[str]:
-        """Of a piece whose trainings are that interpreter's."""
+        """Return the command of a piece that trains with the interpreter `python`."""
         return [
             sys.executable, str(ROOT / ".ci" / "gpu"), piece, "--device", "cpu", "--tiny",
             "--wheels", str(self.folder / "no-wheels"), "--out", str(self.folder / out),
@@ -55,7 +55,7 @@ class Machine:
     def run(
         self, piece: str, python: str, *more: str, out: str = "out"
     ) -> subprocess.CompletedProcess[str]:
-        """A piece to its end."""
+        """Run a piece to its end."""
         return subprocess.run(
             self.command(piece, python, *more, out=out),
             env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -63,7 +63,7 @@ class Machine:
         )  # fmt: skip
 
     def start(self, piece: str, python: str) -> subprocess.Popen[str]:
-        """A piece that is going to be stopped."""
+        """Start a piece that the test stops."""
         process = subprocess.Popen(
             self.command(piece, python), env=self.environ, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, text=True, start_new_session=True,
@@ -72,13 +72,13 @@ class Machine:
         return process
 
     def files(self, pattern: str, out: str = "out") -> list[Path]:
-        """What lies in the machine's folder, below the hardware's."""
+        """Return the files in the hardware's folder that match."""
         return sorted((self.folder / out).glob(f"*/{pattern}"))
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    """A fresh one; nothing goes on after the test."""
+    """Return a new machine; its processes end with the test."""
     made = Machine(tmp_path)
     yield made
     for process in made.started:
@@ -92,10 +92,10 @@ def _trainings(machine: Machine) -> int:
     return sum(path.read_text().count('"kind":"repeat"') for path in journals)
 
 
-def test_a_piece_that_was_killed_goes_on_elsewhere_and_is_done_once(machine: Machine) -> None:
-    """What was finished is taken over from what is handed in, and the third call has nothing to do.
+def test_killed_piece_continues_in_another_folder_and_is_done_once(machine: Machine) -> None:
+    """Finished trainings are taken over from --from; a third call has nothing left to do.
 
-    In the end the noise of the trainings is told, and what was handed in is as it was.
+    The second call reports the noise of the trainings and does not change the folder of --from.
     """
     slow = fake_python(machine.folder, "slow", noise={"modified_vgg-fast": 0.01}, free=1)
     process = machine.start("calibrate", slow)
@@ -127,7 +127,7 @@ def test_a_piece_that_was_killed_goes_on_elsewhere_and_is_done_once(machine: Mac
     handed_in = ("--from", str(machine.folder / "elsewhere"))
     again = machine.run("calibrate", "/no/python", *handed_in, out="third")
     assert again.returncode == DONE, again.stdout
-    assert "done already" in again.stdout
+    assert "already done" in again.stdout
     assert len(machine.files("calibrate-?.json", "third")) == 2
 
 
@@ -138,11 +138,11 @@ if any(part.endswith(os.path.join(".ci", "gpu")) for part in sys.orig_argv):
     real = time.monotonic
     time.monotonic = lambda: real() + 510 * os.path.exists({log!r})
 """
-"""That of `.ci/gpu` alone, by which eight and a half minutes are gone when a training has begun."""
+"""Clock of `.ci/gpu` only: 8.5 minutes have passed as soon as a training has started."""
 
 
-def test_what_there_is_no_time_for_is_left_for_another_call(machine: Machine) -> None:
-    """Nothing is begun in the last minute; the exit code says that it goes on."""
+def test_step_without_time_left_is_for_another_call(machine: Machine) -> None:
+    """No step starts in the last minute; the exit code is 75."""
     python = fake_python(machine.folder, "python")
     clock = HASTY_CLOCK.format(log=str(machine.folder / "log.txt"))
     machine.environ = python_with(
@@ -152,11 +152,11 @@ def test_what_there_is_no_time_for_is_left_for_another_call(machine: Machine) ->
     assert done.returncode == AGAIN, done.stdout
     assert done.stdout.count("no time left") == 3
     assert [path.name for path in machine.files("*.json")] == ["standard-fast-28.json"]
-    assert "not all is done: call it again" in done.stdout
+    assert "not finished: run it again to continue" in done.stdout
 
 
-def test_floors_stand_beside_what_standard_has_measured(machine: Machine) -> None:
-    """Whatever is there of it; a record of another machine would be refused, as this one is."""
+def test_floors_pass_the_records_of_standard(machine: Machine) -> None:
+    """They refuse a record of another machine, as here; without records they show floors only."""
     python = fake_python(machine.folder, "python")
     machine.run("standard", python, "--minutes", "1.2")
     (record,) = machine.files("standard-fast-28.json")
@@ -177,8 +177,8 @@ def test_floors_stand_beside_what_standard_has_measured(machine: Machine) -> Non
     assert "modified_vgg-digits-28-fast" in [case["id"] for case in cases]
 
 
-def test_a_case_that_fails_is_told_from_one_that_has_no_time(machine: Machine) -> None:
-    """Going on would not mend it; its log tells why."""
+def test_failed_case_ends_with_1_and_not_with_75(machine: Machine) -> None:
+    """Running it again would not help; the log has the reason."""
     python = fake_python(machine.folder, "python", failing=("modified_vgg-fast",))
     done = machine.run("tuning", python)
     assert done.returncode == FAILED, done.stdout
@@ -187,8 +187,8 @@ def test_a_case_that_fails_is_told_from_one_that_has_no_time(machine: Machine) -
 
 
 @pytest.mark.parametrize("minutes", ["1", "nan", "-5", "soon"])
-def test_minutes_that_are_none_get_a_sentence(machine: Machine, minutes: str) -> None:
-    """Before anything is unpacked or trained."""
+def test_invalid_minutes_end_with_2_and_one_sentence(machine: Machine, minutes: str) -> None:
+    """Nothing is unpacked or trained before."""
     done = machine.run("standard", "python", f"--minutes={minutes}")
     assert done.returncode == USAGE
     assert "--minutes" in done.stdout.splitlines()[-1]
@@ -196,8 +196,8 @@ def test_minutes_that_are_none_get_a_sentence(machine: Machine, minutes: str) ->
     assert not (machine.folder / "out").exists()
 
 
-def test_every_piece_is_described_and_has_its_make_target() -> None:
-    """In docs/gpu.md, in --help and in the Makefile."""
+def test_every_piece_is_documented_and_has_a_make_target() -> None:
+    """It is in docs/gpu.md, in --help and in the Makefile."""
     text = subprocess.run(
         [sys.executable, str(ROOT / ".ci" / "gpu"), "--help"],
         capture_output=True, text=True, check=True,
@@ -211,8 +211,8 @@ def test_every_piece_is_described_and_has_its_make_target() -> None:
     assert [piece for piece in pieces if f"gpu-{piece}" not in page] == []
 
 
-def test_it_needs_nothing_but_the_standard_library_to_start() -> None:
-    """The machine has no cnnperf yet when it begins."""
+def test_it_starts_with_the_standard_library_alone() -> None:
+    """The machine has no cnnperf at the start."""
     done = subprocess.run(
         [sys.executable, "-S", "-I", str(ROOT / ".ci" / "gpu"), "--help"],
         capture_output=True, text=True, check=False,
@@ -220,8 +220,8 @@ def test_it_needs_nothing_but_the_standard_library_to_start() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_batch_system_that_announces_its_end_is_heeded(machine: Machine) -> None:
-    """SIGTERM: the record is written in good order, and the journal stays."""
+def test_sigterm_leaves_a_valid_record_and_the_journals(machine: Machine) -> None:
+    """A batch system sends SIGTERM before it kills."""
     slow = fake_python(machine.folder, "slow", free=1)
     process = machine.start("calibrate", slow)
     wait_until(lambda: _trainings(machine) >= 1 or process.poll() is not None, "one is finished")

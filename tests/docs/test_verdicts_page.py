@@ -1,4 +1,4 @@
-"""docs/verdicts.md says what the code does."""
+"""docs/verdicts.md agrees with the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text(encoding="
 
 
 def row_of(metric: str) -> str:
-    """The metric's row in the table of thresholds, by what the code has."""
+    """Return the metric's row in the table of thresholds, from the code."""
     how, default = JUDGED[metric], DEFAULTS[metric]
     limit = default.threshold if how.by_ratio else default.margin
     assert limit is not None
@@ -20,7 +20,7 @@ def row_of(metric: str) -> str:
     return f"| `{metric}` | {compared} | {counts} | {'yes' if default.gate else 'no'} |"
 
 
-def test_the_table_of_thresholds_is_that_of_the_code() -> None:
-    """Every metric that is judged, and no other, with its default."""
+def test_table_of_thresholds_matches_the_defaults() -> None:
+    """It lists every judged metric and no other."""
     rows = re.findall(r"^\| `\w+` \| (?:ratio|difference).*$", PAGE, re.MULTILINE)
     assert rows == [row_of(metric) for metric in JUDGED]
