@@ -1,45 +1,50 @@
-"""Intervals, tests and how many repeats would be enough: the arithmetic behind a verdict.
+"""Intervals, tests, and the number of repeats that would settle a question.
 
-Torch-free. Nothing here knows what a metric is or which way is better: a caller compares times by
-the logarithms of them, where a slowdown of 10 % and its undoing are equally far from nothing, and
-accuracies as they are.
+This module does not know metrics or directions. Callers compare times by their logarithms, so that
+a slowdown of 10 % and its reversal are equally far from zero, and accuracies as they are.
 
     shift = Shift.independent(base=[math.log(10.0), math.log(10.1)], new=[math.log(10.6), ...])
     ratio = math.exp(shift.interval().estimate)
 
-What these rules find and what they miss is measured in docs/verdicts.md.
+docs/verdicts-evidence.md measures what these rules find and miss.
 """
 
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cnnperf.compare.student import normal_tail, t_reach, t_tail
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 
 MIN_FOR_RANKS = 8
-"""Repeats a side from which ranks decide. They hardly notice an outlier, which a mean follows. With
-fewer they have too few orders to tell apart: of 7 against 7 the rarest has a chance of 1 in 3,432,
-which no correction for more than 85 cases leaves below 2.5 %; of 8 against 8 it is 1 in 12,870."""
+"""Repeats a side from which ranks decide. An outlier moves a mean but hardly a rank. With fewer
+repeats there are too few orders: the rarest of 7 against 7 has a chance of 1 in 3,432, which no
+correction for more than 85 cases leaves below 2.5 %; of 8 against 8 it is 1 in 12,870."""
 
 MAX_PAIRS_FOR_RANKS = 1_000_000
-"""Differences between values of both sides that are worth sorting; beyond, means decide."""
+"""Most differences between values of both sides that are sorted; with more, means decide."""
+
+MAX_PAIRS_FOR_EXACT_RANKS = 2_500
+"""Up to 50 repeats a side, the chances of ranks are counted; beyond, they are approximated."""
 
 MAX_REPEATS = 1000
-"""More than anybody will run: the search for how many would settle it ends here."""
+"""The search for the number of repeats that would settle a question ends here."""
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate and what the truth may be at `confidence`, both ends included.
+    """An estimate, and the range of the true value at `confidence`, both ends included.
 
     An end is infinite where the samples do not bound it.
     """
@@ -53,25 +58,25 @@ class Interval:
 class Shift(ABC):
     """How far the new values lie above those of the base.
 
-    An interval leaves out a shift exactly where one of the two p-values of that shift is below half
+    An interval excludes a shift exactly where one of the two p-values of that shift is below half
     of what the interval's confidence leaves.
     """
 
     n: int
-    """Values of the smaller side, or pairs."""
+    """Values of the smaller side, or number of pairs."""
     estimate: float
 
     @staticmethod
     def independent(base: Sequence[float], new: Sequence[float], *, least_sd: float = 0) -> Shift:
-        """Of samples that have nothing to do with one another.
+        """Compare two independent samples.
 
-        Welch's t for few values, since it needs no equal spreads and works from 2 a side on; ranks
-        from `MIN_FOR_RANKS` on.
+        Welch's t for few values: it needs no equal spreads and works from 2 a side on. Ranks from
+        `MIN_FOR_RANKS` on.
 
         Args:
             base: at least one finite value.
-            new: the same.
-            least_sd: standard deviation that a side has at least, whatever its few values show.
+            new: at least one finite value.
+            least_sd: least standard deviation of a side, whatever its few values show.
 
         Raises:
             ValueError: a sample is empty, or has a value that is not finite.
@@ -82,22 +87,20 @@ class Shift(ABC):
         if n < MIN_FOR_RANKS or len(bases) * len(news) > MAX_PAIRS_FOR_RANKS or is_fixed:
             base_mean, new_mean = _Mean.of(bases, least_sd), _Mean.of(news, least_sd)
             return _ByMeans(new_mean.value - base_mean.value, (base_mean, new_mean))
-        from cnnperf.compare.ranks import ByRanks  # which takes NumPy
-
-        return ByRanks(bases, news)
+        return _ByRanks(bases, news)
 
     @staticmethod
     def paired(base: Sequence[float], new: Sequence[float], *, least_sd: float = 0) -> Shift:
-        """Of samples whose i-th values belong together, as accuracies of one seed do.
+        """Compare samples whose i-th values belong together, such as accuracies of one seed.
 
-        Student's t on the differences, for any number of them: signed ranks have so few orders that
-        with 10 pairs none is rarer than 1 in 1,024, too common for 26 cases at once.
+        Student's t on the differences, for any number of pairs: signed ranks of 10 pairs have no
+        order rarer than 1 in 1,024, which is too common for 26 cases at once.
 
         Args:
             base: at least one finite value.
-            new: as many.
-            least_sd: standard deviation that the differences have at least. Differences that are
-                all exactly 0 have none: that is the same training done again.
+            new: as many values.
+            least_sd: least standard deviation of the differences. Differences that are all exactly
+                0 have none: that is the same training again.
 
         Raises:
             ValueError: as in `independent`, or the lengths differ.
@@ -111,40 +114,40 @@ class Shift(ABC):
 
     @property
     def is_decidable(self) -> bool:
-        """Whether there are 2 values a side, or 2 pairs: less says nothing of their spread."""
+        """Whether there are 2 values a side, or 2 pairs; fewer show no spread."""
         return self.n >= 2
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
-        """Two-sided, of the shift.
+        """Return the two-sided interval of the shift.
 
         Raises:
             ValueError: confidence is not between 0 and 1.
         """
         if not 0 < confidence < 1:
-            raise ValueError(f"a confidence lies between 0 and 1, got {confidence}")
+            raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
         low, high = self._ends((1 - confidence) / 2)
         return Interval(estimate=self.estimate, low=low, high=high, confidence=confidence)
 
     @abstractmethod
     def p_above(self, shift: float) -> float:
-        """How likely such samples are if the true shift is no larger than this one."""
+        """Return the chance of such samples if the true shift is at most this one."""
 
     @abstractmethod
     def p_below(self, shift: float) -> float:
-        """How likely such samples are if the true shift is no smaller than this one."""
+        """Return the chance of such samples if the true shift is at least this one."""
 
     def repeats_needed(
         self, low: float, high: float, *, confidence: float = CONFIDENCE, power: float = 0.8
     ) -> int | None:
-        """Repeats a side (or pairs) that would probably settle on which side of both bounds it is.
+        """Return the repeats a side (or pairs) that would probably settle the question.
 
-        With so many, if the truth is the present estimate and the spread the present one, the
-        interval contains neither bound with a probability of about `power`. A bound may be
-        infinite. A side that has more repeats already keeps them.
+        Settled means that the interval contains neither bound. If the present estimate and spread
+        are the truth, that happens with a chance of about `power`. A bound may be infinite. A side
+        that already has more repeats keeps them.
 
         Returns:
-            More than there are now; None where `MAX_REPEATS` would not do, or nothing is known of
-            the spread.
+            A number above the present one; None if `MAX_REPEATS` would not be enough, or if the
+            spread is unknown.
 
         Raises:
             ValueError: low is above high.
@@ -161,40 +164,41 @@ class Shift(ABC):
         return candidates[index] if index < len(candidates) else None
 
     def _chance_to_settle(self, n: int, low: float, high: float, tail: float) -> float:
-        """That the interval from n repeats a side lies above both bounds, below both or between.
+        """Return the chance that the interval from n repeats contains neither bound.
 
-        As wide as it is on average: that its width varies, too, is worth one repeat at most.
+        Uses the interval's mean width. That the width varies too changes the result by at most one
+        repeat.
         """
         error, degrees = self._planned(n)
         if error == 0:
             return float(self.estimate not in (low, high))
-        reach = t_reach(tail, degrees)
+        reach = _t_reach(tail, degrees)
         over_low, under_high = (self.estimate - low) / error, (high - self.estimate) / error
-        between = max(0, normal_tail(reach - under_high) - normal_tail(over_low - reach))
-        beyond = normal_tail(under_high + reach) + normal_tail(over_low + reach)
-        return between + beyond
+        between = max(0.0, ndtr(under_high - reach) - ndtr(reach - over_low))
+        beyond = ndtr(-under_high - reach) + ndtr(-over_low - reach)
+        return float(between + beyond)
 
     @abstractmethod
     def _ends(self, tail: float) -> tuple[float, float]:
-        """Of an interval beyond each of which lies this much chance."""
+        """Return the ends of an interval beyond each of which lies this much chance."""
 
     @abstractmethod
     def _planned(self, n: int) -> tuple[float, float]:
-        """Standard error of the estimate from n repeats a side, and its degrees of freedom."""
+        """Return the estimate's standard error from n repeats a side, and degrees of freedom."""
 
 
 @dataclass(frozen=True)
 class _Mean:
-    """Of n values, with their variance."""
+    """The mean of n values, with their variance."""
 
     value: float
     variance: float
-    """Infinite of a single value: nothing bounds what others would be."""
+    """Infinite for a single value: nothing bounds the others."""
     n: int
 
     @classmethod
     def of(cls, values: Sequence[float], least_sd: float = 0) -> _Mean:
-        """Of what they differ by, so that rounding leaves no variance among equal values."""
+        """Compute from differences to the first value, so that equal values have variance 0."""
         n, first = len(values), values[0]
         apart = [value - first for value in values]
         middle = math.fsum(apart) / n
@@ -205,7 +209,7 @@ class _Mean:
 
 
 class _ByMeans(Shift):
-    """Welch's t of two means, or Student's of one mean of differences: the same arithmetic."""
+    """Welch's t of two means, or Student's t of one mean of differences."""
 
     def __init__(self, estimate: float, means: tuple[_Mean, ...]) -> None:
         self.n, self.estimate = min(mean.n for mean in means), estimate
@@ -219,19 +223,19 @@ class _ByMeans(Shift):
         return self._tail(shift - self.estimate)
 
     def _tail(self, distance: float) -> float:
-        """Chance that the estimate lies so far beyond the truth."""
+        """Return the chance that the estimate lies so far beyond the truth."""
         if self._error in (0, math.inf):
             return 0.0 if self._error == 0 and distance > 0 else 1.0
-        return t_tail(distance / self._error, self._degrees)
+        return float(stdtr(self._degrees, -distance / self._error))
 
     def _ends(self, tail: float) -> tuple[float, float]:
         if math.isinf(self._error):
             return -math.inf, math.inf
-        reach = t_reach(tail, self._degrees) * self._error
+        reach = _t_reach(tail, self._degrees) * self._error
         return self.estimate - reach, self.estimate + reach
 
     def _planned(self, n: int) -> tuple[float, float]:
-        """Welch's and Satterthwaite's degrees of freedom; where no spread is known any do."""
+        """Degrees of freedom by Welch and Satterthwaite; 1 where the spread is 0 or unknown."""
         sizes = [max(mean.n, n) for mean in self._means]
         parts = [mean.variance / size for mean, size in zip(self._means, sizes, strict=True)]
         if (total := sum(parts)) in (0, math.inf):
@@ -239,6 +243,70 @@ class _ByMeans(Shift):
         shares = [part / total for part in parts]
         degrees = 1 / sum(share**2 / (size - 1) for share, size in zip(shares, sizes, strict=True))
         return math.sqrt(total), degrees
+
+
+class _ByRanks(Shift):
+    """The test of Mann and Whitney, with the estimate and interval of Hodges and Lehmann (1963).
+
+    Everything comes from the sorted differences of each new value from each value of the base:
+    their median is the estimate, and those near the middle are the interval. Differences equal to
+    the shift in question count against rejecting it, so ties never make rejection easier. scipy has
+    the test but not these chances or the interval.
+    """
+
+    def __init__(self, base: Sequence[float], new: Sequence[float]) -> None:
+        self._sizes = len(base), len(new)
+        self._differences = np.sort(np.subtract.outer(new, base), axis=None)
+        self.n, self.estimate = min(self._sizes), float(np.median(self._differences))
+
+    def p_above(self, shift: float) -> float:
+        no_larger = np.searchsorted(self._differences, shift, side="right")
+        return float(_rank_chances(*self._sizes)[no_larger])
+
+    def p_below(self, shift: float) -> float:
+        smaller = np.searchsorted(self._differences, shift, side="left")
+        return float(_rank_chances(*self._sizes)[len(self._differences) - smaller])
+
+    def _ends(self, tail: float) -> tuple[float, float]:
+        outside = int(np.searchsorted(_rank_chances(*self._sizes), tail, side="left"))
+        if not outside:  # even the rarest order is more common
+            return -math.inf, math.inf
+        return float(self._differences[outside - 1]), float(self._differences[-outside])
+
+    def _planned(self, n: int) -> tuple[float, float]:
+        """Scale the error that explains the present interval as a mean's error would scale."""
+        low, high = self._ends(tail := (1 - CONFIDENCE) / 2)
+        base, new = self._sizes
+        later_base, later_new = max(base, n), max(new, n)
+        fewer = (1 / later_base + 1 / later_new) / (1 / base + 1 / new)
+        present = (high - low) / 2 / -float(ndtri(tail))
+        return present * math.sqrt(fewer), later_base + later_new - 2
+
+
+@functools.cache
+def _rank_chances(base: int, new: int) -> npt.NDArray[np.float64]:
+    """Return the chances of at most u pairs with the new value below, if nothing has shifted.
+
+    u runs from 0 to base * new. Counts all orders of two samples of these sizes, place by place: a
+    new value with `below` values of the base under it adds that many pairs. Adding does not cancel,
+    so small chances stay exact.
+    """
+    pairs = base * new
+    if pairs > MAX_PAIRS_FOR_EXACT_RANKS:  # a normal curve, corrected for continuity
+        deviation = math.sqrt(pairs * (base + new + 1) / 12)
+        return np.asarray(ndtr((np.arange(pairs + 1) + 0.5 - pairs / 2) / deviation))
+    orders = np.zeros((new + 1, pairs + 1))  # by new values placed, and pairs
+    orders[0, 0] = 1
+    for place in range(base + new):
+        for placed in range(min(place, new - 1), max(0, place - base) - 1, -1):
+            below = place - placed
+            orders[placed + 1, below:] += orders[placed, : pairs + 1 - below]
+    return np.minimum(1, np.cumsum(orders[new]) / math.comb(base + new, new))
+
+
+def _t_reach(tail: float, degrees: float) -> float:
+    """Return the t above which this chance lies."""
+    return -float(stdtrit(degrees, tail))
 
 
 def _sample(values: Sequence[float]) -> list[float]:
@@ -253,13 +321,13 @@ def _is_fixed(values: Sequence[float]) -> bool:
 
 
 def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
-    """p-values that hold their level for all of them together (Holm, 1979), in the same order.
+    """Return p-values adjusted so that their level holds for all of them together (Holm, 1979).
 
     Raises:
         ValueError: one is not between 0 and 1.
     """
     if not all(0 <= p <= 1 for p in p_values.values()):
-        raise ValueError(f"p-values lie between 0 and 1, got {list(p_values.values())}")
+        raise ValueError(f"expected p-values between 0 and 1, got {list(p_values.values())}")
     largest, adjusted = 0.0, dict.fromkeys(p_values, 1.0)
     for rank, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[key]))
@@ -268,18 +336,10 @@ def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def p_fewer(hits: int, total: int, other_hits: int, other_total: int) -> float:
-    """How likely so few hits are, if both sides are equally likely to hit (Fisher's exact test).
-
-    Given how many there are in all, counted from the fewest that this side can have.
-    """
-    both, everyone = hits + other_hits, total + other_total
-    fewest, all_ways = max(0, both - other_total), _log_choose(everyone, both)
-    chances = (
-        math.exp(_log_choose(total, k) + _log_choose(other_total, both - k) - all_ways)
-        for k in range(fewest, hits + 1)
+    """Return the chance of so few hits if both sides hit equally often (Fisher's exact test)."""
+    both = hits + other_hits
+    ways = sum(
+        math.comb(total, k) * math.comb(other_total, both - k)
+        for k in range(max(0, both - other_total), hits + 1)
     )
-    return min(1.0, math.fsum(chances))
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return ways / math.comb(total + other_total, both)

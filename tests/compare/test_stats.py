@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -352,16 +350,3 @@ def test_a_p_value_is_always_one_that_can_be_corrected(
     """Between 0 and 1 to the last bit."""
     shift = Shift.independent(base, new)
     holm({"above": shift.p_above(at), "below": shift.p_below(at), "all": shift.p_above(1e9)})
-
-
-def test_comparing_does_not_load_what_takes_long_to_load() -> None:
-    """NumPy takes as long as the rest of a comparison, scipy longer; few repeats need neither."""
-    code = """
-import sys
-from cnnperf.compare.stats import Shift
-for n, heavy in ((3, {"numpy", "scipy"}), (9, {"scipy"}), (60, {"scipy.stats", "torch"})):
-    shift = Shift.independent(range(n), [2 * value for value in range(n)])
-    shift.interval(), shift.p_above(0), shift.repeats_needed(-1, 1)
-    assert not heavy & set(sys.modules), n
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
