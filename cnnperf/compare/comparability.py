@@ -1,7 +1,7 @@
-"""What differs between two sides, and whether it forbids to compare them.
+"""What differs between two sides, and whether it forbids a comparison.
 
-Torch-free. A case's fingerprint must agree: two trainings of different things have no ratio. The
-environments may differ only where that was asked for, or where it is small print.
+Fingerprints of a case must be equal: trainings of different things have no ratio. Environments may
+differ in minor fields, and in others only if --across allows it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ FORBIDDING: dict[str, Across] = {
     "software.torchvision": "software",
     "software.python": "software",
 }
-"""Fields whose change alone moves times: it must be the question, or it is a mistake.
+"""Fields that change times by themselves, and what --across calls them.
 
-A virtual machine's processor often has a family's name alone; its instructions tell which it is.
+A virtual machine often names only the family of its processor, so its instructions count too.
 """
 
 UNCOMPARED = (
     "hardware.gpu.index",
     "hardware.matmul_flops_per_second",
 )
-"""Fields that say where, or are measured and so never the same twice."""
+"""Fields that name a place, or are measured and so never equal."""
 
 SHORT_HASH = 12
 
@@ -50,9 +50,9 @@ SHORT_HASH = 12
 def fingerprint_difference(
     base: Fingerprint, new: Fingerprint, across: frozenset[Across] = frozenset()
 ) -> str | None:
-    """The first thing in which two fingerprints differ, as one clause; None where they agree.
+    """Return the first difference between two fingerprints as a clause; None if they agree.
 
-    Across hardware the precision may differ: which ones a device has is part of the question.
+    Across hardware the precision may differ, because devices support different ones.
     """
     first, second = _facts(base), _facts(new)
     for name in first | second:
@@ -64,7 +64,7 @@ def fingerprint_difference(
 
 
 def _facts(fingerprint: Fingerprint) -> dict[str, Any]:
-    """A fingerprint's fields with names for people."""
+    """Return a fingerprint's fields by readable names."""
     recipe = fingerprint.recipe.model_dump()
     augmentation = recipe.pop("augmentation") or {}
     return {
@@ -85,7 +85,7 @@ def _short(digest: str | None) -> str | None:
 def environment_changes(
     base: Sequence[Environment], new: Sequence[Environment], across: frozenset[Across]
 ) -> list[EnvironmentChange]:
-    """Every field in which two sides' environments differ, the grave ones first."""
+    """Return every field in which the environments differ, forbidding ones first."""
     first, second = _values(base), _values(new)
     changes = [
         _change(field, first.get(field, []), second.get(field, []), across)
@@ -98,7 +98,7 @@ def environment_changes(
 def settings_changes(
     base: Iterable[CaseRecord], new: dict[str, CaseRecord], across: frozenset[Across]
 ) -> list[EnvironmentChange]:
-    """Settings of the trainings themselves that differ in the cases that both sides have."""
+    """Return settings of the trainings that differ, for cases that both sides have."""
     found: dict[tuple[str, str, str], list[str]] = {}
     both = 0
     for case in base:
@@ -121,7 +121,7 @@ def settings_changes(
 
 
 def _differs(field: str, base: list[Any], new: list[Any]) -> bool:
-    """Whether two sides differ, or the files of one among themselves in what moves times alone."""
+    """Return whether the sides differ, or files of one side differ in a forbidding field."""
     return base != new or (field in FORBIDDING and len(base) > 1)
 
 
@@ -140,7 +140,7 @@ def _settings_values(case: CaseRecord) -> dict[str, list[Any]]:
 
 
 def _values(environments: Sequence[Environment]) -> dict[str, list[Any]]:
-    """Each field's distinct values."""
+    """Return the distinct values of each field."""
     flat = [dict(_flatten(environment.model_dump())) for environment in environments]
     fields = dict.fromkeys(field for one in flat for field in one)
     return {field: _distinct(one.get(field) for one in flat) for field in fields}
@@ -158,7 +158,7 @@ def _flatten(content: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, A
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
-    """In an order of their own, so that two sides can be compared."""
+    """Sort the values, so that two sides can be compared."""
     unique = {repr(value): value for value in values}
     return [unique[key] for key in sorted(unique)]
 

@@ -1,7 +1,4 @@
-"""From the verdicts on all cases to one verdict, one sentence and an exit code.
-
-Torch-free.
-"""
+"""The conclusion of a comparison: one verdict, one sentence, an exit code, and notes."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from cnnperf.record.metrics import METRICS
 from cnnperf.record.schema import CaseRecord
 
 MAX_NAMED = 3
-"""Regressions that the summary names."""
+"""Most regressions that the summary names."""
 
 
 def conclude(
@@ -36,10 +33,10 @@ def conclude(
     changes: Sequence[EnvironmentChange],
     rules: Rules,
 ) -> Comparison:
-    """The whole comparison.
+    """Return the whole comparison.
 
     Raises:
-        UsageError: base has no case that could be compared.
+        UsageError: base has no case to compare with.
     """
     if not cases:
         raise UsageError(
@@ -69,7 +66,7 @@ def _verdict(cases: Sequence[CaseVerdicts]) -> Summary:
 
 
 def _may_hide_a_regression(case: CaseVerdicts) -> bool:
-    """Whether it was not judged, or not to the end."""
+    """Return whether a case was left unjudged or undecided."""
     return case.verdict == "shortened" or any(
         metric.gates and metric.verdict == "inconclusive" and not metric.rules_out_regression
         for metric in case.metrics.values()
@@ -85,7 +82,7 @@ def _exit_code(verdict: Summary, rules: Rules) -> int:
 
 
 def _summary(verdict: Summary, cases: Sequence[CaseVerdicts]) -> str:
-    """One line: what was found, where, and how the other cases came out."""
+    """Return one line: the verdict, the regressions, and how many other cases got which verdict."""
     bad = [case for case in cases if case.is_regression]
     good = _counted([case for case in cases if not case.is_regression])
     total = f"{len(cases)} case{'s' if len(cases) > 1 else ''}"
@@ -111,23 +108,24 @@ def _new_cases(new: Side, cases: Sequence[CaseVerdicts]) -> tuple[str, ...]:
 def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
     notes = []
     if any(record in new.records for record in base.records):
-        notes.append("one record stands on both sides: only its own noise can be seen")
+        notes.append("the same record is on both sides: only its noise is visible")
     for side, name in ((base, rules.words.base), (new, rules.words.new)):
         if any(record.interrupted for record in side.records):
             notes.append(f"{name} was interrupted: not every planned training was done")
     if max(each.created for each in new.records) < min(each.created for each in base.records):
         words = rules.words
-        told = f"{words.new} was recorded before {words.base}"
-        notes.append(f"{told}: are they the right way round?")
+        notes.append(
+            f"{words.new} was recorded before {words.base}: check that they are not swapped"
+        )
     if all(case.verdict == "shortened" for case in cases):
         notes.append(
-            "shortened trainings gate nothing: `cnnperf compare --judge-shortened` "
-            "judges their speed"
+            "shortened trainings do not gate: `cnnperf compare --judge-shortened` judges "
+            "their speed"
         )
     notes += _pairing(cases)
     notes += _numerics(base, new)
     if rules.calibration is not None:
-        notes.append(f"thresholds take in the noise of {rules.calibration.describe()}")
+        notes.append(f"thresholds include the noise of {rules.calibration.describe()}")
         notes += _widened(cases, rules)
     if rules.thresholds.source is not None:
         notes.append(f"thresholds from {rules.thresholds.source}")
@@ -135,7 +133,7 @@ def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -
 
 
 def _pairing(cases: Sequence[CaseVerdicts]) -> list[str]:
-    """Where accuracy could not be paired by seed; a single run has nothing to pair."""
+    """Return a note on cases whose accuracies could not be paired by seed."""
     ids = [
         case.id
         for case in cases
@@ -144,12 +142,12 @@ def _pairing(cases: Sequence[CaseVerdicts]) -> list[str]:
     ]
     if not ids:
         return []
-    more = f" [and {len(ids) - 1} more such]" if len(ids) > 1 else ""
-    return [f"accuracy is not paired, since the seeds are not the same: {ids[0]}{more}"]
+    more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+    return [f"accuracy is not paired, because the seeds differ: {ids[0]}{more}"]
 
 
 def _numerics(base: Side, new: Side) -> list[str]:
-    """Where both sides kept the loss of every step, and of no seed in common."""
+    """Return a note on cases with the loss of every step on both sides, but no common seed."""
     ids = [
         case.id
         for case in base.cases.values()
@@ -160,9 +158,9 @@ def _numerics(base: Side, new: Side) -> list[str]:
     ]
     if not ids:
         return []
-    more = f" [and {len(ids) - 1} more such]" if len(ids) > 1 else ""
+    more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
     return [
-        "numerics are not compared, since no seed was trained deterministically on both sides: "
+        "numerics are not compared, because no seed was trained deterministically on both sides: "
         f"{ids[0]}{more}"
     ]
 
@@ -172,7 +170,7 @@ def _seeds_with_losses(case: CaseRecord) -> set[int]:
 
 
 def _widened(cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
-    """The gating threshold that the machine's noise has widened most, and how many more."""
+    """Return a note on the gating threshold that noise widened most."""
     found: list[tuple[float, str]] = []
     for case in cases:
         for name, metric in case.metrics.items():
@@ -182,5 +180,5 @@ def _widened(cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
                 found.append((metric.threshold / own, text))
     if not found:
         return []
-    more = f" [and {len(found) - 1} more such]" if len(found) > 1 else ""
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return [f"widened by noise: {max(found)[1]}{more}"]

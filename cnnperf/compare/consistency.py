@@ -1,7 +1,7 @@
-"""Whether all repeats of a case trained the same thing, in the same way.
+"""The check that all repeats of a case trained the same thing in the same way.
 
-Torch-free. A case's fingerprint is that of its first repeat. `auto` precision is measured anew in
-each, files are pooled, and records are edited: a mean over two kinds of training is of neither.
+A case's fingerprint is that of its first repeat. Each repeat chooses `auto` precision by itself,
+files are pooled, and records may be edited. A mean over two kinds of training describes neither.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from cnnperf.record.schema import CaseRecord, Fingerprint, Repeat
 
 SHORT_HASH = 12
 MAX_NAMED = 5
-"""Seeds that a sentence names."""
+"""Most seeds that a sentence names."""
 
-ANEW = "train the case anew, all repeats with one cnnperf and the same data"
+RETRAIN = "train all repeats of the case again, with one cnnperf and the same data"
 
 
 class Fact(NamedTuple):
-    """Something that must be the same in all repeats of a case."""
+    """A property that must be equal in all repeats of a case."""
 
     name: str
     of: Callable[[Repeat], str]
     promised: Callable[[Fingerprint], str] | None
-    """The same in the case's fingerprint; None where that does not have it."""
+    """Reads the same property of the fingerprint; None if the fingerprint lacks it."""
     remedy: str
-    """With a place for what options begin with."""
+    """What to do; `{}` stands for the prefix of options."""
 
 
 def _short(digest: str | None) -> str:
@@ -42,15 +42,15 @@ def _determinism(repeat: Repeat) -> str:
 FACTS = (
     Fact(
         "precision", lambda repeat: repeat.precision, lambda fingerprint: fingerprint.precision,
-        "`auto` measures anew in each, so train them with {}precision=float32 or bfloat16",
+        "each repeat chooses `auto` by itself: use {}precision=float32 or bfloat16",
     ),
     Fact(
         "model", lambda repeat: _short(repeat.model_sha256),
-        lambda fingerprint: _short(fingerprint.model_sha256), ANEW,
+        lambda fingerprint: _short(fingerprint.model_sha256), RETRAIN,
     ),
     Fact(
         "data", lambda repeat: _short(repeat.dataset_sha256),
-        lambda fingerprint: _short(fingerprint.dataset_sha256), ANEW,
+        lambda fingerprint: _short(fingerprint.dataset_sha256), RETRAIN,
     ),
     Fact(
         "deterministic algorithms", _determinism, None,
@@ -59,22 +59,22 @@ FACTS = (
 )  # fmt: skip
 
 
-def mixture(case: CaseRecord, side: str, prefix: str) -> str | None:
-    """What keeps a case's repeats from being of one kind, as a clause; None where they are.
+def inconsistency(case: CaseRecord, side: str, prefix: str) -> str | None:
+    """Return why the repeats of a case are not of one kind, as a clause; None if they are.
 
     Args:
-        case: of one side.
-        side: its name.
-        prefix: what the options of a training begin with.
+        case: the case on one side.
+        side: name of the side.
+        prefix: prefix of the options of a training.
     """
     if not case.repeats:
         return None
     if case.fingerprint is None:
-        return f"{side} has no fingerprint, so nobody knows what it trained: {ANEW}"
-    return next(filter(None, (_mixed(case, side, fact, prefix) for fact in FACTS)), None)
+        return f"{side} has no fingerprint, so what it trained is unknown: {RETRAIN}"
+    return next(filter(None, (_difference(case, side, fact, prefix) for fact in FACTS)), None)
 
 
-def _mixed(case: CaseRecord, side: str, fact: Fact, prefix: str) -> str | None:
+def _difference(case: CaseRecord, side: str, fact: Fact, prefix: str) -> str | None:
     seeds: dict[str, list[int]] = {}
     for repeat in case.repeats:
         seeds.setdefault(fact.of(repeat), []).append(repeat.seed)
@@ -86,7 +86,9 @@ def _mixed(case: CaseRecord, side: str, fact: Fact, prefix: str) -> str | None:
     promised = None if fact.promised is None else fact.promised(case.fingerprint)
     if promised is not None and promised not in seeds:
         found = next(iter(seeds))
-        return f"{side}'s fingerprint has {fact.name} {promised}, its repeats have {found}: {ANEW}"
+        return (
+            f"{side}'s fingerprint has {fact.name} {promised}, its repeats have {found}: {RETRAIN}"
+        )
     return None
 
 

@@ -1,7 +1,4 @@
-"""Repeats of a case during which something else disturbed the machine: told, and dropped if asked.
-
-Torch-free.
-"""
+"""Repeats of a case that something else on the machine disturbed."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ def _disturbances(repeat: Repeat) -> set[str]:
 
 
 def contamination(base: CaseRecord, new: CaseRecord, rules: Rules) -> Contamination:
-    """How many repeats of each side were disturbed, and by what."""
+    """Count the disturbed repeats of each side, and name the disturbances."""
     seen = [[_disturbances(repeat) for repeat in case.repeats] for case in (base, new)]
     return Contamination(
         base=sum(map(bool, seen[0])),
@@ -27,7 +24,7 @@ def contamination(base: CaseRecord, new: CaseRecord, rules: Rules) -> Contaminat
 
 
 def kept(case: CaseRecord, rules: Rules) -> CaseRecord:
-    """The case with the repeats that count."""
+    """Return the case without disturbed repeats, if the rules drop them."""
     if not rules.drop_flagged:
         return case
     undisturbed = [repeat for repeat in case.repeats if not _disturbances(repeat)]

@@ -1,8 +1,8 @@
-"""Whether two trainings with one seed computed the same numbers, and if not, since which step.
+"""Drift of losses: the first step at which two trainings with one seed differ.
 
-Torch-free. Times and accuracies have noise that hides a small change of the mathematics; losses of
-deterministic trainings have none. They are compared to the last bit, not to a tolerance: a
-difference of one rounding has a cause, and grows.
+Noise in times and accuracies hides a small change of the mathematics. Losses of deterministic
+trainings have no noise, so they are compared to the last bit: a difference of one rounding has a
+cause, and grows.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from cnnperf.record.schema import CaseRecord
 
 
 def drifts(base: CaseRecord, new: CaseRecord) -> tuple[Drift, ...]:
-    """One comparison for each seed of which both sides have the losses, in base's order.
+    """Compare the losses of each seed that both sides have, in the order of base.
 
-    Of several such repeats with one seed, as pooled records have, each side's first counts.
+    If a side has several such repeats of one seed, its first counts.
     """
     first, second = _losses_by_seed(base), _losses_by_seed(new)
     return tuple(
@@ -31,7 +31,7 @@ def _losses_by_seed(case: CaseRecord) -> dict[int, list[float]]:
 
 
 def drift(seed: int, base: list[float], new: list[float]) -> Drift:
-    """Compare the losses of two trainings, step by step, as far as both go."""
+    """Compare the losses of the steps that both trainings have."""
     pairs = list(zip(base, new, strict=False))
     differing = [step for step, (one, other) in enumerate(pairs, start=1) if one != other]
     first = differing[0] if differing else None

@@ -1,7 +1,4 @@
-"""One side of a comparison: a record, or several pooled as more repeats of the same.
-
-Torch-free.
-"""
+"""The inputs of a comparison: a side is one record, or several pooled as more repeats."""
 
 from __future__ import annotations
 
@@ -16,34 +13,34 @@ from cnnperf.record.loading import load_record
 from cnnperf.record.schema import CaseRecord, Outcome, Record
 
 GRAVITY: tuple[Outcome, ...] = ("failed", "passed", "skipped")
-"""Of a case in several files: one failure is one, and one training makes a skip harmless."""
+"""Outcomes of a case in several files, the one that counts first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """What stands on one side."""
+    """One side of a comparison."""
 
     files: tuple[str, ...]
     records: tuple[Record, ...]
     cases: dict[str, CaseRecord]
-    """By id, in the order of the files."""
+    """Cases by id, in the order of the files."""
 
     @property
     def environments(self) -> list[Environment]:
-        """One a record."""
+        """The environment of each record."""
         return [record.environment for record in self.records]
 
     @classmethod
     def of(cls, record: Record, name: str) -> Side:
-        """A side of one record."""
+        """Return a side of one record."""
         return cls.pool([(name, record)])
 
     @classmethod
     def pool(cls, named: Sequence[tuple[str, Record]]) -> Side:
-        """A side of several records: the repeats of a case are put together.
+        """Return a side of several records, with the repeats of each case put together.
 
         Raises:
-            UsageError: the files do not agree on what a case is.
+            UsageError: the fingerprints of a case differ between files.
         """
         cases: dict[str, CaseRecord] = {}
         origin: dict[str, str] = {}
@@ -73,7 +70,7 @@ def load_side(paths: Iterable[Path]) -> Side:
         for name, other in named:
             if record == other:
                 raise UsageError(
-                    f"{name} and {path} are the same record: pooled, it would count twice"
+                    f"{name} and {path} are the same record, which would count twice: name it once"
                 )
         named.append((str(path), record))
     return Side.pool(named)
@@ -90,7 +87,7 @@ def _check_agreement(first: CaseRecord, second: CaseRecord, one: str, other: str
 
 
 def _merge(first: CaseRecord, second: CaseRecord) -> CaseRecord:
-    """Two records of a case as one."""
+    """Put two records of a case together."""
     gravest = min((first, second), key=lambda case: GRAVITY.index(case.outcome))
     return first.model_copy(
         update={

@@ -1,13 +1,10 @@
-"""From two sides to a verdict on each metric of each case.
-
-Torch-free. `judge_metrics` has the rules; here cases are held to each other.
-"""
+"""Judging: from two sides to a verdict on each metric of each case."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnperf.compare.case_status import judge_whole
+from cnnperf.compare.case_status import judge_status
 from cnnperf.compare.comparability import environment_changes, settings_changes
 from cnnperf.compare.conclusion import conclude
 from cnnperf.compare.disturbances import contamination, kept
@@ -30,30 +27,30 @@ def judge(base: Side, new: Side, rules: Rules | None = None) -> Comparison:
     """Compare two sides.
 
     Args:
-        base: what is known.
-        new: what is asked about.
-        rules: thresholds, certainty, and what may differ; the defaults where None.
+        base: the reference.
+        new: the side to judge.
+        rules: thresholds, confidence, and what may differ (default: `Rules()`).
     """
     rules = rules or Rules()
     changes = _changes(base, new, rules)
-    # Nothing was expected of a case that base skipped: where new has it, it is a new one.
+    # A case that base skipped is not expected of new; if new has it, it is a new case.
     expected = [case for case in base.cases.values() if case.outcome != "skipped"]
-    whole = {case.id: _whole(case, new.cases.get(case.id), changes, rules) for case in expected}
-    pairs = [(case, new.cases[case.id]) for case in expected if whole[case.id] is None]
+    status = {case.id: _status(case, new.cases.get(case.id), changes, rules) for case in expected}
+    pairs = [(case, new.cases[case.id]) for case in expected if status[case.id] is None]
     metrics = judge_metrics(pairs, rules)
     judged = {first.id: _case(first, second, metrics[first.id], rules) for first, second in pairs}
-    cases = [whole[case.id] or judged[case.id] for case in expected]
+    cases = [status[case.id] or judged[case.id] for case in expected]
     return conclude(base, new, cases, changes, rules)
 
 
-def _whole(
+def _status(
     base: CaseRecord,
     new: CaseRecord | None,
     changes: Sequence[EnvironmentChange],
     rules: Rules,
 ) -> CaseVerdicts | None:
-    """The verdict on a case as a whole, also where dropping repeats leaves none."""
-    verdict = judge_whole(base, new, changes, rules)
+    """Return the verdict on a whole case, also where dropping repeats leaves none."""
+    verdict = judge_status(base, new, changes, rules)
     if verdict is not None or new is None:
         return verdict
     for case, name in ((base, rules.words.base), (new, rules.words.new)):
@@ -61,14 +58,14 @@ def _whole(
             return CaseVerdicts(
                 id=base.id,
                 verdict="not comparable",
-                reason=f"every repeat of {name} was disturbed and is left out",
+                reason=f"every repeat of {name} was disturbed and left out",
                 contamination=contamination(base, new, rules),
             )
     return None
 
 
 def _changes(base: Side, new: Side, rules: Rules) -> list[EnvironmentChange]:
-    """Of the machines and of the trainings' settings, each difference once."""
+    """Return differences of machines and of training settings, each once."""
     machine = environment_changes(base.environments, new.environments, rules.across)
     trainings = settings_changes(base.cases.values(), new.cases, rules.across)
     fields = {change.field for change in trainings}
@@ -76,14 +73,14 @@ def _changes(base: Side, new: Side, rules: Rules) -> list[EnvironmentChange]:
 
 
 def _case(base: CaseRecord, new: CaseRecord, metrics: MetricVerdicts, rules: Rules) -> CaseVerdicts:
-    """A case by its metrics."""
+    """Return the verdict on a case from its metrics."""
     gating = [metric.verdict for metric in metrics.values() if metric.gates]
     verdicts = gating or [metric.verdict for metric in metrics.values()]
     verdict: Verdict = min(verdicts, key=SEVERITY.index, default="not comparable")
     return CaseVerdicts(
         id=base.id,
         verdict=verdict,
-        reason=None if verdicts else "no repeat is left, or none has a metric to judge",
+        reason=None if verdicts else "no repeat is left that has a metric to judge",
         metrics=metrics,
         contamination=contamination(base, new, rules),
         drift=drifts(base, new),

@@ -1,8 +1,8 @@
-"""From the values of one metric to its verdict, for all cases together.
+"""Verdicts on one metric, for all cases together.
 
-Torch-free. On a scale on which up is bad, worse is what certainly lies above the threshold, better
-what certainly lies below its mirror image, same what certainly lies between them; everything else
-cannot be told. docs/verdicts.md has the reasons, and how often each is wrong.
+On a scale on which up is bad: `worse` is certainly above the threshold, `better` is certainly below
+its mirror image, and `same` is certainly between them. Everything else is `inconclusive`.
+docs/verdicts.md has the reasons, docs/verdicts-evidence.md how often each verdict is wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MetricVerdicts = dict[str, MetricVerdict]
 
 
 def judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdicts]:
-    """Verdicts by case and metric; a metric's false alarms are held for all cases together."""
+    """Return verdicts by case and metric; false alarms of a metric are held over all cases."""
     verdicts: dict[str, MetricVerdicts] = {base.id: {} for base, _ in pairs}
     for metric in JUDGED:
         family: list[Sample] = []
@@ -35,7 +35,7 @@ def judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdic
             if sample.below_floor and not base.shortened:
                 verdicts[base.id][metric] = _broken(sample, rules)
             elif not sample.base and not sample.is_censored:
-                continue  # base says nothing of it, and the floor is kept
+                continue  # base has no value, and the floor is kept
             elif _is_shortened(base, metric, rules) or not _can_be_judged(sample):
                 verdicts[base.id][metric] = _unjudged(sample, base.shortened, rules)
             else:
@@ -61,7 +61,7 @@ def _is_shortened(case: CaseRecord, metric: str, rules: Rules) -> bool:
 
 
 def _broken(sample: Sample, rules: Rules) -> MetricVerdict:
-    """Below its floor a training has failed, whatever base had; that needs no test."""
+    """Return `worse`: a training below its floor has failed, whatever base had."""
     assert sample.rule.floor is not None
     count, total = sample.below_floor, len(sample.trainings)
     floor = METRICS[sample.metric].show(sample.rule.floor)
@@ -71,21 +71,21 @@ def _broken(sample: Sample, rules: Rules) -> MetricVerdict:
 
 
 def _unjudged(sample: Sample, shortened: bool, rules: Rules) -> MetricVerdict:
-    """A verdict without a test: shortened, or without values that could be compared."""
+    """Return a verdict without a test: shortened, or without comparable values."""
     if sample.has_ratio:
         interval = sample.shift.interval(rules.confidence)
         return _verdict(sample, "shortened", interval, gates=False)
     if shortened and (sample.is_censored or not sample.new):
         return _verdict(sample, "shortened", None, gates=False)
     if not sample.new:
-        reason = f"{rules.words.base} has this figure, {rules.words.new} has not"
+        reason = f"{rules.words.base} has this figure, {rules.words.new} does not"
         return _verdict(sample, "missing", None, reason=reason)
     return _verdict(sample, "not comparable", None, reason="a figure of 0 has no ratio")
 
 
 def _judge_family(family: Sequence[Sample], rules: Rules) -> Iterable[MetricVerdict]:
-    """One metric of several cases, whose errors are held together (Holm)."""
-    # What no data could refuse, one run a side, costs the others nothing.
+    """Judge one metric of several cases, with p-values adjusted together (Holm)."""
+    # A single run a side can reject nothing, so it does not count as a test.
     decidable = [each for each in family if each.is_decidable]
     worse = holm({each.case_id: each.p_worse for each in decidable})
     better = holm({each.case_id: each.p_better for each in decidable})
@@ -100,7 +100,7 @@ def _judge_family(family: Sequence[Sample], rules: Rules) -> Iterable[MetricVerd
 def _judge_reaching(
     sample: Sample, p_worse: float, p_better: float, *, rules: Rules
 ) -> MetricVerdict:
-    """By how many trainings got there: the times of those that did leave out the slowest."""
+    """Judge by the number of trainings that reached the target, since the slowest have no time."""
     verdict: Verdict = "inconclusive"
     if min(p_worse, p_better) < rules.one_sided_error:
         verdict = "worse" if p_worse < p_better else "better"
@@ -146,18 +146,18 @@ def _of_sample(
 def _why(
     sample: Sample, verdict: Verdict, interval: Interval, needed: int | None, words: Words
 ) -> str | None:
-    """What keeps a verdict from being one."""
+    """Return why a verdict is inconclusive, where the interval alone does not show it."""
     if verdict != "inconclusive":
         return None
     if not sample.shift.is_decidable:
-        return f"{_single(sample, words)} decides nothing, train three times or more"
+        return f"{_single(sample, words)} decides nothing: train three times or more"
     if _is_beyond(sample, interval):
-        return "beyond the threshold, but not certain enough for one case of many"
+        return "beyond the threshold, but not certain enough among so many cases"
     return f"{MAX_REPEATS:,} repeats a side would not settle it" if needed is None else None
 
 
 def _single(sample: Sample, words: Words) -> str:
-    """Which side was trained but once."""
+    """Name the side that was trained only once."""
     base, new = len(sample.base), len(sample.new)
     if base == new:
         return "one run a side"
@@ -169,8 +169,8 @@ def _is_beyond(sample: Sample, interval: Interval) -> bool:
 
 
 def _repeats_needed(sample: Sample, interval: Interval, cases: int, rules: Rules) -> int | None:
-    """Repeats a side that would probably make another verdict of an inconclusive one."""
-    if _is_beyond(sample, interval):  # Holm's first step is what it did not pass
+    """Return the repeats a side that would probably decide an inconclusive verdict."""
+    if _is_beyond(sample, interval):  # it failed the first step of Holm
         confidence = 1 - (1 - rules.confidence) / cases
         return sample.shift.repeats_needed(-sample.limit, sample.limit, confidence=confidence)
     if sample.by_ratio:
@@ -204,7 +204,7 @@ def _verdict(
     repeats_needed: int | None = None,
     reason: str | None = None,
 ) -> MetricVerdict:
-    """What the table and every file show of a sample."""
+    """Return the verdict with the figures that all outputs show."""
     base, new = sample.medians
     estimate, low, high = (None, None, None) if interval is None else sample.shown(interval)
     return MetricVerdict(

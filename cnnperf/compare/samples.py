@@ -1,7 +1,7 @@
-"""One metric of one case on both sides: its values, and how far new lies from base.
+"""Samples: the values of one metric of one case on both sides.
 
-Torch-free. Every metric is turned so that up is bad: a time's logarithm, a rate's negative one, a
-negative accuracy. Then one rule judges all of them.
+Every metric is turned so that up is bad: the logarithm of a time, the negative logarithm of a rate,
+the negative of an accuracy. One rule then judges all of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
-from cnnperf.compare.accuracy_resolution import least_sd
 from cnnperf.compare.rules import Words
 from cnnperf.compare.stats import Interval, Shift, p_fewer
 from cnnperf.compare.thresholds import JUDGED, MetricRule
@@ -20,74 +20,82 @@ from cnnperf.record.metrics import METRICS
 from cnnperf.record.schema import CaseRecord
 
 LARGEST_EXPONENT = 700.0
-"""Of what a float can hold."""
+"""Largest x for which exp(x) is finite as a float."""
+
+HALF_AN_IMAGE = 0.5
+"""Least standard deviation of an accuracy, in images. Trainings that all lose the same four images
+look as if nothing varied, but with a mean loss of four and a half images every third row of three
+looks like that. A count that varies only between two neighbours has up to this deviation."""
+
+ROUNDING = 1e-9
+"""Accuracies that differ by less are equal: no test set has so many images."""
 
 Seeded = list[tuple[int, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The values that a verdict rests on."""
+    """The values that a verdict is based on."""
 
     case_id: str
     metric: str
     base: tuple[float, ...]
     new: tuple[float, ...]
     paired: bool
-    """Whether the values at one place have one seed."""
+    """Whether the i-th values of both sides have the same seed."""
     rule: MetricRule
     trainings: tuple[float, ...]
-    """Of every training of new, for the floor: none is left out."""
+    """Values of every training of new, for the floor."""
     missed: tuple[int, int] = (0, 0)
-    """Seeds of base and of new that never got there, of a metric that is a time until something:
-    later than any that did, so what is left of the others is no fair picture of a side."""
+    """Seeds of base and of new that never reached the target of a time to accuracy. They are the
+    slowest, so the remaining times do not represent their side."""
     least_sd: float = 0.0
-    """What the values are taken to vary at least, however few of them there are."""
+    """Least standard deviation of the values, whatever few of them show."""
 
     @property
     def by_ratio(self) -> bool:
-        """Whether new is compared with base by their ratio, else by their difference."""
+        """Whether new is compared with base by ratio, otherwise by difference."""
         return JUDGED[self.metric].by_ratio
 
     @property
     def has_ratio(self) -> bool:
-        """Whether there is a ratio or a difference to speak of."""
+        """Whether there are values for a ratio or a difference."""
         if not self.base or not self.new or self.is_censored:
             return False
         return not (self.by_ratio and min(*self.base, *self.new) <= 0)
 
     @property
     def is_censored(self) -> bool:
-        """Whether some seeds never got there, so that counts are compared instead of times."""
+        """Whether some seeds missed the target, so that counts are compared instead of times."""
         return any(self.missed)
 
     @property
     def is_decidable(self) -> bool:
-        """Whether any values of so many trainings could be certain of a change."""
+        """Whether so many trainings could show a change with certainty."""
         return self.is_censored or self.shift.is_decidable
 
     @property
     def p_worse(self) -> float:
-        """How likely such values are if new is not worse by more than the threshold."""
+        """Chance of such values if new is not worse by more than the threshold."""
         if self.is_censored:
             return p_fewer(*self._reached[1], *self._reached[0])
         return self.shift.p_above(self.limit)
 
     @property
     def p_better(self) -> float:
-        """The same of better."""
+        """Chance of such values if new is not better by more than the threshold."""
         if self.is_censored:
             return p_fewer(*self._reached[0], *self._reached[1])
         return self.shift.p_below(-self.limit)
 
     @property
     def _reached(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Of base and of new: how many got there, of how many."""
+        """For base and new: trainings that reached the target, and all trainings."""
         base, new = len(self.base), len(self.new)
         return (base, base + self.missed[0]), (new, new + self.missed[1])
 
     def reached(self, words: Words) -> str:
-        """The same as a clause."""
+        """Return how many trainings reached the target, as a clause."""
         (base, of_base), (new, of_new) = self._reached
         return (
             f"{new or 'none'} of {of_new} trainings of {words.new} reached the target accuracy, "
@@ -96,13 +104,13 @@ class Sample:
 
     @property
     def below_floor(self) -> int:
-        """Trainings of new that are below the floor: one is enough to say that it is broken."""
+        """Number of trainings of new below the floor; one is enough for `worse`."""
         floor = self.rule.floor
         return 0 if floor is None else sum(value < floor for value in self.trainings)
 
     @property
     def medians(self) -> tuple[float | None, float | None]:
-        """Of base and new."""
+        """Medians of base and new."""
         base, new = (statistics.median(side) if side else None for side in (self.base, self.new))
         return base, new
 
@@ -113,7 +121,7 @@ class Sample:
 
     @cached_property
     def shift(self) -> Shift:
-        """How far new lies above base on the scale on which up is bad."""
+        """Shift from base to new on the scale on which up is bad."""
         between = Shift.paired if self.paired else Shift.independent
         sides = self._turned(self.base), self._turned(self.new)
         return between(*sides, least_sd=self.least_sd)
@@ -123,7 +131,7 @@ class Sample:
         return [sign * (math.log(value) if self.by_ratio else value) for value in values]
 
     def shown(self, interval: Interval) -> tuple[float, float | None, float | None]:
-        """Estimate, low and high end of an interval of `shift` as ratio or difference."""
+        """Return estimate, low and high end of an interval of `shift`, as ratio or difference."""
         values = [interval.estimate, interval.low, interval.high]
         if METRICS[self.metric].better == "higher":
             values = [-interval.estimate, -interval.high, -interval.low]
@@ -134,10 +142,10 @@ class Sample:
 
 
 def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule) -> Sample | None:
-    """The values of one metric; None where there is nothing to hold new to.
+    """Return the sample of one metric; None where there is nothing to compare new with.
 
-    That is where base has none and there is no floor, and where a ratio's are all 0; of a time
-    until something, where no training of either side got there: there may be nothing to get to.
+    That is so where base has no value and there is no floor, where all values of a ratio are 0, and
+    where no training of either side reached the target: there may be no target.
     """
     first, second = _seeded(base, metric), _seeded(new, metric)
     trainings = tuple(value for _, value in second)
@@ -167,7 +175,7 @@ def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule
 
 
 def _reached(case: CaseRecord, metric: str) -> tuple[Seeded, int]:
-    """The values of the seeds that always got there, and how many others there are."""
+    """Return the values of seeds that always reached the target, and the number of others."""
     missed = {repeat.seed for repeat in case.repeats if getattr(repeat.metrics, metric) is None}
     return [each for each in _seeded(case, metric) if each[0] not in missed], len(missed)
 
@@ -178,12 +186,25 @@ def _seeded(case: CaseRecord, metric: str) -> Seeded:
 
 
 def _one_per_seed(values: Seeded) -> Seeded:
-    """Means by seed, in the seeds' order.
+    """Return means by seed, in the order of seeds.
 
-    Files that are pooled often have the same seeds: trained again, a seed says little new of what
-    it decides itself, and counted twice it would look like certainty.
+    Pooled files often share seeds. A seed that is trained again adds little about what the seed
+    itself decides, and counting it twice would overstate the certainty.
     """
     by_seed: dict[int, list[float]] = {}
     for seed, value in values:
         by_seed.setdefault(seed, []).append(value)
     return [(seed, statistics.fmean(by_seed[seed])) for seed in sorted(by_seed)]
+
+
+def least_sd(base: CaseRecord, new: CaseRecord, metric: str) -> float:
+    """Return the least standard deviation of an accuracy or of a difference of two: half an image.
+
+    It also serves for macro F1, which one image changes by about as much. The number of images is
+    that of the smallest confusion matrix; without one, a step is the smallest between the values.
+    """
+    sums = [sum(map(sum, each.confusion or ())) for each in (*base.repeats, *new.repeats)]
+    images = min(filter(None, sums), default=0)
+    values = sorted([*base.values(metric), *new.values(metric)])
+    steps = [above - below for below, above in pairwise(values) if above - below > ROUNDING]
+    return HALF_AN_IMAGE * (1 / images if images else min(steps, default=0.0))

@@ -1,9 +1,7 @@
-"""What a comparison of two records comes to: the models that are shown, exported and acted on.
+"""The result of a comparison as models. `cnnperf.compare.judge` makes them; all outputs read them.
 
-Torch-free. `cnnperf.compare.judge` fills them; everything that prints reads only these.
-
-    comparison = judge(load_side([Path("base.json")]), load_side([Path("new.json")]))
-    print(comparison.verdict, comparison.exit_code)
+comparison = judge(load_side([Path("base.json")]), load_side([Path("new.json")]))
+print(comparison.verdict, comparison.exit_code)
 """
 
 from __future__ import annotations
@@ -26,10 +24,10 @@ Verdict = Literal[
     "not comparable",
     "shortened",
 ]
-"""Of one metric of one case. `missing`: base has it and new has not."""
+"""Verdict on one metric of one case. `missing`: base has it and new does not."""
 
 Summary = Literal["no regression", "regression", "not comparable", "inconclusive"]
-"""Of a whole comparison."""
+"""Verdict on a whole comparison."""
 
 REGRESSIONS: frozenset[Verdict] = frozenset({"slower", "worse", "missing", "failed"})
 IMPROVEMENTS: frozenset[Verdict] = frozenset({"faster", "better"})
@@ -46,7 +44,7 @@ SEVERITY: tuple[Verdict, ...] = (
     "better",
     "same",
 )
-"""What is to be read first comes first."""
+"""Verdicts, the most important to read first."""
 
 EXIT_OK = 0
 EXIT_REGRESSION = 1
@@ -55,7 +53,7 @@ EXIT_INCONCLUSIVE = 4
 
 
 class Model(BaseModel):
-    """Base of every model here."""
+    """Base of all models of this module."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", ser_json_inf_nan="null", defer_build=True
@@ -67,37 +65,36 @@ class MetricVerdict(Model):
 
     verdict: Verdict
     gates: bool
-    """Whether a regression here, if it is one, makes the whole comparison one."""
+    """Whether a regression of this metric fails the whole comparison."""
     base: float | None = None
-    """Median over base's repeats; None where it has no value."""
+    """Median over the repeats of base; None where it has no value."""
     new: float | None = None
     n_base: int = 0
-    """Values that the verdict rests on."""
+    """Values of base that the verdict is based on."""
     n_new: int = 0
     ratio: float | None = None
-    """Estimate of new over base, for what is compared by ratio."""
+    """Estimate of new over base, for metrics compared by ratio."""
     difference: float | None = None
-    """Estimate of new less base, for accuracy and F1; a fraction, so 0.01 is one point."""
+    """Estimate of new minus base, for accuracy and F1; a fraction: 0.01 is one point."""
     low: float | None = None
-    """Lower end of the interval of ratio or difference; None where it has no end."""
+    """Lower end of the interval of ratio or difference; None where it is unbounded."""
     high: float | None = None
     confidence: float = 0.95
-    """Of the interval from low to high."""
+    """Confidence of the interval from low to high."""
     threshold: float
-    """The smallest change that counts: of a ratio as a fraction (0.03 is 3 %), or a difference."""
+    """Smallest change that counts: of a ratio as a fraction (0.03 is 3 %), or a difference."""
     floor: float | None = None
-    """What new must reach, whatever base has."""
+    """Value that new must reach, whatever base has."""
     p_value: float | None = None
-    """That a regression is mere chance, corrected for the number of cases (Holm)."""
+    """Chance of such values without a regression, adjusted for the number of cases (Holm)."""
     paired: bool = False
-    """By seed."""
+    """Whether values were paired by seed."""
     rules_out_regression: bool = False
-    """Whether new is certainly not worse by more than the threshold; so of `same` and of a change
-    that can only be one for the better."""
+    """Whether new is certainly not worse by more than the threshold."""
     repeats_needed: int | None = None
-    """Of an inconclusive verdict: repeats a side that would probably settle it."""
+    """Repeats a side that would probably settle an inconclusive verdict."""
     reason: str | None = None
-    """One clause, where the verdict needs it."""
+    """One clause, where the verdict needs an explanation."""
 
     @property
     def is_regression(self) -> bool:
@@ -106,35 +103,35 @@ class MetricVerdict(Model):
 
 
 class Contamination(Model):
-    """Repeats of a case during which something else disturbed the machine."""
+    """Repeats of a case that something else on the machine disturbed."""
 
     base: int = 0
     new: int = 0
     dropped: bool = False
-    """Whether they were left out of the verdicts."""
+    """Whether the verdicts leave them out."""
     kinds: tuple[str, ...] = ()
-    """Of their warnings, as in `throttled`."""
+    """Kinds of their warnings, such as `throttled`."""
 
 
 class Drift(Model):
-    """How the losses of two trainings with one seed compare, step by step."""
+    """Comparison of the losses of two trainings with one seed, step by step."""
 
     seed: int
     steps: int
-    """Steps that both have."""
+    """Steps that both trainings have."""
     first_difference_step: int | None = None
-    """From 1; None where all are identical to the last bit."""
+    """Counted from 1; None where all losses are identical to the last bit."""
     base_loss: float | None = None
-    """At that step."""
+    """Loss at that step."""
     new_loss: float | None = None
     largest_difference: float = 0.0
-    """Over all steps that both have."""
+    """Largest difference over all steps that both trainings have."""
     base_alone_steps: int = 0
-    """Further steps that only base has; there is nothing to compare them with."""
+    """Further steps that only base has."""
     new_alone_steps: int = 0
 
     def describe(self, sides: tuple[str, str] = ("base", "new")) -> str:
-        """One clause for people, by the sides' names."""
+        """Return one clause for people, with the names of the sides."""
         alone = self._alone(sides)
         if self.first_difference_step is None:
             steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
@@ -148,49 +145,49 @@ class Drift(Model):
         )
 
     def _alone(self, sides: tuple[str, str]) -> str:
-        """A clause on the steps that one side alone has."""
+        """Return a clause on steps that only one side has."""
         for side, steps in zip(sides, (self.base_alone_steps, self.new_alone_steps), strict=True):
             if steps:
-                return f"; only {side} has the {steps} after them"
+                return f"; {side} has {steps} more steps"
         return ""
 
 
 class ClassChange(Model):
-    """One class of work in the profiled steps of both sides, seconds per step."""
+    """One class of work in the profiled steps of both sides, in seconds per step."""
 
     kernel_class: KernelClass
     base: float
-    """Median over base's profiles."""
+    """Median over the profiles of base."""
     new: float
     spread: float
-    """Largest less smallest profile, of the side where that is more."""
+    """Largest minus smallest profile, on the side where that is more."""
 
 
 class KernelChange(Model):
-    """One kernel in the profiled steps of both sides, seconds per step."""
+    """One kernel in the profiled steps of both sides, in seconds per step."""
 
     name: str
     kernel_class: KernelClass
     base: float | None
-    """None where it is not among base's longest."""
+    """None where it is not among the longest of base."""
     new: float | None
 
 
 class ProfileChange(Model):
-    """Where the profiled steps of two sides differ; it gates nothing."""
+    """Where the profiled steps of two sides differ; it does not gate."""
 
     n_base: int
-    """Profiles that it rests on."""
+    """Profiles of base."""
     n_new: int
     base: float
-    """Seconds per profiled step, median over base's profiles."""
+    """Seconds per profiled step, median over the profiles of base."""
     new: float
     spread: float
-    """Largest less smallest profile, of the side where that is more."""
+    """Largest minus smallest profile, on the side where that is more."""
     classes: tuple[ClassChange, ...]
-    """All of them; what moved most in the direction of the step first."""
+    """All classes, the one that moved most in the direction of the step first."""
     kernels: tuple[KernelChange, ...] = ()
-    """Those among the longest that moved most, five at most, the most first."""
+    """The longest kernels that moved most, five at most, the largest move first."""
 
 
 class CaseVerdicts(Model):
@@ -198,15 +195,15 @@ class CaseVerdicts(Model):
 
     id: str
     verdict: Verdict
-    """The gravest of its gating metrics, or of the case as a whole (`missing`, `failed`)."""
+    """The first by `SEVERITY` of its gating metrics, or the verdict on the whole case."""
     reason: str | None = None
-    """One clause, where the case as a whole was judged, or could not be."""
+    """One clause, where the whole case was judged or could not be."""
     metrics: dict[str, MetricVerdict] = {}
     contamination: Contamination = Contamination()
     drift: tuple[Drift, ...] = ()
     """Empty unless both records have the losses of every step."""
     profile: ProfileChange | None = None
-    """None unless both records have profiles of it."""
+    """None unless both records have profiles of the case."""
 
     @property
     def is_regression(self) -> bool:
@@ -220,12 +217,12 @@ class EnvironmentChange(Model):
     """One field in which the two environments differ."""
 
     field: str
-    """As in `software.torch`."""
+    """Such as `software.torch`."""
     base: str
-    """As a table shows it; several values where base's files differ among themselves."""
+    """As a table shows it; several values where the files of base differ."""
     new: str
     forbids: bool = False
-    """Whether, unless it was asked for, cases must not be compared across it."""
+    """Whether it forbids a comparison, because --across did not allow it."""
 
 
 class Comparison(Model):
@@ -236,13 +233,13 @@ class Comparison(Model):
     summary: str
     """One line for people."""
     sides: tuple[str, str] = ("base", "new")
-    """What base and new are called where they are shown."""
+    """Names of base and new."""
     base_files: tuple[str, ...]
     new_files: tuple[str, ...]
     cases: tuple[CaseVerdicts, ...] = ()
-    """In base's order."""
+    """In the order of base."""
     new_cases: tuple[str, ...] = ()
-    """Ids of cases that only new has; they gate nothing."""
+    """Ids of cases that only new has; they do not gate."""
     environment_changes: tuple[EnvironmentChange, ...] = ()
     notes: tuple[str, ...] = ()
-    """What a reader must know beside: a calibration that was used, seeds that do not match."""
+    """Remarks, such as a calibration that was used or seeds that do not match."""

@@ -304,6 +304,12 @@ class CaseRecord(RecordModel):
         values = self.values(metric)
         return statistics.median(values) if values else None
 
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether any repeat was trained with --cnnperf-deterministic."""
+        settings = (repeat.settings for repeat in self.repeats)
+        return any(each is not None and bool(each.deterministic_algorithms) for each in settings)
+
 
 class Record(RecordModel):
     """One run."""

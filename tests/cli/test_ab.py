@@ -246,8 +246,8 @@ def test_what_it_says_is_in_its_own_words() -> None:
     ]
     told = " ".join(as_text(each, form) for each in found for form in Format if form != "json")
     assert "train them with --precision=float32" in told
-    assert "`cnnperf compare --across hardware` compares the records all the same" in told
-    assert "A has this case, B has not" in told
+    assert "`cnnperf compare --across hardware` compares the records anyway" in told
+    assert "A has this case, B does not" in told
     assert "1 repeat of A, 1 of B" in told
     assert "--cnnperf-" not in told
     assert not re.search(r"(?<!compare) --(across|drop-flagged|judge-shortened)", told)
@@ -275,7 +275,7 @@ def test_a_calibration_can_be_named(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
     done = _run(tmp_path, a, b, "-k", "modified_vgg and eager", "--calibration=here.json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "thresholds take in the noise of" in done.stdout
+    assert "thresholds include the noise of" in done.stdout
 
 
 # --- what is wrong ------------------------------------------------------------------------------

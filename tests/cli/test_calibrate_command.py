@@ -93,7 +93,7 @@ def test_calibrating_measures_the_noise_of_this_interpreter(tmp_path: Path) -> N
     a, b = (fake_python(tmp_path, name, noise=noise) for name in ("a", "b"))
     done = run_cnnperf("ab", "--a", a, "--b", b, "-t", "smoke", "--device", "cpu", "-k", ONE,
                        "--max-repeats=2", "--out", "out", cwd=tmp_path)  # fmt: skip
-    assert "thresholds take in the noise" in done.stdout, done.stderr
+    assert "thresholds include the noise" in done.stdout, done.stderr
 
 
 def test_a_calibration_goes_on_where_its_time_was_up(

@@ -70,8 +70,8 @@ def test_another_augmentation_is_told_by_the_field_that_differs(
 MIXTURES = {
     "precision": (
         {"precision": "bfloat16"},
-        "precision, bfloat16 (seed 2) and float32 (seeds 0, 1, 3, 4): `auto` measures anew in "
-        "each, so train them with --cnnperf-precision=float32 or bfloat16",
+        "precision, bfloat16 (seed 2) and float32 (seeds 0, 1, 3, 4): each repeat "
+        "chooses `auto` by itself: use --cnnperf-precision=float32 or bfloat16",
     ),
     "model": ({"model_sha256": "c" * 64}, "model, aaaaaaaaaaaa (seeds 0, 1, 3, 4) and cccccc"),
     "no model": ({"model_sha256": None}, "model, aaaaaaaaaaaa (seeds 0, 1, 3, 4) and — (seed 2)"),
@@ -101,7 +101,7 @@ def test_repeats_of_two_kinds_are_not_compared(name: str) -> None:
 def test_repeats_without_a_fingerprint_are_not_compared() -> None:
     """Nor those that are not what their fingerprint says."""
     for fingerprint, told in (
-        (None, "has no fingerprint, so nobody knows what it trained"),
+        (None, "has no fingerprint, so what it trained is unknown"),
         (timed().fingerprint.model_copy(update={"precision": "bfloat16"}),  # type: ignore[union-attr]
          "'s fingerprint has precision bfloat16, its repeats have float32"),
     ):  # fmt: skip
@@ -128,7 +128,7 @@ def test_files_of_one_side_that_are_of_two_machines_are_told_and_not_compared(bo
     reason = str(only_case(comparison).reason)
     assert "--across hardware" in reason
     if both:
-        assert "hardware.gpu.name differs among the files of either side (NVIDIA A100, N" in reason
+        assert "hardware.gpu.name differs among the files of each side (NVIDIA A100, N" in reason
     assert comparison.exit_code == 3
     assert judge(*sides, Rules(across=frozenset({"hardware"}))).exit_code == 0
 
@@ -192,7 +192,7 @@ def test_another_torch_is_compared_only_if_that_is_the_question() -> None:
 def test_arguments_that_seem_swapped_are_told() -> None:
     """A base that is younger than new may be meant; nobody should have to find out by himself."""
     older = side_of(timed(), created=CREATED - timedelta(days=1))
-    told = "new was recorded before base: are they the right way round?"
+    told = "new was recorded before base: check that they are not swapped"
     assert told in judge(side_of(timed()), older).notes
     assert told not in judge(older, side_of(timed())).notes
     assert told not in judge(older, older).notes
@@ -265,7 +265,7 @@ def test_deterministic_records_without_a_common_seed_are_said_to_say_nothing() -
     repeats = [each.model_copy(update={"seed": each.seed + 50}) for each in base.repeats]
     new = base.model_copy(update={"repeats": repeats})
     told = (
-        "numerics are not compared, since no seed was trained deterministically on both sides: "
+        "numerics are not compared, because no seed was trained deterministically on both sides: "
         f"{CASE}"
     )
     assert told in compared(base, new).notes

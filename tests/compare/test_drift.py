@@ -107,12 +107,12 @@ def test_without_losses_on_both_sides_there_is_nothing_to_say(
             [4.0, 3.0, 2.0, 1.0],
             [4.0, 2.75],
             "seed 7: losses first differ at step 2 of 2 by -0.25 (at most 0.25 in any step); "
-            "only base has the 2 after them",
+            "base has 2 more steps",
         ),
         (
             LOSSES[:2],
             LOSSES,
-            "seed 7: losses of 2 steps identical; only new has the 2 after them",
+            "seed 7: losses of 2 steps identical; new has 2 more steps",
         ),
     ],
 )

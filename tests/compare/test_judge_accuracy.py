@@ -52,7 +52,7 @@ def test_other_seeds_are_not_paired() -> None:
         assert not metric.paired
         assert metric.n_new == len(new.repeats)
         notes = compared(learned(GOOD), new).notes
-        assert notes == (f"accuracy is not paired, since the seeds are not the same: {CASE}",)
+        assert notes == (f"accuracy is not paired, because the seeds differ: {CASE}",)
 
 
 def test_a_seed_that_was_trained_twice_counts_once() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from cnnperf.compare.accuracy_resolution import least_sd
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
+from cnnperf.compare.samples import least_sd
 from cnnperf.compare.thresholds import MetricSettings, Thresholds
 from cnnperf.compare.verdicts import MetricVerdict
 from cnnperf.record.schema import CaseRecord
