@@ -1,18 +1,16 @@
-"""One record as other people's dashboards read it.
+"""Write a record for benchmark dashboards.
 
     cnnperf export reports/run.json --to customSmallerIsBetter > benchmark-data.json
 
-Torch-free. Two formats, in three files:
-
 `customSmallerIsBetter`, `customBiggerIsBetter`: tools of github-action-benchmark. A list of `name`,
-    `value`, `unit`, `range` and `extra`; which metric goes where follows its better direction, and
-    one without goes nowhere.
-`bencher`: the Bencher Metric Format. By benchmark and measure `value`, `lower_value` and
-    `upper_value`.
+    `value`, `unit`, `range` and `extra`. Each metric goes where its better direction says; a metric
+    without a direction is left out.
+`bencher`: the Bencher Metric Format. `value`, `lower_value` and `upper_value` for each benchmark
+    and measure.
 
-A value is the median over a case's repeats, its range from the least to the greatest. A case that
-failed or was skipped is left out: half a case would be another point of the same line. Of a
-shortened one only what does not depend on how long it trained goes out.
+A value is the median over a case's repeats, its range the smallest to the largest. Failed and
+skipped cases are left out: half a case would be a false point on the same line. A shortened case
+keeps the metrics that do not depend on how long it trained.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from typing import Literal, NamedTuple, TypedDict
 
 from cnnperf.errors import UsageError, printable
 from cnnperf.record.metrics import METRICS, Better, Metric
-from cnnperf.record.schema import CaseRecord, Record
+from cnnperf.record.schema import Record
 
 Target = Literal["customSmallerIsBetter", "customBiggerIsBetter", "bencher"]
 
@@ -43,7 +41,7 @@ OF_WHOLE_TRAINING = frozenset(
         "energy_joules",
     }
 )
-"""What a shortened training has less of, or has not learned."""
+"""Metrics that a shortened training changes."""
 
 
 class Entry(TypedDict):
@@ -65,7 +63,7 @@ class BencherMetric(TypedDict):
 
 
 class Measured(NamedTuple):
-    """One metric of one case, over its repeats."""
+    """One metric of one case over its repeats."""
 
     case_id: str
     metric: Metric
@@ -74,18 +72,18 @@ class Measured(NamedTuple):
 
 
 def export(record: Record, target: Target) -> list[Entry] | dict[str, dict[str, BencherMetric]]:
-    """The record as plain values for `json.dump`.
+    """Return the record as plain values for `json.dump`.
 
     Raises:
-        UsageError: it has nothing to export, which the readers of these formats refuse.
+        UsageError: there is nothing to export; the readers of these formats refuse an empty file.
     """
     found = list(_measured(record))
     if target != "bencher":
         found = [each for each in found if each.metric.better == DIRECTIONS[target]]
     if not found:
         raise UsageError(
-            f"there is nothing to export to {target}: no case of this record was trained to its "
-            "end and has a metric that belongs there"
+            f"nothing to export to {target}: this record has no finished case with a metric for "
+            "it; export a record of a run in which a case passed"
         )
     return _bencher(found) if target == "bencher" else [_entry(each) for each in found]
 
@@ -96,16 +94,13 @@ def _measured(record: Record) -> Iterator[Measured]:
             continue
         for metric in METRICS.values():
             median = case.median(metric.name)
-            if median is not None and _belongs(case, metric):
+            is_partial = case.shortened and metric.name in OF_WHOLE_TRAINING
+            if median is not None and not is_partial:
                 yield Measured(printable(case.id), metric, median, case.values(metric.name))
 
 
-def _belongs(case: CaseRecord, metric: Metric) -> bool:
-    return not (case.shortened and metric.name in OF_WHOLE_TRAINING)
-
-
 def _entry(found: Measured) -> Entry:
-    """The range as `± half the distance of least and greatest`, which that action can scale."""
+    """Return a result; its range is ± half the distance of the extremes, as the action wants it."""
     least, greatest = min(found.values), max(found.values)
     return Entry(
         name=f"{found.case_id}/{found.metric.name}",
