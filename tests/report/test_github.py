@@ -67,7 +67,7 @@ def test_every_regression_is_an_error_with_its_figures() -> None:
     assert of_kind("error", example_comparison())[2].message == (
         "base 20.0 s (n=5), new 21.0 s (n=5); ratio 1.052 (1.031 to 1.074); "
         "disturbed: 1 repeat of base, 2 of new (throttled, busy_cpu): "
-        "kept (`cnnperf compare --drop-flagged` leaves them out)"
+        "kept; `cnnperf compare --drop-flagged` drops them"
     )
 
 
@@ -77,7 +77,7 @@ def test_what_may_hide_a_regression_is_a_warning() -> None:
         "not comparable: case of resnet34-mnist-224-eager",
         "inconclusive: accuracy of modified_vgg-mnist-28-eager",
     ]
-    assert found[1].message.endswith("about 4 repeats a side would settle it")
+    assert found[1].message.endswith("about 4 repeats per side would settle it")
 
 
 @pytest.mark.parametrize("fields", [{"gates": False}, {"rules_out_regression": True}])
@@ -90,7 +90,7 @@ def test_summary_improvements_and_what_gates_nothing_are_notices() -> None:
     found = of_kind("notice", example_comparison())
     assert found[0].message == example_comparison().summary
     assert [command.properties["title"] for command in found[1:]] == [
-        "what differs between the environments",
+        "environment changes",
         "worse: peak memory of modified_vgg-cifar10-28-eager",
         "faster: train time of modified_vgg-cifar10-28-eager",
     ]

@@ -95,7 +95,7 @@ def test_the_counts_are_those_of_the_results() -> None:
 
 DISTURBED = (
     "1 repeat of base, 2 of new (throttled, busy_cpu): "
-    "kept (`cnnperf compare --drop-flagged` leaves them out)"
+    "kept; `cnnperf compare --drop-flagged` drops them"
 )
 
 
@@ -117,7 +117,7 @@ def test_a_failure_tells_everything() -> None:
 def test_what_is_skipped_says_why() -> None:
     told = {case.classname: case.result[0].message for case in suite_of(example_comparison())
             if case.name == "case"}  # fmt: skip
-    assert told["resnet34-mnist-224-eager"] == "not comparable; the recipes differ"
+    assert told["resnet34-mnist-224-eager"] == "not comparable: the recipes differ"
 
 
 def test_the_figures_are_properties() -> None:

@@ -106,14 +106,14 @@ def test_what_differs_between_the_environments_comes_before_the_verdicts() -> No
 def test_many_differences_are_collapsed() -> None:
     changes = tuple(EnvironmentChange(field=f"f{i}", base="a", new="b") for i in range(7))
     text = to_markdown(example_comparison(environment_changes=changes))
-    assert "<summary>Differences between the environments: 7</summary>" in text
+    assert "<summary>Environment changes: 7</summary>" in text
     few = to_markdown(example_comparison(environment_changes=changes[:6]))
-    assert "<summary>Differences" not in few
+    assert "<summary>Environment" not in few
 
 
 def test_equal_environments_are_said_to_be_so() -> None:
     text = to_markdown(example_comparison(environment_changes=()))
-    assert "No difference between the two environments is recorded." in text
+    assert "No recorded difference between the environments." in text
 
 
 def test_a_line_has_both_medians_the_interval_the_verdict_and_the_way_out() -> None:
@@ -124,7 +124,7 @@ def test_a_line_has_both_medians_the_interval_the_verdict_and_the_way_out() -> N
     assert accuracy[4:] == [
         "-0.31 points (-1.12 to +0.50)",
         "inconclusive",
-        "about 4 repeats a side would settle it",
+        "about 4 repeats per side would settle it",
     ]
 
 
@@ -142,11 +142,11 @@ def test_regressions_come_first_and_what_has_not_changed_is_collapsed() -> None:
 
 def test_disturbances_drift_new_cases_and_notes_are_told() -> None:
     text = to_markdown(example_comparison())
-    assert "1 of base and 2 of new (`throttled`, `busy_cpu`), counted all the same" in text
+    assert "1 of base and 2 of new (`throttled`, `busy_cpu`), kept" in text
     assert "`modified_vgg-mnist-28-eager`: seed 0: losses of 100 steps identical" in text
-    assert "Only in new (gate nothing):\n\n- `resnet18-mnist-28-eager`" in text
+    assert "Only in new (do not gate):\n\n- `resnet18-mnist-28-eager`" in text
     assert "- new was interrupted" in text
-    assert "left out of the verdicts" in to_markdown(hostile_comparison("x"))
+    assert ", dropped" in to_markdown(hostile_comparison("x"))
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -17,8 +17,10 @@ from cnnperf.catalog.registry import all_cases, get_case
 from cnnperf.catalog.specs import Case, Engine
 from cnnperf.errors import printable
 from cnnperf.record.schema import CaseError, CaseRecord, Repeat
-from cnnperf.report.terminal.peers import peer_tables, speed_ratio
+from cnnperf.report.suites import PEERS as PEER_SUITE
+from cnnperf.report.suites import speed_ratio
 from cnnperf.report.terminal.run import render, run_summary
+from cnnperf.report.terminal.suites import tables_of
 from cnnperf.run.plan import make_plan
 from cnnperf.run.settings import RunSettings
 from tests.examples import example_case_record, example_record, example_repeat, plain_terminal
@@ -134,7 +136,7 @@ def _case(engine: str, *images_per_second: float | None, **fields: object) -> Ca
 
 
 def _tables(*cases: CaseRecord, width: int = 80) -> str:
-    return render(Group(*peer_tables(example_record(*cases))), width=width, color=False)
+    return render(Group(*tables_of(PEER_SUITE, example_record(*cases))), width=width, color=False)
 
 
 def _rows(text: str) -> dict[str, list[str]]:
@@ -192,7 +194,7 @@ def test_groups_are_compared_within_themselves() -> None:
         _case("plain", 1_500),
     )
     headings = re.findall(
-        r"^(\w+, \w+, \d+ pixels), recipe peers: engine against engine", text, re.MULTILINE
+        r"^(\w+, \w+, \d+ pixels), recipe peers: engines compared", text, re.MULTILINE
     )
     assert headings == [
         "modified_vgg, mnist, 28 pixels",
@@ -229,9 +231,9 @@ def test_without_a_yardstick_there_is_no_ratio(fast: CaseRecord | None) -> None:
 
 def test_a_run_without_peers_has_no_such_table() -> None:
     """Though its cases be trained by the engines `fast` and `eager`."""
-    assert not list(peer_tables(example_record()))
+    assert not list(tables_of(PEER_SUITE, example_record()))
     summary = render(run_summary(example_record()), width=120, color=False)
-    assert "engine against engine" not in summary
+    assert "engines compared" not in summary
 
 
 @pytest.mark.parametrize("width", [80, 120])
