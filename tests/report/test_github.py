@@ -67,7 +67,7 @@ def test_every_regression_is_an_error_with_its_figures() -> None:
     assert of_kind("error", example_comparison())[2].message == (
         "base 20.0 s (n=5), new 21.0 s (n=5); ratio 1.052 (1.031 to 1.074); "
         "disturbed: 1 repeat of base, 2 of new (throttled, busy_cpu): "
-        "kept; `cnnperf compare --drop-flagged` drops them"
+        "kept (cnnperf compare --drop-flagged drops them)"
     )
 
 

@@ -95,7 +95,7 @@ def test_the_counts_are_those_of_the_results() -> None:
 
 DISTURBED = (
     "1 repeat of base, 2 of new (throttled, busy_cpu): "
-    "kept; `cnnperf compare --drop-flagged` drops them"
+    "kept (cnnperf compare --drop-flagged drops them)"
 )
 
 

@@ -142,11 +142,12 @@ def test_regressions_come_first_and_what_has_not_changed_is_collapsed() -> None:
 
 def test_disturbances_drift_new_cases_and_notes_are_told() -> None:
     text = to_markdown(example_comparison())
-    assert "1 of base and 2 of new (`throttled`, `busy_cpu`), kept" in text
-    assert "`modified_vgg-mnist-28-eager`: seed 0: losses of 100 steps identical" in text
+    case = "`modified_vgg-mnist-28-eager`"
+    assert f"- disturbed: {case}: 1 repeat of base, 2 of new (throttled, busy_cpu): kept" in text
+    assert f"- numerics: {case}: seed 0: losses of 100 steps identical" in text
     assert "Only in new (do not gate):\n\n- `resnet18-mnist-28-eager`" in text
     assert "- new was interrupted" in text
-    assert ", dropped" in to_markdown(hostile_comparison("x"))
+    assert "): dropped" in to_markdown(hostile_comparison("x"))
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -58,12 +58,6 @@ def present(
 
 def as_text(comparison: Comparison, form: Format) -> str:
     """Return the comparison as text that ends with a newline."""
-    text = _as_text(comparison, form)
-    return text if text.endswith("\n") else text + "\n"
-
-
-def _as_text(comparison: Comparison, form: Format) -> str:
-    """Return the text, importing only the module of the chosen format."""
     if form is Format.MARKDOWN:
         from cnnperf.report.formats.markdown import COMMENT_MAX_CHARS, to_markdown
 

@@ -16,7 +16,7 @@ keeps the metrics that do not depend on how long it trained.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple
 
 from cnnperf.errors import UsageError, printable
 from cnnperf.record.metrics import METRICS, Better, Metric
@@ -44,24 +44,6 @@ OF_WHOLE_TRAINING = frozenset(
 """Metrics that a shortened training changes."""
 
 
-class Entry(TypedDict):
-    """One result of github-action-benchmark."""
-
-    name: str
-    unit: str
-    value: float
-    range: str
-    extra: str
-
-
-class BencherMetric(TypedDict):
-    """One result of Bencher."""
-
-    value: float
-    lower_value: float
-    upper_value: float
-
-
 class Measured(NamedTuple):
     """One metric of one case over its repeats."""
 
@@ -71,7 +53,7 @@ class Measured(NamedTuple):
     values: list[float]
 
 
-def export(record: Record, target: Target) -> list[Entry] | dict[str, dict[str, BencherMetric]]:
+def export(record: Record, target: Target) -> list[dict[str, Any]] | dict[str, Any]:
     """Return the record as plain values for `json.dump`.
 
     Raises:
@@ -99,23 +81,25 @@ def _measured(record: Record) -> Iterator[Measured]:
                 yield Measured(printable(case.id), metric, median, case.values(metric.name))
 
 
-def _entry(found: Measured) -> Entry:
+def _entry(found: Measured) -> dict[str, Any]:
     """Return a result; its range is ± half the distance of the extremes, as the action wants it."""
     least, greatest = min(found.values), max(found.values)
-    return Entry(
-        name=f"{found.case_id}/{found.metric.name}",
-        unit=found.metric.unit,
-        value=found.median,
-        range=f"± {(greatest - least) / 2:.6g}",
-        extra=f"median of n={len(found.values)}, from {least:.6g} to {greatest:.6g}\n"
+    return {
+        "name": f"{found.case_id}/{found.metric.name}",
+        "unit": found.metric.unit,
+        "value": found.median,
+        "range": f"± {(greatest - least) / 2:.6g}",
+        "extra": f"median of n={len(found.values)}, from {least:.6g} to {greatest:.6g}\n"
         f"{found.metric.meaning}",
-    )
+    }
 
 
-def _bencher(found: list[Measured]) -> dict[str, dict[str, BencherMetric]]:
-    results: dict[str, dict[str, BencherMetric]] = {}
+def _bencher(found: list[Measured]) -> dict[str, Any]:
+    results: dict[str, Any] = {}
     for each in found:
-        results.setdefault(each.case_id, {})[each.metric.name] = BencherMetric(
-            value=each.median, lower_value=min(each.values), upper_value=max(each.values)
-        )
+        results.setdefault(each.case_id, {})[each.metric.name] = {
+            "value": each.median,
+            "lower_value": min(each.values),
+            "upper_value": max(each.values),
+        }
     return results

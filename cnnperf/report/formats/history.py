@@ -30,21 +30,24 @@ def _lines(series: Series) -> Iterator[list[Cell]]:
     steps = {step.index: step.estimate for step in series.steps}
     for level in series.levels:
         for index in range(level.start, level.stop):
-            point, step = series.points[index], steps.get(index)
-            yield [
-                *map(printable, (series.case_id, series.machine_label, series.metric)),
-                printable(series.distinction or ""),
-                point.created.isoformat(),
-                *map(printable, (point.file, point.commit or "")),
-                point.n,
-                point.median,
-                point.low,
-                point.high,
-                level.value,
-                step if series.by_ratio else None,
-                None if series.by_ratio else step,
-                *map(int, (index in series.outliers, point.disturbed, point.interrupted)),
-            ]
+            values = {
+                "case": series.case_id,
+                "machine": series.machine_label,
+                "metric": series.metric,
+                "distinction": series.distinction,
+                **_point(series.points[index]),
+                "level": level.value,
+                "step_ratio" if series.by_ratio else "step_difference": steps.get(index),
+                "is_outlier": index in series.outliers,
+            }
+            yield [_csv_cell(values.get(name)) for name in CSV_COLUMNS]
+
+
+def _csv_cell(value: Cell) -> Cell:
+    """Return a value without control characters; a truth value is 0 or 1."""
+    if isinstance(value, str):
+        return printable(value)
+    return int(value) if isinstance(value, bool) else value
 
 
 def to_json(loaded: Loaded, series: Sequence[Series]) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from cnnperf.compare.profile_change import tell_profile
-from cnnperf.compare.verdicts import CaseVerdicts, Comparison
+from cnnperf.compare.verdicts import Comparison
 from cnnperf.report.formats.markdown_text import code, collapsed, prose, table
 from cnnperf.report.wording.comparison import Row, effect, medians, rows
+from cnnperf.report.wording.notes import asides
 
 COMMENT_MAX_CHARS = 65_536
 """GitHub refuses longer comments."""
@@ -63,11 +63,8 @@ def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
     yield f"{_files(comparison.new_files)} ({new}) compared with {_files(comparison.base_files)}"
     yield from _environment(comparison, extent)
     yield from _verdicts(comparison, extent)
-    yield from _bullets("Disturbed repeats", _disturbed(comparison), extent)
-    yield from _bullets("Losses step by step", _drifts(comparison), extent)
-    yield from _bullets("Profiled steps (do not gate)", _profiles(comparison.cases), extent)
     yield from _bullets(f"Only in {new} (do not gate)", map(code, comparison.new_cases), extent)
-    yield from _bullets("Notes", map(prose, comparison.notes), extent)
+    yield from _bullets("Notes (do not gate)", _notes(comparison), extent)
 
 
 def _files(names: Sequence[str]) -> str:
@@ -118,28 +115,12 @@ def _line(row: Row) -> tuple[str, ...]:
     return code(row.case.id), prose(row.subject), base, new, change, verdict, why
 
 
-def _disturbed(comparison: Comparison) -> Iterator[str]:
-    """Yield a line for each case with disturbed repeats."""
-    base, new = comparison.sides
+def _notes(comparison: Comparison) -> Iterator[str]:
+    """Yield what explains the verdicts without being one."""
     for case in comparison.cases:
-        found = case.contamination
-        if found.base or found.new:
-            kinds = f" ({', '.join(map(code, found.kinds))})" if found.kinds else ""
-            done = "dropped" if found.dropped else "kept"
-            yield f"{code(case.id)}: {found.base} of {base} and {found.new} of {new}{kinds}, {done}"
-
-
-def _drifts(comparison: Comparison) -> Iterator[str]:
-    for case in comparison.cases:
-        for drift in case.drift:
-            yield f"{code(case.id)}: {prose(drift.describe(comparison.sides))}"
-
-
-def _profiles(cases: Iterable[CaseVerdicts]) -> Iterator[str]:
-    for case in cases:
-        text = tell_profile(case)
-        if text is not None:
-            yield f"{code(case.id)}: {prose(text)}"
+        for note in asides(case, comparison.sides):
+            yield f"{note.topic}: {code(case.id)}: {prose(note.text)}"
+    yield from map(prose, comparison.notes)
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> str:

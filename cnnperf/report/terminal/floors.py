@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,19 +29,9 @@ BUSY_SHARE = 0.8
 SAME_PEAK = 1.1
 """A matmul peak that differs from the record's by more than this factor is reported."""
 
-COLUMNS = (
-    Column("case", "left"),
-    Column("precision", "left"),
-    Column("FLOP/\nepoch"),
-    Column("least bytes/\nstep"),
-    Column("FLOP\nfloor"),
-    Column("byte\nfloor"),
-    Column("measured"),
-    Column("n"),
-    Column("floor/\nmeasured"),
-    Column("MFU"),
-)
-COLUMNS_WITHOUT_RECORD = COLUMNS[:6]
+HEADS = ("FLOP/\nepoch", "least bytes/\nstep", "FLOP\nfloor", "byte\nfloor")
+RECORD_HEADS = ("measured", "n", "floor/\nmeasured", "MFU")
+"""Heads of the columns that a record fills."""
 
 LEGEND = (
     "floors: the least seconds for the whole training and its validations; the larger floor is the "
@@ -77,24 +67,29 @@ def _steadiness(rate: str, found: Ceiling) -> str:
 
 def floors_table(floors: Sequence[CaseFloors]) -> FittingTable:
     """Return a row for each case; without records there are no columns for measurements."""
-    columns = COLUMNS if any(each.measured for each in floors) else COLUMNS_WITHOUT_RECORD
+    heads = HEADS + RECORD_HEADS * any(each.measured for each in floors)
+    columns = (Column("case", "left"), Column("precision", "left"), *map(Column, heads))
     return FittingTable(columns, [_cells(each)[: len(columns)] for each in floors])
 
 
 def _cells(floors: CaseFloors) -> list[str]:
     found = floors.measured
-    seconds = (floors.flop_floor_seconds, floors.byte_floor_seconds)
     return [
         floors.id,
         floors.precision,
-        ABSENT if floors.flops_per_epoch is None else format_flops(floors.flops_per_epoch),
-        ABSENT if floors.bytes_per_step is None else format_bytes(floors.bytes_per_step),
-        *(ABSENT if value is None else format_seconds(value) for value in seconds),
+        _shown(floors.flops_per_epoch, format_flops),
+        _shown(floors.bytes_per_step, format_bytes),
+        _shown(floors.flop_floor_seconds, format_seconds),
+        _shown(floors.byte_floor_seconds, format_seconds),
         show("train_seconds", found.train_seconds if found else None),
         str(found.repeats) if found else "",
-        ABSENT if floors.share is None else format_share(floors.share),
+        _shown(floors.share, format_share),
         show("mfu", found.mfu if found else None),
     ]
+
+
+def _shown(value: float | None, text: Callable[[float], str]) -> str:
+    return ABSENT if value is None else text(value)
 
 
 def notes(floors: Sequence[CaseFloors], probed: ProbeResult) -> Iterator[str]:

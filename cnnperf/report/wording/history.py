@@ -13,6 +13,7 @@ from cnnperf.compare.history.series import Series, Step, short_commit
 from cnnperf.compare.verdicts import EnvironmentChange
 from cnnperf.errors import printable
 from cnnperf.record.metrics import METRICS
+from cnnperf.report.wording.comparison import where_they_part
 
 NOTHING = "nothing recorded changed"
 
@@ -82,14 +83,8 @@ def cause(changes: Sequence[EnvironmentChange], most: int = MAX_CHANGES) -> str:
 
 def _change(change: EnvironmentChange) -> str:
     name = change.field.removeprefix("software.").removeprefix("settings.").replace("_", " ")
-    base, new = change.base, change.new
-    if max(len(base), len(new)) > MAX_VALUE:
-        base, new = _words_not_in(base, new), _words_not_in(new, base)
+    base, new = where_they_part(change.base, change.new)
     return printable(f"{name} {_cut(base)} → {_cut(new)}")
-
-
-def _words_not_in(text: str, other: str) -> str:
-    return " ".join(word for word in text.split() if word not in other.split()) or "without"
 
 
 def _cut(text: str) -> str:

@@ -46,7 +46,7 @@ def row_notes(row: Row, sides: tuple[str, str]) -> list[str]:
 def _disturbed(seen: Contamination, sides: tuple[str, str]) -> Iterator[Aside]:
     if seen.base or seen.new:
         base, new = sides
-        done = "dropped" if seen.dropped else "kept; `cnnperf compare --drop-flagged` drops them"
+        done = "dropped" if seen.dropped else "kept (cnnperf compare --drop-flagged drops them)"
         plural = "" if seen.base == 1 else "s"
         counts = f"{seen.base} repeat{plural} of {base}, {seen.new} of {new}"
         yield Aside("disturbed", f"{counts} ({', '.join(seen.kinds)}): {done}", doubtful=True)
