@@ -8,7 +8,7 @@ to a line of its own above the rest of its row. Nothing is cut with an ellipsis.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +26,9 @@ INDENT = 2
 
 GAP = 2
 """Characters between two columns."""
+
+EDGES = 2
+"""Characters left and right of a table without groups."""
 
 Cell = str | Text
 """A plain string is shown as it is: never as markup, never as a terminal's escape sequence."""
@@ -76,17 +79,16 @@ class FittingTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Show the widest form for which there is room."""
-        for count in range(len(self.optional) + 1):
-            dropped = self.optional[:count]
-            kept = [i for i, column in enumerate(self.columns) if column.head not in dropped]
-            rows = [[row[i] for i in kept] for row in self.rows]
-            table = new_table([self.columns[i] for i in kept], rows)
-            if fits(table, console, options):
-                yield table
-                yield from _dropped_note(self.columns, kept)
-                return
-        groups = [(as_text(label), [cells]) for label, *cells in self.rows]
-        yield GroupedTable(self.columns[1:], groups, self.optional)
+        room = options.max_width - EDGES
+        unwrapped = [column._replace(min_width=None) for column in self.columns]
+        kept = _fitted_widths(unwrapped, self.rows, self.optional, room)
+        if _total(kept) > room:
+            groups = [(as_text(label), [cells]) for label, *cells in self.rows]
+            yield GroupedTable(self.columns[1:], groups, self.optional)
+            return
+        rows = [[row[index] for index in kept] for row in self.rows]
+        yield new_table([self.columns[index] for index in kept], rows)
+        yield from _dropped_note(self.columns, kept)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class GroupedTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Show the head, then each title with its rows."""
-        widths = self._fitted_widths(options.max_width - INDENT)
+        every_row = [row for _, rows in self.groups for row in rows]
+        widths = _fitted_widths(self.columns, every_row, self.optional, options.max_width - INDENT)
         has_gaps = any(len(rows) > 1 for _, rows in self.groups)
         yield ""
         yield self._table(widths)
@@ -115,56 +118,49 @@ class GroupedTable:
             yield ""
         yield from _dropped_note(self.columns, widths)
 
-    def _fitted_widths(self, room: int) -> dict[int, int]:
-        """Return the width of each column that is shown, by its index."""
-        natural = self._natural_widths()
-        for count in range(len(self.optional) + 1):
-            dropped = self.optional[:count]
-            widths = {i: w for i, w in natural.items() if self.columns[i].head not in dropped}
-            excess = sum(widths.values()) + GAP * (len(widths) - 1) - room
-            for index in reversed(widths):
-                least = self.columns[index].min_width
-                if least is not None and excess > 0:
-                    cut = min(excess, max(0, widths[index] - least))
-                    widths[index] -= cut
-                    excess -= cut
-            if excess <= 0:
-                break
-        return widths
-
-    def _natural_widths(self) -> dict[int, int]:
-        rows = [row for _, rows in self.groups for row in rows]
-        return {
-            index: max(
-                cell_len(line)
-                for text in (column.head, *(str(row[index]) for row in rows))
-                for line in text.split("\n")
-            )
-            for index, column in enumerate(self.columns)
-        }
-
     def _table(
         self, widths: Mapping[int, int], rows: Sequence[Sequence[Cell]] = ()
     ) -> RenderableType:
         """Create the table of one group; without rows, the head alone."""
-        table = new_table([])
+        columns = [self.columns[index] for index in widths]
+        table = new_table(columns, [[row[index] for index in widths] for row in rows])
         table.show_edge, table.show_header = False, not rows
-        for index, width in widths.items():
-            column = self.columns[index]
-            table.add_column(
-                column.head,
-                justify=column.justify,
-                width=width,
-                vertical="top" if rows else "bottom",
-                overflow="fold",
-            )
-        for row in rows:
-            table.add_row(*(as_text(row[index]) for index in widths))
+        for column, width in zip(table.columns, widths.values(), strict=True):
+            column.width, column.no_wrap, column.overflow = width, False, "fold"
+            column.vertical = "top" if rows else "bottom"
         return Padding(table, (0, 0, 0, INDENT), expand=False)
 
 
-def _dropped_note(columns: Sequence[Column], kept: Iterable[int]) -> Iterator[Text]:
-    shown = set(kept)
-    heads = [" ".join(each.head.split()) for i, each in enumerate(columns) if i not in shown]
+def _fitted_widths(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], optional: Sequence[str], room: int
+) -> dict[int, int]:
+    """Return the width of each column to show, by its index; the least possible without room."""
+    natural = {
+        index: max(
+            cell_len(line)
+            for text in (column.head, *(str(row[index]) for row in rows))
+            for line in text.split("\n")
+        )
+        for index, column in enumerate(columns)
+    }
+    for count in range(len(optional) + 1):
+        dropped = optional[:count]
+        widths = {i: width for i, width in natural.items() if columns[i].head not in dropped}
+        for index in reversed(widths):
+            least = columns[index].min_width
+            if least is not None:
+                excess = max(0, _total(widths) - room)
+                widths[index] = max(min(least, widths[index]), widths[index] - excess)
+        if _total(widths) <= room:
+            break
+    return widths
+
+
+def _total(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + GAP * (len(widths) - 1)
+
+
+def _dropped_note(columns: Sequence[Column], kept: Mapping[int, int]) -> Iterator[Text]:
+    heads = [" ".join(each.head.split()) for i, each in enumerate(columns) if i not in kept]
     if heads:
         yield Text(f"no room for {', '.join(heads)}: a wider terminal shows it", style="dim")
