@@ -131,7 +131,7 @@ def test_several_trainings_are_shown_by_their_medians() -> None:
     assert _rows(text)[0][2] == "600 µs"
 
 
-def test_a_precision_that_one_training_lacks_is_not_hidden() -> None:
+def test_precision_missing_in_one_training_is_shown() -> None:
     """What there is of it is shown, beside its own batch sizes."""
     whole, part = inferred(0), inferred(1)
     assert part.inference is not None
@@ -143,7 +143,7 @@ def test_a_precision_that_one_training_lacks_is_not_hidden() -> None:
     ]  # fmt: skip
 
 
-def test_a_sample_has_no_accuracies() -> None:
+def test_sample_recipe_shows_no_accuracies() -> None:
     """Dashes, not zeros."""
     text = _table(example_record(infer_record(inferred(sample=True))))
     assert _rows(text)[0][-2:] == ["—", "—"]
@@ -229,7 +229,7 @@ def _measuring(step: int) -> Progress:
     return Progress(phase="inference", epoch=4, epochs=4, step=step, steps=8)
 
 
-def test_measuring_is_told_apart_from_training() -> None:
+def test_measuring_inference_has_its_own_progress_text() -> None:
     """In the display, and in the reason of a failure."""
     assert describe_step(_measuring(3)) == "measuring inference, 3/8 configurations done"
     assert describe_progress(_measuring(3)) == (
@@ -250,7 +250,7 @@ def test_a_log_gets_one_line_when_measuring_begins() -> None:
     assert stream.getvalue().endswith("mine: measuring inference, 0/8 configurations done\n")
 
 
-def test_what_came_of_it_names_the_latency() -> None:
+def test_description_of_an_inference_repeat_names_the_latency() -> None:
     """Beside the training; other cases' lines stay as they were."""
     assert describe_repeat(inferred()).endswith(", accuracy 98.99 %, latency 400 µs")
     assert "latency" not in describe_repeat(example_repeat())

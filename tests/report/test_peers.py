@@ -38,7 +38,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the cases ----------------------------------------------------------------------------------
 
 
-def test_peers_train_by_the_reports_recipe_for_three_epochs() -> None:
+def test_peers_train_by_the_studys_recipe_for_three_epochs() -> None:
     """So that what differs between the rows of a table is the engine alone."""
     assert PEERS.model_copy(update={"name": "report", "epochs": 10}) == REPORT
     assert PEERS.epochs == 3
@@ -107,7 +107,7 @@ def test_a_case_without_its_package_is_planned_but_not_run(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("without_lightning")
-def test_another_interpreters_packages_are_its_own_matter(tmp_path: Path) -> None:
+def test_packages_of_another_interpreter_are_not_checked(tmp_path: Path) -> None:
     """With --cnnperf-python nothing is concluded from what this interpreter has."""
     case_id = DIGITS.format("lightning")
     made = make_plan([case_id], _settings(tmp_path, python="/another/python"), "full")
@@ -115,7 +115,7 @@ def test_another_interpreters_packages_are_its_own_matter(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("without_lightning")
-def test_a_missing_package_is_told_before_missing_data(tmp_path: Path) -> None:
+def test_missing_package_is_reported_before_missing_data(tmp_path: Path) -> None:
     """Fetching the data would not help."""
     case_id = "modified_vgg-mnist-28-peers-lightning"
     problem = make_plan([case_id], _settings(tmp_path), "full").cases[case_id].problem
@@ -205,7 +205,7 @@ def test_groups_are_compared_within_themselves() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["failed", "skipped"])
-def test_a_peer_without_a_result_says_so_and_comes_last(outcome: str) -> None:
+def test_peer_without_a_result_shows_its_outcome_and_comes_last(outcome: str) -> None:
     """Its place in the column tells why there is no ratio."""
     error = CaseError(kind="start", message="engine lightning needs lightning")
     rows = _rows(
@@ -222,7 +222,7 @@ def test_a_peer_without_a_result_says_so_and_comes_last(outcome: str) -> None:
 @pytest.mark.parametrize(
     "fast", [None, _case("fast", 9_000, outcome="failed"), _case("fast", None), _case("fast")]
 )
-def test_without_a_yardstick_there_is_no_ratio(fast: CaseRecord | None) -> None:
+def test_without_a_result_of_fast_there_is_no_ratio(fast: CaseRecord | None) -> None:
     """A training of `fast` that failed or measured nothing compares with nothing."""
     assert speed_ratio(fast, _case("plain", 1_000)) is None
     rows = _rows(_tables(*filter(None, (fast, _case("plain", 1_000)))))

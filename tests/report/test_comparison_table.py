@@ -21,7 +21,7 @@ def _case(verdict: str = "slower", **metrics: object) -> CaseVerdicts:
     return CaseVerdicts.model_validate({"id": CASE, "verdict": verdict, "metrics": metrics})
 
 
-def test_the_answer_stands_last() -> None:
+def test_summary_is_the_last_line() -> None:
     """Where a terminal is when it is done."""
     comparison = example_comparison()
     assert _shown().splitlines()[-1].strip() == comparison.summary
@@ -37,7 +37,7 @@ def test_a_row_has_both_medians_their_n_the_change_and_the_verdict() -> None:
     ]  # fmt: skip
 
 
-def test_what_differs_between_the_environments_stands_first() -> None:
+def test_environment_changes_come_first() -> None:
     """It is often the answer."""
     text = _shown()
     changes = example_comparison().environment_changes
@@ -46,7 +46,7 @@ def test_what_differs_between_the_environments_stands_first() -> None:
     assert "no difference between the environments" in _shown(_case(), environment_changes=())
 
 
-def test_what_holds_for_many_is_said_once() -> None:
+def test_shared_explanation_is_shown_once() -> None:
     """Twenty lines of one reason hide the twenty-first."""
     metric = example_metric("inconclusive", reason="one run a side decides nothing")
     text = _shown(_case("inconclusive", train_seconds=metric, images_per_second=metric))
@@ -54,13 +54,13 @@ def test_what_holds_for_many_is_said_once() -> None:
     assert "[and 1 more]" in text
 
 
-def test_what_gates_nothing_is_not_explained() -> None:
+def test_non_gating_metric_has_no_explanation() -> None:
     """Its row says enough."""
     metric = example_metric("inconclusive", reason="a reason", gates=False)
     assert "a reason" not in _shown(_case("inconclusive", peak_memory_bytes=metric))
 
 
-def test_disturbed_repeats_and_numerics_are_told() -> None:
+def test_disturbed_repeats_and_numerics_are_shown() -> None:
     """With what was done about them."""
     case = _case(train_seconds=example_metric()).model_copy(
         update={
@@ -74,7 +74,7 @@ def test_disturbed_repeats_and_numerics_are_told() -> None:
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[31mred", "[bold]x[/bold]", "a\nb", "\x9b2J"])
-def test_text_from_a_record_commands_nothing(hostile: str) -> None:
+def test_hostile_text_is_shown_as_plain_text(hostile: str) -> None:
     """Neither the terminal nor rich."""
     case = CaseVerdicts(id=hostile, verdict="missing", reason=hostile)
     text = _shown(case, new_cases=(hostile,), notes=(hostile,), summary=hostile)
@@ -97,7 +97,7 @@ def test_a_narrow_terminal_gets_every_figure(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
-def test_a_name_is_never_broken_where_it_has_a_line_of_its_own(width: int) -> None:
+def test_case_id_has_a_line_of_its_own(width: int) -> None:
     """It is copied and searched."""
     text = _shown(_case(test_accuracy=example_accuracy()), new_cases=(f"{CASE}-2",), width=width)
     lines = [line.strip() for line in text.splitlines()]
@@ -105,7 +105,7 @@ def test_a_name_is_never_broken_where_it_has_a_line_of_its_own(width: int) -> No
     assert f"{CASE}-2 (new case)" in lines
 
 
-def test_the_columns_of_all_cases_stand_below_one_another() -> None:
+def test_columns_of_all_cases_are_aligned() -> None:
     """However long the figures of one are."""
     long = example_metric(base=123_456.0, new=234_567.0, verdict="same")
     text = _shown(_case(train_seconds=example_metric()), _case(train_seconds=long))
@@ -113,7 +113,7 @@ def test_the_columns_of_all_cases_stand_below_one_another() -> None:
     assert len(ends) == 1
 
 
-def test_verbose_shows_what_counts() -> None:
+def test_verbose_shows_the_thresholds_in_force() -> None:
     """With a threshold as it was applied."""
     thresholds = Thresholds(metrics={"test_accuracy": MetricSettings(margin=0.002)})
     case = _case(

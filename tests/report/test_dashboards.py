@@ -155,7 +155,7 @@ def test_a_record_without_results_is_an_error(target: Target) -> None:
         export(example_record(failed_case_record()), target)
 
 
-def test_a_case_id_cannot_obey() -> None:
+def test_hostile_case_id_is_escaped_in_exports() -> None:
     record = example_record(example_case_record(id="a\x1b[31m\nb"))
     found = export(record, "bencher")
     assert list(found) == ["a\\x1b[31m b"]

@@ -75,7 +75,7 @@ def everything() -> Record:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_ids_and_figures_stand_whole_at_any_width(everything: Record, width: int) -> None:
+def test_ids_and_figures_are_whole_at_any_width(everything: Record, width: int) -> None:
     """They are searched for in logs and copied to -k: neither folded nor cut."""
     text = _text(run_summary(everything), width)
     assert "…" not in text
@@ -120,7 +120,7 @@ def test_a_case_with_another_recipe_has_no_study_figures() -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_what_is_no_ordinary_success_is_marked(width: int) -> None:
+def test_failed_skipped_and_shortened_cases_are_marked(width: int) -> None:
     """Beside the id, whatever the width."""
     text = _summary(
         failed_case_record(),
@@ -142,13 +142,13 @@ def test_reasons_for_failures_and_skips_stand_below() -> None:
     assert "skipped: modified_vgg-cifar10-28-eager: no data" in text
 
 
-def test_a_case_without_repeats_has_dashes() -> None:
+def test_case_without_repeats_shows_dashes() -> None:
     """Not zeros."""
     line = _line(_summary(skipped_case_record()), "modified_vgg-cifar10")
     assert re.search(r"\(skipped\) +0( +—){6} ", line)
 
 
-def test_one_training_has_no_spread() -> None:
+def test_single_training_shows_no_spread() -> None:
     """It would be ±0, which nobody measured."""
     assert "±" not in _line(_summary(), "modified_vgg")
 
@@ -157,7 +157,7 @@ def test_one_training_has_no_spread() -> None:
     ("values", "percent"),
     [([10, 10], 0), ([9, 11], 10), ([9, 10, 11], 10), ([1, 3], 50), ([0, 0], 0)],
 )
-def test_the_spread_is_half_the_range_over_its_middle(values: list[float], percent: float) -> None:
+def test_spread_is_half_the_range_over_its_middle(values: list[float], percent: float) -> None:
     """Worked out by hand: 9 to 11 is 10 ± 10 %."""
     assert math.isclose(spread_percent(values), percent)
 
@@ -178,21 +178,21 @@ def _warned(*kinds: str) -> CaseRecord:
     return example_case_record(repeats=[repeat])
 
 
-def test_a_warning_that_comes_often_is_shown_once() -> None:
+def test_repeated_warning_is_shown_once_with_its_count() -> None:
     """With where it came first and how often it came."""
     text = _summary(_warned("noise"), _warned("noise"), _warned("noise"))
     assert text.count("There was noise.") == 1
     assert "warning: modified_vgg-mnist-28-eager (seed 0): There was noise. [and 2 more" in text
 
 
-def test_a_warning_that_came_once_counts_nothing() -> None:
+def test_single_warning_has_no_count() -> None:
     """No `and 0 more`."""
     text = _summary(_warned("noise"))
     assert "There was noise." in text
     assert "more]" not in text
 
 
-def test_many_kinds_of_warning_are_counted_not_hidden() -> None:
+def test_more_kinds_of_warning_than_shown_are_counted() -> None:
     """The commonest are shown."""
     kinds = [f"trouble{number}" for number in range(MAX_WARNINGS + 2)]
     text = _summary(_warned(*kinds), _warned(kinds[-1]))
@@ -202,7 +202,7 @@ def test_many_kinds_of_warning_are_counted_not_hidden() -> None:
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
-def test_an_interrupted_run_says_so(interrupted: bool) -> None:
+def test_interrupted_run_is_reported(interrupted: bool) -> None:
     """A table that looks complete would mislead."""
     text = _summary(interrupted=interrupted)
     assert ("interrupted: not every planned training was done" in text) is interrupted
@@ -223,7 +223,7 @@ SHOWN = "x [bold]b[/bold] [/] [link=http://evil]c[/link] \\x1b[31mred\\x1b]0;tit
 
 
 @pytest.mark.parametrize("color", [True, False])
-def test_hostile_text_of_an_error_is_shown_and_not_obeyed(color: bool) -> None:
+def test_hostile_error_message_is_shown_as_plain_text(color: bool) -> None:
     """Neither rich's markup nor a terminal's escape sequences; and it stays one line."""
     record = example_record(failed_case_record(HOSTILE), _warned(HOSTILE))
     text = render(run_summary(record), width=250, color=color)
@@ -235,7 +235,7 @@ def test_hostile_text_of_an_error_is_shown_and_not_obeyed(color: bool) -> None:
     assert color or styles == text
 
 
-def test_a_hostile_id_is_shown_and_not_obeyed() -> None:
+def test_hostile_case_id_is_shown_as_plain_text() -> None:
     """A record may come from anybody."""
     assert "a[red]b\\x1b[2J" in _summary(example_case_record(id="a[red]b\x1b[2J"))
 
@@ -250,7 +250,7 @@ def test_an_outcome_has_a_colour_on_a_terminal_only() -> None:
 # --- the environment ----------------------------------------------------------------------------
 
 
-def test_the_environment_is_a_row_a_field() -> None:
+def test_environment_has_a_row_for_each_field() -> None:
     """Nested fields by their path; sizes and rates in units; lists in words."""
     environment = example_environment(cpu_flags=("avx2", "fma"), cpu_physical_cores=8)
     text = _text(environment_table(environment))
@@ -265,7 +265,7 @@ def test_the_environment_is_a_row_a_field() -> None:
         assert re.search(rf"^ *{name} +{value} *$", text, re.MULTILINE), name
 
 
-def test_what_could_not_be_read_is_a_dash() -> None:
+def test_unreadable_field_shows_a_dash() -> None:
     """Every field of a machine that tells nothing."""
     lines = _text(environment_table(Environment())).splitlines()
     fields = [line.split() for line in lines if line.strip()]
