@@ -6,7 +6,7 @@ import pytest
 
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.thresholds import MetricSettings, Thresholds
-from cnnperf.compare.verdicts import CaseVerdicts, Contamination, Drift, Verdict
+from cnnperf.compare.verdicts import CaseVerdicts, Comparison, Contamination, Drift, Verdict
 from cnnperf.report.terminal.comparison import comparison_summary, thresholds_table
 from cnnperf.report.terminal.run import render
 from tests.compare.comparisons import CASE, example_accuracy, example_comparison, example_metric
@@ -71,6 +71,33 @@ def test_disturbed_repeats_and_numerics_are_shown() -> None:
     text = " ".join(_shown(case).split())
     assert "1 repeat of base, 2 of new (busy_cpu, throttled): kept" in text
     assert "numerics: modified_vgg-mnist-28-eager: seed 3: losses of 20 steps identical" in text
+
+
+def _styled(comparison: Comparison, shown: str) -> str:
+    """The line that has this text, with its styles."""
+    text = render(comparison_summary(comparison), width=120, color=True)
+    return next(line for line in text.splitlines() if shown in line)
+
+
+def test_a_regression_is_bold_only_if_it_gates() -> None:
+    """Both are red."""
+    metrics = {
+        "train_seconds": example_metric(),
+        "peak_memory_bytes": example_metric("worse", gates=False),
+    }
+    comparison = example_comparison(cases=(_case(**metrics),))
+    assert "\x1b[1;31mslower" in _styled(comparison, "train time")
+    assert "\x1b[31mworse" in _styled(comparison, "peak memory")
+
+
+def test_a_reason_to_doubt_a_verdict_is_yellow() -> None:
+    """Losses that are identical are none."""
+    case = _case(train_seconds=example_metric()).model_copy(
+        update={"contamination": Contamination(base=1), "drift": (Drift(seed=3, steps=20),)}
+    )
+    comparison = example_comparison(cases=(case,))
+    assert _styled(comparison, "disturbed:").startswith("\x1b[33m")
+    assert _styled(comparison, "numerics:").startswith("numerics")
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[31mred", "[bold]x[/bold]", "a\nb", "\x9b2J"])

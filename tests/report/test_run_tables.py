@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import RenderableType
@@ -14,6 +15,7 @@ from cnnperf.record.schema import CaseError, CaseRecord, Record
 from cnnperf.report.terminal.run import (
     MAX_WARNINGS,
     environment_table,
+    look_of,
     render,
     run_summary,
     spread_percent,
@@ -192,13 +194,14 @@ def test_single_warning_has_no_count() -> None:
     assert "more]" not in text
 
 
-def test_more_kinds_of_warning_than_shown_are_counted() -> None:
-    """The commonest are shown."""
-    kinds = [f"trouble{number}" for number in range(MAX_WARNINGS + 2)]
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_more_kinds_of_warning_than_shown_are_counted(hidden: int) -> None:
+    """The most frequent are shown."""
+    kinds = [f"trouble{number}" for number in range(MAX_WARNINGS + hidden)]
     text = _summary(_warned(*kinds), _warned(kinds[-1]))
     assert f"There was {kinds[-1]}. [and 1 more]" in text
     assert text.count("There was") == MAX_WARNINGS
-    assert "warning: 2 more kinds of warning are in the record" in text
+    assert f"warning: {hidden} more kinds of warning are in the record" in text
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
@@ -245,6 +248,22 @@ def test_an_outcome_has_a_colour_on_a_terminal_only() -> None:
     summary = run_summary(example_record(failed_case_record()))
     assert "\x1b[1;31m" in render(summary, width=120, color=True)
     assert "\x1b" not in render(summary, width=120, color=False)
+
+
+class _Reporter:
+    """As much of pytest's reporter as is looked at."""
+
+    def __init__(self, isatty: bool) -> None:
+        self.isatty = isatty
+        self._tw = SimpleNamespace(fullwidth=80, hasmarkup=isatty)
+
+
+@pytest.mark.parametrize(("isatty", "width"), [(True, 80), (False, 120)])
+def test_a_log_is_at_least_120_wide_and_a_terminal_as_wide_as_it_is(
+    isatty: bool, width: int
+) -> None:
+    """A log has no right edge to wrap at."""
+    assert look_of(_Reporter(isatty)) == {"width": width, "color": isatty}  # type: ignore[arg-type]
 
 
 # --- the environment ----------------------------------------------------------------------------

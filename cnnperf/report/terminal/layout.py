@@ -108,7 +108,6 @@ class GroupedTable:
         yield ""
         yield self._table(widths)
         for title, rows in self.groups:
-            title.overflow = "fold"
             yield title
             if rows:
                 yield self._table(widths, rows)
