@@ -96,7 +96,8 @@ def _step_lines(series: Sequence[Series]) -> Iterator[Text]:
     for each, step in found[:MAX_STEPS]:
         yield Text(_step_line(each, step), style=STYLES[quality(step)])
     if (more := len(found) - MAX_STEPS) > 0:
-        yield Text(f"and {more} earlier steps: -o FILE writes a page with all of them", "dim")
+        steps = "step" if more == 1 else "steps"
+        yield Text(f"and {more} earlier {steps}: -o FILE writes a page with all of them", "dim")
 
 
 def _step_line(series: Series, step: Step) -> str:
