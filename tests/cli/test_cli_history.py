@@ -67,8 +67,9 @@ def test_a_narrow_terminal_gets_whole_columns(folder: Path, tmp_path: Path) -> N
     narrow, wide = (
         render(history_summary(loaded, series), width=width, color=False) for width in (80, 120)
     )
-    assert narrow.splitlines()[0].rstrip().endswith("steps")
-    assert wide.splitlines()[0].rstrip().endswith("last step")
+    assert narrow.splitlines()[1].rstrip().endswith("steps")
+    assert "no room for last step" in narrow
+    assert wide.splitlines()[1].rstrip().endswith("last step")
     for text in (narrow, wide):
         assert "driver — → 580.95" in " ".join(text.split())
     assert len(narrow.splitlines()) < 12

@@ -212,8 +212,8 @@ def test_the_table_has_ceilings_and_a_row_a_case(asked: dict[str, Any]) -> None:
     done = _run(FAST, EAGER)
     assert done.exit_code == 0, done.output
     text = _words(done.stdout)
-    assert "matmul bfloat16: 800 TFLOP/s, best of 5; their median is 5.0 % lower" in text
-    assert "copy: 4,000 GB/s read and written, best of 5; their median is 0.0 % lower" in text
+    assert "matmul bfloat16: 800 TFLOP/s, best of 5; the median is 5.0 % lower" in text
+    assert "copy: 4,000 GB/s read and written, best of 5; the median is 0.0 % lower" in text
     assert _row(done.stdout, FAST).startswith(f"{FAST} bfloat16 156 G 302 KiB 1.95 ms")
     assert "measured" not in text.partition("floors:")[0]
     assert asked["job"].floors
@@ -266,7 +266,7 @@ def test_json_goes_into_a_file_beside_the_table(asked: dict[str, Any], tmp_path:
         ({"copy_ceiling": _steady(1e3)}, f"faster than its floor: {FAST}"),
         (
             {"matmul_ceilings": {"float32": _steady(5e13), "bfloat16": _steady(5e14)}},
-            f"another peak than then: {FAST} (800 TFLOP/s, now 500 TFLOP/s)",
+            f"peak changed: {FAST} (800 TFLOP/s, now 500 TFLOP/s)",
         ),
     ],
 )

@@ -67,42 +67,44 @@ def test_every_regression_is_an_error_with_its_figures() -> None:
     assert of_kind("error", example_comparison())[2].message == (
         "base 20.0 s (n=5), new 21.0 s (n=5); ratio 1.052 (1.031 to 1.074); "
         "disturbed: 1 repeat of base, 2 of new (throttled, busy_cpu): "
-        "kept (`cnnperf compare --drop-flagged` leaves them out)"
+        "kept (cnnperf compare --drop-flagged drops them)"
     )
 
 
-def test_what_may_hide_a_regression_is_a_warning() -> None:
+def test_gating_inconclusive_and_incomparable_verdicts_are_warnings() -> None:
     found = of_kind("warning", example_comparison())
     assert [command.properties["title"] for command in found] == [
         "not comparable: case of resnet34-mnist-224-eager",
         "inconclusive: accuracy of modified_vgg-mnist-28-eager",
     ]
-    assert found[1].message.endswith("about 4 repeats a side would settle it")
+    assert found[1].message.endswith("about 4 repeats per side would settle it")
 
 
 @pytest.mark.parametrize("fields", [{"gates": False}, {"rules_out_regression": True}])
-def test_what_can_hide_none_is_no_warning(fields: dict[str, bool]) -> None:
+def test_inconclusive_verdict_that_cannot_hide_a_regression_is_no_warning(
+    fields: dict[str, bool],
+) -> None:
     case = example_case(metrics={"test_accuracy": example_accuracy(**fields)})
     assert of_kind("warning", example_comparison(case)) == []
 
 
-def test_summary_improvements_and_what_gates_nothing_are_notices() -> None:
+def test_summary_improvements_and_non_gating_regressions_are_notices() -> None:
     found = of_kind("notice", example_comparison())
     assert found[0].message == example_comparison().summary
     assert [command.properties["title"] for command in found[1:]] == [
-        "what differs between the environments",
+        "environment changes",
         "worse: peak memory of modified_vgg-cifar10-28-eager",
         "faster: train time of modified_vgg-cifar10-28-eager",
     ]
 
 
 @pytest.mark.parametrize("verdict", ["same", "shortened"])
-def test_what_has_not_changed_is_not_announced(verdict: Verdict) -> None:
+def test_unchanged_metric_has_no_annotation(verdict: Verdict) -> None:
     case = example_case(metrics={"train_seconds": example_metric(verdict)})
     assert len(commands(example_comparison(case, environment_changes=()))) == 1
 
 
-def test_what_differs_between_the_environments_is_one_notice() -> None:
+def test_environment_changes_are_one_notice() -> None:
     """Ten are shown of a kind, so that it takes one place; the long lists of a CPU are cut."""
     found = of_kind("notice", example_comparison())[1]
     assert found.message == (

@@ -24,8 +24,9 @@ from cnnperf.record.schema import (
     Repeat,
     record_as_json,
 )
-from cnnperf.report.terminal.inference import inference_tables
+from cnnperf.report.suites import INFERENCE
 from cnnperf.report.terminal.run import render, run_summary
+from cnnperf.report.terminal.suites import tables_of
 from cnnperf.run.progress import LogLines, Place, describe_repeat, describe_step, share_done
 from cnnperf.run.worker_process import describe_progress
 from tests.examples import (
@@ -95,7 +96,8 @@ def infer_record(*repeats: Repeat) -> CaseRecord:
 
 
 def _table(record: Record, width: int = 80) -> str:
-    return "\n".join(render(part, width=width, color=False) for part in inference_tables(record))
+    parts = tables_of(INFERENCE, record)
+    return "\n".join(render(part, width=width, color=False) for part in parts)
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -107,16 +109,16 @@ def _rows(text: str) -> list[list[str]]:
 # --- the table ----------------------------------------------------------------------------------
 
 
-def test_a_row_a_precision_and_batch_size_in_80_columns() -> None:
-    """Accuracy and agreement are the precision's: they stand in its first row."""
+def test_each_precision_and_batch_size_has_a_row_in_80_columns() -> None:
+    """Accuracy and agreement are equal in all rows of a precision."""
     text = _table(example_record(infer_record()))
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert _rows(text) == [
         ["tf32", "1", "400 µs", "800 µs", "1.20 ms", "2,500", "99.00 %", "100.00 %"],
-        ["1,000", "20.00 ms", "40.00 ms", "—", "50,000"],
+        ["tf32", "1,000", "20.00 ms", "40.00 ms", "—", "50,000", "99.00 %", "100.00 %"],
         ["bfloat16", "1", "300 µs", "600 µs", "900 µs", "3,333", "98.00 %", "98.50 %"],
-        ["1,000", "10.00 ms", "20.00 ms", "30.00 ms", "100,000"],
+        ["bfloat16", "1,000", "10.00 ms", "20.00 ms", "30.00 ms", "100,000", "98.00 %", "98.50 %"],
     ]
     assert f"{INFER_CASES[0].id}: inference, trained in tf32" in text
 
@@ -129,17 +131,19 @@ def test_several_trainings_are_shown_by_their_medians() -> None:
     assert _rows(text)[0][2] == "600 µs"
 
 
-def test_a_precision_that_one_training_lacks_is_not_hidden() -> None:
+def test_precision_missing_in_one_training_is_shown() -> None:
     """What there is of it is shown, beside its own batch sizes."""
     whole, part = inferred(0), inferred(1)
     assert part.inference is not None
     only_tf32 = part.inference.model_copy(update={"results": part.inference.results[:2]})
     text = _table(example_record(infer_record(part.model_copy(update={"inference": only_tf32}),
                                               whole)))  # fmt: skip
-    assert [row[0] for row in _rows(text)] == ["tf32", "1,000", "bfloat16", "1,000"]
+    assert [row[:2] for row in _rows(text)] == [
+        ["tf32", "1"], ["tf32", "1,000"], ["bfloat16", "1"], ["bfloat16", "1,000"]
+    ]  # fmt: skip
 
 
-def test_a_sample_has_no_accuracies() -> None:
+def test_sample_recipe_shows_no_accuracies() -> None:
     """Dashes, not zeros."""
     text = _table(example_record(infer_record(inferred(sample=True))))
     assert _rows(text)[0][-2:] == ["—", "—"]
@@ -147,7 +151,7 @@ def test_a_sample_has_no_accuracies() -> None:
 
 def test_a_run_without_inference_has_no_such_table() -> None:
     """Neither table nor legend."""
-    assert list(inference_tables(example_record())) == []
+    assert list(tables_of(INFERENCE, example_record())) == []
     assert "agreement" not in render(run_summary(example_record()), width=120, color=False)
 
 
@@ -225,7 +229,7 @@ def _measuring(step: int) -> Progress:
     return Progress(phase="inference", epoch=4, epochs=4, step=step, steps=8)
 
 
-def test_measuring_is_told_apart_from_training() -> None:
+def test_measuring_inference_has_its_own_progress_text() -> None:
     """In the display, and in the reason of a failure."""
     assert describe_step(_measuring(3)) == "measuring inference, 3/8 configurations done"
     assert describe_progress(_measuring(3)) == (
@@ -246,7 +250,7 @@ def test_a_log_gets_one_line_when_measuring_begins() -> None:
     assert stream.getvalue().endswith("mine: measuring inference, 0/8 configurations done\n")
 
 
-def test_what_came_of_it_names_the_latency() -> None:
+def test_description_of_an_inference_repeat_names_the_latency() -> None:
     """Beside the training; other cases' lines stay as they were."""
     assert describe_repeat(inferred()).endswith(", accuracy 98.99 %, latency 400 µs")
     assert "latency" not in describe_repeat(example_repeat())

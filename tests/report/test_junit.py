@@ -79,7 +79,7 @@ def test_each_verdict_has_its_result(verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize("verdict", SEVERITY)
-def test_what_gates_nothing_never_fails(verdict: Verdict) -> None:
+def test_non_gating_verdict_never_fails(verdict: Verdict) -> None:
     case = example_case("a", {"mfu": example_metric(verdict, gates=False)})
     (found,) = results(example_comparison(case)).values()
     assert found in ([], ["Skipped"])
@@ -95,11 +95,11 @@ def test_the_counts_are_those_of_the_results() -> None:
 
 DISTURBED = (
     "1 repeat of base, 2 of new (throttled, busy_cpu): "
-    "kept (`cnnperf compare --drop-flagged` leaves them out)"
+    "kept (cnnperf compare --drop-flagged drops them)"
 )
 
 
-def test_a_failure_tells_everything() -> None:
+def test_failure_message_has_figures_and_notes() -> None:
     (case,) = [case for case in suite_of(example_comparison()) if case.name == "train_seconds"
                and case.result]  # fmt: skip
     (failure,) = case.result
@@ -114,10 +114,10 @@ def test_a_failure_tells_everything() -> None:
     )
 
 
-def test_what_is_skipped_says_why() -> None:
+def test_skipped_case_has_its_reason() -> None:
     told = {case.classname: case.result[0].message for case in suite_of(example_comparison())
             if case.name == "case"}  # fmt: skip
-    assert told["resnet34-mnist-224-eager"] == "not comparable; the recipes differ"
+    assert told["resnet34-mnist-224-eager"] == "not comparable: the recipes differ"
 
 
 def test_the_figures_are_properties() -> None:
@@ -132,7 +132,7 @@ def test_the_figures_are_properties() -> None:
     assert properties["modified_vgg-mnist-28-eager/test_accuracy/difference"] == "-0.0031"
 
 
-def test_what_is_told_beside_the_verdicts_is_the_output() -> None:
+def test_notes_and_environment_changes_are_the_suite_output() -> None:
     output = suite_of(example_comparison()).child(junitparser.SystemOut)
     assert output.text.splitlines() == [
         "regression: 1 failed, 1 missing, 1 slower of 5 cases",
@@ -152,7 +152,7 @@ def test_the_time_is_written_without_a_zone() -> None:
     assert abs(datetime.now(UTC) - written.replace(tzinfo=UTC)) < timedelta(minutes=1)
 
 
-def test_a_comparison_of_nothing_is_valid_too() -> None:
+def test_comparison_without_cases_is_valid() -> None:
     assert results(example_comparison().model_copy(update={"cases": ()})) == {}
 
 
@@ -184,7 +184,7 @@ def test_no_known_trick_makes_an_invalid_file(text: str) -> None:
         ("<skipped", "<ignored"),
     ],
 )
-def test_the_schema_refuses_what_no_reader_would_take(right: str, wrong: str) -> None:
+def test_schema_refuses_broken_files(right: str, wrong: str) -> None:
     """So that the tests above can fail."""
     text = to_junit(example_comparison())
     assert right in text

@@ -94,7 +94,7 @@ def test_the_verdict_is_the_first_thing_to_read() -> None:
     assert lines[2] == "**regression: 1 failed, 1 missing, 1 slower of 5 cases**"
 
 
-def test_what_differs_between_the_environments_comes_before_the_verdicts() -> None:
+def test_environment_changes_come_before_the_verdicts() -> None:
     found = page(example_comparison()).rows
     assert found[1:3] == [
         ["software.torch", "2.14.1", "2.15.0", ""],
@@ -106,17 +106,17 @@ def test_what_differs_between_the_environments_comes_before_the_verdicts() -> No
 def test_many_differences_are_collapsed() -> None:
     changes = tuple(EnvironmentChange(field=f"f{i}", base="a", new="b") for i in range(7))
     text = to_markdown(example_comparison(environment_changes=changes))
-    assert "<summary>Differences between the environments: 7</summary>" in text
+    assert "<summary>Environment changes: 7</summary>" in text
     few = to_markdown(example_comparison(environment_changes=changes[:6]))
-    assert "<summary>Differences" not in few
+    assert "<summary>Environment" not in few
 
 
-def test_equal_environments_are_said_to_be_so() -> None:
+def test_equal_environments_are_stated() -> None:
     text = to_markdown(example_comparison(environment_changes=()))
-    assert "No difference between the two environments is recorded." in text
+    assert "No recorded difference between the environments." in text
 
 
-def test_a_line_has_both_medians_the_interval_the_verdict_and_the_way_out() -> None:
+def test_row_has_medians_interval_verdict_and_reason() -> None:
     slower, accuracy, _ = cells("modified_vgg-mnist-28-eager", example_comparison())
     assert slower[1:] == [
         "train time", "20.0 s (n=5)", "21.0 s (n=5)", "ratio 1.052 (1.031 to 1.074)", "slower", "",
@@ -124,11 +124,11 @@ def test_a_line_has_both_medians_the_interval_the_verdict_and_the_way_out() -> N
     assert accuracy[4:] == [
         "-0.31 points (-1.12 to +0.50)",
         "inconclusive",
-        "about 4 repeats a side would settle it",
+        "about 4 repeats per side would settle it",
     ]
 
 
-def test_regressions_come_first_and_what_has_not_changed_is_collapsed() -> None:
+def test_regressions_come_first_and_unchanged_metrics_are_collapsed() -> None:
     text = to_markdown(example_comparison())
     before, _, collapsed = text.partition("<details>\n<summary>Unchanged or not judged: 2")
     verdicts = [row[5] for row in Page(before).rows if len(row) == 7]
@@ -140,17 +140,18 @@ def test_regressions_come_first_and_what_has_not_changed_is_collapsed() -> None:
     assert "24,010" in collapsed
 
 
-def test_disturbances_drift_new_cases_and_notes_are_told() -> None:
+def test_disturbances_drift_new_cases_and_notes_are_listed() -> None:
     text = to_markdown(example_comparison())
-    assert "1 of base and 2 of new (`throttled`, `busy_cpu`), counted all the same" in text
-    assert "`modified_vgg-mnist-28-eager`: seed 0: losses of 100 steps identical" in text
-    assert "Only in new (gate nothing):\n\n- `resnet18-mnist-28-eager`" in text
+    case = "`modified_vgg-mnist-28-eager`"
+    assert f"- disturbed: {case}: 1 repeat of base, 2 of new (throttled, busy_cpu): kept" in text
+    assert f"- numerics: {case}: seed 0: losses of 100 steps identical" in text
+    assert "Only in new (do not gate):\n\n- `resnet18-mnist-28-eager`" in text
     assert "- new was interrupted" in text
-    assert "left out of the verdicts" in to_markdown(hostile_comparison("x"))
+    assert "): dropped" in to_markdown(hostile_comparison("x"))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_every_known_trick_is_shown_and_not_obeyed(text: str) -> None:
+def test_known_injection_is_shown_as_plain_text(text: str) -> None:
     assert_harmless(text)
 
 
@@ -215,7 +216,7 @@ def big_comparison() -> Comparison:
     return example_comparison(example_case(), *unchanged)
 
 
-def test_a_limit_costs_first_what_has_not_changed() -> None:
+def test_limit_drops_unchanged_metrics_first() -> None:
     comparison = big_comparison()
     assert len(to_markdown(comparison)) > 65_536
     text = to_markdown(comparison, max_chars=65_536)
@@ -224,7 +225,7 @@ def test_a_limit_costs_first_what_has_not_changed() -> None:
     assert len([row for row in Page(text).rows if len(row) == 7]) == 1 + len(changed)
 
 
-def test_a_limit_that_only_this_passes_costs_nothing_else() -> None:
+def test_limit_met_without_unchanged_metrics_keeps_every_row() -> None:
     gone = [whole_case(f"gone-{i}", reason="no more") for i in range(1100)]
     comparison = example_comparison(*gone, *big_comparison().cases)
     whole = len(to_markdown(comparison).encode())
@@ -233,7 +234,7 @@ def test_a_limit_that_only_this_passes_costs_nothing_else() -> None:
     assert "more lines left out" not in text
 
 
-def test_a_limit_is_kept_and_what_is_left_out_is_counted() -> None:
+def test_limit_is_met_and_dropped_rows_are_counted() -> None:
     cases = [whole_case(f"gone-{i}", reason="no more") for i in range(5000)]
     text = to_markdown(example_comparison(*cases), max_chars=20_000)
     assert len(text.encode()) <= 20_000
@@ -243,13 +244,13 @@ def test_a_limit_is_kept_and_what_is_left_out_is_counted() -> None:
 
 
 @pytest.mark.parametrize("limit", [10, 100, 1000, 5000, 65_536])
-def test_no_limit_is_passed_whatever_the_text(limit: int) -> None:
+def test_output_never_exceeds_the_limit(limit: int) -> None:
     """Counted in bytes, as a step summary is; a character may have four of them."""
     text = "\N{GRINNING FACE}" * 5000
     assert len(to_markdown(hostile_comparison(text), max_chars=limit).encode()) <= limit
 
 
-def test_without_need_nothing_is_cut() -> None:
+def test_text_below_the_limit_is_complete() -> None:
     text = to_markdown(example_comparison())
     assert to_markdown(example_comparison(), max_chars=65_536) == text
 

@@ -17,8 +17,10 @@ from cnnperf.catalog.registry import all_cases, get_case
 from cnnperf.catalog.specs import Case, Engine
 from cnnperf.errors import printable
 from cnnperf.record.schema import CaseError, CaseRecord, Repeat
-from cnnperf.report.terminal.peers import peer_tables, speed_ratio
+from cnnperf.report.suites import PEERS as PEER_SUITE
+from cnnperf.report.suites import speed_ratio
 from cnnperf.report.terminal.run import render, run_summary
+from cnnperf.report.terminal.suites import tables_of
 from cnnperf.run.plan import make_plan
 from cnnperf.run.settings import RunSettings
 from tests.examples import example_case_record, example_record, example_repeat, plain_terminal
@@ -105,7 +107,7 @@ def test_a_case_without_its_package_is_planned_but_not_run(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("without_lightning")
-def test_another_interpreters_packages_are_its_own_matter(tmp_path: Path) -> None:
+def test_packages_of_another_interpreter_are_not_checked(tmp_path: Path) -> None:
     """With --cnnperf-python nothing is concluded from what this interpreter has."""
     case_id = DIGITS.format("lightning")
     made = make_plan([case_id], _settings(tmp_path, python="/another/python"), "full")
@@ -113,7 +115,7 @@ def test_another_interpreters_packages_are_its_own_matter(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("without_lightning")
-def test_a_missing_package_is_told_before_missing_data(tmp_path: Path) -> None:
+def test_missing_package_is_reported_before_missing_data(tmp_path: Path) -> None:
     """Fetching the data would not help."""
     case_id = "modified_vgg-mnist-28-peers-lightning"
     problem = make_plan([case_id], _settings(tmp_path), "full").cases[case_id].problem
@@ -134,7 +136,7 @@ def _case(engine: str, *images_per_second: float | None, **fields: object) -> Ca
 
 
 def _tables(*cases: CaseRecord, width: int = 80) -> str:
-    return render(Group(*peer_tables(example_record(*cases))), width=width, color=False)
+    return render(Group(*tables_of(PEER_SUITE, example_record(*cases))), width=width, color=False)
 
 
 def _rows(text: str) -> dict[str, list[str]]:
@@ -192,7 +194,7 @@ def test_groups_are_compared_within_themselves() -> None:
         _case("plain", 1_500),
     )
     headings = re.findall(
-        r"^(\w+, \w+, \d+ pixels), recipe peers: engine against engine", text, re.MULTILINE
+        r"^(\w+, \w+, \d+ pixels), recipe peers: engines compared", text, re.MULTILINE
     )
     assert headings == [
         "modified_vgg, mnist, 28 pixels",
@@ -203,7 +205,7 @@ def test_groups_are_compared_within_themselves() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["failed", "skipped"])
-def test_a_peer_without_a_result_says_so_and_comes_last(outcome: str) -> None:
+def test_peer_without_a_result_shows_its_outcome_and_comes_last(outcome: str) -> None:
     """Its place in the column tells why there is no ratio."""
     error = CaseError(kind="start", message="engine lightning needs lightning")
     rows = _rows(
@@ -220,7 +222,7 @@ def test_a_peer_without_a_result_says_so_and_comes_last(outcome: str) -> None:
 @pytest.mark.parametrize(
     "fast", [None, _case("fast", 9_000, outcome="failed"), _case("fast", None), _case("fast")]
 )
-def test_without_a_yardstick_there_is_no_ratio(fast: CaseRecord | None) -> None:
+def test_without_a_result_of_fast_there_is_no_ratio(fast: CaseRecord | None) -> None:
     """A training of `fast` that failed or measured nothing compares with nothing."""
     assert speed_ratio(fast, _case("plain", 1_000)) is None
     rows = _rows(_tables(*filter(None, (fast, _case("plain", 1_000)))))
@@ -229,9 +231,9 @@ def test_without_a_yardstick_there_is_no_ratio(fast: CaseRecord | None) -> None:
 
 def test_a_run_without_peers_has_no_such_table() -> None:
     """Though its cases be trained by the engines `fast` and `eager`."""
-    assert not list(peer_tables(example_record()))
+    assert not list(tables_of(PEER_SUITE, example_record()))
     summary = render(run_summary(example_record()), width=120, color=False)
-    assert "engine against engine" not in summary
+    assert "engines compared" not in summary
 
 
 @pytest.mark.parametrize("width", [80, 120])

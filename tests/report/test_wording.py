@@ -7,7 +7,7 @@ import math
 import pytest
 
 from cnnperf.compare.verdicts import SEVERITY
-from cnnperf.report.wording.comparison import by_severity, effect, explain, medians, rows
+from cnnperf.report.wording.comparison import effect, explain, medians, rows
 from tests.compare.comparisons import (
     example_accuracy,
     example_case,
@@ -54,25 +54,25 @@ def test_an_effect_is_given_with_its_interval(fields: dict[str, float], expected
     assert effect(example_metric(**fields)) == expected
 
 
-def test_an_undecided_verdict_says_what_would_settle_it() -> None:
+def test_inconclusive_verdict_says_what_would_settle_it() -> None:
     undecided = example_accuracy(reason="the interval is wide", rules_out_regression=True)
     assert explain(undecided) == (
-        "the interval is wide; a regression is ruled out; about 4 repeats a side would settle it"
+        "the interval is wide; a regression is ruled out; about 4 repeats per side would settle it"
     )
-    assert explain(example_accuracy(repeats_needed=1)).endswith("1 repeat a side would settle it")
+    assert explain(example_accuracy(repeats_needed=1)).endswith("1 repeat per side would settle it")
 
 
-def test_a_decided_verdict_needs_no_words() -> None:
+def test_decided_verdict_has_no_explanation() -> None:
     assert explain(example_metric()) == ""
     assert explain(example_metric("same", rules_out_regression=True)) == ""
 
 
-def test_what_gates_nothing_says_so_where_it_got_worse() -> None:
-    assert explain(example_metric("worse", gates=False)) == "gates nothing"
+def test_non_gating_regression_says_that_it_does_not_gate() -> None:
+    assert explain(example_metric("worse", gates=False)) == "does not gate"
     assert explain(example_metric("faster", gates=False)) == ""
 
 
-def test_the_gravest_comes_first_and_what_gates_before_what_does_not() -> None:
+def test_severe_and_gating_rows_come_first() -> None:
     metrics = {
         "mfu": example_metric("same"),
         "energy_joules": example_metric("worse", gates=False),
@@ -81,8 +81,8 @@ def test_the_gravest_comes_first_and_what_gates_before_what_does_not() -> None:
         "test_accuracy": example_accuracy("worse"),
         "compile_seconds": example_metric("faster"),
     }
-    found = by_severity([example_case(metrics=metrics)])
-    assert [name for _, name, _ in found] == [
+    found = rows([example_case(metrics=metrics)])
+    assert [row.name for row in found] == [
         "test_accuracy",
         "train_seconds",
         "energy_joules",
@@ -92,13 +92,13 @@ def test_the_gravest_comes_first_and_what_gates_before_what_does_not() -> None:
     ]
 
 
-def test_within_a_verdict_what_gates_comes_first() -> None:
+def test_gating_row_comes_first_within_a_verdict() -> None:
     metrics = {
         "energy_joules": example_metric("inconclusive", gates=False),
         "train_seconds": example_metric("inconclusive"),
     }
-    found = by_severity([example_case(metrics=metrics)])
-    assert [name for _, name, _ in found] == ["train_seconds", "energy_joules"]
+    found = rows([example_case(metrics=metrics)])
+    assert [row.name for row in found] == ["train_seconds", "energy_joules"]
 
 
 def test_every_verdict_has_its_place() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cnnperf.catalog.cases import ONE_STEP
 from cnnperf.record.schema import CaseRecord, HarnessTimes, Repeat
-from cnnperf.report.terminal.harness import LABELS
+from cnnperf.report.suites import HARNESS_LABELS
 from cnnperf.report.terminal.run import render, run_summary
 from cnnperf.run.harness import Moments, harness_times, own_seconds
 from tests.examples import (
@@ -99,7 +99,7 @@ def test_clocks_that_are_not_one_show_as_a_negative_time() -> None:
 
 def test_every_time_has_a_row() -> None:
     """In the order in which the record has them, which is that of time."""
-    assert list(LABELS) == list(HarnessTimes.model_fields)
+    assert list(HARNESS_LABELS) == list(HarnessTimes.model_fields)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -107,28 +107,28 @@ def test_a_one_step_case_gets_a_table_of_medians_and_largest(width: int) -> None
     """Of imports of 3, 4 and 9 seconds the median is 4, and 9 the largest."""
     repeats = [with_times(seed, import_seconds=s) for seed, s in enumerate((3.0, 9.0, 4.0))]
     lines = summary(one_step(*repeats), width=width).splitlines()
-    heading = "modified_vgg-synthetic-28-onestep-eager: what the suite itself took, 3 times"
+    heading = "modified_vgg-synthetic-28-onestep-eager: time of the suite itself, 3 trainings"
     table = lines[lines.index(heading) :]
     rows = [re.split(" {2,}", line.strip()) for line in table]
     assert ["imports", "4.00 s", "9.00 s"] in rows
-    assert ["`go` on its way", "62.50 ms", "62.50 ms"] in rows
-    assert set(LABELS.values()) <= {row[0] for row in rows}
+    assert ["message `go` to the worker", "62.50 ms", "62.50 ms"] in rows
+    assert set(HARNESS_LABELS.values()) <= {row[0] for row in rows}
 
 
 def test_other_cases_have_no_such_table() -> None:
     """Their times are in the record alone."""
-    assert "what the suite itself took" not in summary(example_case_record(repeats=[with_times()]))
+    assert "time of the suite itself" not in summary(example_case_record(repeats=[with_times()]))
 
 
 def test_a_record_without_these_times_has_no_such_table() -> None:
     """As older ones are."""
-    assert "what the suite itself took" not in summary(one_step(example_repeat()))
-    assert "what the suite itself took" not in summary(one_step())
+    assert "time of the suite itself" not in summary(one_step(example_repeat()))
+    assert "time of the suite itself" not in summary(one_step())
 
 
 def test_a_heading_cannot_steer_the_terminal() -> None:
     """A case's id comes out of a file."""
     case = one_step(with_times()).model_copy(update={"id": "\x1b[2Jgone"})
     text = summary(case)
-    assert "what the suite itself took" in text
+    assert "time of the suite itself" in text
     assert "\x1b" not in text

@@ -1,1 +1,1 @@
-"""What a comparison is written as, for people and for machines."""
+"""Comparisons, histories and records written as text, for people and for programs."""

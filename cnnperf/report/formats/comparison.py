@@ -1,7 +1,4 @@
-"""A comparison in the format that was asked for, on the terminal or in a file.
-
-Torch-free.
-"""
+"""Show a comparison in the chosen format, on the terminal or in a file."""
 
 from __future__ import annotations
 
@@ -14,16 +11,16 @@ import typer
 from cnnperf.errors import UsageError, printable
 from cnnperf.report.terminal.console import print_rich
 
-if TYPE_CHECKING:  # `cnnperf --help` asks for the formats alone
+if TYPE_CHECKING:  # `cnnperf --help` needs the formats alone
     from cnnperf.compare.rules import Rules
     from cnnperf.compare.verdicts import Comparison
 
 FILE_WIDTH = 120
-"""Characters a line of a table in a file."""
+"""Characters per line of a table in a file."""
 
 
 class Format(StrEnum):
-    """How a comparison is written."""
+    """The format of a comparison."""
 
     TABLE = "table"
     MARKDOWN = "markdown"
@@ -60,13 +57,7 @@ def present(
 
 
 def as_text(comparison: Comparison, form: Format) -> str:
-    """The comparison as a file holds it, with a newline at its end."""
-    text = _as_text(comparison, form)
-    return text if text.endswith("\n") else text + "\n"
-
-
-def _as_text(comparison: Comparison, form: Format) -> str:
-    """Each form's module is imported only when it is asked for."""
+    """Return the comparison as text that ends with a newline."""
     if form is Format.MARKDOWN:
         from cnnperf.report.formats.markdown import COMMENT_MAX_CHARS, to_markdown
 
@@ -90,10 +81,10 @@ def _as_text(comparison: Comparison, form: Format) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, and its folder where there is none.
+    """Write a file, and create its folder if needed.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A comparison as JSON, for programs.
+"""Write a comparison as JSON.
 
 cnnperf compare base.json new.json --format json | jq .verdict
 """
@@ -13,9 +13,9 @@ from cnnperf.compare.verdicts import Comparison, MetricVerdict
 
 
 def to_json(comparison: Comparison) -> str:
-    """The whole comparison; of `ratio` and `difference` only the one by which a metric is compared.
+    """Return the comparison with either `ratio` or `difference`, by which the metric is compared.
 
-    What is absent or no finite number is null.
+    Absent values, infinity and NaN become null.
     """
     content: dict[str, Any] = json.loads(comparison.model_dump_json())
     for shown, case in zip(content["cases"], comparison.cases, strict=True):
@@ -25,7 +25,7 @@ def to_json(comparison: Comparison) -> str:
 
 
 def _by_difference(name: str, metric: MetricVerdict) -> bool:
-    """Whether it is compared by difference; its name tells where nothing was estimated."""
+    """Return whether a metric is compared by difference; its name decides without an estimate."""
     if metric.ratio is None and metric.difference is None:
         return name in JUDGED and not JUDGED[name].by_ratio
     return metric.ratio is None

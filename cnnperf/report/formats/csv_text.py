@@ -1,25 +1,28 @@
-"""A table as CSV that a spreadsheet opens without running anything in it. Torch-free."""
+"""Write CSV that a spreadsheet opens without running anything in it."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 
 from cnnperf.report.html.content import Cell, Table
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""With one of these in front, spreadsheets take text for a formula (OWASP, "CSV Injection")."""
+"""A spreadsheet takes text that begins like this for a formula (OWASP, "CSV Injection")."""
 
 
 def to_csv(table: Table) -> str:
-    """Heads and rows as RFC 4180 has them, unrounded; what was not measured is empty.
+    """Return a page's table as CSV (RFC 4180), unrounded; what was not measured is empty."""
+    heads = [column.name for column in table.columns]
+    return csv_lines([heads, *(row.values for row in table.rows)], line_end="\r\n")
 
-    Text that a spreadsheet would take for a formula gets an apostrophe in front.
-    """
+
+def csv_lines(rows: Iterable[Sequence[Cell]], line_end: str = "\n") -> str:
+    """Return rows as CSV, with an apostrophe before text that looks like a formula."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([_cell(column.name) for column in table.columns])
-    writer.writerows([_cell(value) for value in row.values] for row in table.rows)
+    writer = csv.writer(text, lineterminator=line_end)
+    writer.writerows(map(_cell, row) for row in rows)
     return text.getvalue()
 
 

@@ -1,9 +1,9 @@
-"""A comparison as GitHub workflow annotations: lines that the runner reads from a step's output.
+"""Write a comparison as GitHub workflow annotations.
 
     cnnperf compare base.json new.json --format github
 
-GitHub shows 10 annotations of a kind from one step and drops the others without a word, so the
-gravest come first and the tenth says what else there is.
+GitHub shows 10 annotations of a kind from one step and drops the others silently. So the most
+severe come first, and the tenth lists the rest.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from typing import Literal, NamedTuple
 
 from cnnperf.compare.verdicts import IMPROVEMENTS, REGRESSIONS, Comparison, EnvironmentChange
 from cnnperf.errors import printable
-from cnnperf.report.wording.comparison import Row, effect, medians, rows, where_they_part
-from cnnperf.report.wording.notes import of_row
+from cnnperf.report.wording.comparison import Row, rows, where_they_part
+from cnnperf.report.wording.notes import row_notes
 
 MAX_SHOWN = 10
-"""Of each kind, from one step."""
+"""Annotations of a kind that GitHub shows from one step."""
 
 MAX_CHANGES = 8
-"""Differences between the environments that one annotation names."""
+"""Environment changes that one annotation names."""
 
 MAX_NAMED = 20
-"""Of the others, in the last annotation of a kind."""
+"""Titles that the last annotation of a kind lists."""
 
 Kind = Literal["error", "warning", "notice"]
 KINDS: tuple[Kind, ...] = ("error", "warning", "notice")
 
 
 class Annotation(NamedTuple):
-    """What one line says."""
+    """The content of one line."""
 
     title: str
     message: str
 
 
 def to_github(comparison: Comparison) -> str:
-    """One workflow command a line, errors first.
+    """Return one workflow command per line, errors first.
 
-    Regressions are errors; what gates and may hide one (inconclusive, not comparable) is a warning;
-    the summary, what differs between the environments, improvements and what got worse without
-    gating are notices.
+    Regressions are errors. Gating verdicts that may hide one (inconclusive, not comparable) are
+    warnings. The summary, environment changes, improvements and what got worse without gating are
+    notices.
     """
     found: dict[Kind, list[Annotation]] = {kind: [] for kind in KINDS}
     found["notice"].append(Annotation("cnnperf compare", comparison.summary))
@@ -56,7 +56,7 @@ def to_github(comparison: Comparison) -> str:
 
 
 def _environment(changes: Sequence[EnvironmentChange]) -> list[Annotation]:
-    """One annotation, since there are ten in all; what forbids to compare comes first."""
+    """Return one annotation for all changes, since only ten are shown."""
     if not changes:
         return []
     named = [
@@ -65,11 +65,11 @@ def _environment(changes: Sequence[EnvironmentChange]) -> list[Annotation]:
     ]
     if len(changes) > MAX_CHANGES:
         named.append(f"and {len(changes) - MAX_CHANGES} more")
-    return [Annotation("what differs between the environments", "; ".join(named))]
+    return [Annotation("environment changes", "; ".join(named))]
 
 
 def _kind(row: Row) -> Kind | None:
-    """How a line is announced; None where it is not."""
+    """Return the kind of a line's annotation; None where it has none."""
     if row.is_regression:
         return "error"
     if row.verdict in ("inconclusive", "not comparable"):
@@ -79,11 +79,7 @@ def _kind(row: Row) -> Kind | None:
 
 
 def _annotation(row: Row, sides: tuple[str, str]) -> Annotation:
-    parts = [row.explanation]
-    if row.name is not None and row.metric is not None:
-        base, new = medians(row.name, row.metric)
-        parts = [f"{sides[0]} {base}, {sides[1]} {new}", effect(row.metric), row.explanation]
-        parts += of_row(row, sides)
+    parts = [*row.figures(sides), row.explanation, *row_notes(row, sides)]
     message = "; ".join(filter(None, parts)) or row.verdict
     return Annotation(f"{row.verdict}: {row.subject} of {row.case.id}", message)
 
@@ -104,7 +100,7 @@ def _command(kind: Kind, annotation: Annotation) -> str:
 
 
 def _in_message(text: str) -> str:
-    """As the runner decodes it: a percent sign opens an escape."""
+    """Escape text as the runner decodes it; a percent sign begins an escape."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

@@ -1,12 +1,7 @@
-"""A history for other programs: CSV, a line a point; JSON, a series with its points and steps.
-
-Torch-free.
-"""
+"""Write a history for other programs: CSV, a line for each point; JSON, series with their steps."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,73 +9,49 @@ from typing import Any
 from cnnperf.compare.history.load import Loaded, Point
 from cnnperf.compare.history.series import Series, Step
 from cnnperf.errors import printable
+from cnnperf.report.formats.csv_text import csv_lines
+from cnnperf.report.html.content import Cell
 
 FORMAT_VERSION = 1
 
-COLUMNS = (
-    "case",
-    "machine",
-    "metric",
-    "distinction",
-    "created",
-    "file",
-    "commit",
-    "n",
-    "median",
-    "low",
-    "high",
-    "level",
-    "step_ratio",
-    "step_difference",
-    "is_outlier",
-    "is_disturbed",
+CSV_COLUMNS = (
+    "case", "machine", "metric", "distinction", "created", "file", "commit", "n", "median", "low",
+    "high", "level", "step_ratio", "step_difference", "is_outlier", "is_disturbed",
     "is_interrupted",
-)
-
-FORMULA_STARTS = ("=", "+", "-", "@")
-"""With which a spreadsheet takes a text for a formula."""
+)  # fmt: skip
 
 
 def to_csv(series: Sequence[Series]) -> str:
-    """A line a point, in the order of series and time; empty where there is no value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for each in series:
-        writer.writerows(_lines(each))
-    return text.getvalue()
+    """Return a line for each point, by series and time; a missing value is empty."""
+    return csv_lines([CSV_COLUMNS, *(line for each in series for line in _lines(each))])
 
 
-def _lines(series: Series) -> Iterator[list[Any]]:
-    steps = {step.index: step for step in series.steps}
+def _lines(series: Series) -> Iterator[list[Cell]]:
+    steps = {step.index: step.estimate for step in series.steps}
     for level in series.levels:
         for index in range(level.start, level.stop):
-            point, step = series.points[index], steps.get(index)
-            moved = (step.estimate if step else None,)
-            yield [
-                *map(_text, (series.case_id, series.machine_label, series.metric)),
-                _text(series.distinction or ""),
-                point.created.isoformat(),
-                *map(_text, (point.file, point.commit or "")),
-                point.n,
-                point.median,
-                point.low,
-                point.high,
-                level.value,
-                *(moved if series.by_ratio else (None,)),
-                *((None,) if series.by_ratio else moved),
-                *map(int, (index in series.outliers, point.disturbed, point.interrupted)),
-            ]
+            values = {
+                "case": series.case_id,
+                "machine": series.machine_label,
+                "metric": series.metric,
+                "distinction": series.distinction,
+                **_point(series.points[index]),
+                "level": level.value,
+                "step_ratio" if series.by_ratio else "step_difference": steps.get(index),
+                "is_outlier": index in series.outliers,
+            }
+            yield [_csv_cell(values.get(name)) for name in CSV_COLUMNS]
 
 
-def _text(text: str) -> str:
-    """Text that a terminal does not obey, and no spreadsheet takes for a formula."""
-    text = printable(text)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+def _csv_cell(value: Cell) -> Cell:
+    """Return a value without control characters; a truth value is 0 or 1."""
+    if isinstance(value, str):
+        return printable(value)
+    return int(value) if isinstance(value, bool) else value
 
 
 def to_json(loaded: Loaded, series: Sequence[Series]) -> str:
-    """All of it."""
+    """Return the whole history."""
     content = {
         "cnnperf_history": FORMAT_VERSION,
         "folder": str(loaded.folder),

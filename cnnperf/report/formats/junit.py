@@ -1,9 +1,9 @@
-"""A comparison as JUnit XML, which nearly every CI server reads.
+"""Write a comparison as JUnit XML, which nearly every CI server reads.
 
     cnnperf compare base.json new.json --format junit > verdicts.xml
 
-There is no one schema: this is what both the Jenkins xUnit plugin's and Ant's accept. They allow a
-test case no properties, so the figures are properties of the suite.
+The file is valid by the schemas of the Jenkins xUnit plugin and of Ant. These allow a test case no
+properties, so the figures are properties of the suite.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Literal
 
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.errors import printable
-from cnnperf.report.wording.comparison import Row, effect, medians, rows
-from cnnperf.report.wording.notes import asides, of_row
+from cnnperf.report.wording.comparison import Row, rows
+from cnnperf.report.wording.notes import asides, row_notes
 
 Result = Literal["failure", "error", "skipped"]
 
 FIGURES = ("ratio", "difference", "low", "high", "n_base", "n_new", "threshold", "verdict")
-"""Of a metric's verdict, as properties `CASE/METRIC/FIGURE`."""
+"""Fields of a metric's verdict that become properties `CASE/METRIC/FIGURE`."""
 
 
 def to_junit(comparison: Comparison, *, created: datetime | None = None) -> str:
-    """One test suite with one test case per case and metric.
+    """Return one test suite with one test case per case and metric.
 
-    A regression that gates fails; what failed or is missing is an error; what cannot be judged is
-    skipped, with the reason; everything else passes. `created` is the present unless it is given.
+    A gating regression is a failure; a failed or missing case is an error; what cannot be judged is
+    skipped, with the reason; everything else passes. `created` defaults to now.
     """
     found = rows(comparison.cases)
     counts = Counter(map(_result, found))
@@ -58,7 +58,7 @@ def to_junit(comparison: Comparison, *, created: datetime | None = None) -> str:
 
 
 def _result(row: Row) -> Result | None:
-    """What the test case holds; None where it passes."""
+    """Return the result of a test case; None where it passes."""
     if row.verdict in ("failed", "missing"):
         return "error" if row.gates else "skipped"
     if row.is_regression:
@@ -94,26 +94,17 @@ def _add_test_case(suite: ET.Element, row: Row, sides: tuple[str, str]) -> None:
     result = _result(row)
     if result is None:
         return
-    told = printable(_told(row, sides))
-    if result == "skipped":  # Ant's schema gives it no type
-        ET.SubElement(case, "skipped", message=told).text = told
-    else:
-        ET.SubElement(case, result, message=told, type=row.verdict).text = told
-
-
-def _told(row: Row, sides: tuple[str, str]) -> str:
-    """Everything there is to say on a test case, in one line."""
-    parts = [row.verdict, row.explanation]
-    if row.name is not None and row.metric is not None:
-        base, new = medians(row.name, row.metric)
-        figures = f"{sides[0]} {base}, {sides[1]} {new}"
-        parts = [f"{row.verdict}: {figures}", effect(row.metric), row.explanation]
-        parts += of_row(row, sides)
-    return "; ".join(filter(None, parts))
+    parts = [*row.figures(sides), row.explanation, *row_notes(row, sides)]
+    reason = "; ".join(filter(None, parts))
+    message = printable(f"{row.verdict}: {reason}" if reason else row.verdict)
+    attributes: dict[str, str] = {"message": message}
+    if result != "skipped":  # Ant's schema gives `skipped` no type
+        attributes["type"] = row.verdict
+    ET.SubElement(case, result, attributes).text = message
 
 
 def _output(comparison: Comparison) -> Iterator[str]:
-    """What a reader must know beside the verdicts, line by line."""
+    """Yield the lines of the suite's output: summary, environment changes and notes."""
     base, new = comparison.sides
     yield printable(comparison.summary)
     for change in comparison.environment_changes:

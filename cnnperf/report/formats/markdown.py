@@ -1,36 +1,35 @@
-"""A comparison as Markdown: a GitHub step summary or the comment of a pull request.
+"""Write a comparison as Markdown, for a GitHub step summary or the comment of a pull request.
 
     cnnperf compare base.json new.json --format markdown >> "$GITHUB_STEP_SUMMARY"
 
-What must be read comes first, what has not changed is collapsed. GitHub refuses a step summary of
-more than 1 MiB and a comment of more than 65,536 characters, so a limit can be given.
+Regressions come first; unchanged metrics are collapsed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from cnnperf.compare.profile_change import tell_profile
-from cnnperf.compare.verdicts import CaseVerdicts, Comparison
+from cnnperf.compare.verdicts import Comparison
 from cnnperf.report.formats.markdown_text import code, collapsed, prose, table
 from cnnperf.report.wording.comparison import Row, effect, medians, rows
+from cnnperf.report.wording.notes import asides
 
 COMMENT_MAX_CHARS = 65_536
-STEP_SUMMARY_MAX_CHARS = 1_048_576
+"""GitHub refuses longer comments."""
 
 OPEN_CHANGES = 6
-"""More differences between the environments than these are collapsed."""
+"""More environment changes than these are collapsed."""
 
 UNCHANGED = ("same", "shortened")
 
 
 class Extent(NamedTuple):
-    """How much is written."""
+    """How much of a comparison is written."""
 
     unchanged: bool = True
     lines: int | None = None
-    """Of every table and list; None for all."""
+    """Lines of every table and list; None for all."""
 
 
 EXTENTS = (
@@ -38,17 +37,17 @@ EXTENTS = (
     Extent(unchanged=False),
     *(Extent(unchanged=False, lines=lines) for lines in (1000, 300, 100, 30, 10, 3, 0)),
 )
-"""Tried in turn until one fits."""
+"""Tried in this order until one fits."""
 
 
 def to_markdown(comparison: Comparison, *, max_chars: int | None = None) -> str:
-    """The comparison as Markdown for GitHub.
+    """Return the comparison as Markdown for GitHub.
 
     Args:
         comparison: what to show.
-        max_chars: most UTF-8 bytes of the text, of which there are never fewer than characters, so
-            that it holds for comments and step summaries alike. What has not changed is left out
-            first, then the end of every table; the text says so. Below 2,000 little is left.
+        max_chars: limit of the text, counted in UTF-8 bytes so that it holds for characters and
+            bytes alike. Unchanged metrics are left out first, then the end of every table; the text
+            says so. Below 2,000 little is left.
     """
     for extent in EXTENTS:
         text = "\n\n".join(_sections(comparison, extent)) + "\n"
@@ -61,14 +60,11 @@ def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
     yield "### cnnperf compare"
     yield f"**{prose(comparison.summary)}**"
     new = comparison.sides[1]
-    yield f"{_files(comparison.base_files)} against {_files(comparison.new_files)} ({new})"
+    yield f"{_files(comparison.new_files)} ({new}) compared with {_files(comparison.base_files)}"
     yield from _environment(comparison, extent)
-    yield from _verdicts(rows(comparison.cases), _heads(*comparison.sides), extent)
-    yield from _bullets("Disturbed repeats", _disturbed(comparison), extent)
-    yield from _bullets("Losses step by step", _drifts(comparison), extent)
-    yield from _bullets("Profiled steps (gate nothing)", _profiles(comparison.cases), extent)
-    yield from _bullets(f"Only in {new} (gate nothing)", map(code, comparison.new_cases), extent)
-    yield from _bullets("Notes", map(prose, comparison.notes), extent)
+    yield from _verdicts(comparison, extent)
+    yield from _bullets(f"Only in {new} (do not gate)", map(code, comparison.new_cases), extent)
+    yield from _bullets("Notes (do not gate)", _notes(comparison), extent)
 
 
 def _files(names: Sequence[str]) -> str:
@@ -79,13 +75,13 @@ def _files(names: Sequence[str]) -> str:
 def _environment(comparison: Comparison, extent: Extent) -> Iterator[str]:
     changes = comparison.environment_changes
     if not changes:
-        yield "No difference between the two environments is recorded."
+        yield "No recorded difference between the environments."
         return
     lines = [
-        (code(change.field), code(change.base), code(change.new), _forbids(change.forbids))
+        (code(change.field), code(change.base), code(change.new), "not comparable" * change.forbids)
         for change in changes[: extent.lines]
     ]
-    title = f"Differences between the environments: {len(changes)}"
+    title = f"Environment changes: {len(changes)}"
     shown = _table(("field", *comparison.sides, ""), lines, len(changes))
     if len(changes) > OPEN_CHANGES:
         yield collapsed(title, shown)
@@ -93,15 +89,9 @@ def _environment(comparison: Comparison, extent: Extent) -> Iterator[str]:
         yield f"{title}\n\n{shown}"
 
 
-def _forbids(forbids: bool) -> Literal["", "not comparable"]:
-    return "not comparable" if forbids else ""
-
-
-def _heads(base: str, new: str) -> tuple[str, ...]:
-    return "case", "metric", base, new, f"{new} against {base}", "verdict", "why"
-
-
-def _verdicts(found: Sequence[Row], heads: Sequence[str], extent: Extent) -> Iterator[str]:
+def _verdicts(comparison: Comparison, extent: Extent) -> Iterator[str]:
+    heads = ("case", "metric", *comparison.sides, "change", "verdict", "reason")
+    found = rows(comparison.cases)
     changed = [row for row in found if row.verdict not in UNCHANGED]
     unchanged = [row for row in found if row.verdict in UNCHANGED]
     if changed:
@@ -111,11 +101,11 @@ def _verdicts(found: Sequence[Row], heads: Sequence[str], extent: Extent) -> Ite
         if extent.unchanged:
             yield collapsed(title, _table(heads, map(_line, unchanged), len(unchanged)))
         else:
-            yield f"{title}, left out because the text would be too long here."
+            yield f"{title}, left out because of the length limit."
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    """The cells of one verdict."""
+    """Return the cells of one verdict."""
     base, new, change = "", "", ""
     if row.name is not None and row.metric is not None:
         base, new = medians(row.name, row.metric)
@@ -125,32 +115,16 @@ def _line(row: Row) -> tuple[str, ...]:
     return code(row.case.id), prose(row.subject), base, new, change, verdict, why
 
 
-def _disturbed(comparison: Comparison) -> Iterator[str]:
-    """A line on the disturbed repeats of each case that has any."""
-    base, new = comparison.sides
+def _notes(comparison: Comparison) -> Iterator[str]:
+    """Yield what explains the verdicts without being one."""
     for case in comparison.cases:
-        found = case.contamination
-        if found.base or found.new:
-            kinds = f" ({', '.join(map(code, found.kinds))})" if found.kinds else ""
-            done = "left out of the verdicts" if found.dropped else "counted all the same"
-            yield f"{code(case.id)}: {found.base} of {base} and {found.new} of {new}{kinds}, {done}"
-
-
-def _drifts(comparison: Comparison) -> Iterator[str]:
-    for case in comparison.cases:
-        for drift in case.drift:
-            yield f"{code(case.id)}: {prose(drift.describe(comparison.sides))}"
-
-
-def _profiles(cases: Iterable[CaseVerdicts]) -> Iterator[str]:
-    for case in cases:
-        told = tell_profile(case)
-        if told is not None:
-            yield f"{code(case.id)}: {prose(told)}"
+        for note in asides(case, comparison.sides):
+            yield f"{note.topic}: {code(case.id)}: {prose(note.text)}"
+    yield from map(prose, comparison.notes)
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> str:
-    """A table, and how many of its lines are left out."""
+    """Return a table and how many of its lines are left out."""
     shown = list(lines)
     return table(heads, shown) + _left_out(total - len(shown))
 
@@ -167,4 +141,4 @@ def _left_out(count: int) -> str:
     if not count:
         return ""
     plural = "" if count == 1 else "s"
-    return f"\n\n{count:,} more line{plural} left out because the text would be too long here."
+    return f"\n\n{count:,} more line{plural} left out because of the length limit."

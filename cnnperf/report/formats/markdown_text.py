@@ -1,8 +1,8 @@
-"""Text from records in GitHub's Markdown: shown as it is, and never obeyed.
+"""Write text from records as GitHub's Markdown without letting it act as Markdown.
 
-A case's id, a reason or a driver's name comes from a file that anybody may have written. It is
-plain text where nothing in it could be taken for Markdown, HTML, a link, a mention or an emoji, and
-a code span where something could: GitHub looks for none of these in code.
+A case's id, a reason or a driver's name comes from a file that anybody may have written. Text that
+could be taken for Markdown, HTML, a link, a mention or an emoji becomes a code span, in which
+GitHub looks for none of these; other text stays plain.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT
 
 MAX_TEXT = 300
-"""Characters that are shown of one text."""
+"""Characters of one text that are shown."""
 
 HARMLESS = re.compile(r"[^\W_](?:[^\W_]|(?<=[^\W_])_(?=[^\W_])|[ .,;%()'\"/+=…±µ-]|:(?= |$))*")
 """Letters and digits first, so that no list begins; no underscore at a word's edge; no character
 that opens a span, a link, HTML, a mention, a reference, a formula or an emoji."""
 
 LINKED = re.compile(r"^\d+[.)]|www\.|\bGH-\d|\b[0-9a-f]{7,40}\b", re.IGNORECASE)
-"""What begins a list or is made a link even in plain words: an address, an issue, a commit."""
+"""Begins a list, or becomes a link even in plain words: an address, an issue, a commit."""
 
 
 def clipped(text: str) -> str:
-    """One line of at most `MAX_TEXT` characters, without anything that a terminal obeys."""
+    """Return one printable line of at most `MAX_TEXT` characters."""
     line = printable(text)
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
 def code(text: str) -> str:
-    """A code span; its fence is longer than any run of backticks in the text.
+    """Return a code span whose fence is longer than any run of backticks in the text.
 
     >>> code("modified_vgg-mnist-28-eager")
     '`modified_vgg-mnist-28-eager`'
@@ -45,7 +45,7 @@ def code(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Plain words where they are harmless, else a code span.
+    """Return plain words where they are harmless, else a code span.
 
     >>> prose("killed by SIGKILL"), prose("see @everyone")
     ('killed by SIGKILL', '`see @everyone`')
@@ -55,21 +55,21 @@ def prose(text: str) -> str:
 
 
 def table_row(cells: Iterable[str]) -> str:
-    """One line of a table, of cells that are Markdown already."""
+    """Return one line of a table; the cells are Markdown already."""
     return f"| {' | '.join(map(_pipes_escaped, cells))} |"
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
+    """Return a table; the cells are Markdown already."""
     rule = ["---"] * len(heads)
     return "\n".join([table_row(heads), table_row(rule), *map(table_row, lines)])
 
 
 def collapsed(summary: str, body: str) -> str:
-    """A body that is shown on a click; the summary is our own text."""
+    """Return a body that a click opens; the summary must not come from a record."""
     return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
 def _pipes_escaped(cell: str) -> str:
-    """In code too a pipe ends a cell, unless a backslash precedes it, which is then not shown."""
+    """Escape pipes, which end a cell even in code; GitHub does not show the backslash."""
     return cell.replace("|", "\\|")

@@ -1,73 +1,71 @@
-"""What a calibration found, as a terminal shows it. Torch-free."""
+"""Show on a terminal how noisy a machine is, as a calibration measured it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from cnnperf.compare.calibration import REPEATS, Calibration, CaseNoise, Noise, describe_machine
+from cnnperf.compare.calibration import REPEATS, Calibration, Noise, describe_machine
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.errors import printable
 from cnnperf.record.metrics import METRICS
+from cnnperf.report.terminal.layout import Column, GroupedTable
+
+LEGEND = (
+    "spread: standard deviation of one training; smallest change: the smallest change for the "
+    f"worse that {REPEATS} repeats per side find in four of five comparisons of that case alone"
+)
 
 
 def calibration_summary(calibration: Calibration, alarms: Sequence[str] = ()) -> RenderableType:
-    """The table, what it means, and loudly what an A/A must not find."""
-    legend = Text(
-        "spread: standard deviation of one training; smallest change: for the worse, that "
-        f"{REPEATS} repeats a side would find in four of five comparisons of that case alone",
-        style="dim",
+    """Return the noise of each metric, what the columns mean, and warnings.
+
+    `alarms` are regressions found between two equal sides, each "CASE: METRIC VERDICT".
+    """
+    machine = printable(f"noise of {describe_machine(calibration.hardware)}")
+    return Group(
+        Text(machine, style="bold"),
+        calibration_table(calibration),
+        Text(LEGEND, style="dim"),
+        *_warnings(calibration, alarms),
     )
-    machine = Text(printable(f"noise of {describe_machine(calibration.hardware)}"), style="bold")
-    return Group(machine, calibration_table(calibration), legend, *_warnings(calibration, alarms))
 
 
-def calibration_table(calibration: Calibration) -> Table:
-    """A row a metric below the name of its case."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("case", overflow="fold")
-    for head in ("n", "mean", "spread", "smallest change"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for case_id, case in calibration.cases.items():
-        table.add_section()
-        table.add_row(Text(printable(case_id) + _mark(case), style="bold"))
-        for name, noise in case.metrics.items():
-            if name in JUDGED:  # a newer cnnperf's file may have others
-                table.add_row(*_cells(name, noise))
-    return table
-
-
-def _mark(case: CaseNoise) -> str:
-    return " (shortened)" if case.shortened else ""
+def calibration_table(calibration: Calibration) -> GroupedTable:
+    """Return a row for each metric below its case."""
+    heads = ("n", "mean", "spread", "smallest change")
+    groups = [
+        (
+            Text(printable(case_id) + " (shortened)" * case.shortened, style="bold"),
+            # A newer cnnperf's file may have other metrics.
+            [_cells(name, noise) for name, noise in case.metrics.items() if name in JUDGED],
+        )
+        for case_id, case in calibration.cases.items()
+    ]
+    return GroupedTable((Column("metric", "left"), *map(Column, heads)), groups)
 
 
 def _cells(name: str, noise: Noise) -> tuple[str, ...]:
     metric = METRICS[name]
     unit = "%" if JUDGED[name].by_ratio else "points"
     spread, smallest = (f"{100 * value:.2f} {unit}" for value in (noise.sd, noise.smallest_change))
-    return f"  {metric.label}", str(noise.n), metric.show(noise.mean), spread, smallest
+    return metric.label, str(noise.n), metric.show(noise.mean), spread, smallest
 
 
 def _warnings(calibration: Calibration, alarms: Sequence[str]) -> Iterator[Text]:
     for case_id, case in calibration.cases.items():
         if case.flagged:
-            yield Text(
-                printable(
-                    f"disturbed: {case_id}: in {case.flagged} trainings something else disturbed "
-                    "the machine; their noise is counted in: calibrate again when it is idle"
-                ),
-                style="yellow",
+            text = (
+                f"disturbed: {case_id}: something else disturbed the machine in {case.flagged} "
+                "trainings, and their noise is included: calibrate again when it is idle"
             )
+            yield Text(printable(text), style="yellow")
     for alarm in alarms:
-        yield Text(
-            printable(
-                f"FALSE ALARM: {alarm}, although both sides are the same. Likely something else "
-                "ran for a part of the time, or the figure has two modes: calibrate again, and "
-                "do not gate on it until it is quiet"
-            ),
-            style="bold red",
+        text = (
+            f"FALSE ALARM: {alarm}, although both sides are the same. Likely something else "
+            "ran for part of the time, or the figure has two modes: calibrate again, and do not "
+            "gate on this metric until the alarm is gone"
         )
+        yield Text(printable(text), style="bold red")

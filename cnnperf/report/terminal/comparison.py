@@ -1,7 +1,4 @@
-"""The verdicts as a terminal shows them: what differs, a row a metric, and what explains it.
-
-Torch-free.
-"""
+"""Show the verdicts on a terminal: environment changes, a row for each metric, explanations."""
 
 from __future__ import annotations
 
@@ -13,35 +10,43 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnperf.compare.thresholds import JUDGED, Thresholds
-from cnnperf.compare.verdicts import CaseVerdicts, Comparison, Verdict
+from cnnperf.compare.verdicts import (
+    IMPROVEMENTS,
+    REGRESSIONS,
+    CaseVerdicts,
+    Comparison,
+    MetricVerdict,
+    Verdict,
+)
 from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT, format_percent
-from cnnperf.report.terminal.verdict_rows import VerdictsTable, verdict_style
-from cnnperf.report.wording.comparison import Row, label, rows, where_they_part
+from cnnperf.report.terminal.layout import Column, GroupedTable, TableGroup
+from cnnperf.report.wording.comparison import Row, effect, label, median, rows, where_they_part
 from cnnperf.report.wording.notes import asides
 
 
 def comparison_summary(comparison: Comparison) -> RenderableType:
-    """Everything, the answer last, where a terminal stands when it is done."""
-    parts: list[RenderableType] = []
-    if comparison.environment_changes:
-        parts.append(environment_changes_table(comparison))
-    else:
-        parts.append(Text("the environments do not differ", style="dim"))
-    parts += [VerdictsTable(comparison), _legend(comparison), *_explanations(comparison)]
+    """Return everything there is to see, the answer last, where the reader's eye ends up."""
     style = {0: "bold green", 1: "bold red"}.get(comparison.exit_code, "bold yellow")
     if comparison.verdict == "inconclusive":
         style = "bold yellow"
-    parts.append(Text(printable(comparison.summary), style=style))
-    return Group(*parts)
+    changes: RenderableType = Text("no difference between the environments", style="dim")
+    if comparison.environment_changes:
+        changes = environment_changes_table(comparison)
+    return Group(
+        changes,
+        verdicts_table(comparison),
+        _legend(comparison),
+        *_explanations(comparison),
+        Text(printable(comparison.summary), style=style),
+    )
 
 
 def environment_changes_table(comparison: Comparison) -> Table:
-    """A row a field that is not the same on both sides."""
+    """Return a row for each field of the environment in which the sides differ."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("what differs", no_wrap=True)
-    for side in comparison.sides:
-        table.add_column(side, overflow="fold")
+    for head in ("environment", *comparison.sides):
+        table.add_column(head, overflow="fold")
     for change in comparison.environment_changes:
         style = "yellow" if change.forbids else ""
         cells = (change.field, *where_they_part(change.base, change.new))
@@ -49,60 +54,109 @@ def environment_changes_table(comparison: Comparison) -> Table:
     return table
 
 
+def verdicts_table(comparison: Comparison) -> GroupedTable:
+    """Return a row for each metric below its case; cases that only new has come last."""
+    base, new = comparison.sides
+    columns = (
+        Column("metric", "left", min_width=8),
+        Column(base, min_width=6),
+        Column(new, min_width=6),
+        Column("n"),
+        Column("change (interval)", min_width=9),
+        Column("verdict", "left"),
+    )
+    groups = [
+        (_title(case), [_verdict_cells(*each) for each in case.metrics.items()])
+        for case in comparison.cases
+    ]
+    new_cases: list[TableGroup] = [
+        (Text(printable(f"{case_id} (new case)"), style="bold"), [])
+        for case_id in comparison.new_cases
+    ]
+    return GroupedTable(columns, [*groups, *new_cases])
+
+
+def _title(case: CaseVerdicts) -> Text:
+    """Return the case's id, with its verdict where it was judged as a whole."""
+    title = Text(printable(case.id), style="bold")
+    return title.append(f" ({case.verdict})", verdict_style(case.verdict)) if case.reason else title
+
+
+def _verdict_cells(name: str, metric: MetricVerdict) -> list[Text]:
+    cells = (
+        label(name),
+        median(name, metric.base),
+        median(name, metric.new),
+        f"{metric.n_base}, {metric.n_new}",
+        effect(metric).removeprefix("ratio ") or ABSENT,
+    )
+    style = "" if metric.gates else "dim"
+    verdict = Text(metric.verdict, style=verdict_style(metric.verdict, gates=metric.gates))
+    return [*(Text(printable(cell), style=style) for cell in cells), verdict]
+
+
+def verdict_style(verdict: Verdict, *, gates: bool = True) -> str:
+    """Return the style in which rich shows a verdict."""
+    if verdict in REGRESSIONS:
+        return "bold red" if gates else "red"
+    if verdict in IMPROVEMENTS:
+        return "green"
+    return "" if verdict == "same" else "yellow"
+
+
 def _legend(comparison: Comparison) -> Text:
     levels = {metric.confidence for case in comparison.cases for metric in case.metrics.values()}
     base, new = comparison.sides
     level = " or ".join(f"{100 * value:.4g} %" for value in sorted(levels or {0.95}))
     return Text(
-        f"medians of n; change: {new} over {base}, or points of difference, with its {level} "
-        "interval; what is dim gates nothing",
+        f"medians; n: trainings of {base} and {new}; change: {new} relative to {base}, or the "
+        f"difference in points, with its {level} interval; dim rows do not gate",
         style="dim",
     )
 
 
 def _explanations(comparison: Comparison) -> Iterator[Text]:
-    """Lines below the table, the gravest first; what holds for many is said once."""
-    alike: dict[tuple[Verdict, str], list[Row]] = {}
+    """Yield lines below the table, the most severe first; one for what several rows share."""
+    shared: dict[tuple[Verdict, str], list[Row]] = {}
     for row in rows(comparison.cases):
         if row.explanation and row.gates:
-            alike.setdefault((row.verdict, row.explanation), []).append(row)
-    for (verdict, explanation), found in alike.items():
+            shared.setdefault((row.verdict, row.explanation), []).append(row)
+    for (verdict, explanation), found in shared.items():
         first, more = found[0], len(found) - 1
         where = first.case.id if first.name is None else f"{first.case.id}, {first.subject}"
-        others = f" [and {more} more such]" if more else ""
+        others = f" [and {more} more]" if more else ""
         text = printable(f"{verdict}: {where}: {explanation}{others}")
         yield Text(text, style=verdict_style(verdict))
     for case in comparison.cases:
-        yield from _about(case, comparison.sides)
-    for note in comparison.notes:
-        yield Text(printable(note), style="dim")
+        for note in asides(case, comparison.sides):
+            style = "yellow" if note.doubtful else ""
+            yield Text(printable(f"{note.topic}: {case.id}: {note.text}"), style=style)
+    for text in comparison.notes:
+        yield Text(printable(text), style="dim")
 
 
-def _about(case: CaseVerdicts, sides: tuple[str, str]) -> Iterator[Text]:
-    for aside in asides(case, sides):
-        style = "yellow" if aside.doubtful else ""
-        yield Text(printable(f"{aside.topic}: {case.id}: {aside.text}"), style=style)
-
-
-def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> Table:
-    """What counts, for every metric that could be judged: for --verbose."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("threshold in force", overflow="fold")
-    for head in ("change that counts", "floor", "gates"):
-        table.add_column(head, justify="right")
-    for case in comparison.cases:
-        table.add_section()
-        table.add_row(Text(printable(case.id), style="bold"))
-        for name in JUDGED if not case.metrics else case.metrics:
-            table.add_row(*_threshold_cells(case, name, thresholds))
-    return table
+def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> GroupedTable:
+    """Return the threshold in force for every metric that could be judged, for --verbose."""
+    columns = (
+        Column("threshold in force", "left"),
+        Column("change that counts"),
+        Column("floor"),
+        Column("gates"),
+    )
+    groups = [
+        (
+            Text(printable(case.id), style="bold"),
+            [_threshold_cells(case, name, thresholds) for name in case.metrics or JUDGED],
+        )
+        for case in comparison.cases
+    ]
+    return GroupedTable(columns, groups)
 
 
 def _threshold_cells(case: CaseVerdicts, name: str, thresholds: Thresholds) -> tuple[str, ...]:
     rule = thresholds.rule(case.id, name)
     # A calibration may have widened it.
     limit = case.metrics[name].threshold if name in case.metrics else rule.threshold
-    by_ratio = JUDGED[name].by_ratio
-    shown = f"{100 * limit:.3g} %" if by_ratio else f"{100 * limit:.3g} points"
+    shown = f"{100 * limit:.3g} {'%' if JUDGED[name].by_ratio else 'points'}"
     floor = ABSENT if rule.floor is None else format_percent(rule.floor)
-    return f"  {label(name)}", shown, floor, "yes" if rule.gate else "no"
+    return label(name), shown, floor, "yes" if rule.gate else "no"

@@ -1,7 +1,6 @@
-"""How a verdict is put into words, once for the table, Markdown, annotations and JUnit.
+"""Put verdicts into words, once for the table, Markdown, annotations and JUnit.
 
-Torch-free. Nothing here is escaped: text from records goes through as it is, and whoever prints it
-escapes it for where it goes.
+Nothing here is escaped: whoever prints a text from a record escapes it for its format.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from cnnperf.compare.verdicts import REGRESSIONS, SEVERITY, CaseVerdicts, Metric
 from cnnperf.record.metrics import ABSENT, METRICS
 
 MAX_SHOWN_VALUE = 60
-"""Characters of a field of the environment: a CPU's list of features is longer."""
+"""Characters of an environment's field that are shown whole; a CPU's list of features is longer."""
 
 
 class Row(NamedTuple):
@@ -22,12 +21,12 @@ class Row(NamedTuple):
 
     case: CaseVerdicts
     name: str | None
-    """Of the metric; None where the case as a whole was judged."""
+    """Name of the metric; None where the case as a whole was judged."""
     metric: MetricVerdict | None
 
     @property
     def verdict(self) -> Verdict:
-        """The metric's, or the case's own."""
+        """The verdict on the metric, or on the case."""
         return self.case.verdict if self.metric is None else self.metric.verdict
 
     @property
@@ -42,17 +41,42 @@ class Row(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """What was judged, as in `train time`."""
+        """What was judged: `train time`."""
         return "case" if self.name is None else label(self.name)
 
     @property
     def explanation(self) -> str:
-        """Why, and what would help; empty where the verdict needs no words."""
+        """The reason, and what would help; empty where the verdict needs neither."""
         return (self.case.reason or "") if self.metric is None else explain(self.metric)
+
+    def figures(self, sides: tuple[str, str]) -> list[str]:
+        """Return both medians and the change; empty for a case as a whole."""
+        if self.name is None or self.metric is None:
+            return []
+        base, new = medians(self.name, self.metric)
+        return [f"{sides[0]} {base}, {sides[1]} {new}", effect(self.metric)]
+
+
+def rows(cases: Iterable[CaseVerdicts]) -> list[Row]:
+    """Return every line to show: failed gates first, then by severity.
+
+    A case that was judged as a whole (it has a reason of its own, or no metrics) has a line for
+    that beside those of its metrics.
+    """
+    found: list[Row] = []
+    for case in cases:
+        if case.reason is not None or not case.metrics:
+            found.append(Row(case, None, None))
+        found += [Row(case, name, metric) for name, metric in case.metrics.items()]
+    return sorted(found, key=_severity)
+
+
+def _severity(row: Row) -> tuple[bool, int, bool]:
+    return not row.is_regression, SEVERITY.index(row.verdict), not row.gates
 
 
 def where_they_part(base: str, new: str) -> tuple[str, str]:
-    """Two long lists of words without those that both have."""
+    """Return two texts; of long ones only the words that the other does not have."""
     if max(len(base), len(new)) <= MAX_SHOWN_VALUE:
         return base, new
     first, second = base.split(), new.split()
@@ -63,35 +87,35 @@ def where_they_part(base: str, new: str) -> tuple[str, str]:
 
 
 def label(metric_name: str) -> str:
-    """A metric's name for people."""
+    """Return a metric's name for people; a newer cnnperf's metric keeps its field's name."""
     return METRICS[metric_name].label if metric_name in METRICS else metric_name
 
 
-def median(metric_name: str, value: float | None, count: int) -> str:
-    """A median with the number of values that it rests on.
+def median(metric_name: str, value: float | None) -> str:
+    """Return a median with its unit.
 
-    >>> median("train_seconds", 20.04, 5), median("mfu", None, 0)
-    ('20.0 s (n=5)', '—')
+    >>> median("train_seconds", 20.04), median("mfu", None)
+    ('20.0 s', '—')
     """
     if value is None:
         return ABSENT
     metric = METRICS.get(metric_name)
-    shown = metric.show(value) if metric and math.isfinite(value) else f"{value:.4g}"
-    return f"{shown} (n={count})"
+    return metric.show(value) if metric and math.isfinite(value) else f"{value:.4g}"
 
 
-def medians(metric_name: str, verdict: MetricVerdict) -> tuple[str, str]:
-    """Both sides' medians, base first."""
-    return (
-        median(metric_name, verdict.base, verdict.n_base),
-        median(metric_name, verdict.new, verdict.n_new),
+def medians(metric_name: str, metric: MetricVerdict) -> tuple[str, str]:
+    """Return both sides' medians with their numbers of values, base first: `20.0 s (n=5)`."""
+    base, new = (
+        median(metric_name, value) + f" (n={count})" * (value is not None)
+        for value, count in ((metric.base, metric.n_base), (metric.new, metric.n_new))
     )
+    return base, new
 
 
 def effect(metric: MetricVerdict) -> str:
-    """What changed and how sure that is; empty where nothing was estimated.
+    """Return the change and its interval; empty where nothing was estimated.
 
-    As in `ratio 1.052 (1.031 to 1.074)` or `+0.31 points (-0.12 to +0.74)`.
+    `ratio 1.052 (1.031 to 1.074)` or `+0.31 points (-0.12 to +0.74)`.
     """
     if metric.ratio is not None and math.isfinite(metric.ratio):
         return f"ratio {_ratio(metric.ratio)}{_interval(metric, _ratio)}"
@@ -100,59 +124,12 @@ def effect(metric: MetricVerdict) -> str:
     return ""
 
 
-def explain(metric: MetricVerdict) -> str:
-    """Why the verdict is what it is and what would help; empty where it needs no words."""
-    return "; ".join(filter(None, _explanations(metric)))
-
-
-def rows(cases: Iterable[CaseVerdicts]) -> list[Row]:
-    """Every line there is to show, what fails a gate first, then the gravest.
-
-    A case that was judged as a whole (it has a reason of its own, or no metrics) has a line for
-    that beside those of its metrics.
-    """
-    found: list[Row] = []
-    for case in cases:
-        if case.reason is not None or not case.metrics:
-            found.append(Row(case, None, None))
-        found += [Row(case, name, metric) for name, metric in case.metrics.items()]
-    return sorted(found, key=_gravity)
-
-
-def by_severity(
-    cases: Iterable[CaseVerdicts],
-) -> list[tuple[CaseVerdicts, str, MetricVerdict]]:
-    """The metrics among `rows`."""
-    return [
-        (case, name, metric)
-        for case, name, metric in rows(cases)
-        if name is not None and metric is not None
-    ]
-
-
-def _gravity(row: Row) -> tuple[bool, int, bool]:
-    return not row.is_regression, SEVERITY.index(row.verdict), not row.gates
-
-
-def _explanations(metric: MetricVerdict) -> Iterator[str | None]:
-    yield metric.reason
-    if metric.verdict in REGRESSIONS and not metric.gates:
-        yield "gates nothing"
-    if metric.verdict == "inconclusive":
-        if metric.rules_out_regression:
-            yield "a regression is ruled out"
-        if metric.repeats_needed is not None:
-            plural = "" if metric.repeats_needed == 1 else "s"
-            yield f"about {metric.repeats_needed:,} repeat{plural} a side would settle it"
-
-
 def _ratio(value: float) -> str:
     return f"{value:.3f}" if 0.01 <= value < 100 else f"{value:.3g}"
 
 
-def _points(value: float) -> str:
-    """A difference of two fractions in percentage points."""
-    return f"{value * 100:+z.2f}"
+def _points(fraction: float) -> str:
+    return f"{fraction * 100:+z.2f}"
 
 
 def _interval(metric: MetricVerdict, show: Callable[[float], str]) -> str:
@@ -165,3 +142,21 @@ def _interval(metric: MetricVerdict, show: Callable[[float], str]) -> str:
     if low is None:
         return f" ({high} or less)"
     return f" ({low} or more)" if high is None else f" ({low} to {high})"
+
+
+def explain(metric: MetricVerdict) -> str:
+    """Return why the verdict is what it is and what would help; empty where it needs neither."""
+    return "; ".join(_explanations(metric))
+
+
+def _explanations(metric: MetricVerdict) -> Iterator[str]:
+    if metric.reason:
+        yield metric.reason
+    if metric.verdict in REGRESSIONS and not metric.gates:
+        yield "does not gate"
+    if metric.verdict == "inconclusive":
+        if metric.rules_out_regression:
+            yield "a regression is ruled out"
+        if metric.repeats_needed is not None:
+            plural = "s" * (metric.repeats_needed != 1)
+            yield f"about {metric.repeats_needed:,} repeat{plural} per side would settle it"

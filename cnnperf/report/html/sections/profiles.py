@@ -1,9 +1,9 @@
-"""Where the time of a training step goes, where a record has profiles. Torch-free."""
+"""Show on a page where the time of a training step goes, where a record has profiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import NamedTuple, get_args
 
 from cnnperf.record.metrics import format_latency, format_share
 from cnnperf.record.schema import CaseRecord, KernelClass, Profile
@@ -14,6 +14,7 @@ from cnnperf.report.html.sections.runs import (
     CaseSide,
     Run,
     case_ids,
+    figure_cell,
     key_cells,
     key_columns,
     row_of,
@@ -21,7 +22,7 @@ from cnnperf.report.html.sections.runs import (
     slugs,
 )
 
-CLASSES: tuple[str, ...] = get_args(KernelClass)
+CLASSES: tuple[KernelClass, ...] = get_args(KernelClass)
 
 COLUMNS = (
     Column(name="kernel", label="kernel"),
@@ -32,8 +33,17 @@ COLUMNS = (
 )
 
 
+class Profiled(NamedTuple):
+    """The first profile of a case in one run."""
+
+    run: Run
+    case: CaseRecord
+    seed: int
+    profile: Profile
+
+
 def profile_section(runs: Sequence[Run]) -> Section | None:
-    """A subsection for each case that was profiled."""
+    """Return a subsection for each profiled case; None where there is none."""
     subsections = [
         _case_section(runs, case_id, slug, profiled)
         for case_id, slug in slugs(case_ids(runs)).items()
@@ -45,30 +55,25 @@ def profile_section(runs: Sequence[Run]) -> Section | None:
         id="profile",
         title="Where a step's time goes",
         paragraphs=[
-            "From a few steps that were profiled after the timed run, of one training a case. "
-            "Profiling itself makes a step longer, so read shares rather than times."
+            "A few steps of one training of each case, profiled after the timed run. Profiling "
+            "makes a step longer, so compare shares rather than times."
         ],
         subsections=subsections,
     )
 
 
-def _profiled(sides: Sequence[CaseSide]) -> list[tuple[Run, CaseRecord, int, Profile]]:
-    """The first profile of each run, with its seed."""
+def _profiled(sides: Sequence[CaseSide]) -> list[Profiled]:
     found = []
     for run, case in sides:
-        first = next((repeat for repeat in case.repeats if repeat.profile is not None), None)
-        if first is not None and first.profile is not None:
-            found.append((run, case, first.seed, first.profile))
+        profiles = [(each.seed, each.profile) for each in case.repeats if each.profile is not None]
+        found += [Profiled(run, case, *first) for first in profiles[:1]]
     return found
 
 
 def _case_section(
-    runs: Sequence[Run],
-    case_id: str,
-    slug: str,
-    profiled: Sequence[tuple[Run, CaseRecord, int, Profile]],
+    runs: Sequence[Run], case_id: str, slug: str, profiled: Sequence[Profiled]
 ) -> Section:
-    rows = [row for run, _, _, profile in profiled for row in _kernel_rows(runs, run, profile)]
+    rows = [row for each in profiled for row in _kernel_rows(runs, each)]
     table = Table(
         id=f"kernels-{slug}",
         caption=f"The longest kernels, {case_id}",
@@ -83,16 +88,16 @@ def _case_section(
     )
 
 
-def _figure(slug: str, profiled: Sequence[tuple[Run, CaseRecord, int, Profile]]) -> Figure:
-    scale, unit = _unit(max(profile.seconds_per_step for _, _, _, profile in profiled))
-    values: list[dict[str, Any]] = [
-        {"row": run.label, "part": _spaced(name), "value": scale * seconds}
-        for run, _, _, profile in profiled
-        for name, seconds in profile.seconds_per_step_by_class.items()
+def _figure(slug: str, profiled: Sequence[Profiled]) -> Figure:
+    units_per_second, unit = _unit(max(each.profile.seconds_per_step for each in profiled))
+    values = [
+        {"row": each.run.label, "part": _spaced(name), "value": units_per_second * seconds}
+        for each in profiled
+        for name, seconds in each.profile.seconds_per_step_by_class.items()
     ]
     facts = [
         f"{run.label + ': ' if len(profiled) > 1 else ''}{profile.steps} steps of seed {seed}, "
-        f"{format_latency(profile.seconds_per_step)} a step"
+        f"{format_latency(profile.seconds_per_step)} per step"
         for run, _, seed, profile in profiled
     ]
     return Figure(
@@ -102,14 +107,14 @@ def _figure(slug: str, profiled: Sequence[tuple[Run, CaseRecord, int, Profile]])
         specification=stacked_bars(
             values,
             title=f"{unit} per step",
-            parts=[_spaced(name) for name in CLASSES],
-            rows=run_labels([(run, case) for run, case, _, _ in profiled]),
+            parts=list(map(_spaced, CLASSES)),
+            rows=run_labels([(each.run, each.case) for each in profiled]),
         ),
     )
 
 
 def _unit(longest_seconds: float) -> tuple[float, str]:
-    """In which the longest step is a number of a few digits: how many of it a second has."""
+    """Return the units per second, and the unit in which the longest step has a few digits."""
     if longest_seconds >= 1:
         return 1.0, "seconds"
     return (1e3, "milliseconds") if longest_seconds >= 1e-3 else (1e6, "microseconds")
@@ -119,19 +124,18 @@ def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _kernel_rows(runs: Sequence[Run], run: Run, profile: Profile) -> list[Row]:
-    whole = profile.seconds_per_step
+def _kernel_rows(runs: Sequence[Run], profiled: Profiled) -> list[Row]:
+    step_seconds = profiled.profile.seconds_per_step
     return [
         row_of(
-            *key_cells(runs, run, "")[1:],
+            *key_cells(runs, profiled.run, "")[1:],
             kernel.name,
             _spaced(kernel.kernel_class),
             (f"{kernel.calls_per_step:.4g}", kernel.calls_per_step),
             (format_latency(kernel.seconds_per_step), kernel.seconds_per_step),
-            (
-                format_share(kernel.seconds_per_step / whole) if whole else "",
-                kernel.seconds_per_step / whole if whole else None,
+            figure_cell(
+                kernel.seconds_per_step / step_seconds if step_seconds else None, format_share
             ),
         )
-        for kernel in profile.longest_kernels
+        for kernel in profiled.profile.longest_kernels
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import RenderableType
@@ -14,6 +15,7 @@ from cnnperf.record.schema import CaseError, CaseRecord, Record
 from cnnperf.report.terminal.run import (
     MAX_WARNINGS,
     environment_table,
+    look_of,
     render,
     run_summary,
     spread_percent,
@@ -30,14 +32,14 @@ from tests.examples import (
     skipped_case_record,
 )
 
-REPORT = {
+STUDY = {
     "vgg16-mnist-224-eager": "3460 s, 98.6 %, 0.985",
     "resnet34-mnist-224-eager": "2815 s, 99.2 %, 0.991",
     "modified_vgg-mnist-28-eager": "199 s, 99.0 %, 0.990",
     "modified_resnet-mnist-28-eager": "235 s, 98.9 %, 0.989",
     "modified_vgg-cifar10-28-eager": "—, 55.0 %, 0.547",
 }
-"""The report's table: training time, test accuracy, test F1."""
+"""The study's table: training time, test accuracy, test F1."""
 
 WIDTHS = [80, 120, 160]
 
@@ -75,7 +77,7 @@ def everything() -> Record:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_ids_and_figures_stand_whole_at_any_width(everything: Record, width: int) -> None:
+def test_ids_and_figures_are_whole_at_any_width(everything: Record, width: int) -> None:
     """They are searched for in logs and copied to -k: neither folded nor cut."""
     text = _text(run_summary(everything), width)
     assert "…" not in text
@@ -86,32 +88,41 @@ def test_ids_and_figures_stand_whole_at_any_width(everything: Record, width: int
     assert len(re.findall(row, text)) == len(all_cases())
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_the_reports_figures_stand_beside_its_own_cases(everything: Record, width: int) -> None:
-    """In the same line as the case's id; no other case has any."""
+@pytest.mark.parametrize("width", [120, 160])
+def test_the_studys_figures_end_the_rows_of_its_own_cases(everything: Record, width: int) -> None:
+    """In the line of the case's id or in the next one; no other case has any."""
     text = _text(run_summary(everything), width)
-    for case_id, figures in REPORT.items():
-        pattern = re.compile(rf"^ *(\d+ )?{case_id}[; ].*{re.escape(figures)} *$", re.MULTILINE)
-        assert pattern.search(text), case_id
-    assert not re.search(r"-digits-.*0\.9\d\d", text)
+    for case_id, figures in STUDY.items():
+        assert re.search(rf"^ ?{case_id} *\n?  .*{re.escape(figures)} *$", text, re.MULTILINE), (
+            case_id
+        )
+    assert not re.search(r"-digits-.*\n?  .*, 0\.\d{3} *$", text, re.MULTILINE)
+
+
+def test_a_narrow_terminal_says_which_column_it_lacks(everything: Record) -> None:
+    """The study's figures are of least value; without them there is nothing to say."""
+    note = "no room for study: time, accuracy, F1: a wider terminal shows it"
+    assert note in _text(run_summary(everything), 80)
+    assert "no room" not in _text(run_summary(everything), 120)
+    assert "no room" not in _summary(example_case_record(id="own", model="own"), width=80)
 
 
 def test_the_standard_tier_fits_a_log_of_120_columns_in_one_table() -> None:
-    """With the report's column beside ours."""
+    """With the study's column beside ours."""
     repeats = [example_repeat(0, 20.0), example_repeat(1, 22.0)]
     text = _summary(*(example_case_record(case, repeats) for case in all_cases("standard")))
     line = _line(text, "modified_resnet-mnist-28-eager")
     assert re.search(r"21\.0 s ±4\.8% .* 98\.99 % .* 235 s, 98\.9 %, 0\.989", line)
 
 
-def test_a_case_that_only_looks_like_the_reports_gets_no_figures() -> None:
+def test_a_case_with_another_recipe_has_no_study_figures() -> None:
     """Another recipe on the same data cannot be compared with it."""
     case = example_case_record(example_case(name="brief", epochs=4))
-    assert "report:" not in _summary(case)
+    assert "study" not in _summary(case)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_what_is_no_ordinary_success_is_marked(width: int) -> None:
+def test_failed_skipped_and_shortened_cases_are_marked(width: int) -> None:
     """Beside the id, whatever the width."""
     text = _summary(
         failed_case_record(),
@@ -133,13 +144,13 @@ def test_reasons_for_failures_and_skips_stand_below() -> None:
     assert "skipped: modified_vgg-cifar10-28-eager: no data" in text
 
 
-def test_a_case_without_repeats_has_dashes() -> None:
+def test_case_without_repeats_shows_dashes() -> None:
     """Not zeros."""
     line = _line(_summary(skipped_case_record()), "modified_vgg-cifar10")
     assert re.search(r"\(skipped\) +0( +—){6} ", line)
 
 
-def test_one_training_has_no_spread() -> None:
+def test_single_training_shows_no_spread() -> None:
     """It would be ±0, which nobody measured."""
     assert "±" not in _line(_summary(), "modified_vgg")
 
@@ -148,7 +159,7 @@ def test_one_training_has_no_spread() -> None:
     ("values", "percent"),
     [([10, 10], 0), ([9, 11], 10), ([9, 10, 11], 10), ([1, 3], 50), ([0, 0], 0)],
 )
-def test_the_spread_is_half_the_range_over_its_middle(values: list[float], percent: float) -> None:
+def test_spread_is_half_the_range_over_its_middle(values: list[float], percent: float) -> None:
     """Worked out by hand: 9 to 11 is 10 ± 10 %."""
     assert math.isclose(spread_percent(values), percent)
 
@@ -169,31 +180,32 @@ def _warned(*kinds: str) -> CaseRecord:
     return example_case_record(repeats=[repeat])
 
 
-def test_a_warning_that_comes_often_is_shown_once() -> None:
+def test_repeated_warning_is_shown_once_with_its_count() -> None:
     """With where it came first and how often it came."""
     text = _summary(_warned("noise"), _warned("noise"), _warned("noise"))
     assert text.count("There was noise.") == 1
     assert "warning: modified_vgg-mnist-28-eager (seed 0): There was noise. [and 2 more" in text
 
 
-def test_a_warning_that_came_once_counts_nothing() -> None:
+def test_single_warning_has_no_count() -> None:
     """No `and 0 more`."""
     text = _summary(_warned("noise"))
     assert "There was noise." in text
-    assert "more such" not in text
+    assert "more]" not in text
 
 
-def test_many_kinds_of_warning_are_counted_not_hidden() -> None:
-    """The commonest are shown."""
-    kinds = [f"trouble{number}" for number in range(MAX_WARNINGS + 2)]
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_more_kinds_of_warning_than_shown_are_counted(hidden: int) -> None:
+    """The most frequent are shown."""
+    kinds = [f"trouble{number}" for number in range(MAX_WARNINGS + hidden)]
     text = _summary(_warned(*kinds), _warned(kinds[-1]))
-    assert f"There was {kinds[-1]}. [and 1 more such]" in text
+    assert f"There was {kinds[-1]}. [and 1 more]" in text
     assert text.count("There was") == MAX_WARNINGS
-    assert "warning: 2 more kinds of warning are in the record" in text
+    assert f"warning: {hidden} more kinds of warning are in the record" in text
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
-def test_an_interrupted_run_says_so(interrupted: bool) -> None:
+def test_interrupted_run_is_reported(interrupted: bool) -> None:
     """A table that looks complete would mislead."""
     text = _summary(interrupted=interrupted)
     assert ("interrupted: not every planned training was done" in text) is interrupted
@@ -214,7 +226,7 @@ SHOWN = "x [bold]b[/bold] [/] [link=http://evil]c[/link] \\x1b[31mred\\x1b]0;tit
 
 
 @pytest.mark.parametrize("color", [True, False])
-def test_hostile_text_of_an_error_is_shown_and_not_obeyed(color: bool) -> None:
+def test_hostile_error_message_is_shown_as_plain_text(color: bool) -> None:
     """Neither rich's markup nor a terminal's escape sequences; and it stays one line."""
     record = example_record(failed_case_record(HOSTILE), _warned(HOSTILE))
     text = render(run_summary(record), width=250, color=color)
@@ -226,7 +238,7 @@ def test_hostile_text_of_an_error_is_shown_and_not_obeyed(color: bool) -> None:
     assert color or styles == text
 
 
-def test_a_hostile_id_is_shown_and_not_obeyed() -> None:
+def test_hostile_case_id_is_shown_as_plain_text() -> None:
     """A record may come from anybody."""
     assert "a[red]b\\x1b[2J" in _summary(example_case_record(id="a[red]b\x1b[2J"))
 
@@ -238,10 +250,26 @@ def test_an_outcome_has_a_colour_on_a_terminal_only() -> None:
     assert "\x1b" not in render(summary, width=120, color=False)
 
 
+class _Reporter:
+    """As much of pytest's reporter as is looked at."""
+
+    def __init__(self, isatty: bool) -> None:
+        self.isatty = isatty
+        self._tw = SimpleNamespace(fullwidth=80, hasmarkup=isatty)
+
+
+@pytest.mark.parametrize(("isatty", "width"), [(True, 80), (False, 120)])
+def test_a_log_is_at_least_120_wide_and_a_terminal_as_wide_as_it_is(
+    isatty: bool, width: int
+) -> None:
+    """A log has no right edge to wrap at."""
+    assert look_of(_Reporter(isatty)) == {"width": width, "color": isatty}  # type: ignore[arg-type]
+
+
 # --- the environment ----------------------------------------------------------------------------
 
 
-def test_the_environment_is_a_row_a_field() -> None:
+def test_environment_has_a_row_for_each_field() -> None:
     """Nested fields by their path; sizes and rates in units; lists in words."""
     environment = example_environment(cpu_flags=("avx2", "fma"), cpu_physical_cores=8)
     text = _text(environment_table(environment))
@@ -256,7 +284,7 @@ def test_the_environment_is_a_row_a_field() -> None:
         assert re.search(rf"^ *{name} +{value} *$", text, re.MULTILINE), name
 
 
-def test_what_could_not_be_read_is_a_dash() -> None:
+def test_unreadable_field_shows_a_dash() -> None:
     """Every field of a machine that tells nothing."""
     lines = _text(environment_table(Environment())).splitlines()
     fields = [line.split() for line in lines if line.strip()]

@@ -31,13 +31,13 @@ def loaded(comparison: Comparison) -> dict[str, Any]:
     return content
 
 
-def test_it_fits_the_schema_of_the_model() -> None:
+def test_json_matches_the_models_schema() -> None:
     schema = Comparison.model_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(loaded(example_comparison()), schema)
 
 
-def test_the_schema_would_refuse_another_shape() -> None:
+def test_schema_refuses_another_shape() -> None:
     """So that the test above can fail."""
     content = loaded(example_comparison())
     content["cases"][0]["metrics"]["train_seconds"]["verdict"] = "fine"
@@ -45,7 +45,7 @@ def test_the_schema_would_refuse_another_shape() -> None:
     assert not validator.is_valid(content)
 
 
-def test_its_shape_is_the_promised_one() -> None:
+def test_json_has_the_documented_shape() -> None:
     content = loaded(example_comparison())
     assert (content["verdict"], content["exit_code"]) == ("regression", 1)
     first = content["cases"][0]
@@ -78,7 +78,7 @@ def test_a_metric_has_a_ratio_or_a_difference_and_never_both() -> None:
     assert metrics["test_accuracy"]["difference"] == -0.0031
 
 
-def test_without_an_estimate_the_one_that_would_apply_is_null() -> None:
+def test_missing_estimate_is_null() -> None:
     nothing = {"ratio": None, "difference": None, "low": None, "high": None}
     metrics = {
         "train_seconds": example_metric("not comparable", **nothing),
@@ -91,7 +91,7 @@ def test_without_an_estimate_the_one_that_would_apply_is_null() -> None:
     assert "ratio" not in found["test_accuracy"]
 
 
-def test_what_is_no_finite_number_is_null() -> None:
+def test_infinite_figure_is_null() -> None:
     metric = example_metric(ratio=math.inf, low=-math.inf, high=math.inf, base=math.nan)
     found = loaded(example_comparison(example_case(metrics={"mfu": metric})))
     shown = found["cases"][0]["metrics"]["mfu"]

@@ -1,0 +1,246 @@
+"""Describe what the suites peers, infer and harness measured, for the terminal and the page alike.
+
+A description has columns, rows and a legend; `terminal.suites` and `html.sections.suites` show it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cnnperf.record.metrics import ABSENT, format_latency, format_percent, format_seconds
+from cnnperf.record.schema import CaseRecord, HarnessTimes, Inference, PrecisionName, Record
+from cnnperf.report.html.content import Column, Row, number_column
+from cnnperf.report.html.sections.runs import (
+    count_cell,
+    figure_cell,
+    median_of,
+    metric_cell,
+    metric_columns,
+    row_of,
+)
+
+
+class SuiteTable(NamedTuple):
+    """What one case, or one group of peers, measured."""
+
+    subject: str
+    """Id of the case, or what the group trained."""
+    heading: str
+    """What follows the subject in the line above the table."""
+    rows: list[Row]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """One suite's tables and the text around them."""
+
+    id: str
+    title: str
+    caption: str
+    legend: str | None = None
+    subject_column: Column
+    columns: Sequence[Column]
+    tables: Callable[[Record], Iterator[SuiteTable]]
+    """Yields a table for each subject of a record; nothing where the suite was not run."""
+
+
+CASE_COLUMN = Column(name="case", label="case")
+N_COLUMN = number_column("n", "n")
+
+
+def _precisions(case: CaseRecord) -> str:
+    return ", ".join(sorted({repeat.precision for repeat in case.repeats})) or ABSENT
+
+
+# --- peers --------------------------------------------------------------------------------------
+
+REFERENCE_ENGINE = "fast"
+"""The engine with which the others are compared."""
+
+PEER_METRICS = ("images_per_second", "train_seconds", "test_accuracy", "mfu")
+
+
+def peer_tables(record: Record) -> Iterator[SuiteTable]:
+    """Yield a table of engines for each model, data set and recipe of the suite `peers`."""
+    groups: dict[str, list[CaseRecord]] = {}
+    for case in record.cases:
+        if case.suite == "peers":
+            group = f"{case.model}, {case.dataset}, {case.resolution} pixels, recipe {case.recipe}"
+            groups.setdefault(group, []).append(case)
+    for group, cases in groups.items():
+        reference = next((case for case in cases if case.engine == REFERENCE_ENGINE), None)
+        fastest_first = sorted(cases, key=_images_per_second, reverse=True)
+        rows = [_peer_row(reference, case) for case in fastest_first]
+        yield SuiteTable(group, "engines compared", rows)
+
+
+def _peer_row(reference: CaseRecord | None, case: CaseRecord) -> Row:
+    """Return an engine's figures; the outcome takes the ratio's place where it did not pass."""
+    ratio = figure_cell(speed_ratio(reference, case), lambda value: f"{value:.2f} x")
+    return row_of(
+        case.engine,
+        ratio if case.outcome == "passed" else (case.outcome, None),
+        *(metric_cell(name, case.median(name)) for name in PEER_METRICS),
+        count_cell(len(case.repeats)),
+        _precisions(case),
+        case.outcome,
+        style=case.outcome,
+    )
+
+
+def speed_ratio(reference: CaseRecord | None, case: CaseRecord) -> float | None:
+    """Return the reference's median images per second over the case's, None without either."""
+    if reference is None or reference.outcome != "passed":
+        return None
+    ours, theirs = _images_per_second(reference), _images_per_second(case)
+    return ours / theirs if ours and theirs else None
+
+
+def _images_per_second(case: CaseRecord) -> float:
+    return case.median("images_per_second") or 0.0
+
+
+PEERS = Suite(
+    id="peers",
+    title="Other people's training loops",
+    caption="Engines compared: medians over n trainings",
+    legend=(
+        "ratio: images/s of the engine `fast` divided by images/s of this engine; train time, "
+        "unlike images/s, includes reading the data set and what `fast` does with it once"
+    ),
+    subject_column=Column(name="group", label="trained"),
+    columns=(
+        Column(name="engine", label="engine"),
+        number_column("speed_ratio", "ratio"),
+        *metric_columns(PEER_METRICS),
+        N_COLUMN,
+        Column(name="precision", label="precision"),
+        Column(name="outcome", label="outcome"),
+    ),
+    tables=peer_tables,
+)
+
+
+# --- inference ----------------------------------------------------------------------------------
+
+
+def inference_tables(record: Record) -> Iterator[SuiteTable]:
+    """Yield a table for each case whose inference was measured."""
+    for case in record.cases:
+        measured = [repeat.inference for repeat in case.repeats if repeat.inference is not None]
+        if measured:
+            heading = f"inference, trained in {_precisions(case)}"
+            if len(measured) > 1:
+                heading += f", medians over {len(measured)} trainings"
+            yield SuiteTable(case.id, heading, list(_inference_rows(measured)))
+
+
+def _inference_rows(measured: Sequence[Inference]) -> Iterator[Row]:
+    """Yield a row for each precision and batch size of any repeat, one precision after another."""
+    results = [result for inference in measured for result in inference.results]
+    accuracies = [accuracy for inference in measured for accuracy in inference.accuracies]
+    precisions: list[PrecisionName] = list(dict.fromkeys(r.precision for r in results))
+    for precision in precisions:
+        of_precision = [r for r in results if r.precision == precision]
+        predicted = [a for a in accuracies if a.precision == precision]
+        for batch_size in dict.fromkeys(r.batch_size for r in of_precision):
+            found = [r for r in of_precision if r.batch_size == batch_size]
+            rate = median_of(r.images_per_second for r in found)
+            accuracy = median_of(a.test_accuracy for a in predicted)
+            agreement = median_of(a.agreement_fraction for a in predicted)
+            yield row_of(
+                precision,
+                count_cell(batch_size),
+                figure_cell(median_of(r.latency_seconds_p50 for r in found), format_latency),
+                figure_cell(median_of(r.latency_seconds_p90 for r in found), format_latency),
+                figure_cell(median_of(r.latency_seconds_p99 for r in found), format_latency),
+                metric_cell("images_per_second", rate),
+                metric_cell("test_accuracy", accuracy),
+                figure_cell(agreement, format_percent),
+                count_cell(len(measured)),
+            )
+
+
+INFERENCE = Suite(
+    id="inference",
+    title="Inference",
+    caption="Inference with the trained model: medians over n trainings",
+    legend=(
+        "p50, p90, p99: time to predict one batch while nothing else runs; images/s: batches "
+        "queued one after another; agreement: share of the test images with the same prediction "
+        "as before the conversion to this precision"
+    ),
+    subject_column=CASE_COLUMN,
+    columns=(
+        Column(name="precision", label="precision"),
+        number_column("batch_size", "batch"),
+        number_column("latency_seconds_p50", "p50"),
+        number_column("latency_seconds_p90", "p90"),
+        number_column("latency_seconds_p99", "p99"),
+        *metric_columns(("images_per_second", "test_accuracy")),
+        number_column("agreement_fraction", "agreement"),
+        N_COLUMN,
+    ),
+    tables=inference_tables,
+)
+
+
+# --- the suite itself ---------------------------------------------------------------------------
+
+HARNESS_LABELS = {
+    "start_seconds": "start of the process",
+    "import_seconds": "imports",
+    "prepare_seconds": "model, warm-up, compiling",
+    "ready_latency_seconds": "message `ready` to the parent",
+    "arm_seconds": "reading the machine's state",
+    "go_latency_seconds": "message `go` to the worker",
+    "trained_latency_seconds": "message `trained` to the parent",
+    "result_seconds": "counting, hashing, test set",
+    "exit_seconds": "end of the process",
+    "clocks_apart_seconds": "outside clock minus inside clock",
+}
+"""By field of `HarnessTimes`, in the order in which they happen."""
+
+
+def harness_tables(record: Record) -> Iterator[SuiteTable]:
+    """Yield a table for each case of the suite `harness`.
+
+    Every repeat has these times; only in a training of one step do they stand out from its noise.
+    """
+    for case in record.cases:
+        measured = [repeat.harness for repeat in case.repeats if repeat.harness is not None]
+        if case.suite == "harness" and measured:
+            plural = "s" * (len(measured) > 1)
+            heading = f"time of the suite itself, {len(measured)} training{plural}"
+            rows = [_harness_row(measured, field) for field in HARNESS_LABELS]
+            yield SuiteTable(case.id, heading, rows)
+
+
+def _harness_row(measured: Sequence[HarnessTimes], field: str) -> Row:
+    values: list[float] = [getattr(times, field) for times in measured]
+    return row_of(
+        HARNESS_LABELS[field],
+        figure_cell(statistics.median(values), format_seconds),
+        figure_cell(max(values), format_seconds),
+        count_cell(len(values)),
+    )
+
+
+HARNESS = Suite(
+    id="harness",
+    title="The suite's own time",
+    caption="Time that the suite itself took",
+    subject_column=CASE_COLUMN,
+    columns=(
+        Column(name="span", label="what, in order of time"),
+        number_column("median_seconds", "median"),
+        number_column("largest_seconds", "largest"),
+        N_COLUMN,
+    ),
+    tables=harness_tables,
+)
+
+SUITES = (PEERS, INFERENCE, HARNESS)
