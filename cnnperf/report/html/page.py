@@ -69,7 +69,7 @@ def vega_bundle() -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("cnnperf.report"),
+        loader=PackageLoader("cnnperf.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -91,7 +91,7 @@ def _is_long(table: Table) -> bool:
 
 
 def _template(name: str) -> str:
-    return files("cnnperf.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("cnnperf.report.html").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _style() -> str:
