@@ -38,9 +38,9 @@ def render(page: Page) -> str:
     """Return the HTML text.
 
     Raises:
-        ValueError: an id is not made of letters, digits and dashes, or occurs twice.
+        ValueError: an id is wrong; see `check_ids`.
     """
-    _check_ids(page)
+    check_ids(page)
     style = _style()
     library, script = _inert(vega_bundle()), _inert(_template("page.js"))
     template = _environment().get_template("page.html.j2")
@@ -133,7 +133,12 @@ def _csv_address(table: Table) -> str:
     return f"data:text/csv;charset=utf-8,{quote(to_csv(table), safe='')}"
 
 
-def _check_ids(page: Page) -> None:
+def check_ids(page: Page) -> None:
+    """Check that ids are unique, and made of letters, digits and dashes.
+
+    Raises:
+        ValueError: one is not.
+    """
     counts = Counter(_ids(page.sections))
     wrong = [name for name, count in counts.items() if count > 1 or not ID.fullmatch(name)]
     if wrong:

@@ -165,8 +165,10 @@ def _keep_comparable(base: Member, members: Sequence[Member], left_out: list[str
 
 def _difference(first: CaseRecord, other: CaseRecord, across: frozenset[Across]) -> str | None:
     """Return why two trainings of a case cannot be compared; None where they can."""
-    if first.fingerprint and other.fingerprint and (
-        why := fingerprint_difference(first.fingerprint, other.fingerprint, across)
+    if (
+        first.fingerprint
+        and other.fingerprint
+        and (why := fingerprint_difference(first.fingerprint, other.fingerprint, across))
     ):
         return printable(why)
     if first.shortened != other.shortened:

@@ -214,7 +214,7 @@ def _changes_section(comparison: Comparison) -> Section:
         rows=table_rows,
     )
     look = (
-        "Look here for the cause of a change. Times cannot be compared when a field that forbids it "
-        "differs, unless that field is your question (`--across`)."
+        "Look here for the cause of a change. A field that forbids comparing makes verdicts "
+        "impossible, unless it is what you want to test (`--across`)."
     )
     return Section(id="changes", title="What differs", paragraphs=[look], tables=[table])
