@@ -104,7 +104,10 @@ CONFIG: dict[str, Any] = {
         "symbolStrokeWidth": 2.5,
         "columnPadding": 14,
         "labelLimit": 280,
-        "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 4}},
+        "layout": {
+            "top": {"direction": "vertical", "anchor": "start", "margin": 4},
+            "bottom": {"anchor": "start", "bounds": "full"},  # long names need the whole width
+        },
     },
     "text": {"color": color("ink"), "fontSize": 11},
     "rule": {"color": color("muted")},

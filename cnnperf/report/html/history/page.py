@@ -64,9 +64,9 @@ def _steps_section(loaded: Loaded, series: Sequence[Series]) -> Section:
         title="Steps",
         paragraphs=(
             "Look at the red rows: from there on a metric is worse. A step is a change of level "
-            "whose whole 95 % interval lies beyond the metric's threshold. `What changed` compares "
-            "hardware, software, settings and commits of the records before and after it; the "
-            "cause may be something else.",
+            "whose whole 95 % interval lies beyond the metric's threshold. The column of changes "
+            "compares hardware, software, settings and commits of the records before and after "
+            "it; the cause may be something else.",
             *(() if found else ("No series has a step.",)),
         ),
         tables=(table,) if found else (),

@@ -45,34 +45,37 @@ def bars(metric: str, results: Sequence[Result]) -> dict[str, Any]:
 def gains(results: Sequence[Result], title: str) -> dict[str, Any]:
     """Draw how many times better each machine is than the base, which is the line at 1."""
     rows = _gain_rows(results)
-    x, low = _gain_axes(title)
-    dots = rows_of().mark_circle(size=70, opacity=1)
-    layers = [
-        _base_line(x),
-        _intervals(low, y=_machines()),
-        dots.encode(x=x, y=_machines(), tooltip=_tooltip()),
-    ]
-    return specification(layers, rows, ROW_HEIGHT * len(rows))
+    return _dots(rows, title, 70, ROW_HEIGHT * len(rows), _tooltip(), y=_machines())
 
 
 def overview(gains_by_case: Sequence[tuple[str, Sequence[Result]]], title: str) -> dict[str, Any]:
     """Draw the gains of all cases, with a colour for each machine."""
     rows = [{**row, "case": case} for case, found in gains_by_case for row in _gain_rows(found)]
-    x, low = _gain_axes(title)
+    machines, cases = (len({row[name] for row in rows}) for name in ("label", "case"))
+    height = max(cases * (DOT_HEIGHT * machines + 8), ROW_HEIGHT)
     legend = alt.Legend(orient="bottom", columns=1, labelLimit=260)
     place = {
         "y": alt.Y("case:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
         "yOffset": alt.YOffset("label:N", sort=IN_ORDER),
         "color": alt.Color("label:N", title=None, sort=IN_ORDER, legend=legend),
     }
-    dots = rows_of().mark_circle(size=60, opacity=1)
-    layers = [
-        _base_line(x),
-        _intervals(low, **place),
-        dots.encode(x=x, tooltip=_tooltip(case="case"), **place),
-    ]
-    machines, cases = (len({row[name] for row in rows}) for name in ("label", "case"))
-    return specification(layers, rows, max(cases * (DOT_HEIGHT * machines + 8), ROW_HEIGHT))
+    return _dots(rows, title, 60, height, _tooltip(case="case"), **place)
+
+
+def _dots(
+    rows: list[dict[str, Any]],
+    title: str,
+    size: int,
+    height: int,
+    tooltip: list[alt.Tooltip],
+    **place: Any,
+) -> dict[str, Any]:
+    scale = alt.Scale(zero=False, padding=12)
+    x, low = (alt.X(field, title=title, scale=scale) for field in ("value:Q", "low:Q"))
+    base = rows_of().transform_calculate(value="1").mark_rule(strokeDash=[4, 3])
+    dots = rows_of().mark_circle(size=size, opacity=1)
+    dots = dots.encode(x=x, tooltip=tooltip, **place)
+    return specification([base.encode(x=x), _intervals(low, **place), dots], rows, height)
 
 
 def show_gain(value: float) -> str:
@@ -107,11 +110,6 @@ def _row(
     }
 
 
-def _gain_axes(title: str) -> list[alt.X]:
-    scale = alt.Scale(zero=False, padding=12)
-    return [alt.X(field, title=title, scale=scale) for field in ("value:Q", "low:Q")]
-
-
 def _tooltip(**more: str) -> list[alt.Tooltip]:
     return tooltip_of(
         **more, label="machine", shown="mean", interval="95 % interval", n="n",
@@ -126,7 +124,3 @@ def _machines() -> alt.Y:
 def _intervals(low: alt.X, **place: Any) -> Any:
     rules = rows_of().transform_filter("datum.low !== null").mark_rule(strokeWidth=2)
     return rules.encode(x=low, x2="high:Q", **place)
-
-
-def _base_line(x: alt.X) -> Any:
-    return rows_of().transform_calculate(value="1").mark_rule(strokeDash=[4, 3]).encode(x=x)

@@ -56,16 +56,16 @@ def _confusion_caption(case: CaseRecord, matrix: Sequence[Sequence[int]], count:
 
 def summed_confusion(case: CaseRecord) -> tuple[list[list[int]], int]:
     """Sum the confusion over all trainings; return it with the number of trainings."""
-    found = [r.confusion for r in case.repeats if r.confusion and _is_square(r.confusion)]
+    found = [
+        matrix
+        for repeat in case.repeats
+        if (matrix := repeat.confusion) and all(len(row) == len(matrix) for row in matrix)
+    ]
     found = [matrix for matrix in found if len(matrix) == len(found[0])]
     if not found:
         return [], 0
     size = range(len(found[0]))
     return [[sum(matrix[i][j] for matrix in found) for j in size] for i in size], len(found)
-
-
-def _is_square(matrix: Sequence[Sequence[int]]) -> bool:
-    return all(len(row) == len(matrix) for row in matrix)
 
 
 def class_labels(dataset: str, count: int) -> list[str]:

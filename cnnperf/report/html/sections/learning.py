@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cnnperf.record.schema import CaseRecord, EpochResult, Repeat
+from cnnperf.record.schema import CaseRecord, EpochResult
 from cnnperf.report.html.charts import Axis, Values, lines
 from cnnperf.report.html.content import Figure, Section, counted, some
 from cnnperf.report.html.sections.classes import class_table, confusion_figures
-from cnnperf.report.html.sections.runs import CaseSide, Run, case_ids, median_of, sides_of, slugs
+from cnnperf.report.html.sections.runs import CaseSide, Run, case_ids, sides_of, slugs
 
 Value = Callable[[EpochResult], float | None]
 
@@ -158,33 +159,20 @@ def curve_values(
     for run, case in sides:
         for label, value in series.items():
             common = {"series": name or label, "run": run.label}
+            points = [
+                (epoch.epoch, found, number)
+                for number, repeat in enumerate(case.repeats)
+                for epoch in repeat.epochs
+                if (found := value(epoch)) is not None
+            ]
             if len(case.repeats) > 1:
-                rows += [{**common, **row} for row in _trainings(case.repeats, value)]
-            rows += [{**common, **row} for row in _medians(case.repeats, value)]
+                rows += [
+                    {**common, "epoch": epoch, "value": found, "seed": number, "role": "training"}
+                    for epoch, found, number in points
+                ]
+            for epoch in sorted({epoch for epoch, _, _ in points}):
+                values = [found for at, found, _ in points if at == epoch]
+                of = f"median of {len(values)}" if len(values) > 1 else "one training"
+                median = {"epoch": epoch, "value": statistics.median(values), "of": of}
+                rows.append({**common, **median, "role": "median"})
     return rows
-
-
-def _trainings(repeats: Sequence[Repeat], value: Value) -> list[dict[str, Any]]:
-    return [
-        {"epoch": epoch.epoch, "value": value(epoch), "seed": number, "role": "training"}
-        for number, repeat in enumerate(repeats)
-        for epoch in repeat.epochs
-        if value(epoch) is not None
-    ]
-
-
-def _medians(repeats: Sequence[Repeat], value: Value) -> Iterator[dict[str, Any]]:
-    """Yield each epoch's median over the trainings that have the value."""
-    by_epoch: dict[int, list[float]] = {}
-    for repeat in repeats:
-        for epoch in repeat.epochs:
-            found = value(epoch)
-            if found is not None:
-                by_epoch.setdefault(epoch.epoch, []).append(found)
-    for number, values in sorted(by_epoch.items()):
-        yield {
-            "epoch": number,
-            "value": median_of(values),
-            "role": "median",
-            "of": f"median of {len(values)}" if len(values) > 1 else "one training",
-        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from cnnperf.catalog.cases import ReportedResult, reported
 from cnnperf.record.metrics import ABSENT, METRICS, format_plain, format_seconds, format_share
@@ -164,44 +164,38 @@ def repeats_table(runs: Sequence[Run]) -> Table:
     return without_empty(Table(id="table-trainings", caption=caption, columns=columns, rows=rows))
 
 
-EPOCH_COLUMNS = number_columns(
-    seed="seed",
-    epoch="epoch",
-    train_seconds="training",
-    val_seconds="validation",
-    train_loss="train loss",
-    val_loss="val loss",
-    val_accuracy="val accuracy",
-    val_f1_macro="val F1",
-)
+EPOCH_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "train_seconds": ("training", format_seconds),
+    "val_seconds": ("validation", format_seconds),
+    "train_loss": ("train loss", format_plain),
+    "val_loss": ("val loss", format_plain),
+    "val_accuracy": ("val accuracy", METRICS["val_accuracy"].format),
+    "val_f1_macro": ("val F1", METRICS["test_f1_macro"].format),
+}
+"""Label and format of an epoch's values."""
 
 
 def epochs_table(runs: Sequence[Run]) -> Table:
     """Build a row for each epoch of each training."""
+    labels = {name: label for name, (label, _) in EPOCH_COLUMNS.items()}
+    rows = [
+        row_of(
+            *key_cells(runs, run, case.id),
+            (str(repeat.seed), repeat.seed),
+            count_cell(epoch.epoch),
+            *(figure_cell(getattr(epoch, name), show) for name, (_, show) in EPOCH_COLUMNS.items()),
+        )
+        for run, case, repeat in all_repeats(runs)
+        for epoch in repeat.epochs
+    ]
     table = Table(
         id="table-epochs",
         caption="Each epoch: times, losses, validation",
-        columns=[*key_columns(runs), *EPOCH_COLUMNS],
-        rows=list(_epoch_rows(runs)),
+        columns=[*key_columns(runs), *number_columns(seed="seed", epoch="epoch", **labels)],
+        rows=rows,
         is_closed=True,
     )
     return without_empty(table)
-
-
-def _epoch_rows(runs: Sequence[Run]) -> Iterator[Row]:
-    for run, case, repeat in all_repeats(runs):
-        for epoch in repeat.epochs:
-            yield row_of(
-                *key_cells(runs, run, case.id),
-                (str(repeat.seed), repeat.seed),
-                count_cell(epoch.epoch),
-                figure_cell(epoch.train_seconds, format_seconds),
-                figure_cell(epoch.val_seconds, format_seconds),
-                figure_cell(epoch.train_loss, format_plain),
-                figure_cell(epoch.val_loss, format_plain),
-                metric_cell("val_accuracy", epoch.val_accuracy),
-                metric_cell("test_f1_macro", epoch.val_f1_macro),
-            )
 
 
 def warnings_table(runs: Sequence[Run]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,16 +85,11 @@ def slugs(ids: Iterable[str]) -> dict[str, str]:
     'b'
     """
     found: dict[str, str] = {}
-    taken: set[str] = set()
-    for case_id in ids:
+    for case_id in dict.fromkeys(ids):
         words = re.findall(r"[a-z0-9]+", case_id.lower())
         stem = "-".join(words)[:MAX_SLUG_CHARS].strip("-") or "case"
-        slug, number = stem, 1
-        while slug in taken:
-            number += 1
-            slug = f"{stem}-{number}"
-        taken.add(slug)
-        found[case_id] = slug
+        candidates = (stem + f"-{number}" * (number > 1) for number in itertools.count(1))
+        found[case_id] = next(slug for slug in candidates if slug not in found.values())
     return found
 
 

@@ -64,17 +64,14 @@ def study_sections(runs: Sequence[Run]) -> list[Section]:
     """Build the sections that the runs have data for."""
     groups = list(_model_groups(runs))
     sections = (_study_section(runs, groups), _models_section(groups), _datasets_section(runs))
-    return [section for section in sections if section is not None]
+    return [section for section in sections if section.tables or section.figures]
 
 
 # --- beside the study ---------------------------------------------------------------------------
 
 
-def _study_section(runs: Sequence[Run], groups: Sequence[Group]) -> Section | None:
-    tables = [_study_table(runs), _reduction_table(runs, groups)]
-    tables = [table for table in tables if table.rows]
-    if not tables:
-        return None
+def _study_section(runs: Sequence[Run], groups: Sequence[Group]) -> Section:
+    tables = (_study_table(runs), _reduction_table(runs, groups))
     return Section(
         id="report",
         title="Compared with the study",
@@ -82,7 +79,7 @@ def _study_section(runs: Sequence[Run], groups: Sequence[Group]) -> Section | No
             "Compare accuracy, F1, and the reduction in time from original to modified model. Do "
             "not compare the times themselves: the study does not name its GPU."
         ],
-        tables=tables,
+        tables=[table for table in tables if table.rows],
     )
 
 
@@ -177,11 +174,8 @@ def _by_shared(
     return found
 
 
-def _models_section(groups: Sequence[Group]) -> Section | None:
+def _models_section(groups: Sequence[Group]) -> Section:
     names = slugs(group.shared for group in groups)
-    figures = [figure for group in groups for figure in _pair_figures(group, names[group.shared])]
-    if not figures:
-        return None
     return Section(
         id="models",
         title="Original against modified",
@@ -190,28 +184,29 @@ def _models_section(groups: Sequence[Group]) -> Section | None:
             "the ends of the lines here, and the times under Compared with the study. Both models "
             "see the same images, each at its own resolution."
         ],
-        figures=figures,
+        figures=[
+            figure for group in groups for figure in _pair_figures(group, names[group.shared])
+        ],
     )
 
 
 def _pair_figures(group: Group, slug: str) -> Iterator[Figure]:
-    caption = f"{group.shared}; {how_drawn(group.sides)}"
-    loss, accuracy = LOSSES["validation loss"], SCORES["validation accuracy"]
-    diamonds = f"{caption} Diamonds at the end: median test accuracy."
-    kinds: tuple[tuple[str, str, str, Value, Axis, list[dict[str, Any]]], ...] = (
-        ("loss", "Validation loss", caption, loss, LOSS_AXIS, []),
-        ("accuracy", "Validation accuracy, then test accuracy", diamonds, accuracy,
+    kinds: tuple[tuple[str, str, Value, Axis, list[dict[str, Any]]], ...] = (
+        ("loss", "Validation loss", LOSSES["validation loss"], LOSS_AXIS, []),
+        ("accuracy", "Validation accuracy, then test accuracy", SCORES["validation accuracy"],
          SCORE_AXIS._replace(title="share of the images"), _test_accuracies(group)),
     )  # fmt: skip
-    for name, title, words, value, axis, marks in kinds:
+    for name, title, value, axis, ends in kinds:
         if all(any(has_curve(case, value) for _, case in side) for side in group[1:]):
             values = [
                 row
                 for sides in (group.original, group.modified)
                 for row in curve_values(sides, {"value": value}, name=sides[0][1].model)
             ]
+            caption = f"{group.shared}; {how_drawn(group.sides)}"
+            caption += " Diamonds at the end: median test accuracy." if ends else ""
             figure_id = f"models-{name}-{slug}"
-            yield curve_figure(figure_id, title, words, group.sides, values, axis, marks)
+            yield curve_figure(figure_id, title, caption, group.sides, values, axis, ends)
 
 
 def _test_accuracies(group: Group) -> list[dict[str, Any]]:
@@ -233,7 +228,7 @@ def _test_accuracies(group: Group) -> list[dict[str, Any]]:
 # --- MNIST against CIFAR-10 ---------------------------------------------------------------------
 
 
-def _datasets_section(runs: Sequence[Run]) -> Section | None:
+def _datasets_section(runs: Sequence[Run]) -> Section:
     figures: list[Figure] = []
     by_shared = _by_shared(
         runs, lambda case: (case.model, str(case.resolution), case.recipe, case.engine)
@@ -248,8 +243,6 @@ def _datasets_section(runs: Sequence[Run]) -> Section | None:
             for name, found in by_name.items():
                 title, prefix = f"Test confusion, {name}", f"datasets-{name.lower()}"
                 figures += confusion_figures(names["-".join(shared)], found, prefix, title)
-    if not figures:
-        return None
     return Section(
         id="datasets",
         title="MNIST against CIFAR-10",

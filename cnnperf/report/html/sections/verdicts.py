@@ -6,7 +6,7 @@ Verdicts and their words are those of `cnnperf compare`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cnnperf.compare.verdicts import (
@@ -15,9 +15,10 @@ from cnnperf.compare.verdicts import (
     CaseVerdicts,
     Comparison,
     MetricVerdict,
+    Verdict,
 )
 from cnnperf.errors import printable
-from cnnperf.record.metrics import ABSENT, METRICS
+from cnnperf.record.metrics import METRICS, format_plain
 from cnnperf.report.html.charts import bars_with_intervals
 from cnnperf.report.html.content import (
     Cell,
@@ -29,7 +30,7 @@ from cnnperf.report.html.content import (
     number_columns,
     text_columns,
 )
-from cnnperf.report.html.sections.runs import row_of
+from cnnperf.report.html.sections.runs import figure_cell, row_of
 from cnnperf.report.wording.comparison import Row as Judged
 from cnnperf.report.wording.comparison import effect, rows, where_they_part
 from cnnperf.report.wording.notes import asides
@@ -39,6 +40,13 @@ FIGURES = {
     "test_accuracy": ("Change in test accuracy", "new minus base, in points; above 0 is better"),
 }
 """Metrics with a figure: its title and axis."""
+
+KINDS: dict[Verdict, str] = {
+    **dict.fromkeys(REGRESSIONS, "regression"),
+    **dict.fromkeys(IMPROVEMENTS, "improvement"),
+    "same": "same",
+}
+"""Verdicts as the figures colour them; others are no verdict."""
 
 COLUMNS = (
     *text_columns(case="case", metric="metric", verdict="verdict"),
@@ -61,9 +69,10 @@ def _verdict_section(comparison: Comparison) -> Section:
         id="verdict",
         title=f"Verdict: {comparison.verdict}",
         paragraphs=[
-            "Look at the coloured rows: they decide the verdict. A change counts when its whole "
-            "interval lies beyond the threshold. A ratio is new divided by base; a difference is "
-            "new minus base. Rows that do not gate are for information.",
+            "Look at the coloured rows: red is worse, green is better, yellow is undecided. A "
+            "change counts when its whole interval lies beyond the threshold. A ratio is new "
+            "divided by base; a difference is new minus base. Rows that do not gate are for "
+            "information.",
             *_remarks(comparison),
         ],
         figures=list(_figures(comparison)),
@@ -92,52 +101,37 @@ def verdict_table(comparison: Comparison) -> Table:
 
 
 def _verdict_row(row: Judged) -> Row:
-    judged, basis = _measured(row.name, row.metric)
+    metric, described = row.metric, METRICS.get(row.name or "")
+    by_ratio = metric is None or metric.difference is None
+    change = "ratio" if by_ratio else "difference"
+    fields = ("base", "new", change, "low", "high", "threshold", "n_base", "n_new")
+    values = [getattr(metric, field, None) for field in fields]
+    show = described.show if described else format_plain
     return row_of(
         row.case.id,
         row.subject,
         row.verdict,
-        *judged,
+        *(_cell(value, show) for value in values[:2]),
+        *(_cell(value, _ratio if by_ratio else _points) for value in values[2:5]),
         row.explanation,
-        *basis,
+        _cell(values[5], lambda limit: f"{100 * limit:.3g} {'%' if by_ratio else 'points'}"),
+        "" if values[2] is None else change,
+        *(_cell(count, str) for count in values[6:]),
         "yes" if row.gates else "no",
         style=row.verdict if row.gates else None,
     )
 
 
-Cells = list[tuple[str, Cell] | str]
+def _cell(value: float | None, text: Callable[[float], str]) -> tuple[str, Cell]:
+    return figure_cell(value if value is not None and math.isfinite(value) else None, text)
 
 
-def _measured(name: str | None, metric: MetricVerdict | None) -> tuple[Cells, Cells]:
-    """Return the cells from `base` to `to`, and those from `threshold` to `n new`."""
-    if name is None or metric is None:
-        return [(ABSENT, None)] * 5, [(ABSENT, None), "", (ABSENT, None), (ABSENT, None)]
-    by_ratio = metric.difference is None
-    change = metric.ratio if by_ratio else metric.difference
-    limit = f"{100 * metric.threshold:.3g} {'%' if by_ratio else 'points'}"
-    judged: Cells = [
-        *(_median(name, value) for value in (metric.base, metric.new)),
-        *(_change(value, by_ratio=by_ratio) for value in (change, metric.low, metric.high)),
-    ]
-    basis: Cells = [
-        (limit, metric.threshold),
-        "" if change is None else "ratio" if by_ratio else "difference",
-        (str(metric.n_base), metric.n_base),
-        (str(metric.n_new), metric.n_new),
-    ]
-    return judged, basis
+def _ratio(value: float) -> str:
+    return f"{value:.3f}"
 
 
-def _median(name: str, value: float | None) -> tuple[str, Cell]:
-    if value is None or not math.isfinite(value):
-        return ABSENT, None
-    return (METRICS[name].show(value) if name in METRICS else f"{value:.4g}"), value
-
-
-def _change(value: float | None, *, by_ratio: bool) -> tuple[str, Cell]:
-    if value is None or not math.isfinite(value):
-        return ABSENT, None
-    return (f"{value:.3f}" if by_ratio else f"{100 * value:+z.2f} points"), value
+def _points(value: float) -> str:
+    return f"{100 * value:+z.2f} points"
 
 
 # --- figures ------------------------------------------------------------------------------------
@@ -178,16 +172,8 @@ def _interval(case: CaseVerdicts, metric: MetricVerdict) -> dict[str, Any] | Non
         "low": low,
         "high": high,
         "limit": 100 * metric.threshold,
-        "kind": _kind(metric),
+        "kind": KINDS.get(metric.verdict, "no verdict"),
     }
-
-
-def _kind(metric: MetricVerdict) -> str:
-    if metric.verdict in REGRESSIONS:
-        return "regression"
-    if metric.verdict in IMPROVEMENTS:
-        return "improvement"
-    return "same" if metric.verdict == "same" else "no verdict"
 
 
 # --- environments -------------------------------------------------------------------------------
@@ -215,6 +201,6 @@ def _changes_section(comparison: Comparison) -> Section:
     )
     look = (
         "Look here for the cause of a change. A field that forbids comparing makes verdicts "
-        "impossible, unless it is what you want to test (`--across`)."
+        "impossible, unless it is what you want to test (option --across)."
     )
     return Section(id="changes", title="What differs", paragraphs=[look], tables=[table])
