@@ -104,10 +104,7 @@ CONFIG: dict[str, Any] = {
         "symbolStrokeWidth": 2.5,
         "columnPadding": 14,
         "labelLimit": 280,
-        "layout": {
-            "top": {"direction": "vertical", "anchor": "start", "margin": 4},
-            "bottom": {"anchor": "start", "bounds": "full"},  # long names need the whole width
-        },
+        "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 4}},
     },
     "text": {"color": color("ink"), "fontSize": 11},
     "rule": {"color": color("muted")},
