@@ -162,14 +162,14 @@ def _check_output(output: Path, *, force: bool) -> None:
         return
     if output.is_dir():
         raise UsageError(f"{output} is a folder: name a file with -o")
-    from cnnperf.report.html.content import GENERATOR_MARK
+    from cnnperf.report.html.content import MARK
 
     try:
         with output.open(encoding="utf-8", errors="replace") as file:
             head = file.read(HEAD_CHARS)
     except OSError as error:
         raise UsageError(f"{output} cannot be read: {error.strerror or error}") from error
-    if GENERATOR_MARK not in head:
+    if MARK not in head:
         raise UsageError(
             f"{output} exists and is no page of cnnperf's: choose another name with -o, or say "
             "--force"
@@ -221,9 +221,9 @@ def _page(sides: Sequence[Side], rules: Rules | None) -> Page:
 def _machines(runs: Sequence[Path], over: str | None) -> Page:
     with _packages(), status("drawing the page ..."):
         from cnnperf.record.loading import load_record
-        from cnnperf.report.html.machines.page import machines_page
+        from cnnperf.report.html.machines.page import hardware_page
 
-        return machines_page([(str(run), load_record(run)) for run in runs], over)
+        return hardware_page([(str(run), load_record(run)) for run in runs], over)
 
 
 def _write_page(page: Page, output: Path) -> None:

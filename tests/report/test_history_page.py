@@ -14,7 +14,7 @@ from cnnperf.compare.history.series import Series, find_series
 from cnnperf.compare.thresholds import Thresholds
 from cnnperf.report.html.content import Page
 from cnnperf.report.html.history import figures
-from cnnperf.report.html.history.page import history_page
+from cnnperf.report.html.history_page import history_page
 from cnnperf.report.html.page import check_ids
 from tests.compare.comparisons import HOSTILE
 from tests.compare.history.folders import CASE, case_with, write, write_history

@@ -16,7 +16,7 @@ from cnnperf.errors import UsageError
 from cnnperf.record.environment import Environment
 from cnnperf.record.schema import CaseRecord, Record
 from cnnperf.report.html.content import Figure, Page, Row, Section, Table
-from cnnperf.report.html.machines.page import machines_page
+from cnnperf.report.html.machines.page import hardware_page
 from cnnperf.report.html.machines.pool import pool
 from cnnperf.report.html.page import check_ids
 from tests.compare.comparisons import HOSTILE
@@ -64,7 +64,7 @@ def _two() -> list[tuple[str, Record]]:
 
 
 def _sections(*arguments: Any) -> Sequence[Section]:
-    return machines_page(*arguments).sections
+    return hardware_page(*arguments).sections
 
 
 def _named(sections: Iterable[Section], section_id: str) -> Section:
@@ -255,7 +255,7 @@ def test_case_missing_on_the_base_has_values_without_gains() -> None:
 
 
 def test_lead_counts_records_and_machines() -> None:
-    assert machines_page(_two()).lead == ("2 records of 2 machines: H100; H200.",)
+    assert hardware_page(_two()).lead == ("2 records of 2 machines: H100; H200.",)
 
 
 # --- figures ------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def _figures_of(sections: Sequence[Section]) -> list[Figure]:
 
 def test_ids_are_unique_and_safe() -> None:
     """Sections, tables and figures together."""
-    check_ids(machines_page(_two()))
+    check_ids(hardware_page(_two()))
 
 
 def test_hostile_text_stays_text() -> None:

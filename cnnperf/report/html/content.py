@@ -12,7 +12,7 @@ from typing import Any
 Cell = str | int | float | bool | None
 """A value as CSV has it: unrounded; None where nothing was measured."""
 
-GENERATOR_MARK = '<meta name="generator" content="cnnperf report">'
+MARK = '<meta name="generator" content="cnnperf report">'
 """Stands in the head of every page, which a later page may therefore overwrite."""
 
 

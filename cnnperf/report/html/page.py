@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from cnnperf.errors import printable
 from cnnperf.report.formats.csv_text import to_csv
-from cnnperf.report.html.content import GENERATOR_MARK, Page, Section, Table
+from cnnperf.report.html.content import MARK, Page, Section, Table
 from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, css_variables
 
 ID = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
@@ -46,7 +46,7 @@ def render(page: Page) -> str:
     template = _environment().get_template("page.html.j2")
     return template.render(
         page=page,
-        mark=Markup(GENERATOR_MARK),  # noqa: S704 - our own
+        mark=Markup(MARK),  # noqa: S704 - our own
         policy=_policy([library, script], style),
         style=Markup(style),  # noqa: S704 - our own
         library=Markup(library),  # noqa: S704 - Vega's, out of an installed package

@@ -1,1 +1,1 @@
-"""The page of a history of records."""
+"""The figures of the history page."""

@@ -1,6 +1,6 @@
 """The page of several machines: what each reaches, and how many times better it is than a base.
 
-page = machines_page([("h100.json", first), ("h200.json", second)], base="H100")
+page = hardware_page([("h100.json", first), ("h200.json", second)], base="H100")
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MACHINE_COLUMNS = (
 )
 
 
-def machines_page(named: Named, base: str | None = None) -> Page:
+def hardware_page(named: Named, base: str | None = None) -> Page:
     """Compare the machines of these records; records of one machine and software are pooled.
 
     Args:
