@@ -6,11 +6,12 @@ Colours are names of `cnnperf.report.html.theme`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import altair as alt
 
+from cnnperf.record.metrics import METRICS, format_percent, format_share
 from cnnperf.report.html.theme import COLORS, color
 
 Values = Sequence[dict[str, Any]]
@@ -45,6 +46,17 @@ def specification(
 def tooltip_of(**titles: str) -> list[alt.Tooltip]:
     """Describe a tooltip of texts; keywords are a row's field and its title."""
     return [alt.Tooltip(f"{field}:N", title=title) for field, title in titles.items()]
+
+
+TICK_FORMATS: dict[Callable[[float], str], str] = {format_percent: ".2%", format_share: ".1%"}
+"""d3 formats of axes, by the format of their metric; others are plain numbers."""
+
+
+def metric_axis(name: str) -> tuple[str, str]:
+    """Return the title of a metric's axis, and the d3 format of its ticks."""
+    metric = METRICS[name]
+    unit = "" if metric.unit in ("1", "1/s", metric.label) else f" ({metric.unit})"
+    return metric.label + unit, TICK_FORMATS.get(metric.format, ".4~r")
 
 
 class Axis(NamedTuple):

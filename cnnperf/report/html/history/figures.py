@@ -15,7 +15,7 @@ from cnnperf.compare.history.load import Point
 from cnnperf.compare.history.series import Series, short_commit
 from cnnperf.errors import printable
 from cnnperf.record.metrics import METRICS
-from cnnperf.report.html.charts import ROWS, rows_of, specification, tooltip_of
+from cnnperf.report.html.charts import ROWS, metric_axis, rows_of, specification, tooltip_of
 from cnnperf.report.html.content import Figure, capitalised, counted
 from cnnperf.report.wording.history import cause, effect, levels, minute, quality
 
@@ -24,8 +24,6 @@ MAX_POINTS = 800
 
 MAX_LABEL_CHARS = 52
 """Characters of a cause above its mark; the tooltip has all of it."""
-
-SHARES = {"test_accuracy", "test_f1_macro"}
 
 LABEL_LINES = 3
 """Lines of causes above a plot, used in turn: labels of close steps would overlap."""
@@ -69,18 +67,15 @@ def _template(metric: str, date_format: str, places: frozenset[tuple[int, str]])
 
     `places` are those of the causes above the plot.
     """
-    described = METRICS[metric]
-    is_bare = described.unit == "1" or described.unit in described.label
-    title = described.label if is_bare else f"{described.label} ({described.unit})"
+    title, tick_format = metric_axis(metric)
     x = alt.X(
         "created:T",
         title="record of (UTC)",
         scale=alt.Scale(type="utc"),
         axis=alt.Axis(format=date_format, tickCount=5),
     )
-    ticks = alt.Axis(format=".2%" if metric in SHARES else ".4~r")
     low, value = (
-        alt.Y(field, title=title, scale=alt.Scale(zero=False), axis=ticks)
+        alt.Y(field, title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=tick_format))
         for field in ("low:Q", "value:Q")
     )
     shape = alt.Shape(

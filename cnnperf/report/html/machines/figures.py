@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from cnnperf.record.metrics import METRICS
-from cnnperf.report.html.charts import rows_of, specification, tooltip_of
+from cnnperf.report.html.charts import metric_axis, rows_of, specification, tooltip_of
 from cnnperf.report.html.machines.estimates import Estimate, Result
 
 ROW_HEIGHT = 30
@@ -17,22 +17,15 @@ ROW_HEIGHT = 30
 DOT_HEIGHT = 16
 """Pixels of a machine's dot in the overview."""
 
-FORMATS = {"mfu": ".1%"}
-"""d3 formats of the axes that are not plain numbers."""
-
 IN_ORDER = alt.EncodingSortField(field="order", op="min", order="ascending")
 
 
 def bars(metric: str, results: Sequence[Result]) -> dict[str, Any]:
     """Draw a metric's mean on each machine, from 0, with its interval."""
-    described = METRICS[metric]
-    rows = [
-        _row(number, result, result.mean, described.show) for number, result in enumerate(results)
-    ]
-    title = described.label
-    if described.unit not in ("1", "1/s"):
-        title += f" ({described.unit})"
-    axis = alt.Axis(format=FORMATS.get(metric, ".4~r"))
+    show = METRICS[metric].show
+    rows = [_row(number, result, result.mean, show) for number, result in enumerate(results)]
+    title, tick_format = metric_axis(metric)
+    axis = alt.Axis(format=tick_format)
     x = alt.X("value:Q", title=title, axis=axis, scale=alt.Scale(zero=True))
     low = alt.X("low:Q", title=title, axis=axis)
     layers = [
