@@ -66,6 +66,15 @@ def test_figure_has_points_levels_and_steps(tmp_path: Path) -> None:
     assert "config" not in figure.specification
 
 
+def test_outlier_has_another_shape(tmp_path: Path) -> None:
+    """One record of 16 is half slower."""
+    write_history(tmp_path, [20.0] * 8 + [30.0] + [20.0] * 7)
+    page, _ = _made(tmp_path)
+    rows = page.figures()[0].specification["datasets"]["rows"]
+    kinds = [row["kind"] for row in rows if row["role"] == "point"]
+    assert kinds == ["record"] * 8 + ["outlier"] + ["record"] * 7
+
+
 def test_long_series_is_drawn_with_fewer_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

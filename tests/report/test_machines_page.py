@@ -13,7 +13,7 @@ import vl_convert
 from scipy import stats
 
 from cnnperf.errors import UsageError
-from cnnperf.record.environment import Environment
+from cnnperf.record.environment import Environment, Settings
 from cnnperf.record.schema import CaseRecord, Record
 from cnnperf.report.html.content import Figure, Page, Row, Section, Table
 from cnnperf.report.html.machines.page import hardware_page
@@ -213,6 +213,28 @@ def test_shortened_training_is_not_compared_with_a_complete_one() -> None:
     sentence, shown = _left_out(_case(NEW, shortened=True))
     assert "one was shortened, the other was not" in sentence
     assert shown == ["H100"]
+
+
+@pytest.mark.parametrize(
+    ("update", "shortened", "why"),
+    [
+        ({"steps": 60}, True, "shortened to 60 steps, the other to 3750"),
+        ({"settings": Settings(deterministic_algorithms=True)}, False, "--cnnperf-deterministic"),
+    ],
+)
+def test_other_steps_or_algorithms_are_left_out(
+    update: dict[str, Any], shortened: bool, why: str
+) -> None:
+    """Both change the speed of a training."""
+    case = _case(NEW, shortened=shortened)
+    repeats = [repeat.model_copy(update=update) for repeat in case.repeats]
+    records = [
+        ("h100.json", _record("H100", _case(OLD, shortened=shortened))),
+        ("h200.json", _record("H200", case.model_copy(update={"repeats": repeats}))),
+    ]
+    fleet = pool(records)
+    assert why in fleet.left_out[0]
+    assert [len(member.cases) for member in fleet.members] == [1, 0]
 
 
 def test_equally_shortened_trainings_show_speed_only() -> None:

@@ -80,6 +80,17 @@ def test_lead_of_two_runs_starts_with_the_verdict() -> None:
     assert page.title == "new.json against base.json"
 
 
+def test_drawn_change_has_the_interval_of_the_table_in_percent() -> None:
+    """A ratio of 1.1 is drawn at +10 %."""
+    page = page_of(study_record(5), study_record(5, faster=1 / 1.1))
+    row = values_of(table_of(page, "table-verdicts"))[0]
+    drawn = data_of(figure_of(page, "change-train-seconds"))[0]
+    assert drawn["label"] == row["case"]
+    assert [drawn[end] for end in ("value", "low", "high")] == pytest.approx(
+        [100 * (row[name] - 1) for name in ("change", "change_low", "change_high")]
+    )
+
+
 # --- results ------------------------------------------------------------------------------------
 
 
