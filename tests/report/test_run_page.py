@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
+from cnnperf.compare.inputs import Side
+from cnnperf.report.html.charts import bars_with_intervals
 from cnnperf.report.html.sections.classes import summed_confusion
+from cnnperf.report.html.sections.runs import runs_of
 from tests.examples import (
     example_case,
     example_case_record,
@@ -89,6 +93,23 @@ def test_drawn_change_has_the_interval_of_the_table_in_percent() -> None:
     assert [drawn[end] for end in ("value", "low", "high")] == pytest.approx(
         [100 * (row[name] - 1) for name in ("change", "change_low", "change_high")]
     )
+
+
+def test_open_interval_is_drawn_up_to_the_edge() -> None:
+    """The axis ends 15 % beyond the largest value, which is 20."""
+    row = {"label": "a", "shown": "slower", "value": 10.0, "limit": 3.0, "kind": "regression"}
+    drawn = bars_with_intervals([{**row, "low": None, "high": 20.0}], title="change")
+    (found,) = drawn["datasets"]["rows"]
+    assert (found["low"], found["high"]) == (pytest.approx(-23.0), 20.0)
+
+
+def test_pooled_run_starts_with_its_earliest_record() -> None:
+    """The later record is named first."""
+    late = example_record()
+    early = late.model_copy(update={"created": late.created - timedelta(days=1)})
+    (run,) = runs_of([Side.pool([("late.json", late), ("early.json", early)])])
+    assert run.record.created == early.created
+    assert run.name == "late.json and 1 more"
 
 
 # --- results ------------------------------------------------------------------------------------
@@ -176,6 +197,13 @@ def test_curve_of_three_trainings_has_each_and_their_median() -> None:
     (median,) = (row for row in last if row["role"] == "median")
     assert median["value"] == pytest.approx(0.852)
     assert median["of"] == "median of 3"
+
+
+def test_curve_of_two_trainings_has_both() -> None:
+    page = page_of(example_record(learned_case(repeats=2, epochs=2)))
+    rows = data_of(figure_of(page, "loss-modified-vgg-mnist-28-eager"))
+    roles = [row["role"] for row in rows if row["series"] == "training loss"]
+    assert sorted(roles) == ["median"] * 2 + ["training"] * 4
 
 
 def test_curve_of_one_training_has_no_separate_median() -> None:
