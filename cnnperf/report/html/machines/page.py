@@ -81,8 +81,8 @@ def hardware_page(named: Named, base: str | None = None) -> Page:
 
 def _machines(fleet: Fleet) -> Section:
     look = (
-        f"The base is {fleet.base.label}. Look at the ratios to it under All cases: 2 is twice as "
-        "good, and 1 is equal."
+        f"The base is {fleet.base.label}. Look at the ratios to it first: 2 is twice as good, and "
+        "1 is equal."
         if len(fleet.members) > 1
         else "All records are of one machine, so there is nothing to compare."
     )
