@@ -162,7 +162,7 @@ def _check_output(output: Path, *, force: bool) -> None:
         return
     if output.is_dir():
         raise UsageError(f"{output} is a folder: name a file with -o")
-    from cnnperf.report.html.marks import MARK
+    from cnnperf.report.html.content import MARK
 
     try:
         with output.open(encoding="utf-8", errors="replace") as file:

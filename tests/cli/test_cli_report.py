@@ -88,8 +88,8 @@ def test_files_of_one_run_stand_on_one_page(run: str, tmp_path: Path) -> None:
     assert "run.json and 1 more" in text
     assert "another-case" in text
     trainings = 2 * len(learned_case().repeats) + len(learned_case().repeats)
-    assert f"2 cases (2 passed) in {trainings} trainings" in text
-    assert "In the files of run there differ: hardware.memory_bytes." in text
+    assert f"2 cases (2 passed), {trainings} trainings" in text
+    assert "The files of run differ in: hardware.memory_bytes." in text
 
 
 def test_machines_stand_side_by_side_and_are_held_to_one_of_them(run: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The parts of a page by their names, as tests ask for them."""
+"""Look up the parts of a page by id."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 from cnnperf.record.schema import Record
 from cnnperf.report.html.content import Figure, Page, Row, Section, Table
 from cnnperf.report.html.run_page import run_page
-from tests.report.runs import (
-    sides,
-)
+from tests.report.runs import sides
 
 
 def page_of(*records: Record) -> Page:
@@ -52,6 +50,6 @@ def values_of(table: Table) -> list[dict[str, Any]]:
 
 
 def data_of(figure: Figure) -> list[dict[str, Any]]:
-    """All rows that a chart draws from."""
+    """Return all rows of a chart."""
     rows: list[dict[str, Any]] = figure.specification["datasets"]["rows"]
     return rows

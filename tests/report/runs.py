@@ -1,4 +1,4 @@
-"""Example records for pages: trainings that learn, in as many cases and epochs as are asked for."""
+"""Example records for pages: trainings that learn, with any number of cases and epochs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CLASSES = 10
 
 
 def learned_epochs(epochs: int, shift: float = 0.0) -> list[EpochResult]:
-    """Losses that fall and scores that rise."""
+    """Return epochs with falling losses and rising scores."""
     return [
         EpochResult(
             epoch=number,
@@ -56,7 +56,7 @@ def learned_epochs(epochs: int, shift: float = 0.0) -> list[EpochResult]:
 
 
 def learned_repeat(seed: int = 0, epochs: int = 3, seconds: float = 20.0, **more: Any) -> Repeat:
-    """A training with epochs, ten classes and their confusion; keywords replace fields."""
+    """Return a training with epochs, ten classes and confusion; keywords replace fields."""
     shift = 0.002 * seed
     confusion = [
         [990 - seed if i == j else (i * j + seed) % 3 for j in range(CLASSES)]
@@ -72,7 +72,7 @@ def learned_repeat(seed: int = 0, epochs: int = 3, seconds: float = 20.0, **more
 
 
 def example_profile(name: str = "sm90_xmma_fprop_implicit_gemm") -> Profile:
-    """Half of a step is convolutions."""
+    """Return a profile in which half of a step is convolutions."""
     return Profile(
         steps=5,
         seconds_per_step=0.010,
@@ -88,13 +88,13 @@ def example_profile(name: str = "sm90_xmma_fprop_implicit_gemm") -> Profile:
 def learned_case(
     case: Case | None = None, repeats: int = 2, epochs: int = 3, seconds: float = 20.0, **more: Any
 ) -> CaseRecord:
-    """A case whose trainings have everything to draw; keywords replace fields of each."""
+    """Return a case whose trainings have everything to draw; keywords replace their fields."""
     found = [learned_repeat(seed, epochs, seconds, **more) for seed in range(repeats)]
     return example_case_record(case, repeats=found)
 
 
 def study_record(repeats: int = 2, epochs: int = 3, faster: float = 1.0) -> Record:
-    """The study's five trainings through both engines: the standard tier's ten cases."""
+    """Return the study's five trainings by both engines: the ten cases of the standard tier."""
     cases = []
     for model, dataset, resolution in STUDY:
         for engine, seconds in (("eager", 20.0), ("fast", 10.0)):
@@ -105,7 +105,7 @@ def study_record(repeats: int = 2, epochs: int = 3, faster: float = 1.0) -> Reco
 
 
 def hostile_record(text: str) -> Record:
-    """A record with this text wherever a file may have one."""
+    """Return a record with this text wherever a file may have one."""
     case = learned_case(repeats=2)
     repeats = [
         repeat.model_copy(
@@ -137,10 +137,10 @@ def hostile_record(text: str) -> Record:
 
 
 def sides(*records: Record, names: Sequence[str] = ("base.json", "new.json")) -> list[Side]:
-    """A side of each record."""
+    """Return a side for each record."""
     return [Side.of(record, name) for record, name in zip(records, names, strict=False)]
 
 
 def save(path: Path, record: Record) -> Path:
-    """The record as a file that the command reads."""
+    """Write the record as a file that the command reads."""
     return write_record(path, json.loads(record.model_dump_json()))

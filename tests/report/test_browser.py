@@ -1,4 +1,4 @@
-"""Pages in a real browser, opened from disk: quiet, whole, sortable, in every width and colour.
+"""Pages in a real browser, opened from disk, in several widths and colours.
 
 Skipped where there is no Chromium, unless CNNPERF_REQUIRE_BROWSER is set.
 """
@@ -37,7 +37,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 600_000
-"""For a machine that does something else too."""
+"""Enough for a busy machine."""
 
 HOSTILE = (
     "</script><script>window.__pwned=1;alert(1)</script>"
@@ -62,7 +62,7 @@ def browser() -> Iterator[Any]:
 
 
 class Opened:
-    """A page in a browser, with everything that it did beside being shown."""
+    """A page in a browser, with its console messages, dialogs and requests."""
 
     def __init__(self, browser: Any, path: Path, width: int, scheme: str) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -81,14 +81,14 @@ class Opened:
         dialog.dismiss()
 
     def column(self, table: str, number: int) -> list[str]:
-        """What a column shows, from top to bottom."""
+        """Return the text of a column, from top to bottom."""
         cells = self.page.locator(f"#{table} tbody tr > :nth-child({number})")
         found: list[str] = cells.all_text_contents()
         return found
 
 
 class Pages:
-    """Makes pages of records, and opens them."""
+    """Write and open pages of records."""
 
     def __init__(self, browser: Any, folder: Path) -> None:
         self.browser = browser
@@ -96,17 +96,17 @@ class Pages:
         self.open_pages: list[Opened] = []
 
     def write(self, *records: Record) -> Path:
-        """The page of a run, or of two, on disk."""
+        """Write the page of a run, or of two."""
         path = self.folder / "page with spaces.html"
         path.write_text(render(run_page(sides(*records))), encoding="utf-8")
         return path
 
     def open(self, *records: Record, width: int = 1200, scheme: str = "light") -> Opened:
-        """It is quiet and draws all there is, or the test fails."""
+        """Open the page; fail where it logs anything or draws too little."""
         return self.open_file(self.write(*records), width, scheme)
 
     def open_file(self, path: Path, width: int = 1200, scheme: str = "light") -> Opened:
-        """The same of a page that lies there."""
+        """Open a page that is on disk."""
         opened = Opened(self.browser, path, width, scheme)
         self.open_pages.append(opened)
         assert opened.noises == []
@@ -116,7 +116,7 @@ class Pages:
 
 @pytest.fixture
 def pages(browser: Any, tmp_path: Path) -> Iterator[Pages]:
-    """Pages, each quiet to its end."""
+    """Pages that must log nothing until the end of the test."""
     made = Pages(browser, tmp_path)
     yield made
     for opened in made.open_pages:
@@ -130,8 +130,8 @@ def small() -> Record:
     return example_record(learned_case(profile=example_profile()), *study_record(1).cases[2:4])
 
 
-def test_every_figure_of_two_runs_is_drawn_quietly(pages: Pages) -> None:
-    """The whole standard tier on both sides: no error, no warning, no request."""
+def test_all_figures_of_two_runs_are_drawn_without_console_messages(pages: Pages) -> None:
+    """The standard tier on both sides: no error, no warning, no request."""
     records = study_record(2), study_record(2, faster=1 / 1.1)
     opened = pages.open(*records)
     figures = opened.page.locator("figure")
@@ -141,8 +141,8 @@ def test_every_figure_of_two_runs_is_drawn_quietly(pages: Pages) -> None:
     assert opened.page.locator(".chart.waiting").count() == 0
 
 
-def test_a_table_is_sorted_by_click_and_by_key(pages: Pages, small: Record) -> None:
-    """By value and not by text; a second time the other way round; sorted heads say so."""
+def test_table_is_sorted_by_click_and_by_key(pages: Pages, small: Record) -> None:
+    """Numbers are sorted by value; a second time reverses; heads announce the order."""
     opened = pages.open(small)
     heads = opened.page.locator("#table-results thead th")
     names = heads.all_text_contents()
@@ -163,20 +163,20 @@ def test_a_table_is_sorted_by_click_and_by_key(pages: Pages, small: Record) -> N
     assert head.get_attribute("aria-sort") is None
 
 
-def test_empty_cells_are_last_whichever_way_a_table_is_sorted(pages: Pages) -> None:
-    """Only one of the cases has the report's accuracy."""
+def test_empty_cells_are_last_in_both_directions(pages: Pages) -> None:
+    """Only one of the cases has the study's accuracy."""
     known = learned_case()
     unknown = learned_case().model_copy(update={"id": "other", "recipe": "other"})
     opened = pages.open(example_record(unknown, known))
     heads = opened.page.locator("#table-results thead th")
-    number = heads.all_text_contents().index("report: accuracy") + 1
+    number = heads.all_text_contents().index("study: accuracy") + 1
     for _ in range(2):
         heads.nth(number - 1).locator("button").click()
         assert opened.column("table-results", number) == ["99.0 %", "—"]
 
 
-def test_colours_follow_the_button_in_charts_too(pages: Pages, small: Record) -> None:
-    """And the reader's own preference before it is pressed."""
+def test_colours_follow_the_preference_and_then_the_button(pages: Pages, small: Record) -> None:
+    """Charts follow, too."""
     opened = pages.open(small, scheme="dark")
     page = opened.page
     line = page.locator("figure .mark-line path").first
@@ -191,8 +191,7 @@ def test_colours_follow_the_button_in_charts_too(pages: Pages, small: Record) ->
     assert (line.evaluate(color), page.evaluate(back)) == dark
 
 
-def test_csv_is_saved_without_a_network(pages: Pages, small: Record) -> None:
-    """The file holds the table, unrounded."""
+def test_csv_download_has_the_unrounded_table(pages: Pages, small: Record) -> None:
     opened = pages.open(small)
     with opened.page.expect_download() as download:
         opened.page.locator(".csv[download='table-results.csv']").click()
@@ -201,8 +200,8 @@ def test_csv_is_saved_without_a_network(pages: Pages, small: Record) -> None:
     assert download.value.path().read_bytes().decode() == to_csv(table)
 
 
-def test_a_hostile_record_runs_nothing(pages: Pages) -> None:
-    """Not in text, not in charts, not in what a chart shows of a mark that is pointed at."""
+def test_hostile_record_runs_no_script(pages: Pages) -> None:
+    """Not in text, in charts, or in tooltips."""
     opened = pages.open(hostile_record(HOSTILE), hostile_record(HOSTILE))
     told = []
     for figure in ("change-train-seconds", "change-test-accuracy"):
@@ -214,8 +213,8 @@ def test_a_hostile_record_runs_nothing(pages: Pages) -> None:
     assert opened.page.locator("img").count() == 0
 
 
-def test_what_is_pointed_at_tells_its_value(pages: Pages, small: Record) -> None:
-    """In a box beside it, in the page's own colours."""
+def test_mark_under_the_pointer_shows_its_value(pages: Pages, small: Record) -> None:
+    """The box has the page's own colours."""
     opened = pages.open(small)
     opened.page.locator("figure .mark-symbol.role-mark path").first.hover(force=True)
     box = opened.page.wait_for_selector(".vg-tooltip.visible")
@@ -224,8 +223,8 @@ def test_what_is_pointed_at_tells_its_value(pages: Pages, small: Record) -> None
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_a_page_is_never_wider_than_its_window(pages: Pages, small: Record, width: int) -> None:
-    """Tables scroll within themselves, and no chart sticks out."""
+def test_page_is_never_wider_than_its_window(pages: Pages, small: Record, width: int) -> None:
+    """Tables scroll within themselves, and no chart is cut off."""
     opened = pages.open(small, small, width=width)
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -235,10 +234,10 @@ def test_a_page_is_never_wider_than_its_window(pages: Pages, small: Record, widt
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_causes_of_a_historys_steps_are_not_cut_off(
+def test_causes_above_a_history_are_never_cut_by_the_edge(
     pages: Pages, tmp_path: Path, width: int
 ) -> None:
-    """However narrow the plot is: a name is shortened at its end, and never by the edge."""
+    """A narrow plot shortens them at their end."""
     levels = [20.0] * 8 + [21.6] * 8 + [19.0] * 8
     changes = {8: {"driver": "580.95.05-a-name-that-is-long"}, 16: {"torch": "2.16.0.dev20260101"}}
     write_history(tmp_path / "records", levels, changes=changes)
@@ -256,8 +255,8 @@ def test_the_causes_of_a_historys_steps_are_not_cut_off(
         assert mark["right"] <= svg["right"]
 
 
-def test_paper_has_everything(pages: Pages, small: Record) -> None:
-    """In light, with every table opened and every figure; nothing to press."""
+def test_print_is_light_and_has_all_tables_and_figures(pages: Pages, small: Record) -> None:
+    """Buttons and contents are left out."""
     opened = pages.open(small, scheme="dark")
     page = opened.page
     seen = []
@@ -277,8 +276,8 @@ def test_paper_has_everything(pages: Pages, small: Record) -> None:
     assert not page.locator("nav").is_visible()
 
 
-def test_the_keyboard_reaches_everything(pages: Pages, small: Record) -> None:
-    """The way past the head first, and a ring around what has the focus."""
+def test_keyboard_reaches_content_and_tables(pages: Pages, small: Record) -> None:
+    """The skip link comes first, and the focus has a ring."""
     page = pages.open(small).page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -291,10 +290,10 @@ def test_the_keyboard_reaches_everything(pages: Pages, small: Record) -> None:
     assert summary.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
 
 
-def test_without_scripts_the_tables_are_there_and_the_page_says_what_is_not(
+def test_page_without_scripts_has_its_tables_and_a_note(
     browser: Any, pages: Pages, small: Record
 ) -> None:
-    """For mail programs and text browsers."""
+    """Mail programs and text browsers run none."""
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()

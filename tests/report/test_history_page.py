@@ -1,10 +1,9 @@
-"""A history's page says what the terminal says, and its figures are Vega-Lite that can be drawn."""
+"""The page of a history has the values of its series, and figures that can be drawn."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,10 @@ import vl_convert
 from cnnperf.compare.history.load import load_folder
 from cnnperf.compare.history.series import Series, find_series
 from cnnperf.compare.thresholds import Thresholds
-from cnnperf.report.html import history_figures as figures
-from cnnperf.report.html.content import Page, Section
+from cnnperf.report.html.content import Page
+from cnnperf.report.html.history import figures
 from cnnperf.report.html.history_page import history_page
+from cnnperf.report.html.page import check_ids
 from tests.compare.comparisons import HOSTILE
 from tests.compare.history.folders import CASE, case_with, write, write_history
 from tests.examples import example_environment, example_record
@@ -31,15 +31,8 @@ def _made(folder: Path) -> tuple[Page, list[Series]]:
     return history_page(loaded, series), series
 
 
-def _ids(sections: Iterable[Section]) -> Iterable[str]:
-    for section in sections:
-        yield section.id
-        yield from (each.id for each in (*section.tables, *section.figures))
-        yield from _ids(section.subsections)
-
-
-def test_the_page_has_a_figure_a_series_and_a_row_a_step(tmp_path: Path) -> None:
-    """With the same figures as the series."""
+def test_page_has_a_figure_for_each_series_and_a_row_for_each_step(tmp_path: Path) -> None:
+    """Its values are those of the series."""
     write_history(tmp_path, LEVELS, changes={8: {"driver": "580.95"}})
     page, series = _made(tmp_path)
     assert page.lead[0].startswith("16 records, 2 series, 1 step (1 worse, 0 better)")
@@ -56,8 +49,8 @@ def test_the_page_has_a_figure_a_series_and_a_row_a_step(tmp_path: Path) -> None
     assert len(page.figures()) == 2
 
 
-def test_a_figure_has_points_levels_and_marks(tmp_path: Path) -> None:
-    """As rows of its data, and drawn."""
+def test_figure_has_points_levels_and_steps(tmp_path: Path) -> None:
+    """They are rows of its data, and vl-convert draws them."""
     write_history(tmp_path, LEVELS, changes={8: {"driver": "580.95"}})
     page, series = _made(tmp_path)
     figure, other = page.figures()
@@ -73,10 +66,19 @@ def test_a_figure_has_points_levels_and_marks(tmp_path: Path) -> None:
     assert "config" not in figure.specification
 
 
-def test_a_long_series_is_drawn_with_fewer_points(
+def test_outlier_has_another_shape(tmp_path: Path) -> None:
+    """One record of 16 is half slower."""
+    write_history(tmp_path, [20.0] * 8 + [30.0] + [20.0] * 7)
+    page, _ = _made(tmp_path)
+    rows = page.figures()[0].specification["datasets"]["rows"]
+    kinds = [row["kind"] for row in rows if row["role"] == "point"]
+    assert kinds == ["record"] * 8 + ["outlier"] + ["record"] * 7
+
+
+def test_long_series_is_drawn_with_fewer_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each stands for some of one level; least and greatest are theirs."""
+    """A point stands for several of one level, with their least and greatest."""
     monkeypatch.setattr(figures, "MAX_POINTS", 6)
     write_history(tmp_path, LEVELS)
     page, series = _made(tmp_path)
@@ -89,15 +91,13 @@ def test_a_long_series_is_drawn_with_fewer_points(
 
 
 def test_ids_are_unique_and_safe(tmp_path: Path) -> None:
-    """Of sections, tables and figures together, whatever the cases are called."""
+    """Sections, tables and figures together, whatever the names of the cases."""
     write_history(tmp_path, LEVELS)
-    ids = Counter(_ids(_made(tmp_path)[0].sections))
-    assert set(ids.values()) == {1}
-    assert all(each.replace("-", "").isalnum() for each in ids)
+    check_ids(_made(tmp_path)[0])
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
-    """In titles, tables and the data of figures, which are drawn all the same."""
+    """In titles, tables and the data of figures, which are still drawn."""
     gpu = example_environment().hardware.gpu
     assert gpu is not None
     for number, text in enumerate(HOSTILE[:8]):
@@ -113,12 +113,12 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         assert "<script>" not in vl_convert.vegalite_to_svg(figure.specification)
 
 
-def test_too_few_records_are_said_on_the_page(tmp_path: Path) -> None:
-    """And one record has no figure."""
+def test_too_few_records_are_named_in_the_caption(tmp_path: Path) -> None:
+    """One record has no figure."""
     write_history(tmp_path, [20.0])
     page, _ = _made(tmp_path)
     assert not page.figures()
     write_history(tmp_path, [20.0, 20.1])
     page, _ = _made(tmp_path)
-    assert "Too few records to tell" in page.figures()[0].caption
+    assert "Too few records to look for steps" in page.figures()[0].caption
     assert page.sections[0].paragraphs[-1] == "No series has a step."

@@ -1,4 +1,4 @@
-"""From content to HTML: escaping, the policy, CSV, ids, and the same bytes each time."""
+"""From content to HTML: escaping, the policy, CSV, ids, and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _page(*tables: Table, figure: str | None = None, title: str = "t") -> Page:
 
 
 class _Elements(HTMLParser):
-    """What a page is made of: elements with their attributes, and the text of its scripts."""
+    """The elements of a page with their attributes, and the text of its scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -60,11 +60,11 @@ class _Elements(HTMLParser):
             self.raw[-1] = tag, text + data
 
 
-# --- nothing from elsewhere, and nothing that runs but our own -----------------------------------
+# --- safety -------------------------------------------------------------------------------------
 
 
-def test_the_policy_names_the_hash_of_everything_that_runs_and_allows_nothing_else() -> None:
-    """Worked out anew from what stands in the page."""
+def test_policy_allows_only_the_hashes_of_own_scripts_and_style() -> None:
+    """Hashes are computed again from the text of the page."""
     page = _Elements(render(_page(_table())))
     (policy,) = (
         attributes["content"] or ""
@@ -86,8 +86,8 @@ def test_the_policy_names_the_hash_of_everything_that_runs_and_allows_nothing_el
     assert not re.search("unsafe|http|\\*", policy)
 
 
-def test_nothing_is_loaded_from_anywhere() -> None:
-    """No element has an address but links within the page and the tables' own data."""
+def test_page_loads_nothing_from_elsewhere() -> None:
+    """Addresses are links within the page and the data of its tables."""
     page = _Elements(render(run_page(sides(study_record(1), study_record(1)))))
     addresses = [
         value or ""
@@ -102,7 +102,7 @@ def test_nothing_is_loaded_from_anywhere() -> None:
 
 @pytest.mark.parametrize("text", [*HOSTILE, TEXT])
 def test_text_from_a_record_makes_no_element(text: str) -> None:
-    """The page of a hostile record has the elements of a harmless one's, and no others."""
+    """The page of a hostile record has the elements of a harmless one."""
     hostile, plain = _bare_elements(text), _bare_elements("plain")
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
     for (_, one), (_, other) in zip(hostile.tags, plain.tags, strict=True):
@@ -114,15 +114,14 @@ def test_text_from_a_record_makes_no_element(text: str) -> None:
 
 @cache
 def _bare_elements(text: str) -> _Elements:
-    """Of the page of a hostile record on both sides, without Vega, which takes long to parse."""
+    """Parse the page of a hostile record on both sides without Vega, which takes long."""
     page = render(run_page(sides(hostile_record(text), hostile_record(text))))
     assert page.count(vega_bundle()) == 1
     return _Elements(page.replace(vega_bundle(), ""))
 
 
 @given(text=hostile_text())
-def test_json_in_a_page_is_what_was_put_in(text: str) -> None:
-    """And nothing in it can end its element."""
+def test_json_in_a_page_is_unchanged_and_cannot_close_its_element(text: str) -> None:
     page = _Elements(render(_page(figure=text + "x")).replace(vega_bundle(), ""))
     (content,) = (body for (tag, body) in page.raw if tag == "json" and '"values"' in body)
     assert json.loads(content)["data"]["values"][0]["label"] == text + "x"
@@ -130,8 +129,8 @@ def test_json_in_a_page_is_what_was_put_in(text: str) -> None:
     assert not set("<>&") & set(content)
 
 
-def test_what_cannot_be_seen_is_written_out() -> None:
-    """A mark that turns the reading direction would show a figure as another."""
+def test_invisible_characters_are_written_out() -> None:
+    """A mark that turns the reading direction would show a number as another."""
     text = render(_page(_table(shown="12\u202e34\x1b[31m"), title="a\u202eb"))
     assert "\u202e" not in text
     assert "12\\u202e34\\x1b[31m" in text
@@ -141,7 +140,7 @@ def test_what_cannot_be_seen_is_written_out() -> None:
 
 
 def test_csv_has_names_and_unrounded_values() -> None:
-    """As Python's own reader has it back."""
+    """Python's own reader reads them back."""
     table = _table(0.1 + 0.2)
     rows = list(csv.reader(io.StringIO(to_csv(table))))
     assert rows == [["case", "t"], ["a", "0.30000000000000004"]]
@@ -150,15 +149,14 @@ def test_csv_has_names_and_unrounded_values() -> None:
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_csv_gives_a_spreadsheet_no_formula(start: str) -> None:
-    """Text gets an apostrophe in front; a number below 0 stays one."""
+    """Text gets an apostrophe in front; a number below 0 stays a number."""
     text = f"{start}HYPERLINK(1)"
     columns = [Column(name="a", label="a"), Column(name="b", label="b", is_number=True)]
     table = _table(columns=columns, rows=[Row(shown=["", ""], values=[text, -1.5])])
     assert list(csv.reader(io.StringIO(to_csv(table), newline="")))[1] == [f"'{text}", "-1.5"]
 
 
-def test_the_download_holds_the_csv() -> None:
-    """Named by the table's id."""
+def test_download_has_the_csv_and_the_id_as_its_name() -> None:
     table = _table()
     page = _Elements(render(_page(table)))
     (link,) = (attributes for tag, attributes in page.tags if attributes.get("class") == "csv")
@@ -168,29 +166,29 @@ def test_the_download_holds_the_csv() -> None:
     assert unquote(content) == to_csv(table)
 
 
-# --- the rest -----------------------------------------------------------------------------------
+# --- page ------------------------------------------------------------------------------------
 
 
-def test_the_same_page_gives_the_same_bytes() -> None:
-    """So that a committed page can be told to be stale."""
+def test_same_page_gives_same_bytes() -> None:
+    """A stale committed page can be recognised."""
     made = [render(run_page(sides(study_record(2), study_record(2)))) for _ in range(2)]
     assert made[0] == made[1]
 
 
-def test_a_page_of_a_standard_run_is_small_enough_to_mail() -> None:
-    """Ten cases, five trainings of ten epochs each: far below 8 MB."""
+def test_page_of_a_standard_run_is_below_4_mb() -> None:
+    """Ten cases, five trainings of ten epochs each."""
     assert len(render(run_page(sides(study_record(5, 10)))).encode()) < 4e6
 
 
 @pytest.mark.parametrize("wrong", ["two words", "s", "", "ä", "a--b"])
-def test_ids_are_checked(wrong: str) -> None:
-    """They are addresses within the page and names of files; `s` is the section's own."""
+def test_wrong_or_repeated_id_is_refused(wrong: str) -> None:
+    """Ids are addresses within the page and names of files; `s` is the id of the section."""
     with pytest.raises(ValueError, match="ids must be unique"):
         render(_page(_table(id=wrong)))
 
 
-def test_long_tables_are_closed_and_say_how_long_they_are() -> None:
-    """Short ones are open."""
+def test_table_of_31_rows_is_closed_and_of_30_is_open() -> None:
+    """A closed table shows its number of rows."""
     row = Row(shown=["a", "1"], values=["a", 1])
     text = render(_page(_table(rows=[row] * 31)))
     assert '<span class="count">(31 rows)</span>' in html.unescape(text)

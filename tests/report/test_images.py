@@ -1,4 +1,4 @@
-"""Figures as files: every figure in every form, legible without the page."""
+"""Figures as files that can be read without the page."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.report.runs import learned_case, sides
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_every_figure_is_written_in_every_form(tmp_path: Path) -> None:
-    """An SVG with marks and its title, a PNG with more than one colour."""
+def test_each_figure_is_written_as_svg_and_png(tmp_path: Path) -> None:
+    """The SVG has marks and a title, the PNG more than one colour."""
     page = run_page(sides(example_record(learned_case())))
     written = write_figures(page, tmp_path / "new" / "folder")
     names = [f"{figure.id}.{form}" for figure in page.figures() for form in ("svg", "png")]
@@ -37,21 +37,19 @@ def test_every_figure_is_written_in_every_form(tmp_path: Path) -> None:
             assert min(image.size) > 400
 
 
-def test_one_form_alone_can_be_asked_for(tmp_path: Path) -> None:
-    """Then the other is not there."""
+def test_svg_alone_writes_no_png(tmp_path: Path) -> None:
     page = run_page(sides(example_record(learned_case())))
     assert {path.suffix for path in write_figures(page, tmp_path, ["svg"])} == {".svg"}
     assert {path.suffix for path in tmp_path.iterdir()} == {".svg"}
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
-    """It is a file."""
+def test_folder_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="file cannot be written"):
         write_figures(run_page(sides(example_record(learned_case()))), tmp_path / "file")
 
 
-def test_light_and_dark_name_the_same_colours() -> None:
-    """And all that the configuration names are among them."""
+def test_light_and_dark_have_the_same_colour_names() -> None:
+    """The configuration uses no other."""
     assert LIGHT.keys() == DARK.keys()
     assert "var(" not in str(in_light(CONFIG))

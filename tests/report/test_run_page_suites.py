@@ -58,7 +58,7 @@ def test_what_differs_between_the_environments_is_listed() -> None:
     assert (row["field"], row["base"], row["new"]) == (
         "hardware.cpu_model", "AMD EPYC 9654", "Intel Xeon"
     )  # fmt: skip
-    assert row["forbids"] == "yes, unless asked with --across"
+    assert row["forbids"] == "yes, unless allowed with --across"
 
 
 def test_equal_names_are_told_apart_by_their_folders() -> None:
@@ -156,5 +156,5 @@ def test_a_record_without_cases_still_gives_a_page() -> None:
     """It says so."""
     record = example_record().model_copy(update={"cases": []})
     page = page_of(record)
-    assert "no case in 0 trainings" in page.lead[0]
+    assert "no case, 0 trainings" in page.lead[0]
     assert ABSENT not in page.lead[0]

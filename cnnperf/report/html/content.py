@@ -1,26 +1,43 @@
-"""What a page is made of: sections of words, tables and figures. `page` alone knows HTML.
+"""The parts of a page: sections of text, tables and figures. `page` alone turns them into HTML.
 
-Torch-free, and free of altair: a figure is a Vega-Lite specification as plain values. All text is
-plain text, which the page escapes; nothing here is markup.
+All text is plain; `page` escapes it. A figure is a Vega-Lite specification as plain values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Cell = str | int | float | bool | None
-"""A table's value as CSV has it: unrounded, and None where nothing was measured."""
+"""A value as CSV has it: unrounded; None where nothing was measured."""
+
+MARK = '<meta name="generator" content="cnnperf report">'
+"""Stands in the head of every page, which a later page may therefore overwrite."""
 
 
 def capitalised(text: str) -> str:
-    """The beginning of a sentence; what else is in capitals stays so, as NVML's name.
+    """Start a sentence; other capitals stay.
 
-    >>> capitalised("of the device, from NVML")
-    'Of the device, from NVML'
+    >>> capitalised("energy of the device, from NVML")
+    'Energy of the device, from NVML'
     """
     return text[:1].upper() + text[1:]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "case"), counted(2000, "case")
+    ('1 case', '2,000 cases')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """List the first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,59 +49,69 @@ class Column:
     label: str
     """What people read above it."""
     is_number: bool = False
-    """Aligned to the right, and sorted by value."""
+    """Numbers are aligned to the right and sorted by value."""
 
 
 def number_column(name: str, label: str) -> Column:
-    """A column of figures."""
+    """Describe a column of numbers."""
     return Column(name=name, label=label, is_number=True)
+
+
+def number_columns(**labels: str) -> list[Column]:
+    """Describe columns of numbers; keywords are name and label."""
+    return [number_column(name, label) for name, label in labels.items()]
+
+
+def text_columns(**labels: str) -> list[Column]:
+    """Describe columns of text; keywords are name and label."""
+    return [Column(name=name, label=label) for name, label in labels.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row: what is shown, and what it is sorted and exported by."""
+    """One row: what people see, and the values for sorting and CSV."""
 
     shown: Sequence[str]
     values: Sequence[Cell]
     style: str | None = None
-    """A verdict or an outcome, which gives the row its colour; never colour alone."""
+    """A verdict or an outcome, which colours the row; the row's text says it, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table that can be sorted, and downloaded as CSV under its id."""
+    """A table that readers can sort, and download as CSV named by its id."""
 
     id: str
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Row]
     is_closed: bool | None = None
-    """Opened by whoever wants it; None where its length decides. On paper all are open."""
+    """Whether a reader must open it; None: long tables are closed. On paper all are open."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart, with the words for those who do not see it."""
+    """A chart, with words for readers who do not see it."""
 
     id: str
-    """Unique on its page, of letters, digits and dashes; the name of its PNG or SVG."""
+    """Unique on its page, of letters, digits and dashes; also the name of its PNG or SVG."""
     title: str
     caption: str
-    """What it shows and what of it matters, in a sentence or two."""
+    """What it shows and what to look at, in a sentence or two."""
     specification: dict[str, Any]
-    """Vega-Lite, data included; no colours of its own but those of the theme's scales."""
+    """Vega-Lite with its data; colours are names of the theme."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of a page under a heading of its own."""
+    """A part of a page under its own heading."""
 
     id: str
     title: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
-    subsections: Sequence[Section] = field(default=())
+    subsections: Sequence[Section] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +120,11 @@ class Page:
 
     title: str
     lead: Sequence[str]
-    """The summary in words: what ran, where, and what came of it."""
+    """Summary in words: what ran, where, and the result."""
     sections: Sequence[Section]
 
     def figures(self) -> list[Figure]:
-        """All figures, in the order in which they are seen."""
+        """Return all figures in reading order."""
         return _figures(self.sections)
 
 

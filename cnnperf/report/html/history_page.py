@@ -1,7 +1,4 @@
-"""A history as a page: what happened, every step, and a figure for each series.
-
-Torch-free.
-"""
+"""The page of a history: a summary, every step, every series, and a figure for each series."""
 
 from __future__ import annotations
 
@@ -13,38 +10,33 @@ from cnnperf.compare.history.series import Series, Step, by_case, short_commit
 from cnnperf.compare.history.steps import MIN_RECORDS
 from cnnperf.errors import printable
 from cnnperf.record.loading import name_of
-from cnnperf.record.metrics import ABSENT, METRICS
-from cnnperf.report.html.content import Column, Figure, Page, Row, Section, Table, number_column
-from cnnperf.report.html.history_figures import history_figure
+from cnnperf.record.metrics import METRICS
+from cnnperf.report.html.content import Page, Row, Section, Table, number_columns, text_columns
+from cnnperf.report.html.history.figures import history_figure
+from cnnperf.report.html.sections.runs import count_cell, figure_cell, metric_cell, row_of
 from cnnperf.report.wording.history import cause, effect, minute, quality, span, summary
 
 STEP_COLUMNS = (
-    Column(name="created", label="record of"),
-    Column(name="case", label="case"),
-    Column(name="machine", label="machine"),
-    Column(name="metric", label="metric"),
-    number_column("old", "from"),
-    number_column("new", "to"),
-    number_column("change", "change (95 % interval)"),
-    Column(name="cause", label="what changed"),
-    Column(name="quality", label="quality"),
-    Column(name="before", label="last record before"),
-    Column(name="after", label="first record after"),
+    *text_columns(created="record of", case="case", machine="machine", metric="metric"),
+    *number_columns(old="from", new="to", change="change (95 % interval)"),
+    *text_columns(
+        cause="what changed",
+        quality="quality",
+        before="last record before",
+        after="first record after",
+    ),
 )
 
 SERIES_COLUMNS = (
-    Column(name="case", label="case"),
-    Column(name="machine", label="machine"),
-    Column(name="metric", label="metric"),
-    number_column("records", "records"),
-    Column(name="period", label="first to last"),
-    number_column("latest", "latest"),
-    number_column("steps", "steps"),
+    *text_columns(case="case", machine="machine", metric="metric"),
+    *number_columns(records="records"),
+    *text_columns(period="first to last"),
+    *number_columns(latest="latest", steps="steps"),
 )
 
 
 def history_page(loaded: Loaded, series: Sequence[Series]) -> Page:
-    """Everything on one page."""
+    """Show the series of a folder of records."""
     points = [point for each in series for point in (each.points[0], each.points[-1])]
     first, last = min(p.created for p in points), max(p.created for p in points)
     machines = ", ".join(dict.fromkeys(printable(each.machine_label) for each in series))
@@ -54,11 +46,7 @@ def history_page(loaded: Loaded, series: Sequence[Series]) -> Page:
             summary(series, loaded.records) + ".",
             f"Records of {span(first, last)} (UTC) on {machines}.",
         ),
-        sections=(
-            _steps_section(loaded, series),
-            _series_section(loaded, series),
-            *_cases(series),
-        ),
+        sections=(_steps_section(loaded, series), _series_section(loaded, series), *_cases(series)),
     )
 
 
@@ -67,7 +55,7 @@ def _steps_section(loaded: Loaded, series: Sequence[Series]) -> Section:
     found.sort(key=lambda pair: pair[1].after.created, reverse=True)
     table = Table(
         id="steps",
-        caption="Every change of level, the newest first",
+        caption="Every change of level, newest first",
         columns=STEP_COLUMNS,
         rows=[_step_row(loaded.folder, each, step) for each, step in found],
     )
@@ -75,9 +63,10 @@ def _steps_section(loaded: Loaded, series: Sequence[Series]) -> Section:
         id="history-steps",
         title="Steps",
         paragraphs=(
-            "A step is a change of level whose 95 % interval lies wholly beyond the metric's "
-            "threshold. What changed is what the last record before it and the first one after it "
-            "say of hardware, software, settings and commits; it need not be the cause.",
+            "Look at the red rows: from there on a metric is worse. A step is a change of level "
+            "whose whole 95 % interval lies beyond the metric's threshold. The column of changes "
+            "compares hardware, software, settings and commits of the records before and after "
+            "it; the cause may be something else.",
             *(() if found else ("No series has a step.",)),
         ),
         tables=(table,) if found else (),
@@ -85,25 +74,26 @@ def _steps_section(loaded: Loaded, series: Sequence[Series]) -> Section:
 
 
 def _step_row(folder: Path, series: Series, step: Step) -> Row:
-    metric = METRICS[series.metric]
-    texts = (printable(series.title), printable(series.machine_label))
-    records = [_record(folder, point) for point in (step.before, step.after)]
-    end = (cause(step.changes, most=10), quality(step), *records)
-    return Row(
-        shown=(
-            minute(step.after.created), *texts, metric.label, metric.show(step.old),
-            metric.show(step.new), effect(step, series.by_ratio), *end,
-        ),
-        values=(
-            step.after.created.isoformat(), *texts, series.metric, step.old, step.new,
-            step.estimate, *end,
-        ),
-        style="better" if step.is_better else "worse",
-    )  # fmt: skip
+    return row_of(
+        (minute(step.after.created), step.after.created.isoformat()),
+        *_key_cells(series),
+        metric_cell(series.metric, step.old),
+        metric_cell(series.metric, step.new),
+        (effect(step, series.by_ratio), step.estimate),
+        cause(step.changes, most=10),
+        quality(step),
+        *(_record(folder, point) for point in (step.before, step.after)),
+        style=quality(step),
+    )
+
+
+def _key_cells(series: Series) -> list[tuple[str, str]]:
+    texts = [printable(text) for text in (series.title, series.machine_label)]
+    return [*zip(texts, texts, strict=True), (METRICS[series.metric].label, series.metric)]
 
 
 def _record(folder: Path, point: Point) -> str:
-    """A file as it is called in the folder, with its commit."""
+    """Return a file's name inside the folder, with its commit."""
     name = Path(point.file).relative_to(folder).as_posix()
     commit = short_commit(point)
     return printable(f"{name} ({commit})" if commit else name)
@@ -120,9 +110,10 @@ def _series_section(loaded: Loaded, series: Sequence[Series]) -> Section:
         id="history-series",
         title="Series",
         paragraphs=(
-            "A series has one case, machine and metric, and one fingerprint: model, data, recipe "
-            "and precision. What was trained differently is not comparable and another series.",
-            f"Of fewer than {MIN_RECORDS} records it cannot be told whether there is a step.",
+            "A series has one case, machine and metric, and one fingerprint (model, data, recipe, "
+            "precision). Trainings with another fingerprint cannot be compared and form another "
+            "series.",
+            f"Steps need {MIN_RECORDS} records or more.",
             *map(printable, (*loaded.warnings, *loaded.notes)),
         ),
         tables=(table,),
@@ -130,29 +121,23 @@ def _series_section(loaded: Loaded, series: Sequence[Series]) -> Section:
 
 
 def _series_row(series: Series) -> Row:
-    metric, points = METRICS[series.metric], series.points
-    steps = None if series.is_too_short else len(series.steps)
-    texts = (printable(series.title), printable(series.machine_label))
-    period = span(points[0].created, points[-1].created)
-    return Row(
-        shown=(
-            *texts, metric.label, f"{len(points):,}", period, metric.show(points[-1].median),
-            ABSENT if steps is None else str(steps),
-        ),
-        values=(*texts, series.metric, len(points), period, points[-1].median, steps),
-    )  # fmt: skip
+    points = series.points
+    return row_of(
+        *_key_cells(series),
+        count_cell(len(points)),
+        span(points[0].created, points[-1].created),
+        metric_cell(series.metric, points[-1].median),
+        figure_cell(None if series.is_too_short else len(series.steps), str),
+    )
 
 
 def _cases(series: Sequence[Series]) -> Iterator[Section]:
-    """A section for each case that has something to draw: two points or more."""
+    """Yield a section for each case with a series to draw: two points or more."""
     for number, (case_id, found) in enumerate(by_case(series), start=1):
-        figures = list(_figures(found, number))
+        drawn = [each for each in found if len(each.points) > 1]
+        figures = [
+            history_figure(each, f"history-{number}-{place}-{each.metric.replace('_', '-')}")
+            for place, each in enumerate(drawn, start=1)
+        ]
         if figures:
             yield Section(id=f"history-{number}", title=printable(case_id), figures=figures)
-
-
-def _figures(series: Sequence[Series], case: int) -> Iterator[Figure]:
-    drawn = (each for each in series if len(each.points) > 1)
-    for number, each in enumerate(drawn, start=1):
-        name = each.metric.replace("_", "-")
-        yield history_figure(each, f"history-{case}-{number}-{name}")

@@ -1,12 +1,9 @@
-"""A page's figures as files for slides and papers: SVG and PNG, made without a browser.
-
-Torch-free.
-"""
+"""A page's figures as SVG and PNG files for slides and papers, made without a browser."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +17,13 @@ Form = Literal["svg", "png"]
 FORMS: tuple[Form, ...] = ("svg", "png")
 
 WIDTH = 480
-"""Pixels, where a figure is as wide as its place."""
+"""Pixels of a figure that fills its place on the page."""
 
 SUBTITLE_CHARS = 84
-"""A line of the caption, which stands above a picture."""
+"""Characters in a line of the caption above a picture."""
 
 PNG_SCALE = 2
-"""Pixels of a PNG for each of the figure, so that it is sharp in print."""
+"""PNG pixels for each of the figure's, so that it is sharp in print."""
 
 
 def write_figures(page: Page, folder: Path, forms: Sequence[Form] = FORMS) -> list[Path]:
@@ -41,16 +38,16 @@ def write_figures(page: Page, folder: Path, forms: Sequence[Form] = FORMS) -> li
         for figure in page.figures():
             for form in forms:
                 path = folder / f"{figure.id}.{form}"
-                path.write_bytes(CONVERTERS[form](specification_of(figure)))
+                path.write_bytes(_picture(figure, form))
                 written.append(path)
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from error
     return written
 
 
-def specification_of(figure: Figure) -> dict[str, Any]:
-    """A figure that stands alone: title and caption above it, its own width, on white."""
-    content = dict(figure.specification)
+def _picture(figure: Figure, form: Form) -> bytes:
+    """Draw a figure on white, with its title and caption above it."""
+    content: dict[str, Any] = dict(figure.specification)
     if content.get("width") == "container":
         content["width"] = WIDTH
     content["title"] = {
@@ -62,17 +59,7 @@ def specification_of(figure: Figure) -> dict[str, Any]:
         "offset": 10,
     }
     content["config"] = {**CONFIG, "background": "white", "font": "Arial, sans-serif"}
-    return in_light(content)
-
-
-def _svg(specification: dict[str, Any]) -> bytes:
-    text: str = vl_convert.vegalite_to_svg(specification)
-    return text.encode()
-
-
-def _png(specification: dict[str, Any]) -> bytes:
-    content: bytes = vl_convert.vegalite_to_png(specification, scale=PNG_SCALE)
-    return content
-
-
-CONVERTERS: dict[Form, Callable[[dict[str, Any]], bytes]] = {"svg": _svg, "png": _png}
+    content = in_light(content)
+    if form == "png":
+        return bytes(vl_convert.vegalite_to_png(content, scale=PNG_SCALE))
+    return str(vl_convert.vegalite_to_svg(content)).encode()

@@ -1,8 +1,6 @@
-"""The page of one run, or of two that are compared.
+"""The page of one run, or of base and new.
 
-    page = run_page([load_side([Path("base.json")]), load_side([Path("new.json")])])
-
-Torch-free.
+page = run_page([load_side([Path("base.json")]), load_side([Path("new.json")])])
 """
 
 from __future__ import annotations
@@ -25,11 +23,11 @@ from cnnperf.report.html.sections.verdicts import verdict_sections
 
 
 def run_page(sides: Sequence[Side], rules: Rules | None = None) -> Page:
-    """Everything that one record tells, or base and new side by side with the verdict.
+    """Show everything in one record, or base and new side by side with the verdict.
 
     Args:
-        sides: one, or base and new, each of one file.
-        rules: how the two are judged; the defaults where None.
+        sides: one, or base and new.
+        rules: for judging the two; None means the defaults.
     """
     runs = runs_of(sides)
     comparison = judge(sides[0], sides[1], rules) if len(sides) > 1 else None

@@ -1,10 +1,7 @@
-"""Records of several machines, put together by machine, and what of them does not fit.
+"""Records pooled by machine; whatever cannot be compared is left out with a sentence on why.
 
-    fleet = pool([("h100.json", first), ("h200.json", second)])
-    fleet.base.label, fleet.left_out
-
-Torch-free. Nothing that was trained differently is put beside one another: it is left out, and a
-sentence says why.
+fleet = pool([("h100.json", first), ("h200.json", second)])
+fleet.base.label, fleet.left_out
 """
 
 from __future__ import annotations
@@ -22,52 +19,12 @@ from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.machine.names import Machine, labels, machine_of
 from cnnperf.record.environment import Environment
 from cnnperf.record.schema import CaseRecord, Record, Repeat
-from cnnperf.report.html.content import Cell
 
 ACROSS: frozenset[Across] = frozenset({"hardware", "software"})
 """What may differ between machines, since it is the question."""
 
-SAME_MACHINE: frozenset[Across] = frozenset()
-"""What may differ between records of one machine that are pooled: nothing."""
-
 Named = Sequence[tuple[str, Record]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """A case on one machine: all of its repeats that may stand beside one another."""
-
-    case: CaseRecord
-    """Of the first file that has it: fingerprint and names."""
-    repeats: tuple[Repeat, ...]
-    files: tuple[str, ...]
-
-    @property
-    def is_shortened(self) -> bool:
-        """Whether it was trained for less than its recipe says."""
-        return self.case.shortened
-
-    @property
-    def disturbed(self) -> int:
-        """Repeats during which something else disturbed the machine."""
-        kinds = ({flag.kind for flag in repeat.warnings} for repeat in self.repeats)
-        return sum(not DISTURBANCES.isdisjoint(each) for each in kinds)
-
-    def having(self, metric: str) -> list[Repeat]:
-        """The repeats whose value of the metric has a logarithm."""
-        return [each for each in self.repeats if (getattr(each.metrics, metric) or 0) > 0]
-
-    def values(self, metric: str) -> list[float]:
-        """The metric's values, one a seed where the seed decides them.
-
-        Records that are pooled often have the same seeds: trained again, a seed says little new of
-        what it decides itself, and counted twice it would look like certainty.
-        """
-        by_seed: dict[int, list[float]] = {}
-        for number, repeat in enumerate(self.having(metric)):
-            key = repeat.seed if metric in JUDGED and JUDGED[metric].seed_decides else number
-            by_seed.setdefault(key, []).append(float(getattr(repeat.metrics, metric)))
-        return [statistics.geometric_mean(values) for values in by_seed.values()]
+"""Records with the names of their files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,33 +35,56 @@ class Member:
     """The shortest text that tells it from the others; printable."""
     files: tuple[str, ...]
     environment: Environment
-    """Of its first record."""
-    trainings: dict[str, Training] = field(default_factory=dict)
-    """By the case's id."""
+    """From its first record."""
+    cases: dict[str, CaseRecord] = field(default_factory=dict)
+    """By id, with the repeats of all its records that can be compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """All machines, and which one the others are held to."""
+    """All machines, and the one that the others are compared with."""
 
     members: tuple[Member, ...]
     base: Member
     left_out: tuple[str, ...]
-    """A sentence for all that was read and does not fit."""
+    """A sentence for everything that was read and cannot be compared."""
 
     @property
     def case_ids(self) -> list[str]:
-        """Cases that at least one machine has, in the order of the records."""
-        return list(dict.fromkeys(case for each in self.members for case in each.trainings))
+        """Cases of at least one machine, in the order of the records."""
+        return list(dict.fromkeys(case for each in self.members for case in each.cases))
+
+
+def disturbed_count(case: CaseRecord) -> int:
+    """Count repeats during which something else disturbed the machine."""
+    kinds = ({flag.kind for flag in repeat.warnings} for repeat in case.repeats)
+    return sum(not DISTURBANCES.isdisjoint(each) for each in kinds)
+
+
+def repeats_with(case: CaseRecord, metric: str) -> list[Repeat]:
+    """Return the repeats whose value of the metric has a logarithm."""
+    return [each for each in case.repeats if (getattr(each.metrics, metric) or 0) > 0]
+
+
+def values_by_seed(case: CaseRecord, metric: str) -> list[float]:
+    """Return the metric's values; one for each seed where the seed decides them.
+
+    Pooled records often share seeds. Training a seed again says little new about a value that the
+    seed decides: counted twice, it would look like certainty.
+    """
+    by_seed: dict[int, list[float]] = {}
+    for number, repeat in enumerate(repeats_with(case, metric)):
+        key = repeat.seed if metric in JUDGED and JUDGED[metric].seed_decides else number
+        by_seed.setdefault(key, []).append(float(getattr(repeat.metrics, metric)))
+    return [statistics.geometric_mean(values) for values in by_seed.values()]
 
 
 def pool(named: Named, base: str | None = None) -> Fleet:
-    """Put records of one machine and software together.
+    """Pool the records of each machine and software.
 
     Args:
-        named: the records with the names of their files; the first is the base's unless another
-            is named.
-        base: a machine's name, a part of only one's, or a file.
+        named: records with the names of their files; the first is the base's by default.
+        base: a machine's name, a part that only one name has, or a file.
 
     Raises:
         UsageError: there is no record, or no such base.
@@ -119,7 +99,7 @@ def pool(named: Named, base: str | None = None) -> Fleet:
             label=names[machine],
             files=tuple(name for name, _ in records),
             environment=records[0][1].environment,
-            trainings=dict(_trainings(names[machine], records, left_out)),
+            cases=dict(_pooled_cases(names[machine], records, left_out)),
         )
         for machine, records in groups.items()
     ]
@@ -134,7 +114,9 @@ def _by_machine(named: Named, left_out: list[str]) -> dict[Machine, list[tuple[s
     for name, record in named:
         twin = next((other for other, known in seen if known == record), None)
         if twin is not None:
-            left_out.append(f"{_name(name)} is the same record as {_name(twin)} and counts once")
+            left_out.append(
+                f"{printable(name)} is the same record as {printable(twin)} and counts once"
+            )
             continue
         seen.append((name, record))
         machine = machine_of(record.environment, with_software=True)
@@ -142,72 +124,61 @@ def _by_machine(named: Named, left_out: list[str]) -> dict[Machine, list[tuple[s
     return groups
 
 
-def _trainings(label: str, records: Named, left_out: list[str]) -> Iterator[tuple[str, Training]]:
-    """Each case that one of the machine's records has a finished training of."""
+def _pooled_cases(
+    label: str, records: Named, left_out: list[str]
+) -> Iterator[tuple[str, CaseRecord]]:
+    """Pool each case's repeats; complete trainings take precedence over shortened ones."""
     found: dict[str, list[tuple[str, CaseRecord]]] = {}
     for name, record in records:
         for case in record.cases:
+            place = f"{printable(case.id)} of {printable(name)} on {label}"
             if case.outcome == "passed" and case.repeats:
-                found.setdefault(case.id, []).append((name, case))
+                found.setdefault(case.id, []).append((place, case))
             else:
-                why = printable(case.error.message) if case.error else "no training is finished"
-                left_out.append(
-                    f"{printable(case.id)} of {_name(name)} on {label}: {case.outcome}: {why}"
-                )
+                error = printable(case.error.message) if case.error else "no training finished"
+                left_out.append(f"{place}: {case.outcome}: {error}")
     for case_id, several in found.items():
-        yield case_id, _merged(label, several, left_out)
-
-
-def _merged(label: str, several: list[tuple[str, CaseRecord]], left_out: list[str]) -> Training:
-    """The repeats of those that agree with the first; one in full goes before a shortened one."""
-    ordered = sorted(several, key=lambda pair: pair[1].shortened)
-    first = ordered[0][1]
-    kept = []
-    for name, case in ordered:
-        if why := _difference(first, case, pooled=True):
-            left_out.append(f"{printable(case.id)} of {_name(name)} on {label}: {why}")
-        else:
-            kept.append((name, case))
-    return Training(
-        case=first,
-        repeats=tuple(repeat for _, case in kept for repeat in case.repeats),
-        files=tuple(name for name, _ in kept),
-    )
+        several.sort(key=lambda pair: pair[1].shortened)
+        first = several[0][1]
+        repeats: list[Repeat] = []
+        for place, case in several:
+            if why := _difference(first, case, frozenset()):
+                left_out.append(f"{place}: {why}")
+            else:
+                repeats += case.repeats
+        yield case_id, first.model_copy(update={"repeats": repeats})
 
 
 def _keep_comparable(base: Member, members: Sequence[Member], left_out: list[str]) -> None:
-    """Take away what does not fit the base's training of the case, else the first machine's."""
+    """Remove cases that differ from the base's, or from the first machine's that has the case."""
     ordered = [base, *(member for member in members if member is not base)]
-    for case_id in dict.fromkeys(case for each in ordered for case in each.trainings):
-        having = [member for member in ordered if case_id in member.trainings]
-        first = having[0].trainings[case_id].case
-        for member in having[1:]:
-            if why := _difference(first, member.trainings[case_id].case):
-                del member.trainings[case_id]
+    for case_id in dict.fromkeys(case for each in ordered for case in each.cases):
+        first, *others = (member for member in ordered if case_id in member.cases)
+        for member in others:
+            if why := _difference(first.cases[case_id], member.cases[case_id], ACROSS):
+                del member.cases[case_id]
                 left_out.append(
                     f"{printable(case_id)} on {member.label}: not comparable with "
-                    f"{having[0].label}: {why}"
+                    f"{first.label}: {why}"
                 )
 
 
-def _difference(first: CaseRecord, other: CaseRecord, *, pooled: bool = False) -> str | None:
-    """Why two trainings of a case must not stand beside one another; None where they may."""
-    if first.fingerprint is not None and other.fingerprint is not None:
-        across = SAME_MACHINE if pooled else ACROSS
-        why = fingerprint_difference(first.fingerprint, other.fingerprint, across)
-        if why is not None:
-            return printable(why)
+def _difference(first: CaseRecord, other: CaseRecord, across: frozenset[Across]) -> str | None:
+    """Return why two trainings of a case cannot be compared; None where they can."""
+    if (
+        first.fingerprint
+        and other.fingerprint
+        and (why := fingerprint_difference(first.fingerprint, other.fingerprint, across))
+    ):
+        return printable(why)
     if first.shortened != other.shortened:
         return "one was shortened, the other was not"
-    if first.shortened and _steps(first) != _steps(other):
-        return f"shortened to {_steps(other)} steps, the other to {_steps(first)}"
+    steps, first_steps = (max(repeat.steps for repeat in case.repeats) for case in (other, first))
+    if first.shortened and steps != first_steps:
+        return f"shortened to {steps} steps, the other to {first_steps}"
     if _is_deterministic(first) != _is_deterministic(other):
         return "one was trained with --cnnperf-deterministic, which is slower, the other without"
     return None
-
-
-def _steps(case: CaseRecord) -> int:
-    return max(repeat.steps for repeat in case.repeats)
 
 
 def _is_deterministic(case: CaseRecord) -> bool:
@@ -216,7 +187,6 @@ def _is_deterministic(case: CaseRecord) -> bool:
 
 
 def _chosen(base: str, members: Sequence[Member]) -> Member:
-    """The machine of that name, of that file, or with that in its name."""
     for member in members:
         files = [each for name in member.files for each in (name, Path(name).name)]
         if base in files or base.lower() == member.label.lower():
@@ -227,23 +197,3 @@ def _chosen(base: str, members: Sequence[Member]) -> Member:
     known = ", ".join(member.label for member in near or members)
     problem = "fits several machines" if near else "is no machine and no file of these"
     raise UsageError(f"--over {base!r} {problem}: expected one of {known}, or a RUN's file")
-
-
-def _name(file: str) -> str:
-    return printable(file)
-
-
-def facts(member: Member) -> tuple[Cell, ...]:
-    """What a table says of a machine: GPU, how many, CPU, cores, driver, CUDA, torch, device."""
-    hardware, software = member.environment.hardware, member.environment.software
-    texts = (
-        hardware.gpu.name if hardware.gpu is not None else None,
-        hardware.gpu_count,
-        hardware.cpu_model,
-        hardware.cpu_logical_cores,
-        software.driver,
-        software.cuda_runtime,
-        software.torch,
-        member.environment.settings.device,
-    )
-    return tuple(printable(each) if isinstance(each, str) else each for each in texts)

@@ -1,7 +1,4 @@
-"""How each class was recognised: confusion matrices, and precision, recall and F1 of each.
-
-Torch-free.
-"""
+"""How well each class is recognised: confusion matrices, and precision, recall and F1."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.record.metrics import format_percent
 from cnnperf.record.schema import CaseRecord
-from cnnperf.report.html.content import Column, Figure, Row, Table, number_column
+from cnnperf.report.html.content import Figure, Row, Table, number_columns, text_columns
 from cnnperf.report.html.heatmap import confusion_heat_map
 from cnnperf.report.html.sections.runs import (
     CaseSide,
@@ -25,21 +22,22 @@ CLASS_NAMES = {
         "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
     ),
 }  # fmt: skip
-"""In the order of the labels, where a number says nothing; as torchvision names them."""
+"""In the order of the labels, as torchvision names them."""
+
+SCORES_OF_CLASS = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 def confusion_figures(
-    slug: str, sides: Sequence[CaseSide], prefix: str = "confusion", title: str | None = None
+    slug: str, sides: Sequence[CaseSide], prefix: str = "confusion", title: str = "Test confusion"
 ) -> Iterator[Figure]:
-    """A heat map for each run that has the case's confusion matrix."""
+    """Draw a heat map for each run that has the case's confusion matrix."""
+    several = len(sides) > 1
     for run, case in sides:
         matrix, count = summed_confusion(case)
         if matrix:
-            of = f" ({run.label})" if len(sides) > 1 else ""
-            suffix = f"-{run.label}" if len(sides) > 1 else ""
             yield Figure(
-                id=f"{prefix}-{slug}{suffix}",
-                title=f"{title or 'Test confusion'}{of}",
+                id=f"{prefix}-{slug}" + f"-{run.label}" * several,
+                title=title + f" ({run.label})" * several,
                 caption=_confusion_caption(case, matrix, count),
                 specification=confusion_heat_map(matrix, class_labels(case.dataset, len(matrix))),
             )
@@ -48,17 +46,21 @@ def confusion_figures(
 def _confusion_caption(case: CaseRecord, matrix: Sequence[Sequence[int]], count: int) -> str:
     total = sum(map(sum, matrix))
     right = sum(row[number] for number, row in enumerate(matrix))
-    summed = f", summed over n = {count} trainings" if count > 1 else ", n = 1"
+    summed = f"sum of n = {count} trainings" if count > 1 else "n = 1"
     share = f": {right:,} of {total:,} right" if total else ""
     return (
-        f"{case.id}{summed}{share}. Right and wrong are shaded each on a scale of its own, by the "
-        "share of the true class."
+        f"{case.id}, {summed}{share}. Blue is right, orange is wrong. Look for strong orange: the "
+        "most frequent mistakes. Each colour has its own scale, by share of the true class."
     )
 
 
 def summed_confusion(case: CaseRecord) -> tuple[list[list[int]], int]:
-    """Test images by true and predicted class over all trainings, and how many those are."""
-    found = [r.confusion for r in case.repeats if r.confusion and _is_square(r.confusion)]
+    """Sum the confusion over all trainings; return it with the number of trainings."""
+    found = [
+        matrix
+        for repeat in case.repeats
+        if (matrix := repeat.confusion) and all(len(row) == len(matrix) for row in matrix)
+    ]
     found = [matrix for matrix in found if len(matrix) == len(found[0])]
     if not found:
         return [], 0
@@ -66,34 +68,24 @@ def summed_confusion(case: CaseRecord) -> tuple[list[list[int]], int]:
     return [[sum(matrix[i][j] for matrix in found) for j in size] for i in size], len(found)
 
 
-def _is_square(matrix: Sequence[Sequence[int]]) -> bool:
-    return all(len(row) == len(matrix) for row in matrix)
-
-
 def class_labels(dataset: str, count: int) -> list[str]:
-    """Names of the classes, numbers where a data set has none that are known."""
+    """Return the names of the classes; numbers where the names are unknown."""
     names = CLASS_NAMES.get(dataset, ())
     return list(names) if len(names) == count else [str(number) for number in range(count)]
 
 
-SCORES_OF_CLASS = ("precision", "recall", "f1")
-
-
 def class_table(runs: Sequence[Run], slug: str, sides: Sequence[CaseSide]) -> Table:
-    """A row a class and run: medians over the trainings."""
-    columns = [
-        *key_columns(runs)[1:],
-        Column(name="class", label="class"),
-        *(number_column(f"test_{name}", name.replace("f1", "F1")) for name in SCORES_OF_CLASS),
-    ]
-    rows = [row for run, case in sides for row in _class_rows(runs, run, case)]
+    """Build a row for each class and run, with medians over the trainings."""
+    scores = {f"test_{name}": label for name, label in SCORES_OF_CLASS.items()}
     return Table(
         id=f"classes-{slug}",
         caption=f"Precision, recall and F1 of each class, {sides[0][1].id}",
-        columns=columns,
-        rows=rows,
+        columns=[
+            *key_columns(runs)[1:], *text_columns(**{"class": "class"}), *number_columns(**scores)
+        ],
+        rows=[row for run, case in sides for row in _class_rows(runs, run, case)],
         is_closed=True,
-    )
+    )  # fmt: skip
 
 
 def _class_rows(runs: Sequence[Run], run: Run, case: CaseRecord) -> Iterator[Row]:

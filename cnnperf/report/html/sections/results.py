@@ -1,13 +1,13 @@
-"""Results as tables: a row a case, a training, an epoch, a warning. Torch-free."""
+"""Results as tables: a row for each case, training, epoch and warning."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from cnnperf.catalog.cases import ReportedResult, reported
 from cnnperf.record.metrics import ABSENT, METRICS, format_plain, format_seconds, format_share
 from cnnperf.record.schema import CaseRecord
-from cnnperf.report.html.content import Cell, Column, Row, Section, Table, number_column
+from cnnperf.report.html.content import Cell, Row, Section, Table, number_columns, text_columns
 from cnnperf.report.html.sections.runs import (
     Run,
     all_repeats,
@@ -32,10 +32,10 @@ RESULTS = (
     "mfu",
     "energy_joules",
 )
-"""Medians beside the train time, which has its spread."""
+"""Medians after the train time and its spread."""
 
 MAX_OPEN_WARNINGS = 10
-"""Each takes several lines."""
+"""A longer table of warnings is closed: each takes several lines."""
 
 REPEATS = (
     "train_seconds",
@@ -54,49 +54,49 @@ REPEATS = (
     "test_seconds",
 )
 
-REPORTED_COLUMNS = (
-    number_column("report_train_seconds", "report: train time"),
-    number_column("report_test_accuracy", "report: accuracy"),
-    number_column("report_test_f1_macro", "report: F1"),
+STUDY_COLUMNS = number_columns(
+    report_train_seconds="study: train time",
+    report_test_accuracy="study: accuracy",
+    report_test_f1_macro="study: F1",
 )
 
 
 def results_section(runs: Sequence[Run]) -> Section:
-    """The table that is looked at first."""
-    paragraphs = [
-        "Medians over n trainings, each in a process of its own; the spread is half the range of "
-        "the train times."
-    ]
-    missing = _never_measured(runs)
-    if missing:
-        paragraphs.append(f"Not measured in any training here: {', '.join(missing)}.")
-    return Section(
-        id="results", title="Results", paragraphs=paragraphs, tables=[results_table(runs)]
-    )
-
-
-def _never_measured(runs: Sequence[Run]) -> list[str]:
+    """Build the table that readers look at first."""
     cases = [case for _, case in all_sides(runs)]
-    return [METRICS[name].label for name in RESULTS if not any(case.values(name) for case in cases)]
+    missing = [
+        METRICS[name].label for name in RESULTS if not any(case.values(name) for case in cases)
+    ]
+    look = (
+        "Look at train time and accuracy first. Values are medians of n trainings, each in its own "
+        "process. With n = 1 there is no spread (half the range of the train times): a small "
+        "difference may be noise."
+    )
+    absent = [f"Not measured here: {', '.join(missing)}."] if missing else []
+    return Section(
+        id="results", title="Results", paragraphs=[look, *absent], tables=[results_table(runs)]
+    )
 
 
 def results_table(runs: Sequence[Run]) -> Table:
-    """A row a case and run."""
-    columns = [
-        *key_columns(runs),
-        Column(name="outcome", label="outcome"),
-        number_column("n", "n"),
-        *metric_columns(["train_seconds"]),
-        number_column("train_seconds_spread_fraction", "spread"),
-        *metric_columns(RESULTS),
-        *REPORTED_COLUMNS,
-    ]
-    rows = [_result(runs, run, case) for run, case in all_sides(runs)]
-    is_reported = any(study_row(case) for _, case in all_sides(runs))
-    caption = f"Results{', and what the report says of the same training' * is_reported}"
-    return without_empty(
-        Table(id="table-results", caption=caption, columns=columns, rows=rows, is_closed=False)
+    """Build a row for each case and run."""
+    in_study = any(study_row(case) for _, case in all_sides(runs))
+    table = Table(
+        id="table-results",
+        caption=f"Results{', with the published figures of the study' * in_study}",
+        columns=[
+            *key_columns(runs),
+            *text_columns(outcome="outcome"),
+            *number_columns(n="n"),
+            *metric_columns(["train_seconds"]),
+            *number_columns(train_seconds_spread_fraction="spread"),
+            *metric_columns(RESULTS),
+            *STUDY_COLUMNS,
+        ],
+        rows=[_result(runs, run, case) for run, case in all_sides(runs)],
+        is_closed=False,
     )
+    return without_empty(table)
 
 
 def _result(runs: Sequence[Run], run: Run, case: CaseRecord) -> Row:
@@ -109,53 +109,42 @@ def _result(runs: Sequence[Run], run: Run, case: CaseRecord) -> Row:
         outcome,
         count_cell(len(case.repeats)),
         metric_cell("train_seconds", case.median("train_seconds")),
-        (ABSENT if spread is None else f"±{format_share(spread)}", spread),
+        figure_cell(spread, lambda value: f"±{format_share(value)}"),
         *(metric_cell(name, case.median(name)) for name in RESULTS),
-        *reported_cells(study_row(case)),
+        *study_cells(study_row(case)),
         style=style,
     )
 
 
 def study_row(case: CaseRecord) -> ReportedResult | None:
-    """What the report has of this training; nothing of one that was shortened."""
+    """Return the study's figures of this training; None where it was shortened."""
     return None if case.shortened else reported(case.model, case.dataset, case.recipe)
 
 
-def reported_cells(row: ReportedResult | None) -> list[tuple[str, Cell]]:
-    """The report's figures, as it gives them."""
+def study_cells(row: ReportedResult | None) -> list[tuple[str, Cell]]:
+    """Return the study's figures, as precise as it states them."""
     if row is None:
-        return [(ABSENT, None)] * 3
-    seconds = row.train_seconds
+        return [(ABSENT, None)] * len(STUDY_COLUMNS)
     return [
-        (ABSENT if seconds is None else f"{seconds:,.0f} s", seconds),
+        figure_cell(row.train_seconds, lambda seconds: f"{seconds:,.0f} s"),
         (format_share(row.test_accuracy), row.test_accuracy),
         (format_share(row.test_f1), row.test_f1),
     ]
 
 
 def repeats_section(runs: Sequence[Run]) -> Section:
-    """Every training and every epoch, for those who want to count for themselves."""
+    """Build tables of every training, epoch and warning."""
     warnings = warnings_table(runs)
-    return Section(
-        id="trainings",
-        title="Every training",
-        paragraphs=[
-            "Step percentiles, memory, energy and warnings of each training, then each epoch; all "
-            "can be downloaded, unrounded."
-        ],
-        tables=[repeats_table(runs), epochs_table(runs), *([warnings] if warnings.rows else [])],
+    look = (
+        "Look here when a median surprises you: a training with a warning, a p99 far above p50, or "
+        "a high data wait often explains it. The CSV files have all digits."
     )
+    tables = [repeats_table(runs), epochs_table(runs), *([warnings] if warnings.rows else [])]
+    return Section(id="trainings", title="Every training", paragraphs=[look], tables=tables)
 
 
 def repeats_table(runs: Sequence[Run]) -> Table:
-    """A row a training."""
-    columns = [
-        *key_columns(runs),
-        number_column("seed", "seed"),
-        Column(name="precision", label="precision"),
-        *metric_columns(REPEATS),
-        Column(name="warnings", label="warnings"),
-    ]
+    """Build a row for each training."""
     rows = [
         row_of(
             *key_cells(runs, run, case.id),
@@ -167,56 +156,50 @@ def repeats_table(runs: Sequence[Run]) -> Table:
         )
         for run, case, repeat in all_repeats(runs)
     ]
-    table = Table(id="table-trainings", caption="Each training", columns=columns, rows=rows)
-    return without_empty(table)
+    columns = [
+        *key_columns(runs), *number_columns(seed="seed"), *text_columns(precision="precision"),
+        *metric_columns(REPEATS), *text_columns(warnings="warnings"),
+    ]  # fmt: skip
+    caption = "Each training"
+    return without_empty(Table(id="table-trainings", caption=caption, columns=columns, rows=rows))
 
 
-EPOCH_COLUMNS = (
-    number_column("seed", "seed"),
-    number_column("epoch", "epoch"),
-    number_column("train_seconds", "training"),
-    number_column("val_seconds", "validation"),
-    number_column("train_loss", "train loss"),
-    number_column("val_loss", "val loss"),
-    number_column("val_accuracy", "val accuracy"),
-    number_column("val_f1_macro", "val F1"),
-)
+EPOCH_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "train_seconds": ("training", format_seconds),
+    "val_seconds": ("validation", format_seconds),
+    "train_loss": ("train loss", format_plain),
+    "val_loss": ("val loss", format_plain),
+    "val_accuracy": ("val accuracy", METRICS["val_accuracy"].format),
+    "val_f1_macro": ("val F1", METRICS["test_f1_macro"].format),
+}
+"""Label and format of an epoch's values."""
 
 
 def epochs_table(runs: Sequence[Run]) -> Table:
-    """A row an epoch of each training: times and metrics."""
-    columns = [*key_columns(runs), *EPOCH_COLUMNS]
-    rows = list(_epoch_rows(runs))
-    caption = "Each epoch: times, losses, validation"
-    table = Table(id="table-epochs", caption=caption, columns=columns, rows=rows, is_closed=True)
+    """Build a row for each epoch of each training."""
+    labels = {name: label for name, (label, _) in EPOCH_COLUMNS.items()}
+    rows = [
+        row_of(
+            *key_cells(runs, run, case.id),
+            (str(repeat.seed), repeat.seed),
+            count_cell(epoch.epoch),
+            *(figure_cell(getattr(epoch, name), show) for name, (_, show) in EPOCH_COLUMNS.items()),
+        )
+        for run, case, repeat in all_repeats(runs)
+        for epoch in repeat.epochs
+    ]
+    table = Table(
+        id="table-epochs",
+        caption="Each epoch: times, losses, validation",
+        columns=[*key_columns(runs), *number_columns(seed="seed", epoch="epoch", **labels)],
+        rows=rows,
+        is_closed=True,
+    )
     return without_empty(table)
 
 
-def _epoch_rows(runs: Sequence[Run]) -> Iterator[Row]:
-    for run, case, repeat in all_repeats(runs):
-        for epoch in repeat.epochs:
-            yield row_of(
-                *key_cells(runs, run, case.id),
-                (str(repeat.seed), repeat.seed),
-                count_cell(epoch.epoch),
-                figure_cell(epoch.train_seconds, format_seconds),
-                figure_cell(epoch.val_seconds, format_seconds),
-                figure_cell(epoch.train_loss, format_plain),
-                figure_cell(epoch.val_loss, format_plain),
-                metric_cell("val_accuracy", epoch.val_accuracy),
-                metric_cell("test_f1_macro", epoch.val_f1_macro),
-            )
-
-
 def warnings_table(runs: Sequence[Run]) -> Table:
-    """A row a warning, whole."""
-    columns = [
-        *key_columns(runs),
-        number_column("seed", "seed"),
-        Column(name="kind", label="kind"),
-        number_column("value", "value"),
-        Column(name="message", label="message"),
-    ]
+    """Build a row for each warning."""
     rows = [
         row_of(
             *key_cells(runs, run, case.id),
@@ -228,11 +211,13 @@ def warnings_table(runs: Sequence[Run]) -> Table:
         for run, case, repeat in all_repeats(runs)
         for flag in repeat.warnings
     ]
-    caption = "Reasons to doubt a training"
     return Table(
         id="table-warnings",
-        caption=caption,
-        columns=columns,
+        caption="Warnings: reasons to doubt a training",
+        columns=[
+            *key_columns(runs), *number_columns(seed="seed"), *text_columns(kind="kind"),
+            *number_columns(value="value"), *text_columns(message="message"),
+        ],
         rows=rows,
         is_closed=len(rows) > MAX_OPEN_WARNINGS or None,
-    )
+    )  # fmt: skip

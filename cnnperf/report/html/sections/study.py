@@ -1,34 +1,36 @@
-"""The figures of the study that cnnperf measures again, drawn of our own data.
+"""Our results beside the study's, and its figures drawn from our data.
 
-Original against modified model on the same images, MNIST against CIFAR-10 through the same model,
-and the report's own results beside ours. Torch-free.
+The study compares original with modified models on the same images, and MNIST with CIFAR-10
+through the same model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from cnnperf.catalog.cases import REPORTED
-from cnnperf.record.metrics import ABSENT, format_share
+from cnnperf.record.metrics import format_share
 from cnnperf.record.schema import CaseRecord
-from cnnperf.report.html.charts import lines
-from cnnperf.report.html.content import Cell, Column, Figure, Row, Section, Table, number_column
+from cnnperf.report.html.charts import Axis
+from cnnperf.report.html.content import Figure, Row, Section, Table, number_columns, text_columns
 from cnnperf.report.html.sections.classes import confusion_figures
 from cnnperf.report.html.sections.learning import (
+    LOSS_AXIS,
     LOSSES,
+    SCORE_AXIS,
     SCORES,
     Value,
+    curve_figure,
     curve_values,
     has_curve,
     how_drawn,
-    run_labels,
 )
-from cnnperf.report.html.sections.results import REPORTED_COLUMNS, reported_cells, study_row
+from cnnperf.report.html.sections.results import STUDY_COLUMNS, study_cells, study_row
 from cnnperf.report.html.sections.runs import (
     CaseSide,
     Run,
     all_sides,
+    figure_cell,
     key_cells,
     key_columns,
     metric_cell,
@@ -38,154 +40,133 @@ from cnnperf.report.html.sections.runs import (
 )
 
 MODIFIED = {"vgg16": "modified_vgg", "resnet34": "modified_resnet"}
-"""Each original model of the study and what it made of it."""
+"""Each original model of the study, and the study's smaller model."""
+
+COMPARED = ("train_seconds", "test_accuracy", "test_f1_macro")
+"""Metrics that the study has, in the order of `STUDY_COLUMNS`."""
 
 
 class Group(NamedTuple):
-    """Trainings that differ in the model alone, or in the data set alone."""
+    """Trainings that differ in the model alone."""
 
     shared: str
-    """What they have in common, for people and for figure ids."""
-    first: list[CaseSide]
-    second: list[CaseSide]
+    """What they have in common, for captions and figure ids."""
+    original: list[CaseSide]
+    modified: list[CaseSide]
+
+    @property
+    def sides(self) -> list[CaseSide]:
+        """Return all of them, the original model first."""
+        return [*self.original, *self.modified]
 
 
 def study_sections(runs: Sequence[Run]) -> list[Section]:
-    """Those that the runs have something for."""
-    sections = (_report_section(runs), _models_section(runs), _datasets_section(runs))
-    return [section for section in sections if section is not None]
+    """Build the sections that the runs have data for."""
+    groups = list(_model_groups(runs))
+    sections = (_study_section(runs, groups), _models_section(groups), _datasets_section(runs))
+    return [section for section in sections if section.tables or section.figures]
 
 
-# --- beside the report --------------------------------------------------------------------------
+# --- beside the study ---------------------------------------------------------------------------
 
 
-def _report_section(runs: Sequence[Run]) -> Section | None:
-    rows = [_beside(runs, run, case) for run, case in all_sides(runs) if study_row(case)]
-    tables = [_reduction_table(runs)] if _reductions(runs) else []
-    if rows:
-        tables.insert(
-            0,
-            Table(
-                id="table-report",
-                caption="Medians of our trainings and the report's figures",
-                columns=[
-                    *key_columns(runs),
-                    *metric_columns(["train_seconds"]),
-                    REPORTED_COLUMNS[0],
-                    *metric_columns(["test_accuracy"]),
-                    REPORTED_COLUMNS[1],
-                    *metric_columns(["test_f1_macro"]),
-                    REPORTED_COLUMNS[2],
-                ],
-                rows=rows,
-            ),
-        )
-    if not tables:
-        return None
+def _study_section(runs: Sequence[Run], groups: Sequence[Group]) -> Section:
+    tables = (_study_table(runs), _reduction_table(runs, groups))
     return Section(
         id="report",
-        title="Beside the report",
+        title="Compared with the study",
         paragraphs=[
-            "The report does not say on which GPU it trained, so its times are no yardstick for "
-            "this machine; accuracy, F1, and by how much a modified model is faster, are."
+            "Compare accuracy, F1, and the reduction in time from original to modified model. Do "
+            "not compare the times themselves: the study does not name its GPU."
         ],
-        tables=tables,
+        tables=[table for table in tables if table.rows],
     )
 
 
-def _beside(runs: Sequence[Run], run: Run, case: CaseRecord) -> Row:
-    theirs = reported_cells(study_row(case))
-    ours = [
-        metric_cell(name, case.median(name))
-        for name in ("train_seconds", "test_accuracy", "test_f1_macro")
-    ]
-    pairs = [cell for pair in zip(ours, theirs, strict=True) for cell in pair]
-    return row_of(*key_cells(runs, run, case.id), *pairs)
+def _study_table(runs: Sequence[Run]) -> Table:
+    columns = zip(metric_columns(COMPARED), STUDY_COLUMNS, strict=True)
+    rows = []
+    for run, case in all_sides(runs):
+        if (published := study_row(case)) is not None:
+            ours = [metric_cell(name, case.median(name)) for name in COMPARED]
+            pairs = zip(ours, study_cells(published), strict=True)
+            rows.append(
+                row_of(*key_cells(runs, run, case.id), *(c for pair in pairs for c in pair))
+            )
+    return Table(
+        id="table-report",
+        caption="Medians of our trainings, and the figures that the study published",
+        columns=[*key_columns(runs), *(column for pair in columns for column in pair)],
+        rows=rows,
+    )
 
 
-def _reduction_table(runs: Sequence[Run]) -> Table:
-    """How much less time a modified model takes than its original."""
-    columns = [
-        *key_columns(runs)[1:],
-        Column(name="original", label="original"),
-        Column(name="modified", label="modified"),
-        number_column("original_train_seconds", "original takes"),
-        number_column("modified_train_seconds", "modified takes"),
-        number_column("reduction_fraction", "reduction"),
-        number_column("report_reduction_fraction", "report: reduction"),
-    ]
+def _reduction_table(runs: Sequence[Run], groups: Sequence[Group]) -> Table:
+    """Show how much less time a modified model takes than its original."""
     return Table(
         id="table-reduction",
         caption="Reduction in train time from the original model, at its own resolution, to the "
         "modified one",
-        columns=columns,
-        rows=_reductions(runs),
+        columns=[
+            *key_columns(runs)[1:],
+            *text_columns(original="original", modified="modified"),
+            *number_columns(
+                original_train_seconds="original takes",
+                modified_train_seconds="modified takes",
+                reduction_fraction="reduction",
+                report_reduction_fraction="study: reduction",
+            ),
+        ],
+        rows=[
+            _reduction(runs, run, original, modified)
+            for group in groups
+            for run, original in group.original
+            if (modified := next((case for other, case in group.modified if other is run), None))
+        ],
     )
 
 
-def _reductions(runs: Sequence[Run]) -> list[Row]:
-    rows = []
-    for group in _model_groups(runs):
-        for run, original in group.first:
-            modified = next((case for other, case in group.second if other is run), None)
-            if modified is not None:
-                rows.append(_reduction(runs, run, original, modified))
-    return rows
-
-
 def _reduction(runs: Sequence[Run], run: Run, original: CaseRecord, modified: CaseRecord) -> Row:
-    before, after = original.median("train_seconds"), modified.median("train_seconds")
+    ours = [case.median("train_seconds") for case in (original, modified)]
+    studied = [study_row(case) for case in (original, modified)]
+    published = [row and row.train_seconds for row in studied]
     return row_of(
         *key_cells(runs, run, "")[1:],
         original.id,
         modified.id,
-        metric_cell("train_seconds", before),
-        metric_cell("train_seconds", after),
-        _share(reduction_fraction(before, after)),
-        _share(_reported_reduction(original, modified)),
+        *(metric_cell("train_seconds", seconds) for seconds in ours),
+        *(figure_cell(reduction_fraction(*pair), format_share) for pair in (ours, published)),
     )
 
 
 def reduction_fraction(before: float | None, after: float | None) -> float | None:
-    """By which part a time has become less; below 0 where it is more.
+    """Return by which part a time is shorter; below 0 where it is longer.
 
-    >>> reduction_fraction(3460, 199)
-    0.9424855491329479
+    >>> f"{reduction_fraction(3460, 199):.1%}"
+    '94.2%'
     """
     return 1 - after / before if before and after is not None else None
-
-
-def _reported_reduction(original: CaseRecord, modified: CaseRecord) -> float | None:
-    if original.recipe != "report":
-        return None
-    rows = [REPORTED.get((case.model, case.dataset)) for case in (original, modified)]
-    before, after = (None if row is None else row.train_seconds for row in rows)
-    return reduction_fraction(before, after)
-
-
-def _share(value: float | None) -> tuple[str, Cell]:
-    return (ABSENT, None) if value is None else (format_share(value), value)
 
 
 # --- original against modified ------------------------------------------------------------------
 
 
-def _model_groups(runs: Sequence[Run]) -> list[Group]:
-    """Original and modified model on the same data set, by the same recipe and engine."""
-    groups = []
+def _model_groups(runs: Sequence[Run]) -> Iterator[Group]:
+    """Pair original and modified model on the same data set, by the same recipe and engine."""
     for original, modified in MODIFIED.items():
         by_shared = _by_shared(runs, lambda case: (case.dataset, case.recipe, case.engine))
         for shared, sides in by_shared.items():
-            first = [side for side in sides if side[1].model == original]
-            second = [side for side in sides if side[1].model == modified]
-            if first and second:
-                name = f"{original} and {modified}, {', '.join(shared)}"
-                groups.append(Group(name, first, second))
-    return groups
+            pair = [
+                [side for side in sides if side[1].model == model] for model in (original, modified)
+            ]
+            if all(pair):
+                yield Group(f"{original} and {modified}, {', '.join(shared)}", *pair)
 
 
-def _by_shared(runs: Sequence[Run], key: Any) -> dict[tuple[str, ...], list[CaseSide]]:
-    """Whole trainings of suite `train` by what they share."""
+def _by_shared(
+    runs: Sequence[Run], key: Callable[[CaseRecord], tuple[str, ...]]
+) -> dict[tuple[str, ...], list[CaseSide]]:
+    """Group the complete trainings of suite `train`."""
     found: dict[tuple[str, ...], list[CaseSide]] = {}
     for run, case in all_sides(runs):
         if case.suite == "train" and case.repeats and not case.shortened:
@@ -193,70 +174,43 @@ def _by_shared(runs: Sequence[Run], key: Any) -> dict[tuple[str, ...], list[Case
     return found
 
 
-def _models_section(runs: Sequence[Run]) -> Section | None:
-    groups = _model_groups(runs)
+def _models_section(groups: Sequence[Group]) -> Section:
     names = slugs(group.shared for group in groups)
-    figures = [figure for group in groups for figure in _pair_figures(group, names[group.shared])]
-    if not figures:
-        return None
     return Section(
         id="models",
         title="Original against modified",
         paragraphs=[
-            "The study's question: does the smaller model on smaller images learn as well? Its "
-            "time is in the table above. Both see the same images, each at its own resolution."
+            "The study's question: does the smaller model on smaller images learn as well? Compare "
+            "the ends of the lines here, and the times under Compared with the study. Both models "
+            "see the same images, each at its own resolution."
         ],
-        figures=figures,
+        figures=[
+            figure for group in groups for figure in _pair_figures(group, names[group.shared])
+        ],
     )
 
 
 def _pair_figures(group: Group, slug: str) -> Iterator[Figure]:
-    loss, accuracy = LOSSES["validation loss"], SCORES["validation accuracy"]
-    if all(any(has_curve(case, loss) for _, case in side) for side in group[1:]):
-        yield Figure(
-            id=f"models-loss-{slug}",
-            title="Validation loss",
-            caption=_pair_caption(group),
-            specification=_pair_lines(group, loss, "cross-entropy in nats", (".4f", ".4~r")),
-        )
-    if all(any(has_curve(case, accuracy) for _, case in side) for side in group[1:]):
-        yield Figure(
-            id=f"models-accuracy-{slug}",
-            title="Validation accuracy, then test accuracy",
-            caption=f"{_pair_caption(group)} Diamonds at the end: median test accuracy.",
-            specification=_pair_lines(
-                group, accuracy, "share of the images", (".2%", "~%"), ends=_test_accuracies(group)
-            ),
-        )
-
-
-def _pair_caption(group: Group) -> str:
-    return f"{group.shared}; {how_drawn([*group.first, *group.second])}"
-
-
-def _pair_lines(
-    group: Group,
-    value: Value,
-    axis: str,
-    formats: tuple[str, str],
-    ends: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    values: list[dict[str, Any]] = []
-    for sides in (group.first, group.second):
-        values += curve_values(sides, {"value": value}, name=sides[0][1].model)
-    return lines(
-        values,
-        title=axis,
-        series=[group.first[0][1].model, group.second[0][1].model],
-        runs=run_labels([*group.first, *group.second]),
-        number_format=formats[0],
-        axis_format=formats[1],
-        ends=ends,
-    )
+    kinds: tuple[tuple[str, str, Value, Axis, list[dict[str, Any]]], ...] = (
+        ("loss", "Validation loss", LOSSES["validation loss"], LOSS_AXIS, []),
+        ("accuracy", "Validation accuracy, then test accuracy", SCORES["validation accuracy"],
+         SCORE_AXIS._replace(title="share of the images"), _test_accuracies(group)),
+    )  # fmt: skip
+    for name, title, value, axis, ends in kinds:
+        if all(any(has_curve(case, value) for _, case in side) for side in group[1:]):
+            values = [
+                row
+                for sides in (group.original, group.modified)
+                for row in curve_values(sides, {"value": value}, name=sides[0][1].model)
+            ]
+            caption = f"{group.shared}; {how_drawn(group.sides)}"
+            caption += " Diamonds at the end: median test accuracy." if ends else ""
+            figure_id = f"models-{name}-{slug}"
+            yield curve_figure(figure_id, title, caption, group.sides, values, axis, ends)
 
 
 def _test_accuracies(group: Group) -> list[dict[str, Any]]:
-    """A mark for each case and run, at its last epoch."""
+    """Return a mark at the last epoch of each case and run."""
     return [
         {
             "epoch": max(epoch.epoch for repeat in case.repeats for epoch in repeat.epochs),
@@ -266,7 +220,7 @@ def _test_accuracies(group: Group) -> list[dict[str, Any]]:
             "role": "end",
             "of": "test accuracy",
         }
-        for run, case in (*group.first, *group.second)
+        for run, case in group.sides
         if case.values("test_accuracy") and any(repeat.epochs for repeat in case.repeats)
     ]
 
@@ -274,26 +228,27 @@ def _test_accuracies(group: Group) -> list[dict[str, Any]]:
 # --- MNIST against CIFAR-10 ---------------------------------------------------------------------
 
 
-def _datasets_section(runs: Sequence[Run]) -> Section | None:
+def _datasets_section(runs: Sequence[Run]) -> Section:
     figures: list[Figure] = []
     by_shared = _by_shared(
         runs, lambda case: (case.model, str(case.resolution), case.recipe, case.engine)
     )
     names = slugs("-".join(shared) for shared in by_shared)
     for shared, sides in by_shared.items():
-        mnist, cifar = (
-            [side for side in sides if side[1].dataset == name] for name in ("mnist", "cifar10")
-        )
-        if mnist and cifar:
-            slug = names["-".join(shared)]
-            for name, found in (("MNIST", mnist), ("CIFAR-10", cifar)):
-                prefix = f"datasets-{name.lower()}"
-                figures += confusion_figures(slug, found, prefix, title=f"Test confusion, {name}")
-    if not figures:
-        return None
+        by_name = {
+            name: [side for side in sides if side[1].dataset == dataset]
+            for name, dataset in (("MNIST", "mnist"), ("CIFAR-10", "cifar10"))
+        }
+        if all(by_name.values()):
+            for name, found in by_name.items():
+                title, prefix = f"Test confusion, {name}", f"datasets-{name.lower()}"
+                figures += confusion_figures(names["-".join(shared)], found, prefix, title)
     return Section(
         id="datasets",
         title="MNIST against CIFAR-10",
-        paragraphs=["What the same model confuses in digits, and what in photographs."],
+        paragraphs=[
+            "Which classes the same model confuses in digits, and which in photographs: look for "
+            "the strongest orange in each."
+        ],
         figures=figures,
     )

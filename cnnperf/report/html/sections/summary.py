@@ -1,4 +1,4 @@
-"""The summary in words: what ran, where, when, how long, and what came of it. Torch-free."""
+"""The summary in words: what ran, where, when, for how long, and with what result."""
 
 from __future__ import annotations
 
@@ -7,60 +7,53 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.machine.flags import DISTURBANCES
+from cnnperf.machine.names import machine_of
 from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import format_bytes, format_seconds
 from cnnperf.record.schema import Record
+from cnnperf.report.html.content import capitalised, counted
 from cnnperf.report.html.sections.runs import Run, all_repeats
 
 MAX_NAMED = 5
-"""Failed or skipped cases that the summary names; all are in the table of results."""
+"""Failed or skipped cases that the summary names; the table of results has all."""
 
 
 def lead(runs: Sequence[Run], comparison: Comparison | None) -> list[str]:
-    """Paragraphs, the answer first where there is one."""
-    paragraphs = [f"{_sentence(comparison.summary)}."] if comparison is not None else []
+    """Return the first paragraphs of the page, the verdict first."""
+    paragraphs = [f"{capitalised(comparison.summary)}."] if comparison is not None else []
     for run in runs:
         named = f"{run.label} is {run.name}: " if len(runs) > 1 else ""
-        paragraphs.append(_sentence(f"{named}{what_ran(run.record)}"))
-        paragraphs += _problems(run, prefix=run.label if len(runs) > 1 else "")
-    flagged = flagged_repeats(runs)
-    return [*paragraphs, flagged] if flagged else paragraphs
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+        paragraphs.append(capitalised(f"{named}{what_ran(run.record)}"))
+        paragraphs += _problems(run, f" in {run.label}" if len(runs) > 1 else "")
+    return [*paragraphs, *_disturbed(runs)]
 
 
 def what_ran(record: Record) -> str:
-    """Tier, machine, software, time of day, trainings and what they took."""
+    """Describe tier, cases, trainings, machine, software and start."""
+    outcomes = Counter(case.outcome for case in record.cases)
+    counts = ", ".join(f"{outcomes[name]} {name}" for name in ("passed", "failed", "skipped")
+                       if outcomes[name])  # fmt: skip
+    cases = f"{counted(len(record.cases), 'case')} ({counts})" if counts else "no case"
     trainings = sum(len(case.repeats) for case in record.cases)
     seconds = sum(repeat.timed_seconds for case in record.cases for repeat in case.repeats)
-    took = f", {format_seconds(seconds)} on the clock in all" if trainings else ""
-    begun = record.created.strftime("%Y-%m-%d %H:%M %z")
+    took = f", {format_seconds(seconds)} of timed work" if trainings else ""
     return (
-        f"tier {record.tier} on {describe_machine(record.environment)} with "
-        f"{describe_software(record.environment)}, begun {begun}; {_outcomes(record)} in "
-        f"{_count(trainings, 'training')}{took}."
+        f"tier {record.tier}: {cases}, {counted(trainings, 'training')}{took}. Machine: "
+        f"{describe_machine(record.environment)}. Software: "
+        f"{describe_software(record.environment)}. Started {record.created:%Y-%m-%d %H:%M %z}."
     )
 
 
 def describe_machine(environment: Environment) -> str:
-    """Such as `NVIDIA H200, 139.8 GiB` or `AMD EPYC, 2 cores, 23.4 GiB`."""
-    hardware, device = environment.hardware, environment.settings.device
-    if hardware.gpu is not None and device != "cpu":
-        parts = [hardware.gpu.name, _memory(hardware.gpu.memory_bytes)]
-    else:
-        cores = hardware.cpu_logical_cores
-        parts = [
-            hardware.cpu_model,
-            _count(cores, "core") if cores else None,
-            _memory(hardware.memory_bytes),
-        ]
-    return ", ".join(filter(None, parts)) or "an unknown machine"
+    """Return text such as `NVIDIA H200, 139.8 GiB` or `AMD EPYC, 2 cores, 23.4 GiB`."""
+    machine, hardware = machine_of(environment), environment.hardware
+    on_gpu = machine.gpu is not None and hardware.gpu is not None
+    memory = hardware.gpu.memory_bytes if on_gpu and hardware.gpu else hardware.memory_bytes
+    return machine.name + (f", {format_bytes(memory)}" if memory else "")
 
 
 def describe_software(environment: Environment) -> str:
-    """Such as `torch 2.15.0, CUDA 13.2, Python 3.12.1`."""
+    """Return text such as `torch 2.15.0, CUDA 13.2, Python 3.12.1`."""
     software = environment.software
     named = {
         "torch": software.torch,
@@ -69,55 +62,37 @@ def describe_software(environment: Environment) -> str:
         "Python": software.python,
         "cnnperf": software.cnnperf,
     }
-    return ", ".join(f"{name} {version}" for name, version in named.items() if version) or (
-        "unknown software"
-    )
+    return ", ".join(f"{name} {version}" for name, version in named.items() if version) or "unknown"
 
 
-def _memory(size: int | None) -> str | None:
-    return format_bytes(size) if size else None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _outcomes(record: Record) -> str:
-    counts = Counter(case.outcome for case in record.cases)
-    parts = [f"{counts[name]} {name}" for name in ("passed", "failed", "skipped") if counts[name]]
-    return f"{_count(len(record.cases), 'case')} ({', '.join(parts)})" if parts else "no case"
-
-
-def _problems(run: Run, prefix: str) -> Iterator[str]:
-    """Failures, skips, and what makes a record less than it looks."""
-    of = f" in {prefix}" if prefix else ""
+def _problems(run: Run, where: str) -> Iterator[str]:
+    """Name failed, skipped, interrupted and shortened work."""
     for outcome in ("failed", "skipped"):
         found = [case for case in run.record.cases if case.outcome == outcome]
         for case in found[:MAX_NAMED]:
-            seeded = case.error is not None and case.error.seed is not None
-            seed = f" (seed {case.error.seed})" if case.error and seeded else ""
-            why = case.error.message if case.error else "no reason is recorded"
-            yield f"{_sentence(outcome)}{of}: {case.id}{seed}: {why}"
+            error = case.error
+            seed = f" (seed {error.seed})" if error and error.seed is not None else ""
+            why = error.message if error else "no reason is recorded"
+            yield f"{capitalised(outcome)}{where}: {case.id}{seed}: {why}"
         if len(found) > MAX_NAMED:
-            yield f"{_sentence(outcome)}{of}: {len(found) - MAX_NAMED} more, in the results below."
+            more = len(found) - MAX_NAMED
+            yield f"{capitalised(outcome)}{where}: {more} more, listed under Results."
     if run.record.interrupted:
-        yield f"Interrupted{of}: not every planned training was done."
-    shortened = sum(case.shortened for case in run.record.cases)
-    if shortened:
-        yield f"Shortened{of}: {_count(shortened, 'case')}, whose accuracy says nothing."
+        yield f"Interrupted{where}: some planned trainings are missing."
+    if shortened := sum(case.shortened for case in run.record.cases):
+        yield f"Shortened{where}: {counted(shortened, 'case')}. Ignore their accuracy."
 
 
-def flagged_repeats(runs: Sequence[Run]) -> str | None:
-    """How many trainings something else may have disturbed, and what it was."""
-    found = [repeat for _, _, repeat in all_repeats(runs)]
-    kinds = [{flag.kind for flag in repeat.warnings} & DISTURBANCES for repeat in found]
-    disturbed = sum(map(bool, kinds))
-    if not disturbed:
-        return None
-    counts = Counter(kind for each in kinds for kind in each)
-    named = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
-    return (
-        f"{disturbed} of {_count(len(found), 'training')} "
-        f"{'is' if disturbed == 1 else 'are'} flagged ({named}): something else may have had a "
-        "part in the time."
-    )
+def _disturbed(runs: Sequence[Run]) -> Iterator[str]:
+    """Count trainings that something else may have slowed down, and name the causes."""
+    found = [
+        {flag.kind for flag in repeat.warnings} & DISTURBANCES for _, _, repeat in all_repeats(runs)
+    ]
+    if disturbed := sum(map(bool, found)):
+        kinds = Counter(kind for each in found for kind in each)
+        named = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+        yield (
+            f"{disturbed} of {counted(len(found), 'training')} may have been disturbed by "
+            f"something else on the machine ({named}): do not trust their times before you have "
+            "read the warnings under Every training."
+        )

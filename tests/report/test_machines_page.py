@@ -1,11 +1,10 @@
-"""Machines stand beside one another with honest intervals, and what does not fit is named."""
+"""Machines are compared with correct intervals, and what cannot be compared is named."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,11 +13,12 @@ import vl_convert
 from scipy import stats
 
 from cnnperf.errors import UsageError
-from cnnperf.record.environment import Environment
+from cnnperf.record.environment import Environment, Settings
 from cnnperf.record.schema import CaseRecord, Record
 from cnnperf.report.html.content import Figure, Page, Row, Section, Table
-from cnnperf.report.html.machines.page import hardware_page, hardware_sections
+from cnnperf.report.html.machines.page import hardware_page
 from cnnperf.report.html.machines.pool import pool
+from cnnperf.report.html.page import check_ids
 from tests.compare.comparisons import HOSTILE
 from tests.examples import (
     example_case_record,
@@ -63,6 +63,10 @@ def _two() -> list[tuple[str, Record]]:
     return [("h100.json", _record("H100", _case(OLD))), ("h200.json", _record("H200", _case(NEW)))]
 
 
+def _sections(*arguments: Any) -> Sequence[Section]:
+    return hardware_page(*arguments).sections
+
+
 def _named(sections: Iterable[Section], section_id: str) -> Section:
     for section in sections:
         if section.id == section_id:
@@ -87,9 +91,9 @@ def _welch(base: Sequence[float], new: Sequence[float]) -> tuple[float, float]:
     return math.exp(interval.low), math.exp(interval.high)
 
 
-def test_means_and_gains_have_the_intervals_of_logarithms() -> None:
-    """Against scipy: Student's of each machine, Welch's of the two."""
-    table = _table(hardware_sections(_two()), "images_per_second")
+def test_means_and_gains_have_intervals_of_logarithms() -> None:
+    """Scipy's Student interval for each machine, Welch's for the two."""
+    table = _table(_sections(_two()), "images_per_second")
     base, new = (_values(table, row) for row in table.rows)
     assert base["images_per_second"] == pytest.approx(statistics.geometric_mean(OLD))
     logs = [math.log(value) for value in NEW]
@@ -104,9 +108,9 @@ def test_means_and_gains_have_the_intervals_of_logarithms() -> None:
 
 
 @pytest.mark.parametrize("metric", ["time_to_accuracy_seconds", "energy_joules"])
-def test_less_time_and_energy_are_times_better(metric: str) -> None:
-    """The base over the machine, so that above 1 is always better."""
-    table = _table(hardware_sections(_two()), metric)
+def test_less_time_and_energy_are_above_1_times_better(metric: str) -> None:
+    """The ratio is base over machine, so that above 1 is always better."""
+    table = _table(_sections(_two()), metric)
     new = _values(table, table.rows[1])
     assert new["times_better"] == pytest.approx(
         statistics.geometric_mean(NEW) / statistics.geometric_mean(OLD)
@@ -114,34 +118,34 @@ def test_less_time_and_energy_are_times_better(metric: str) -> None:
     assert new["times_better_low"] < new["times_better"] < new["times_better_high"]
 
 
-def test_a_single_training_has_no_interval_and_says_so() -> None:
-    """Neither of its own, nor of what it is held to."""
+def test_single_training_has_no_interval_and_a_remark() -> None:
+    """Neither its mean nor its ratio has one."""
     one = ("h200.json", _record("H200", _case(NEW[:1])))
-    sections = hardware_sections([_two()[0], one])
+    sections = _sections([_two()[0], one])
     table = _table(sections, "images_per_second")
     new = _values(table, table.rows[1])
     assert (new["low"], new["high"], new["times_better_low"]) == (None, None, None)
     assert new["times_better"] == pytest.approx(1.5, abs=0.01)
     text = " ".join(_named(sections, "machines-case-1").paragraphs)
-    assert "A single training, so without an interval: H200" in text
+    assert "A single training, so no interval: H200" in text
 
 
 def test_records_of_one_machine_are_pooled() -> None:
-    """More trainings; a record that is given twice counts once, and is told."""
+    """A record given twice counts once, and is named."""
     first, second = _two()
     more = ("more.json", _record("H100", _case([1005.0, 995.0], first_seed=3)))
-    sections = hardware_sections([first, more, second, ("again.json", second[1])])
+    sections = _sections([first, more, second, ("again.json", second[1])])
     table = _table(sections, "images_per_second")
     assert [_values(table, row)["n"] for row in table.rows] == [5, 3]
     left_out = _named(sections, "machines-left-out").paragraphs
     assert left_out[1:] == ("again.json is the same record as h200.json and counts once.",)
 
 
-def test_a_seed_that_is_trained_again_is_no_second_sample_of_what_it_decides() -> None:
-    """Of the time to an accuracy; the speed of a step has nothing to do with the seed."""
+def test_repeated_seed_counts_once_for_values_that_it_decides() -> None:
+    """It decides the time to an accuracy, but not the speed of a step."""
     first, second = _two()
     again = ("again.json", _record("H100", _case([value * 1.01 for value in OLD])))
-    sections = hardware_sections([first, again, second])
+    sections = _sections([first, again, second])
     for metric, n in (("time_to_accuracy_seconds", 3), ("images_per_second", 6)):
         table = _table(sections, metric)
         values = _values(table, table.rows[0])
@@ -154,8 +158,7 @@ def test_a_seed_that_is_trained_again_is_no_second_sample_of_what_it_decides() -
     assert part.paragraphs == ()
 
 
-def test_the_same_hardware_with_other_software_is_told_apart() -> None:
-    """By what differs."""
+def test_same_hardware_with_other_driver_has_another_label() -> None:
     named = [
         (f"{driver}.json", _record("H100", _case(rates), driver=driver))
         for driver, rates in (("570", OLD), ("580", NEW))
@@ -165,35 +168,35 @@ def test_the_same_hardware_with_other_software_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize("base", ["h200", "H200", "200", "h200.json"])
-def test_the_base_is_chosen_by_name_or_file(base: str) -> None:
-    """What was faster by a half is now slower by a third."""
-    table = _table(hardware_sections(_two(), base), "images_per_second")
+def test_base_is_chosen_by_name_or_file(base: str) -> None:
+    """The new base is faster by a half, so the old one is slower by a third."""
+    table = _table(_sections(_two(), base), "images_per_second")
     gains = [_values(table, row)["times_better"] for row in table.rows]
     assert gains == [pytest.approx(1 / 1.505, abs=0.01), 1.0]
 
 
 @pytest.mark.parametrize(("base", "words"), [("A100", "is no machine"), ("H", "several machines")])
-def test_a_base_that_is_none_is_bad_usage(base: str, words: str) -> None:
-    """With those that there are."""
+def test_unknown_or_ambiguous_base_is_a_usage_error(base: str, words: str) -> None:
+    """The message lists the machines."""
     with pytest.raises(UsageError, match=f"{words}.*H100, H200"):
-        hardware_sections(_two(), base)
+        _sections(_two(), base)
     with pytest.raises(UsageError, match="no record to compare"):
-        hardware_sections([])
+        _sections([])
 
 
-# --- what does not fit --------------------------------------------------------------------------
+# --- left out --------------------------------------------------------------------------
 
 
 def _left_out(*others: CaseRecord) -> tuple[str, list[str]]:
-    """What is said where H200 has this case, and the machines that are left in the table."""
-    sections = hardware_sections([_two()[0], ("h200.json", _record("H200", *others))])
+    """Return what is left out where H200 has this case, and the machines in the table."""
+    sections = _sections([_two()[0], ("h200.json", _record("H200", *others))])
     table = _table(sections, "images_per_second")
     shown = [row.shown[0] for row in table.rows]
     return " ".join(_named(sections, "machines-left-out").paragraphs[1:]), shown
 
 
-def test_another_model_is_left_out_and_named() -> None:
-    """By what differs; another precision may differ, and is shown."""
+def test_other_model_is_left_out_and_other_precision_is_shown() -> None:
+    """The sentence names the difference."""
     case = _case(NEW)
     assert case.fingerprint is not None
     other = case.fingerprint.model_copy(update={"model_sha256": "c" * 64})
@@ -202,72 +205,87 @@ def test_another_model_is_left_out_and_named() -> None:
     assert shown == ["H100"]
     half = case.fingerprint.model_copy(update={"precision": "bfloat16"})
     record = _record("H200", case.model_copy(update={"fingerprint": half}))
-    table = _table(hardware_sections([_two()[0], ("b.json", record)]), "images_per_second")
+    table = _table(_sections([_two()[0], ("b.json", record)]), "images_per_second")
     assert [_values(table, row)["precision"] for row in table.rows] == ["float32", "bfloat16"]
 
 
-def test_a_shortened_training_is_not_held_to_a_whole_one() -> None:
-    """It is named."""
+def test_shortened_training_is_not_compared_with_a_complete_one() -> None:
     sentence, shown = _left_out(_case(NEW, shortened=True))
     assert "one was shortened, the other was not" in sentence
     assert shown == ["H100"]
 
 
-def test_equally_shortened_trainings_say_something_of_speed_alone() -> None:
-    """And no time to an accuracy."""
+@pytest.mark.parametrize(
+    ("update", "shortened", "why"),
+    [
+        ({"steps": 60}, True, "shortened to 60 steps, the other to 3750"),
+        ({"settings": Settings(deterministic_algorithms=True)}, False, "--cnnperf-deterministic"),
+    ],
+)
+def test_other_steps_or_algorithms_are_left_out(
+    update: dict[str, Any], shortened: bool, why: str
+) -> None:
+    """Both change the speed of a training."""
+    case = _case(NEW, shortened=shortened)
+    repeats = [repeat.model_copy(update=update) for repeat in case.repeats]
+    records = [
+        ("h100.json", _record("H100", _case(OLD, shortened=shortened))),
+        ("h200.json", _record("H200", case.model_copy(update={"repeats": repeats}))),
+    ]
+    fleet = pool(records)
+    assert why in fleet.left_out[0]
+    assert [len(member.cases) for member in fleet.members] == [1, 0]
+
+
+def test_equally_shortened_trainings_show_speed_only() -> None:
+    """They have no time to an accuracy."""
     named = [
         (gpu, _record(gpu, _case(rates, shortened=True)))
         for gpu, rates in (("H100", OLD), ("H200", NEW))
     ]
-    sections = hardware_sections(named)
+    sections = _sections(named)
     section = _named(sections, "machines-case-1")
     assert "shortened" in section.paragraphs[0]
     titles = [each.title for each in section.subsections]
     assert titles == ["images/s", "energy", "MFU"]
 
 
-def test_a_failed_case_is_named_with_its_reason() -> None:
-    """It has no figure that could be trusted."""
+def test_failed_case_is_left_out_with_its_reason() -> None:
     sentence, _ = _left_out(failed_case_record("killed by SIGKILL"))
     assert "failed: killed by SIGKILL" in sentence
 
 
-def test_disturbed_trainings_and_missing_figures_are_told() -> None:
-    """They are counted in; a mean over those that got there is no mean of all."""
+def test_disturbed_trainings_and_missing_values_are_named() -> None:
+    """Disturbed ones are included; a mean over some trainings says so."""
     case = _case(NEW)
     case.repeats[0].warnings.append(example_flag())
     case.repeats[1].metrics.time_to_accuracy_seconds = None
-    sections = hardware_sections([_two()[0], ("b.json", _record("H200", case))])
+    sections = _sections([_two()[0], ("b.json", _record("H200", case))])
     assert "disturbed trainings on H200" in " ".join(_named(sections, "machines-case-1").paragraphs)
     part = _named(sections, "section-machines-1-time-to-accuracy-seconds")
-    assert "means are of those that do: 2 of 3 on H200" in part.paragraphs[0]
+    assert "the means are of those that do: 2 of 3 on H200" in part.paragraphs[0]
 
 
-def test_a_case_that_the_base_has_not_is_shown_without_gains() -> None:
-    """And that is said."""
+def test_case_missing_on_the_base_has_values_without_gains() -> None:
+    """The page says why."""
     other = _case(NEW, id="vgg16-mnist-224-eager")
-    sections = hardware_sections([_two()[0], ("b.json", _record("H200", other))])
+    sections = _sections([_two()[0], ("b.json", _record("H200", other))])
     section = _named(sections, "machines-case-2")
     assert "The base, H100, has no such training" in " ".join(section.paragraphs)
     (row,) = section.subsections[0].tables[0].rows
     assert row.shown[5] == "—"
 
 
-def test_the_page_says_how_many_machines_there_are() -> None:
-    """With the sections of all of them."""
-    page = hardware_page(_two())
-    assert page.lead == ("2 records of 2 machines: H100; H200.",)
-    assert [section.id for section in page.sections] == [
-        section.id for section in hardware_sections(_two())
-    ]
+def test_lead_counts_records_and_machines() -> None:
+    assert hardware_page(_two()).lead == ("2 records of 2 machines: H100; H200.",)
 
 
 # --- figures ------------------------------------------------------------------------------------
 
 
-def test_figures_have_the_numbers_of_their_tables() -> None:
-    """And are drawn: a bar and an interval a machine."""
-    sections = hardware_sections(_two())
+def test_figures_have_the_values_of_their_tables() -> None:
+    """They are drawn: a bar and an interval for each machine."""
+    sections = _sections(_two())
     part = _named(sections, "section-machines-1-images-per-second")
     bars, gains = part.figures
     (table,) = part.tables
@@ -285,9 +303,9 @@ def test_figures_have_the_numbers_of_their_tables() -> None:
         assert svg.count("mark-rule") >= 1
 
 
-def test_names_keep_their_capitals_at_the_beginning_of_a_sentence() -> None:
-    """NVML and FLOP/s, which are no `nvml` and `flop/s`."""
-    told = " ".join(figure.caption for figure in _figures_of(hardware_sections(_two())))
+def test_capitals_inside_a_caption_are_kept() -> None:
+    """NVML does not become `nvml`."""
+    told = " ".join(figure.caption for figure in _figures_of(_sections(_two())))
     assert "Of the device, from NVML's total-energy counter" in told
     assert "nvml" not in told
 
@@ -297,25 +315,16 @@ def _figures_of(sections: Sequence[Section]) -> list[Figure]:
 
 
 def test_ids_are_unique_and_safe() -> None:
-    """Of sections, tables and figures together."""
-
-    def ids(sections: Iterable[Section]) -> Iterable[str]:
-        for section in sections:
-            yield section.id
-            yield from (each.id for each in (*section.tables, *section.figures))
-            yield from ids(section.subsections)
-
-    counts = Counter(ids(hardware_sections(_two())))
-    assert set(counts.values()) == {1}
-    assert all(each.replace("-", "").isalnum() for each in counts)
+    """Sections, tables and figures together."""
+    check_ids(hardware_page(_two()))
 
 
 def test_hostile_text_stays_text() -> None:
-    """In names of machines, ids and files."""
+    """In names of machines, cases and files."""
     named = [
         (text, _record(text, _case(NEW, id=text), driver=text)) for text in HOSTILE[:8] if text
     ]
-    sections = hardware_sections(named)
+    sections = _sections(named)
     assert "\\u001b" not in json.dumps(list(map(str, sections)))
-    figure = Page(title="", lead=(), sections=sections).figures()[0]
+    figure = _figures_of(sections)[0]
     assert "<script>" not in vl_convert.vegalite_to_svg(figure.specification)
