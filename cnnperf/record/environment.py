@@ -12,14 +12,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from cnnperf.record.json_schema import describe_fields
-
 
 class Fields(BaseModel):
     """Base of every model here: frozen, unknown fields ignored, docstrings kept as descriptions."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", json_schema_extra=describe_fields, defer_build=True
+        frozen=True, extra="ignore", use_attribute_docstrings=True, defer_build=True
     )
 
 

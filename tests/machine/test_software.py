@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +12,12 @@ import pytest
 
 from cnnperf.machine import software
 from cnnperf.machine.software import read_software
-from cnnperf.record.environment import Software
 from tests.machine.helpers import needs_git, needs_torch, run_python
 
 
 def test_versions_are_those_of_this_interpreter() -> None:
     """Against sys, platform and the modules themselves."""
-    seen = read_software(with_torch=False)
+    seen = read_software()
     assert seen.python == sys.version.split()[0]
     assert seen.kernel == platform.release()
     if platform.libc_ver()[0] == "glibc":
@@ -29,23 +27,11 @@ def test_versions_are_those_of_this_interpreter() -> None:
 
 
 @needs_torch
-def test_torch_is_described_alike_with_and_without_importing_it(
-    torch_report: dict[str, Any],
-) -> None:
-    """Its version.py as text says what the module says; only the module tells its build."""
-    loaded = Software(**torch_report["software"])
-    text = read_software(with_torch=False)
-    assert [text.torch, text.torch_git, text.cuda_runtime] == torch_report["version"]
-    assert [loaded.torch, loaded.torch_git, loaded.cuda_runtime] == torch_report["version"]
-    assert re.fullmatch(r"[0-9a-f]{16}", loaded.torch_build_config)
-    assert text.torch_build_config is None
-
-
-@pytest.mark.parametrize(("number", "version"), [(92600, "9.26.0"), (90100, "9.1.0"),
-                                                 (8902, "8.9.2"), (91002, "9.10.2")])  # fmt: skip
-def test_cudnn_numbers_are_read_as_versions(number: int, version: str) -> None:
-    """CUDNN_VERSION of cudnn_version.h: thousands up to 8, ten thousands from 9."""
-    assert software.cudnn_version(number) == version
+def test_torch_versions_are_those_of_the_module(torch_report: dict[str, Any]) -> None:
+    """Torch's version.py as text holds what the imported module reports, except its build."""
+    seen = read_software()
+    assert [seen.torch, seen.torch_git, seen.cuda_runtime] == torch_report["version"]
+    assert seen.torch_build_config is None
 
 
 def git(directory: Path, *arguments: str) -> str:
@@ -78,7 +64,7 @@ def test_the_commit_and_its_dirt_are_those_of_the_checkout(
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
     assert (software.git_commit(checkout), software.git_dirty(checkout)) == (head, False)
     (checkout / "module.py").write_text("x = 2\n")
-    seen = read_software(with_torch=False)
+    seen = read_software()
     assert (seen.cnnperf_commit, seen.cnnperf_dirty) == (head, True)
 
 

@@ -9,9 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnperf.compare.calibration import REPEATS, Calibration, CaseNoise, Noise, describe_machine
+from cnnperf.compare.calibration import REPEATS, Calibration, CaseNoise, Noise
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.errors import printable
+from cnnperf.machine.names import describe_machine
 from cnnperf.record.metrics import METRICS
 
 

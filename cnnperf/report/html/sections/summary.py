@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.machine.flags import DISTURBANCES
-from cnnperf.record.environment import Environment
-from cnnperf.record.metrics import format_bytes, format_seconds
+from cnnperf.machine.names import describe_device, describe_software
+from cnnperf.record.metrics import format_seconds
 from cnnperf.record.schema import Record
 from cnnperf.report.html.sections.runs import Run, all_repeats
 
@@ -38,44 +38,10 @@ def what_ran(record: Record) -> str:
     took = f", {format_seconds(seconds)} on the clock in all" if trainings else ""
     begun = record.created.strftime("%Y-%m-%d %H:%M %z")
     return (
-        f"tier {record.tier} on {describe_machine(record.environment)} with "
+        f"tier {record.tier} on {describe_device(record.environment)} with "
         f"{describe_software(record.environment)}, begun {begun}; {_outcomes(record)} in "
         f"{_count(trainings, 'training')}{took}."
     )
-
-
-def describe_machine(environment: Environment) -> str:
-    """Such as `NVIDIA H200, 139.8 GiB` or `AMD EPYC, 2 cores, 23.4 GiB`."""
-    hardware, device = environment.hardware, environment.settings.device
-    if hardware.gpu is not None and device != "cpu":
-        parts = [hardware.gpu.name, _memory(hardware.gpu.memory_bytes)]
-    else:
-        cores = hardware.cpu_logical_cores
-        parts = [
-            hardware.cpu_model,
-            _count(cores, "core") if cores else None,
-            _memory(hardware.memory_bytes),
-        ]
-    return ", ".join(filter(None, parts)) or "an unknown machine"
-
-
-def describe_software(environment: Environment) -> str:
-    """Such as `torch 2.15.0, CUDA 13.2, Python 3.12.1`."""
-    software = environment.software
-    named = {
-        "torch": software.torch,
-        "CUDA": software.cuda_runtime,
-        "driver": software.driver,
-        "Python": software.python,
-        "cnnperf": software.cnnperf,
-    }
-    return ", ".join(f"{name} {version}" for name, version in named.items() if version) or (
-        "unknown software"
-    )
-
-
-def _memory(size: int | None) -> str | None:
-    return format_bytes(size) if size else None
 
 
 def _count(number: int, noun: str) -> str:

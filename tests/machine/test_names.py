@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnperf.machine.names import labels, machine_of
+import pytest
+
+from cnnperf.machine.names import (
+    folder_here,
+    folder_name,
+    labels,
+    machine_of,
+)
 from cnnperf.record.environment import Environment, Gpu, Hardware, Settings, Software
 
 
@@ -69,3 +76,31 @@ def test_names_from_files_are_one_line_and_all_differ() -> None:
     assert len(set(found)) == 2
     assert all(text.isprintable() and len(text) < 100 for text in found)
     assert _labels(Environment()) == ["an unknown machine"]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "software", "name"),
+    [
+        (Hardware(gpu=Gpu(name="NVIDIA H200")), Software(torch="2.11.0+cu130", cuda_runtime="13.0"),
+         "h200-torch2.11-cu13"),
+        (Hardware(gpu=Gpu(name="NVIDIA GeForce RTX 4090")),
+         Software(torch="2.15.0", cuda_runtime="12.8"), "rtx-4090-torch2.15-cu12"),
+        (Hardware(cpu_model="AMD EPYC", cpu_logical_cores=2),
+         Software(torch="2.15.0+cu132", cuda_runtime="13.2"), "amd-epyc-2core-torch2.15"),
+        (Hardware(cpu_model="../../etc \x1b[31m"), Software(torch="../x"), "etc-31m-torch--x"),
+        (Hardware(), Software(), "unknown"),
+    ],
+)  # fmt: skip
+def test_it_is_named_after_hardware_and_stack(
+    hardware: Hardware, software: Software, name: str
+) -> None:
+    """In words that any disk takes, whatever a driver calls its card."""
+    found = folder_name(Environment(hardware=hardware, software=software))
+    assert found == name or (name.startswith("etc") and "/" not in found)
+
+
+def test_this_machine_has_one() -> None:
+    """Without torch; on a CPU no GPU is named."""
+    name = folder_here("cpu")
+    assert name
+    assert "-cu1" not in name
