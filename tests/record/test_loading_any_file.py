@@ -165,7 +165,7 @@ def test_a_record_that_is_cut_off_is_refused_in_one_line(
     whole = text.rstrip().encode()
     file.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     text = str(_record_or_one_line(file))
-    assert " is empty, " in text or "; it seems cut off: copy it anew or, " in text
+    assert " is empty, " in text or "; it seems cut off: copy it again or, " in text
 
 
 @given(text=st.sampled_from(TEXTS), data=st.data())
