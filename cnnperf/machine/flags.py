@@ -75,14 +75,16 @@ def throttle_flags(during: DuringState) -> list[Flag]:
                if reason in HARMFUL_THROTTLE_REASONS}  # fmt: skip
     if not harmful:
         return []
-    reasons = ", ".join(f"{name} ({share:.0%} of samples)" for name, share in harmful.items())
+    reasons = ", ".join(
+        f"{name} ({100 * share:.0f} % of samples)" for name, share in harmful.items()
+    )
     if "sw_power_cap" in seen:
-        reasons += f", besides the power cap ({seen['sw_power_cap']:.0%})"
+        reasons += f", besides the power cap ({100 * seen['sw_power_cap']:.0f} %)"
     cause, advice = next(text for reason, text in THROTTLE_CAUSES.items() if reason in harmful)
     message = (
         f"GPU clocks were reduced by {reasons}{_median_clock(during)}. Likely cause: {cause}. "
         f"{advice} (`nvidia-smi -lgc MHZ`), then repeat."
-    ).replace("%", " %")
+    )
     return [Flag(kind="throttled", value=max(harmful.values()), message=message)]
 
 

@@ -263,7 +263,7 @@ def _append_until_refused(journal: Journal) -> list[Entry]:
         except UsageError as error:
             refusal = str(error)
     assert refusal.startswith(f"{journal.path} cannot be written any more: ")
-    assert refusal.endswith(f"go on with --cnnperf-resume={journal.path}")
+    assert refusal.endswith(f"continue with --cnnperf-resume={journal.path}")
     return finished
 
 
