@@ -201,15 +201,13 @@ def _parse_line(
     path: Path, number: int, line: bytes, *, is_last: bool
 ) -> JournalHeader | Entry | None:
     try:
-        return _LINE.validate_python(json.loads(line))
-    except (ValueError, RecursionError) as error:
+        return _LINE.validate_json(line)
+    except ValidationError as error:
         if is_last and number > 1:
             return None  # cut off when the run was killed
-        reason = (
-            describe_validation_error(error) if isinstance(error, ValidationError) else str(error)
-        )
         raise UsageError(
-            f"{path}, line {number}: {reason}; expected a journal that cnnperf wrote"
+            f"{path}, line {number}: {describe_validation_error(error)}; expected a journal that "
+            "cnnperf wrote"
         ) from error
 
 

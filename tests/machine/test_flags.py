@@ -122,8 +122,6 @@ def test_a_repeats_flags_are_gathered_from_all_that_was_seen() -> None:
     """What was not observed gives none."""
     during = DuringState(other_processes_max=2, others_cpu_busy_percent=50)
     seen = Settings(device="cuda", tf32_matmul=True, tf32_cudnn=True)
-    found = flags.run_flags(
-        during=during, before=State(), settings=seen
-    )
+    found = flags.run_flags(during=during, before=State(), settings=seen)
     assert [flag.kind for flag in found] == ["other_gpu_process", "busy_cpu", "tf32_matmul"]
     assert flags.run_flags() == []
