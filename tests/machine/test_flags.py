@@ -69,7 +69,7 @@ def test_normal_clocks_are_not_flagged(shares: dict[str, float] | None) -> None:
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 other process "), (3, "3 other processes ")])
-def test_company_on_the_gpu_is_flagged(count: int, words: str) -> None:
+def test_other_processes_on_the_gpu_are_flagged(count: int, words: str) -> None:
     """With how many, and how to find or avoid them."""
     found = flags.process_flags(DuringState(other_processes_max=count))
     one_flag(found, "other_gpu_process", "nvidia-smi", "CUDA_VISIBLE_DEVICES", words)

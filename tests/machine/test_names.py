@@ -33,14 +33,14 @@ def _labels(*environments: Environment) -> list[str]:
     return [found[machine] for machine in machines]
 
 
-def test_a_name_says_no_more_than_it_must() -> None:
+def test_a_label_is_as_short_as_possible() -> None:
     """The GPU where GPUs differ, the CPU where there is none."""
     assert _labels(_environment(), _environment("NVIDIA H100"), _environment(None)) == [
         "NVIDIA H200", "NVIDIA H100", "AMD EPYC, 16 cores"
     ]  # fmt: skip
 
 
-def test_what_differs_stands_in_the_name() -> None:
+def test_a_label_names_what_differs() -> None:
     """How many, which slice, which CPU, which driver, which torch."""
     one = _environment(driver="570", torch="2.14")
     assert (
@@ -91,7 +91,7 @@ def test_names_from_files_are_one_line_and_all_differ() -> None:
         (Hardware(), Software(), "unknown"),
     ],
 )  # fmt: skip
-def test_it_is_named_after_hardware_and_stack(
+def test_a_folder_is_named_after_hardware_and_software(
     hardware: Hardware, software: Software, name: str
 ) -> None:
     """In words that any disk takes, whatever a driver calls its card."""
@@ -99,7 +99,7 @@ def test_it_is_named_after_hardware_and_stack(
     assert found == name or (name.startswith("etc") and "/" not in found)
 
 
-def test_this_machine_has_one() -> None:
+def test_the_folder_of_a_cpu_run_names_no_gpu() -> None:
     """Without torch; on a CPU no GPU is named."""
     name = folder_here("cpu")
     assert name

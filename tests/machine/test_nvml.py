@@ -118,7 +118,7 @@ def test_the_state_of_a_gpu_is_in_the_units_that_its_names_say(install_nvml: Ins
     assert read_energy_millijoules(gpu) == 123_456_789
 
 
-def test_what_nvml_does_not_support_is_none(install_nvml: InstallNvml) -> None:
+def test_values_that_nvml_does_not_support_are_none(install_nvml: InstallNvml) -> None:
     """A handle that answers nothing gives empty models, and no exception."""
     install_nvml(SimpleNamespace(slices=[]))
     gpu = open_gpu(0)
@@ -154,7 +154,9 @@ def test_drivers_are_versions_as_people_write_them(install_nvml: InstallNvml) ->
     assert nvml.cuda_driver_version() == "13.2"
 
 
-def test_an_older_driver_tells_clock_reasons_by_their_older_name(install_nvml: InstallNvml) -> None:
+def test_an_older_driver_has_clock_reasons_under_their_older_name(
+    install_nvml: InstallNvml,
+) -> None:
     """The event-reasons function is younger than the throttle-reasons function."""
     gpu = fake_gpu(old_reasons=0x40)
     del gpu.reasons
@@ -195,7 +197,7 @@ def test_a_uuid_finds_the_one_gpu_it_names(
     assert (None if handle is None else handle.board.index) == index
 
 
-def test_own_processes_are_no_company(install_nvml: InstallNvml) -> None:
+def test_own_processes_are_not_counted_as_others(install_nvml: InstallNvml) -> None:
     """Of three processes on the device two are ours."""
     parent = os.getppid()
     install_nvml(fake_gpu(pids=[os.getpid(), 1, parent]))

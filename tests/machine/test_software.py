@@ -54,7 +54,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @needs_git
-def test_the_commit_and_its_dirt_are_those_of_the_checkout(
+def test_commit_and_dirty_flag_are_those_of_the_checkout(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Untracked files are no dirt, changed tracked ones are; a hook's GIT_DIR misleads nobody."""

@@ -41,7 +41,7 @@ def wait_for_grandchild(pid: int) -> None:
         time.sleep(0.02)
 
 
-def test_load_counts_as_others_unless_it_is_our_own_familys(
+def test_load_counts_as_others_unless_it_is_of_the_own_process_tree(
     spinner: subprocess.Popen[bytes],
 ) -> None:
     """Two samplers watch it use a second of a core: by so much they differ, and nothing else."""
@@ -88,7 +88,7 @@ def test_an_interval_in_which_own_processes_vanish_is_left_out(
 
 
 @pytest.mark.parametrize(("core_seconds", "percent"), [(0.49, None), (0.5, 40.0)])
-def test_a_sampler_says_nothing_about_load_seen_too_briefly(
+def test_load_of_others_is_none_until_enough_time_was_seen(
     monkeypatch: pytest.MonkeyPatch, core_seconds: float, percent: float | None
 ) -> None:
     """A few ticks of the kernel's clock are no percentage: two looks, so far apart."""
@@ -104,7 +104,7 @@ def test_a_sampler_says_nothing_about_load_seen_too_briefly(
     assert seen.others_cpu_busy_percent == (percent and pytest.approx(percent))
 
 
-def test_a_sampler_sums_up_the_gpu_that_it_watched(install_nvml: InstallNvml) -> None:
+def test_a_summary_covers_all_samples_of_the_gpu(install_nvml: InstallNvml) -> None:
     """Clocks, power, temperature, reasons and company over all samples."""
     gpu = fake_gpu(pids=[1])
     install_nvml(gpu)
@@ -126,7 +126,7 @@ def test_a_sampler_sums_up_the_gpu_that_it_watched(install_nvml: InstallNvml) ->
     )
 
 
-def test_nothing_watched_is_summed_up_as_none() -> None:
+def test_a_summary_without_samples_is_empty() -> None:
     """No sample, or samples of a GPU that tells nothing."""
     assert state.summarize_devices([]) == DuringState()
     assert state.summarize_devices([DeviceState()]) == DuringState(samples=1)

@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, record: Record) 
             write_benchmark_json(record, path)
 
 
-def test_the_file_is_strict_json_whatever_a_sensor_said(tmp_path: Path) -> None:
+def test_nan_is_written_as_null(tmp_path: Path) -> None:
     """A NaN of a driver becomes null: other languages' parsers know no NaN."""
     flag = example_flag().model_copy(update={"value": math.nan})
     repeat = example_repeat().model_copy(update={"warnings": [flag], "state": StateRecord()})

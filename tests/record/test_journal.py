@@ -61,7 +61,7 @@ entries = st.lists(
 
 @given(written=entries)
 @settings(max_examples=30)
-def test_what_is_written_is_read(written: list[Entry], tmp_path: Path) -> None:
+def test_a_written_journal_is_read_back_unchanged(written: list[Entry], tmp_path: Path) -> None:
     """In the same order, whatever line ends and control characters are in its texts."""
     path = tmp_path / "run.journal.jsonl"
     path.unlink(missing_ok=True)

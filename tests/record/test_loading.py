@@ -21,7 +21,7 @@ from tests.examples import (
 from tests.refusals import refusal_of
 
 
-def test_what_is_missing_or_a_folder_is_named_with_the_systems_reason(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused_with_the_systems_reason(tmp_path: Path) -> None:
     """As people know it from other tools."""
     assert refusal_of(tmp_path / "none.json").endswith("cannot be read: No such file or directory")
     assert refusal_of(tmp_path).endswith("cannot be read: Is a directory")
@@ -52,7 +52,9 @@ def test_what_is_missing_or_a_folder_is_named_with_the_systems_reason(tmp_path: 
         (b"[" * 200_000, "is not a JSON text file: "),
     ],
 )
-def test_what_is_not_json_says_where(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_invalid_json_is_refused_with_line_and_column(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
     """Line and column where there are some; never a traceback."""
     file = tmp_path / "run.json"
     file.write_bytes(content)
@@ -82,7 +84,7 @@ def test_deep_nesting_inside_a_record_is_one_sentence(tmp_path: Path, depth: int
         ),
     ],
 )
-def test_a_file_without_a_record_says_what_would_have_one(
+def test_a_file_without_a_record_names_the_command_that_writes_one(
     tmp_path: Path, content: str, complaint: str
 ) -> None:
     """Such as pytest-benchmark's file, written where cnnperf is not installed."""
@@ -171,7 +173,7 @@ def test_a_million_wrong_items_are_one_sentence_without_a_gigabyte(tmp_path: Pat
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
-def test_a_newer_schema_asks_for_an_update(tmp_path: Path) -> None:
+def test_a_newer_schema_version_asks_for_an_update(tmp_path: Path) -> None:
     """Whatever else is new in it: nothing else is looked at."""
     file = write_record(tmp_path / "run.json", {"schema_version": 7, "tier": "galactic"})
     assert refusal_of(file) == (
@@ -180,7 +182,7 @@ def test_a_newer_schema_asks_for_an_update(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [0, -1, -(10**200)])
-def test_an_older_schema_says_what_is_read(tmp_path: Path, version: int) -> None:
+def test_an_older_schema_version_names_the_versions_that_load(tmp_path: Path, version: int) -> None:
     """Nothing else is looked at here either: its fields may have meant something else."""
     text = refusal_of(write_record(tmp_path / "run.json", {"schema_version": version, "tier": 3}))
     assert " has schema version " in text
@@ -243,7 +245,7 @@ def test_an_empty_file_points_to_the_journal(tmp_path: Path, content: bytes) -> 
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_file_that_another_tool_wrote_anew_still_loads(tmp_path: Path, encoding: str) -> None:
+def test_a_file_in_another_encoding_of_unicode_loads(tmp_path: Path, encoding: str) -> None:
     """Some editors and shells put a mark in front, or take two bytes for every letter."""
     file = tmp_path / "run.json"
     record = example_record()
@@ -252,7 +254,7 @@ def test_a_file_that_another_tool_wrote_anew_still_loads(tmp_path: Path, encodin
 
 
 @pytest.mark.parametrize("repeats", [0, 2])
-def test_a_journal_in_a_records_place_is_told_how_to_become_one(
+def test_a_journal_in_place_of_a_record_names_the_command_recover(
     tmp_path: Path, repeats: int
 ) -> None:
     """Whether it has one line, which is JSON, or several, which are not."""
@@ -264,7 +266,7 @@ def test_a_journal_in_a_records_place_is_told_how_to_become_one(
     )
 
 
-def test_a_case_that_stands_there_twice_is_named(tmp_path: Path) -> None:
+def test_a_case_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     """Which of them is meant nobody could say; the sentence has both places."""
     other = example_case_record(example_case("modified_resnet"))
     record = example_record(example_case_record(), other, example_case_record())

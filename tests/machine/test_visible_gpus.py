@@ -52,7 +52,7 @@ def test_a_split_gpu_named_by_number_is_its_first_slice(install_nvml: InstallNvm
     assert visible_gpu_handle().device is split.slices[0]
 
 
-def test_unlike_gpus_are_told_apart_only_in_pci_order(
+def test_different_gpus_are_distinguished_only_in_pci_order(
     install_nvml: InstallNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUDA counts the fastest first, so its number says nothing about a mixed machine."""

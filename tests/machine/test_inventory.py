@@ -41,7 +41,7 @@ def test_collecting_imports_neither_torch_nor_nvml_before_it_must() -> None:
     assert run_python(code).split() == ["False", "False", "False"]
 
 
-def test_an_environment_survives_json(install_nvml: InstallNvml) -> None:
+def test_an_environment_is_unchanged_by_json(install_nvml: InstallNvml) -> None:
     """Nothing is lost on the way to a record and back, and the future's fields are ignored."""
     install_nvml(fake_gpu())
     seen = collect_environment(device="cuda")
@@ -52,7 +52,7 @@ def test_an_environment_survives_json(install_nvml: InstallNvml) -> None:
     assert Environment.model_validate(later) == seen
 
 
-def test_states_and_flags_survive_json(install_nvml: InstallNvml) -> None:
+def test_states_and_flags_are_unchanged_by_json(install_nvml: InstallNvml) -> None:
     """Before, during, and what was made of them."""
     install_nvml(fake_gpu(reasons=0x8))
     with StateSampler(open_gpu(0), interval_seconds=60) as sampler:
@@ -104,7 +104,7 @@ def test_settings_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("no_nvml")
-def test_nothing_raises_on_a_machine_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_raises_on_a_machine_that_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No /proc, no /sys, no tools, no packages: fields are None, that is all."""
 
     def fail(*arguments: object, **keywords: object) -> None:
