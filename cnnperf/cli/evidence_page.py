@@ -81,9 +81,8 @@ def _stack(stack: Stack, home: Path) -> Iterator[str]:
 def _where(source: Source) -> str:
     environment = source.record.environment
     device = environment.settings.device or "cpu"
-    return (
-        f"{device}: {prose(describe_device(environment))}; {prose(describe_software(environment))}"
-    )
+    machine = f"{device}: {describe_device(environment)}"
+    return f"{prose(machine)}; {prose(describe_software(environment))}"
 
 
 def _study(stack: Stack, numbers: dict[Path, int]) -> Iterator[str]:

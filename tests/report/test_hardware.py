@@ -288,7 +288,7 @@ def test_figures_have_the_numbers_of_their_tables() -> None:
 def test_names_keep_their_capitals_at_the_beginning_of_a_sentence() -> None:
     """NVML and FLOP/s, which are no `nvml` and `flop/s`."""
     told = " ".join(figure.caption for figure in _figures_of(hardware_sections(_two())))
-    assert "Of the device, from NVML's total-energy counter" in told
+    assert "Energy of the device over train_seconds, from NVML's total-energy counter" in told
     assert "nvml" not in told
 
 

@@ -36,10 +36,11 @@ def what_ran(record: Record) -> str:
     trainings = sum(len(case.repeats) for case in record.cases)
     seconds = sum(repeat.timed_seconds for case in record.cases for repeat in case.repeats)
     took = f", {format_seconds(seconds)} on the clock in all" if trainings else ""
+    version = record.environment.software.cnnperf
     begun = record.created.strftime("%Y-%m-%d %H:%M %z")
     return (
         f"tier {record.tier} on {describe_device(record.environment)} with "
-        f"{describe_software(record.environment)}, begun {begun}; {_outcomes(record)} in "
+        f"{describe_software(record.environment)}, cnnperf {version or '?'}, begun {begun}; {_outcomes(record)} in "
         f"{_count(trainings, 'training')}{took}."
     )
 
