@@ -203,7 +203,7 @@ def _parse_line(
     try:
         return _LINE.validate_json(line)
     except ValidationError as error:
-        if is_last and number > 1:
+        if is_last:
             return None  # cut off when the run was killed
         raise UsageError(
             f"{path}, line {number}: {describe_validation_error(error)}; expected a journal that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -182,6 +183,20 @@ def test_a_new_journal_is_empty_and_can_be_discarded(tmp_path: Path) -> None:
     journal.discard()
     assert not path.exists()
     journal.discard()
+
+
+def test_a_disk_that_refuses_the_first_bytes_is_found_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems report a quota only when the data reaches the disk."""
+
+    def fail(*_: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UsageError, match=r"is full \(Disk quota exceeded, a run needs 16 MiB\)"):
+        Journal(tmp_path / "run.jsonl")
+    assert not (tmp_path / "run.jsonl").exists()
 
 
 @pytest.fixture

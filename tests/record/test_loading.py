@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,31 @@ def test_what_is_no_finite_number_is_refused(tmp_path: Path, literal: str, found
         '{"cnnperf": ' + text.replace('"train_seconds":20.0', f'"train_seconds":{literal}') + "}"
     )
     assert f"train_seconds: Input should be a finite number, found {found}" in refusal_of(file)
+
+
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFFF", "\ud800".encode(errors="surrogatepass")])
+def test_half_a_character_is_refused(tmp_path: Path, half: bytes) -> None:
+    """Half of a surrogate pair, escaped or not: no file and no terminal could show it."""
+    file = tmp_path / "run.json"
+    whole = json.dumps({"cnnperf": example_record().model_dump(mode="json")}).encode()
+    file.write_bytes(whole.replace(b'"modified_vgg"', b'"' + half + b'"'))
+    assert "surrogates not allowed" in refusal_of(file)
+
+
+def test_a_whole_character_of_two_halves_loads(tmp_path: Path) -> None:
+    """JSON escapes characters beyond U+FFFF as a pair."""
+    record = example_record(example_case_record().model_copy(update={"id": "\N{GRINNING FACE}"}))
+    file = write_record(tmp_path / "run.json", record.model_dump(mode="json"))
+    assert b"\\ud83d\\ude00" in file.read_bytes()
+    assert load_record(file) == record
+
+
+def test_half_a_character_outside_the_record_does_not_matter(tmp_path: Path) -> None:
+    """pytest-benchmark may write one, such as in the name of a branch."""
+    file = write_record(tmp_path / "run.json", example_record().model_dump(mode="json"))
+    content = {**json.loads(file.read_text()), "commit_info": {"branch": "\udc80"}}
+    file.write_text(json.dumps(content))
+    assert load_record(file) == example_record()
 
 
 @pytest.mark.parametrize("digits", [MAX_DIGITS + 1, 400, 5000])

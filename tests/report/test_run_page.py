@@ -41,8 +41,8 @@ def test_the_lead_says_what_ran_where_when_and_for_how_long() -> None:
     page = page_of(example_record(example_case_record(repeats=repeats)))
     assert page.lead == [
         "Tier standard on NVIDIA H200, 139.80 GiB with torch 2.15.0, driver none, Python 3.11.7, "
-        "cnnperf 0.1.0, begun 2026-01-02 03:04 +0000; 1 case (1 passed) in 2 trainings, 20.0 s on the clock in "
-        "all."
+        "cnnperf 0.1.0, begun 2026-01-02 03:04 +0000; 1 case (1 passed) in 2 trainings, 20.0 s on "
+        "the clock in all."
     ]
 
 

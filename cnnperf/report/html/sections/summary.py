@@ -40,7 +40,8 @@ def what_ran(record: Record) -> str:
     begun = record.created.strftime("%Y-%m-%d %H:%M %z")
     return (
         f"tier {record.tier} on {describe_device(record.environment)} with "
-        f"{describe_software(record.environment)}, cnnperf {version or '?'}, begun {begun}; {_outcomes(record)} in "
+        f"{describe_software(record.environment)}, cnnperf {version or '?'}, begun {begun}; "
+        f"{_outcomes(record)} in "
         f"{_count(trainings, 'training')}{took}."
     )
 
