@@ -61,11 +61,17 @@ def test_every_harmful_reason_is_flagged(reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "shares", [None, {}, {"sw_power_cap": 1.0}, {"gpu_idle": 1.0}, {"hw_slowdown": 0.01}]
+    "shares", [None, {}, {"sw_power_cap": 1.0}, {"gpu_idle": 1.0}, {"hw_slowdown": 0.0199}]
 )
 def test_normal_clocks_are_not_flagged(shares: dict[str, float] | None) -> None:
     """Neither the power cap nor idling nor a single blip in a long run."""
     assert flags.throttle_flags(DuringState(throttle_shares=shares)) == []
+
+
+def test_throttling_is_flagged_from_two_percent_of_the_samples_on() -> None:
+    """The bound itself is flagged."""
+    during = DuringState(throttle_shares={"hw_slowdown": 0.02})
+    one_flag(flags.throttle_flags(during), "throttled", "2 % of samples")
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 other process "), (3, "3 other processes ")])
@@ -94,6 +100,9 @@ def test_little_free_memory_is_flagged_on_device_and_host() -> None:
     one_flag([gpu], "low_gpu_memory", "2.0 GiB of 80.0 GiB", "nvidia-smi")
     one_flag([memory], "low_host_memory", "1.0 GiB of 64.0 GiB", "DataLoader workers")
     assert flags.memory_flags(full, Hardware()) == []
+    enough = State(host=HostState(memory_available_bytes=10 * GIB))
+    assert flags.memory_flags(enough, Hardware(memory_bytes=100 * GIB)) == []
+    assert flags.memory_flags(enough, Hardware(memory_bytes=100 * GIB + 10)) != []
     assert flags.memory_flags(State(), hardware) == []
 
 
@@ -122,6 +131,18 @@ def test_a_repeats_flags_are_gathered_from_all_that_was_seen() -> None:
     """What was not observed gives none."""
     during = DuringState(other_processes_max=2, others_cpu_busy_percent=50)
     seen = Settings(device="cuda", tf32_matmul=True, tf32_cudnn=True)
+    before = State(
+        host=HostState(
+            cpu_governor="powersave",
+            cpu_frequency_driver="acpi-cpufreq",
+            memory_available_bytes=GIB,
+        )
+    )
+    hardware = Hardware(memory_bytes=64 * GIB)
+    every = flags.run_flags(during=during, before=before, hardware=hardware, settings=seen)
+    assert [flag.kind for flag in every] == [
+        "other_gpu_process", "busy_cpu", "powersave_governor", "low_host_memory", "tf32_matmul"
+    ]  # fmt: skip
     found = flags.run_flags(during=during, before=State(), settings=seen)
     assert [flag.kind for flag in found] == ["other_gpu_process", "busy_cpu", "tf32_matmul"]
     assert flags.run_flags() == []

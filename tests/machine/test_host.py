@@ -59,7 +59,7 @@ def test_affinity_counts_the_cores_that_the_process_may_use() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-detect-virt") is None, reason="needs systemd-detect-virt")
 def test_virtualization_is_what_systemd_says() -> None:
-    """Container first, machine below; None where it says none."""
+    """Container first, then virtual machine; None where it prints none."""
     kinds = [printed("systemd-detect-virt", kind) for kind in ("-c", "-v")]
     assert host.virtualization() == (" on ".join(k for k in kinds if k != "none") or None)
 
@@ -79,7 +79,7 @@ def test_virtualization_is_what_systemd_says() -> None:
 def test_without_systemd_virtualization_is_read_from_its_traces(
     monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], expected: str | None
 ) -> None:
-    """Control groups betray a container, DMI and the CPU a virtual machine."""
+    """Control groups show a container, DMI and the CPU a virtual machine."""
     monkeypatch.setattr(host, "_detect_virt", lambda kind: None)
     monkeypatch.setattr(host, "file_text", texts.get)
     monkeypatch.setattr(host, "CONTAINER_FILES", {})

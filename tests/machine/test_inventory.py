@@ -1,4 +1,4 @@
-"""The environment as a whole: collected, written to JSON, and on machines that tell nothing."""
+"""The whole environment: collected, written to JSON, and on machines that report nothing."""
 
 from __future__ import annotations
 

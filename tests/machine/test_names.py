@@ -1,4 +1,4 @@
-"""Machines are told apart by what makes one, and by the shortest text that does."""
+"""Names of machines: labels that differ, sentences, and folders."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from cnnperf.machine.names import (
+    describe_device,
+    describe_machine,
+    describe_software,
     folder_here,
     folder_name,
+    identity,
     labels,
     machine_of,
 )
@@ -69,7 +73,7 @@ def test_the_processor_of_a_machine_with_a_gpu_is_another_machine() -> None:
 
 
 def test_names_from_files_are_one_line_and_all_differ() -> None:
-    """Also where only their ends, which are cut off, tell them apart."""
+    """Names whose ends are cut off get a number."""
     found = _labels(
         _environment("x\n\x1b[31m" + "y" * 500), _environment("x\n\x1b[31m" + "y" * 501)
     )
@@ -104,3 +108,50 @@ def test_the_folder_of_a_cpu_run_names_no_gpu() -> None:
     name = folder_here("cpu")
     assert name
     assert "-cu1" not in name
+
+
+GPU = Environment(
+    hardware=Hardware(
+        gpu=Gpu(name="NVIDIA H200", memory_bytes=150_110_011_392),
+        gpu_count=2,
+        cpu_model="AMD EPYC",
+        cpu_logical_cores=2,
+        cpu_flags=("avx2",),
+        memory_bytes=25 * 2**30,
+    ),
+    software=Software(torch="2.15.0", cuda_runtime="13.2", python="3.12.1"),
+    settings=Settings(device="cuda"),
+)
+
+
+def test_a_device_is_described_with_its_own_memory() -> None:
+    """The CPU's, with the host's memory, where the CPU trains beside a GPU."""
+    assert describe_device(GPU) == "NVIDIA H200, 139.80 GiB"
+    cpu = GPU.model_copy(update={"settings": Settings(device="cpu")})
+    assert describe_device(cpu) == "AMD EPYC, 2 cores, 25.00 GiB"
+    assert describe_device(Environment()) == "an unknown machine"
+
+
+def test_a_machine_is_described_with_all_of_its_hardware() -> None:
+    """The number of GPUs only where there are several."""
+    assert describe_machine(GPU.hardware) == "2 x NVIDIA H200, AMD EPYC, 2 cores"
+    one = GPU.hardware.model_copy(update={"gpu_count": 1})
+    assert describe_machine(one) == "NVIDIA H200, AMD EPYC, 2 cores"
+    assert describe_machine(Hardware()) == "an unknown machine"
+
+
+def test_software_without_a_driver_says_so() -> None:
+    """A missing driver explains why a GPU is not used; other unknown versions are left out."""
+    assert describe_software(GPU) == "torch 2.15.0, CUDA 13.2, driver none, Python 3.12.1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"gpu": Gpu(name="NVIDIA H100")}, {"gpu_count": 1}, {"cpu_model": "Xeon"},
+     {"cpu_logical_cores": 4}, {"cpu_flags": ("avx2", "avx512f")}],
+)  # fmt: skip
+def test_other_hardware_has_another_identity(change: dict[str, Any]) -> None:
+    """Memory and measured peaks are not part of it."""
+    assert identity(GPU.hardware.model_copy(update=change)) != identity(GPU.hardware)
+    same = {"memory_bytes": 1, "matmul_flops_per_second": {"float32": 1.0}}
+    assert identity(GPU.hardware.model_copy(update=same)) == identity(GPU.hardware)

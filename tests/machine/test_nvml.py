@@ -1,4 +1,4 @@
-"""What NVML tells of a GPU, against pynvml's constants, nvidia-smi and a fake NVML."""
+"""GPUs as NVML reports them, against pynvml's constants, nvidia-smi and a fake NVML."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_every_nvml_function_and_constant_used_exists_in_pynvml() -> None:
 
 
 def test_a_gpu_is_described_in_full(install_nvml: InstallNvml) -> None:
-    """Every field that NVML can tell; the SM count follows from the CUDA cores."""
+    """Every field that NVML reports; the SM count follows from the CUDA cores."""
     gpu = fake_gpu()
     install_nvml(gpu)
     seen = read_gpu(open_gpu(0))
@@ -198,7 +198,7 @@ def test_a_uuid_finds_the_one_gpu_it_names(
 
 
 def test_own_processes_are_not_counted_as_others(install_nvml: InstallNvml) -> None:
-    """Of three processes on the device two are ours."""
+    """Two of three processes on the device are ours."""
     parent = os.getppid()
     install_nvml(fake_gpu(pids=[os.getpid(), 1, parent]))
     seen = read_device_state(open_gpu(0), {os.getpid(), parent})

@@ -35,7 +35,7 @@ def test_torch_versions_are_those_of_the_module(torch_report: dict[str, Any]) ->
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """Run git as somebody, in a directory."""
+    """Run git in a directory."""
     identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org"]
     command = ["git", *identity, "-C", str(directory), *arguments]
     return subprocess.check_output(command, text=True, stderr=subprocess.STDOUT).strip()
@@ -57,7 +57,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_commit_and_dirty_flag_are_those_of_the_checkout(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Untracked files are no dirt, changed tracked ones are; a hook's GIT_DIR misleads nobody."""
+    """Only changed tracked files make it dirty; the GIT_DIR of a hook is ignored."""
     monkeypatch.setattr(software, "PACKAGE_DIR", checkout)
     head = git(checkout, "rev-parse", "HEAD")
     (checkout / "untracked.py").write_text("")
@@ -70,7 +70,7 @@ def test_commit_and_dirty_flag_are_those_of_the_checkout(
 
 @needs_git
 def test_an_installed_package_has_no_commit(checkout: Path, tmp_path: Path) -> None:
-    """Neither outside any checkout nor untracked within somebody else's."""
+    """Outside any checkout, and untracked inside the checkout of another project."""
     installed = checkout.parent / ".venv" / "cnnperf"
     installed.mkdir(parents=True)
     (installed / "module.py").write_text("")

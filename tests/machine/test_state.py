@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import psutil
 import pynvml
@@ -105,7 +105,7 @@ def test_load_of_others_is_none_until_enough_time_was_seen(
 
 
 def test_a_summary_covers_all_samples_of_the_gpu(install_nvml: InstallNvml) -> None:
-    """Clocks, power, temperature, reasons and company over all samples."""
+    """Clocks, power, temperature, reasons and other processes."""
     gpu = fake_gpu(pids=[1])
     install_nvml(gpu)
     with StateSampler(open_gpu(0), [os.getpid()], interval_seconds=60) as sampler:
@@ -127,9 +127,27 @@ def test_a_summary_covers_all_samples_of_the_gpu(install_nvml: InstallNvml) -> N
 
 
 def test_a_summary_without_samples_is_empty() -> None:
-    """No sample, or samples of a GPU that tells nothing."""
+    """No sample, or samples of a GPU that reports nothing."""
     assert state.summarize_devices([]) == DuringState()
     assert state.summarize_devices([DeviceState()]) == DuringState(samples=1)
+
+
+def test_sampling_continues_after_a_failed_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread survives an error such as that of a process that just ended."""
+    calls = iter(range(1, 1_000_000))
+    read = state.own_processes
+
+    def fail_once(pids: Collection[int] | None = None) -> set[psutil.Process]:
+        if next(calls) == 2:
+            raise psutil.NoSuchProcess(1)
+        return read(pids)
+
+    monkeypatch.setattr(state, "own_processes", fail_once)
+    with StateSampler(None, [], interval_seconds=0.01) as sampler:
+        end_seconds = time.monotonic() + 10
+        while sampler.summary().samples < 3 and time.monotonic() < end_seconds:
+            time.sleep(0.01)
+        assert sampler.summary().samples >= 3
 
 
 def test_an_error_inside_the_block_is_not_swallowed() -> None:

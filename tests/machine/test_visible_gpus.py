@@ -55,7 +55,7 @@ def test_a_split_gpu_named_by_number_is_its_first_slice(install_nvml: InstallNvm
 def test_different_gpus_are_distinguished_only_in_pci_order(
     install_nvml: InstallNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CUDA counts the fastest first, so its number says nothing about a mixed machine."""
+    """CUDA counts the fastest first, so its number is ambiguous on a mixed machine."""
     install_nvml(fake_gpu(0, name="NVIDIA T1000"), fake_gpu(1))
     assert visible_gpu_handle() is None
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")

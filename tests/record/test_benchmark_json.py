@@ -83,7 +83,7 @@ def test_a_benchmark_has_every_key_that_a_real_one_has(
 
 
 def test_the_statistics_are_those_of_the_repeats(record: Record) -> None:
-    """Of the times that the pytest process took, as the standard library works them out."""
+    """Computed by the standard library from the times that the pytest process measured."""
     (benchmark,) = to_benchmark_json(record)["benchmarks"]
     outside = [value + 0.01 for value in TIMES]
     stats = benchmark["stats"]
@@ -97,7 +97,7 @@ def test_the_statistics_are_those_of_the_repeats(record: Record) -> None:
 
 
 def test_without_a_time_from_outside_the_workers_own_counts() -> None:
-    """As for a training that Python's `train` did."""
+    """Such as a training by Python's `train`."""
     repeat = example_repeat(train_seconds=20.0, outside_train_seconds=None)
     content = to_benchmark_json(example_record(example_case_record(repeats=[repeat])))
     assert content["benchmarks"][0]["stats"]["data"] == [20.0]

@@ -23,7 +23,7 @@ from tests.refusals import refusal_of
 
 
 def test_a_missing_file_and_a_folder_are_refused_with_the_systems_reason(tmp_path: Path) -> None:
-    """As people know it from other tools."""
+    """The system's own words, as in other tools."""
     assert refusal_of(tmp_path / "none.json").endswith("cannot be read: No such file or directory")
     assert refusal_of(tmp_path).endswith("cannot be read: Is a directory")
 
@@ -64,7 +64,7 @@ def test_invalid_json_is_refused_with_line_and_column(
 
 @pytest.mark.parametrize("depth", [100, 300, 900, 950, 990, 1000, 5000])
 def test_deep_nesting_inside_a_record_is_one_sentence(tmp_path: Path, depth: int) -> None:
-    """Whether or not it is deeper than Python can parse, show or compare."""
+    """Some of these depths are more than Python can parse, show or compare."""
     file = tmp_path / "run.json"
     file.write_text('{"cnnperf": {"cases": ' + "[" * depth + "]" * depth + "}}")
     refusal_of(file)
@@ -88,7 +88,7 @@ def test_deep_nesting_inside_a_record_is_one_sentence(tmp_path: Path, depth: int
 def test_a_file_without_a_record_names_the_command_that_writes_one(
     tmp_path: Path, content: str, complaint: str
 ) -> None:
-    """Such as pytest-benchmark's file, written where cnnperf is not installed."""
+    """pytest-benchmark writes such a file where cnnperf is not installed."""
     file = tmp_path / "run.json"
     file.write_text(content)
     text = refusal_of(file)
@@ -145,7 +145,7 @@ def test_a_wrong_field_is_named_with_what_was_found_and_expected(
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
-    """As one that is required."""
+    """The message says that it is required."""
     body = example_record().model_dump(mode="json")
     del body["cases"][0]["repeats"][0]["metrics"]["train_seconds"]
     text = refusal_of(write_record(tmp_path / "run.json", body))
@@ -153,7 +153,7 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 
 
 def test_several_wrong_fields_are_counted(tmp_path: Path) -> None:
-    """The first is described; a reader knows that there is more to mend."""
+    """The first is described, the others are counted."""
     body = {**example_record().model_dump(mode="json"), "tier": 3, "interrupted": "perhaps"}
     assert refusal_of(write_record(tmp_path / "run.json", body)).endswith("(and 1 more)")
 
@@ -283,7 +283,7 @@ def test_a_file_in_another_encoding_of_unicode_loads(tmp_path: Path, encoding: s
 def test_a_journal_in_place_of_a_record_names_the_command_recover(
     tmp_path: Path, repeats: int
 ) -> None:
-    """Whether it has one line, which is JSON, or several, which are not."""
+    """A journal of one line is JSON, one of several lines is not."""
     entries = example_entries(repeats) if repeats else []
     journal = write_journal(tmp_path / "run.journal.jsonl", example_header(), entries)
     assert refusal_of(journal) == (
@@ -293,7 +293,7 @@ def test_a_journal_in_place_of_a_record_names_the_command_recover(
 
 
 def test_a_case_that_is_there_twice_is_refused(tmp_path: Path) -> None:
-    """Which of them is meant nobody could say; the sentence has both places."""
+    """The message has both places: which of the two counts is unknown."""
     other = example_case_record(example_case("modified_resnet"))
     record = example_record(example_case_record(), other, example_case_record())
     text = refusal_of(write_record(tmp_path / "run.json", record.model_dump(mode="json")))

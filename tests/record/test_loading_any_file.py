@@ -139,7 +139,7 @@ def test_any_bytes_are_refused_in_one_line(tmp_path: Path, content: bytes) -> No
 @given(content=json_values)
 @fuzzed
 def test_any_json_is_refused_in_one_line(tmp_path: Path, content: Any) -> None:
-    """As a file, and as what stands where the record should."""
+    """The value is the whole file, or stands in place of the record."""
     file = tmp_path / "run.json"
     file.write_text(json.dumps(content))
     assert isinstance(_record_or_one_line(file), str)

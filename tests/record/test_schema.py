@@ -104,7 +104,7 @@ def test_a_record_has_the_time_with_its_zone() -> None:
 
 
 def test_fields_of_newer_versions_are_ignored(tmp_path: Path) -> None:
-    """At every level, so that an older cnnperf reads what it knows."""
+    """An older cnnperf reads the fields that it has, at every level."""
     record = example_record(failed_case_record())
     body = record.model_dump(mode="json")
     repeat = body["cases"][0]["repeats"][0]
@@ -165,7 +165,7 @@ def _pieces(schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_the_schema_describes_every_model_and_every_metric() -> None:
-    """As JSON, with its version in the title."""
+    """The schema is JSON, with its version in the title."""
     schema = json.loads(json.dumps(json_schema()))
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["title"] == f"cnnperf record, schema version {SCHEMA_VERSION}"
@@ -175,7 +175,7 @@ def test_the_schema_describes_every_model_and_every_metric() -> None:
 
 
 def test_the_schema_accepts_records_and_refuses_a_wrong_one() -> None:
-    """Checked by jsonschema, which knows nothing of pydantic."""
+    """jsonschema, which does not use pydantic, validates."""
     jsonschema = pytest.importorskip("jsonschema")
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -237,7 +237,7 @@ def test_each_change_of_a_training_changes_the_digest() -> None:
 
 
 def test_exchanged_hashes_of_model_and_data_change_the_digest() -> None:
-    """The digest knows which hash is which."""
+    """The same two hashes in exchanged places give another digest."""
     one = _fingerprint(model_sha256="a", dataset_sha256="b")
     other = _fingerprint(model_sha256="b", dataset_sha256="a")
     assert one.digest != other.digest
@@ -259,7 +259,7 @@ def test_a_repeat_gives_its_case_the_fingerprint() -> None:
 @given(values=st.lists(seconds, min_size=1, max_size=7))
 @settings(max_examples=60)
 def test_a_case_has_the_median_of_its_repeats(values: list[float]) -> None:
-    """As the standard library works it out."""
+    """Computed by the standard library."""
     case = example_case_record(
         repeats=[example_repeat(seed, value) for seed, value in enumerate(values)]
     )
