@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,3 +95,13 @@ def test_busy_percent_is_the_share_of_all_cores() -> None:
     assert host.busy_percent(start, end) == 25
     assert host.busy_percent(start, start) is None
     assert host.busy_percent(None, end) is None
+
+
+def test_waiting_for_a_disk_is_idle_and_guests_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux includes guest in user and guest_nice in nice: man 5 proc."""
+    times = SimpleNamespace(
+        _asdict=lambda: {"user": 10.0, "nice": 4.0, "system": 2.0, "idle": 80.0, "iowait": 5.0,
+                         "steal": 1.0, "guest": 3.0, "guest_nice": 2.0}
+    )  # fmt: skip
+    monkeypatch.setattr(host.psutil, "cpu_times", lambda: times)
+    assert host.read_cpu_times() == host.CpuTimes(busy_seconds=17.0, total_seconds=102.0)

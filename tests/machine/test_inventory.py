@@ -93,10 +93,12 @@ def test_settings_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1")
     seen = read_settings(device="cpu")
     assert seen.model_dump(exclude_none=True, exclude={"cpu_affinity_cores"}) == {
         "device": "cpu",
         "allocator_config": "expandable_segments:True",
+        "malloc_tunables": "glibc.malloc.trim_threshold=1",
         "visible_devices": "3",
     }
     monkeypatch.setenv("PYTORCH_ALLOC_CONF", "backend:native")

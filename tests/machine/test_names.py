@@ -17,6 +17,7 @@ from cnnperf.machine.names import (
     machine_of,
 )
 from cnnperf.record.environment import Environment, Gpu, Hardware, Settings, Software
+from tests.machine.fake_nvml import InstallNvml, fake_gpu
 
 
 def _environment(gpu: str | None = "NVIDIA H200", **fields: Any) -> Environment:
@@ -103,11 +104,11 @@ def test_a_folder_is_named_after_hardware_and_software(
     assert found == name or (name.startswith("etc") and "/" not in found)
 
 
-def test_the_folder_of_a_cpu_run_names_no_gpu() -> None:
-    """Without torch; on a CPU no GPU is named."""
-    name = folder_here("cpu")
-    assert name
-    assert "-cu1" not in name
+def test_the_folder_of_a_cpu_run_names_no_gpu(install_nvml: InstallNvml) -> None:
+    """A run on the GPU of the same machine has another folder."""
+    install_nvml(fake_gpu())
+    assert folder_here("cuda").startswith("h200-")
+    assert "h200" not in folder_here("cpu")
 
 
 GPU = Environment(

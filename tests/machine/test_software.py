@@ -77,3 +77,13 @@ def test_an_installed_package_has_no_commit(checkout: Path, tmp_path: Path) -> N
     assert software.git_commit(installed) is None
     assert software.git_dirty(installed) is None
     assert software.git_commit(Path("/")) is None
+
+
+@pytest.mark.parametrize(("value", "commit"), [("a" * 40, "a" * 40), ("main", None)])
+def test_without_a_checkout_the_commit_is_that_of_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, commit: str | None
+) -> None:
+    """CNNPERF_COMMIT counts only as a full hash."""
+    monkeypatch.setattr(software, "PACKAGE_DIR", tmp_path)
+    monkeypatch.setenv("CNNPERF_COMMIT", value)
+    assert read_software().cnnperf_commit == commit
