@@ -22,6 +22,7 @@ from cnnperf.record.schema import (
     CaseError,
     EpochResult,
     Fingerprint,
+    Inference,
     Metrics,
     Record,
     RecordedRecipe,
@@ -251,6 +252,24 @@ def test_a_repeat_gives_its_case_the_fingerprint() -> None:
     assert one.recipe.epochs == 3
     assert (one.model_sha256, one.dataset_sha256) == ("a" * 64, "b" * 64)
     assert (one.resolution, one.precision) == (28, "float32")
+
+
+def test_a_fingerprint_has_the_precision_of_its_repeat() -> None:
+    """Trainings in different precisions are not comparable."""
+    repeat = example_repeat().model_copy(update={"precision": "tf32"})
+    assert fingerprint_of(repeat, example_case()).precision == "tf32"
+
+
+# --- times --------------------------------------------------------------------------------------
+
+
+def test_the_time_of_an_infer_case_is_that_of_its_inference() -> None:
+    """Measured outside where that is known; its training does not count."""
+    repeat = example_repeat(0, 20.0)
+    assert repeat.timed_seconds == 20.01
+    for outside, expected in ((3.1, 3.1), (None, 3.0)):
+        inference = Inference(seconds=3.0, outside_seconds=outside)
+        assert repeat.model_copy(update={"inference": inference}).timed_seconds == expected
 
 
 # --- medians ------------------------------------------------------------------------------------
