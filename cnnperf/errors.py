@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one sentence, shown without a traceback."""
+"""Define errors that the user can fix: one sentence, shown without a traceback."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable
 
 
 class UsageError(ValueError):
-    """Something asked for cannot be had; the message says what, where, and what to do."""
+    """A request that cannot be met. The message says what is wrong, where, and how to fix it."""
 
 
 class DataError(UsageError):
-    """A data set is not there, is damaged, or is not what its description says."""
+    """A data set that is missing, damaged, or different from its description."""
 
 
 class NotInstalledError(UsageError):
-    """A package that this job needs is missing or broken."""
+    """A required package that is missing or broken."""
 
 
 def printable(text: str) -> str:
-    r"""Text from elsewhere as one line that a terminal shows and never obeys.
+    r"""Return untrusted text as one line, with control characters escaped.
 
     >>> print(printable("it failed:\n\x1b[31mred"))
     it failed: \x1b[31mred
@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def one_of(kind: str, wrong: str, possible: Iterable[str]) -> str:
-    """Sentence for a name that does not exist: the nearest one first, then all of them.
+    """Return the message for an unknown name: the most similar name, then all of them.
 
     >>> one_of("model", "vgg61", ["resnet34", "vgg16"])
     "there is no model 'vgg61' (did you mean 'vgg16'?); possible: resnet34, vgg16"

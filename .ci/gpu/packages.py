@@ -72,8 +72,7 @@ def make_environment(scratch: Path, wheels: Path, commit: str | None) -> dict[st
 def folder_name(environ: dict[str, str], device: str) -> str:
     """Return cnnperf's name of this hardware and stack, the folder of its records."""
     code = (
-        "import sys; from cnnperf.machine.folder_name import folder_here; "
-        "print(folder_here(sys.argv[1]))"
+        "import sys; from cnnperf.machine.names import folder_here; print(folder_here(sys.argv[1]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, device], env=environ, capture_output=True, text=True,

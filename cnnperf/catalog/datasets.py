@@ -65,7 +65,7 @@ CIFAR10 = DatasetSpec(
     train_images=40_000,
     val_images=10_000,
     test_images=10_000,
-    # Over all pixels of all 50,000 training images, computed again in tests/training/data/test_sources.py.
+    # Over all pixels of all 50,000 training images, computed again in test_sources.py.
     # The 0.2023, 0.1994, 0.2010 of many scripts are means of each image's own deviation.
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
@@ -81,7 +81,7 @@ DIGITS = DatasetSpec(
     train_images=1_150,
     val_images=287,
     test_images=360,
-    # Over the 1,437 images that are not for testing; computed again in tests/training/data/test_sources.py.
+    # Over the 1,437 images that are not for testing; computed again in test_sources.py.
     mean=(0.3058,),
     std=(0.3761,),
     target_accuracy=0.97,

@@ -1,6 +1,6 @@
 """What a folder of records says in the end: for each machine and case, which record speaks for it.
 
-Records lie in a folder for each hardware and stack (`cnnperf.machine.folder_name`). Where several
+Records lie in a folder for each hardware and stack (`cnnperf.machine.names`). Where several
 have the same case, that with the most repeats counts, then the latest; a shortened training counts
 for nothing but speed against peers, a failed case for nothing.
 """

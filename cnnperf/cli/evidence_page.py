@@ -16,12 +16,11 @@ from cnnperf.catalog.cases import reported
 from cnnperf.cli.evidence import Found, Source, Stack, disturbed
 from cnnperf.compare.calibration import REPEATS
 from cnnperf.compare.thresholds import JUDGED
-from cnnperf.record.messages import ProbeResult
+from cnnperf.machine.names import describe_device, describe_software
 from cnnperf.record.metrics import ABSENT, METRICS, format_share, show
 from cnnperf.record.schema import CaseRecord
 from cnnperf.report.formats.markdown_text import code, prose, table
 from cnnperf.report.suites import speed_ratio
-from cnnperf.run.header import describe_device, describe_software
 
 NO_GPU = (
     "**No record of a GPU exists yet:** everything below is from a CPU. It shows that the suite "
@@ -82,8 +81,8 @@ def _stack(stack: Stack, home: Path) -> Iterator[str]:
 def _where(source: Source) -> str:
     environment = source.record.environment
     device = environment.settings.device or "cpu"
-    seen = ProbeResult(device=device, environment=environment)
-    return f"{prose(describe_device(seen))}; {prose(describe_software(environment))}"
+    machine = f"{device}: {describe_device(environment)}"
+    return f"{prose(machine)}; {prose(describe_software(environment))}"
 
 
 def _study(stack: Stack, numbers: dict[Path, int]) -> Iterator[str]:

@@ -136,7 +136,8 @@ def _check_output(output: Path | None) -> None:
 
 def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
     """Each must be of a machine that is there: it would be passed over without a word."""
-    from cnnperf.compare.calibration import identity, load_calibration
+    from cnnperf.compare.calibration import load_calibration
+    from cnnperf.machine.names import identity
 
     there = {identity(point.environments[0].hardware) for point in loaded.points}
     found = [load_calibration(path) for path in paths]

@@ -136,7 +136,7 @@ def _flops(value: float | None) -> str:
 def this_environment() -> Environment:
     """This machine, as the worker sees it; without torch, as far as this process can tell."""
     if missing_packages():
-        return collect_environment(device="cpu", with_torch=False)
+        return collect_environment(device="cpu")
     return probe(ProbeJob()).environment
 
 

@@ -129,9 +129,10 @@ def open_pair(
 
 def _header(pair: Interleaved, tier: str) -> Iterator[str]:
     """What is held to what, and how much work lies ahead at most."""
-    from cnnperf.run.header import describe_device, describe_software
+    from cnnperf.machine.names import describe_device, describe_software
 
-    yield f"cnnperf: {describe_device(pair.sides[0].probed)}"
+    probed = pair.sides[0].probed
+    yield f"cnnperf: {probed.device}: {describe_device(probed.environment)}"
     for side in pair.sides:
         python = side.settings.python or "this Python"
         yield f"cnnperf: {side.side}: {python}: {describe_software(side.probed.environment)}"

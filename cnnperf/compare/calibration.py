@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from cnnperf.compare.thresholds import JUDGED, MetricRule
 from cnnperf.errors import UsageError
+from cnnperf.machine.names import describe_machine, identity
 from cnnperf.record.environment import Hardware, Software
 from cnnperf.record.loading import load_json, name_of
 from cnnperf.record.schema import describe_validation_error
@@ -38,8 +39,6 @@ POWER = 0.8
 
 Spread = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-Identity = tuple[str | None, int | None, str | None, int | None, tuple[str, ...] | None]
 
 
 class CalibrationModel(BaseModel):
@@ -102,24 +101,6 @@ class Calibration(CalibrationModel):
     def describe(self) -> str:
         """When and where it was measured, as in `2026-01-02 on AMD EPYC 9654, 16 cores`."""
         return f"{self.created:%Y-%m-%d} on {describe_machine(self.hardware)}"
-
-
-def identity(hardware: Hardware) -> Identity:
-    """What a calibration must share with a record: GPU and how many, processor and its cores.
-
-    The processor's instructions count too: in a virtual machine its name may be a family's alone.
-    """
-    gpu = hardware.gpu.name if hardware.gpu is not None else None
-    cores = hardware.cpu_logical_cores
-    return gpu, hardware.gpu_count, hardware.cpu_model, cores, hardware.cpu_flags
-
-
-def describe_machine(hardware: Hardware) -> str:
-    """What the identity holds, for people."""
-    gpu, count, cpu, cores, _ = identity(hardware)
-    several = f"{count} x " if gpu and count and count > 1 else ""
-    parts = [gpu and several + gpu, cpu, cores and f"{cores} cores"]
-    return ", ".join(str(part) for part in parts if part) or "an unknown machine"
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -1,6 +1,4 @@
-"""What this machine is, what state it is in, and whether that state spoils a measurement.
+"""Describe this machine, its state, and what in that state disturbs a measurement.
 
-Torch-free: nothing here imports torch at import, and `collect_environment` only if told to. NVML
-is loaded on the first question. Whatever cannot be found out is None; nothing here raises for it.
-Records are read by `schema` alone, so importing this package loads no other part of it.
+A value that cannot be read is None; nothing here raises an exception for it.
 """

@@ -1,4 +1,4 @@
-"""Reading what may not be there: every probe of this package goes through `attempt`."""
+"""Read a value that may not exist: all reading in this package goes through `attempt`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ T = TypeVar("T")
 
 
 def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """What `read` returns for these arguments, or None where it fails.
+    """Return what `read` returns for these arguments, or None where it raises any exception.
 
-    Any exception counts: a missing file, tool, driver or permission, an unsupported platform.
-    What a machine will not tell must never stop a benchmark.
+    A missing file, tool, driver or permission must never stop a benchmark.
     """
     try:
         return read(*args, **kwargs)
@@ -23,6 +22,6 @@ def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None
 
 
 def file_text(path: str) -> str | None:
-    """The stripped text of a file, or None where it cannot be read or is empty."""
+    """Return the stripped text of a file, or None where it cannot be read or is empty."""
     text = attempt(lambda: Path(path).read_text(encoding="utf-8", errors="replace").strip())
     return text or None

@@ -1,7 +1,7 @@
-"""The host: processor, memory, virtualization, and how busy it is.
+"""Read the host: processor, memory, virtualization, and load.
 
-Linux first; elsewhere what psutil and `platform` know, and None for the rest. The machine's own
-files are read rather than tools run, so that this works in the smallest container.
+Linux first; elsewhere psutil and `platform` give what they can, and the rest is None. Files of the
+system are read instead of running tools, so that this works in the smallest container.
 
     python -c "from cnnperf.machine.host import *; print(read_host(), read_host_state())"
 """
@@ -27,7 +27,7 @@ RELEVANT_CPU_FLAGS = {
     "avx512_bf16", "avx512_fp16", "avx10", "amx_tile", "amx_bf16", "amx_int8", "amx_fp16",
     "asimd", "asimdhp", "bf16", "i8mm", "sve", "sve2", "svebf16", "sme",
 }  # fmt: skip
-"""Extensions that oneDNN and its like choose kernels by; x86 above, Arm below."""
+"""Extensions by which oneDNN and similar libraries choose kernels; x86 above, Arm below."""
 
 CPU_ROOT = "/sys/devices/system/cpu/cpu0/cpufreq"
 
@@ -50,121 +50,85 @@ VM_VENDORS = {"qemu": "kvm", "kvm": "kvm", "amazon ec2": "amazon", "google": "go
 
 
 def read_host() -> Hardware:
-    """The host's half of `Hardware`; its GPU fields are left None."""
+    """Return the host's part of `Hardware`; its GPU fields are None."""
+    flags = _cpuinfo_field("flags") or _cpuinfo_field("Features")
+    nodes = attempt(lambda: list(Path("/sys/devices/system/node").glob("node[0-9]*")))
     return Hardware(
-        cpu_model=cpu_model(),
+        cpu_model=_cpu_model(),
         cpu_physical_cores=attempt(psutil.cpu_count, logical=False),
         cpu_logical_cores=attempt(psutil.cpu_count, logical=True),
-        cpu_flags=cpu_flags(),
-        numa_nodes=numa_nodes(),
+        cpu_flags=tuple(sorted(RELEVANT_CPU_FLAGS & {*flags.split()})) if flags else None,
+        numa_nodes=len(nodes) if nodes else None,
         memory_bytes=attempt(lambda: psutil.virtual_memory().total),
         virtualization=virtualization(),
     )
 
 
-# Processor
-
-
-def cpu_model() -> str | None:
-    """The processor's name; Arm kernels do not tell it, `lscpu` often does."""
+def _cpu_model() -> str | None:
+    """Return the processor's name. Arm kernels do not report it, but `lscpu` often does."""
+    lscpu = re.search(r"^Model name:\s*(.+)$", _output("lscpu") or "", re.MULTILINE)
     return (
-        cpuinfo_field("model name")
+        _cpuinfo_field("model name")
         or _output("sysctl", "-n", "machdep.cpu.brand_string")
-        or _lscpu_model()
+        or (lscpu[1].strip() if lscpu else None)
         or platform.processor()
         or platform.machine()
         or None
     )
 
 
-def cpuinfo_field(name: str) -> str | None:
-    """The first value of a field of /proc/cpuinfo; None off Linux."""
+def _cpuinfo_field(name: str) -> str | None:
+    """Return the first value of a field of /proc/cpuinfo; None outside Linux."""
     found = re.search(rf"^{name}\s*:\s*(.+)$", file_text("/proc/cpuinfo") or "", re.MULTILINE)
     return found[1].strip() if found else None
 
 
-def cpu_flags() -> tuple[str, ...] | None:
-    """Vector and matrix extensions, sorted; None where the kernel does not list them."""
-    flags = cpuinfo_field("flags") or cpuinfo_field("Features")
-    return None if flags is None else tuple(sorted(RELEVANT_CPU_FLAGS.intersection(flags.split())))
-
-
-def numa_nodes() -> int | None:
-    """NUMA nodes that Linux lists; None elsewhere."""
-    nodes = attempt(lambda: list(Path("/sys/devices/system/node").glob("node[0-9]*")))
-    return len(nodes) if nodes else None
-
-
 def cpu_affinity_cores() -> int | None:
-    """Logical cores that this process may run on; None where the platform has no affinity."""
+    """Return the number of logical cores that this process may run on; None outside Linux."""
     if sys.platform != "linux":
         return None
     return attempt(lambda: len(os.sched_getaffinity(0)))
 
 
-def _lscpu_model() -> str | None:
-    """The model that `lscpu` knows, as in `Neoverse-V2`."""
-    found = re.search(r"^Model name:\s*(.+)$", _output("lscpu") or "", re.MULTILINE)
-    return found[1].strip() if found else None
-
-
 def _output(*command: str) -> str | None:
-    """What a command prints, stripped; None where it is missing, fails or prints nothing."""
-
-    def run() -> str:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip()
-
-    return attempt(run) or None
-
-
-# Virtualization
+    """Return a command's output; None where it is missing, fails or prints nothing."""
+    done = attempt(subprocess.run, command, capture_output=True, text=True, timeout=10, check=True)
+    return (done.stdout.strip() or None) if done else None
 
 
 def virtualization() -> str | None:
-    """`docker`, `kvm`, or `docker on kvm`; None on bare metal, and where nothing can tell."""
-    layers = [layer for layer in (_container(), _virtual_machine()) if layer]
-    return " on ".join(layers) or None
+    """Return `docker`, `kvm`, or `docker on kvm`; None on bare metal, and where unknown."""
+    return " on ".join(filter(None, (_container(), _virtual_machine()))) or None
 
 
 def _container() -> str | None:
-    """The container that this process is in, from systemd-detect-virt or from its traces."""
-    said = _detect_virt("--container")
-    if said is not None:
-        return said
-    for path, name in CONTAINER_FILES.items():
-        if attempt(Path(path).exists):
-            return name
-    for variable, name in CONTAINER_VARIABLES.items():
-        if variable in os.environ:
-            return name
-    return _named_in(CONTAINER_CGROUPS, file_text("/proc/1/cgroup"))
+    """Return the container of this process, from systemd-detect-virt or from its traces."""
+    found = _detect_virt("--container")
+    found = found or next((n for p, n in CONTAINER_FILES.items() if attempt(Path(p).exists)), None)
+    found = found or next((n for v, n in CONTAINER_VARIABLES.items() if v in os.environ), None)
+    return found or _named_in(CONTAINER_CGROUPS, file_text("/proc/1/cgroup"))
 
 
 def _virtual_machine() -> str | None:
-    """The hypervisor below: by name where it has one, else `vm` where the CPU betrays it."""
-    said = _detect_virt("--vm")
-    if said is not None:
-        return said
+    """Return the hypervisor's name, or `vm` where only the CPU's flags show that there is one."""
     dmi = [file_text(f"/sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name")]
-    named = file_text("/sys/hypervisor/type") or _named_in(VM_VENDORS, " ".join(dmi))
-    if named is None and "hypervisor" in (cpuinfo_field("flags") or "").split():
-        return "vm"
-    return named
+    return (
+        _detect_virt("--vm")
+        or file_text("/sys/hypervisor/type")
+        or _named_in(VM_VENDORS, " ".join(dmi))
+        or ("vm" if "hypervisor" in (_cpuinfo_field("flags") or "").split() else None)
+    )
 
 
 def _detect_virt(kind: str) -> str | None:
-    """The answer of systemd-detect-virt; it fails when its answer is `none`."""
+    """Return the answer of systemd-detect-virt, which fails where the answer is `none`."""
     return _output("systemd-detect-virt", kind)
 
 
 def _named_in(names: dict[str, str], text: str | None) -> str | None:
-    """The name of the first word that a text contains, whatever its case."""
+    """Return the name of the first word that a text contains, in any case."""
     lower = (text or "").lower()
     return next((name for word, name in names.items() if word in lower), None)
-
-
-# Load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +141,7 @@ class CpuTimes:
 
 
 def read_cpu_times() -> CpuTimes | None:
-    """The machine's CPU time so far; Linux counts guests twice, so they are taken out."""
+    """Return the machine's CPU time so far. Linux counts guests twice, so they are subtracted."""
 
     def read() -> CpuTimes:
         times = psutil.cpu_times()._asdict()
@@ -189,7 +153,7 @@ def read_cpu_times() -> CpuTimes | None:
 
 
 def busy_percent(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
-    """Share of all cores in use between two readings; None if the clock did not tick."""
+    """Return the share of all cores used between two readings; None if no time passed."""
     if before is None or after is None or after.total_seconds <= before.total_seconds:
         return None
     busy = after.busy_seconds - before.busy_seconds
@@ -197,7 +161,7 @@ def busy_percent(before: CpuTimes | None, after: CpuTimes | None) -> float | Non
 
 
 def read_host_state(window_seconds: float = 0.2) -> HostState:
-    """Load, clocks and free memory now; watches the cores for `window_seconds` first."""
+    """Return load, clocks and free memory now, after watching the cores for `window_seconds`."""
     before = read_cpu_times()
     time.sleep(window_seconds)
     return HostState(

@@ -1,59 +1,54 @@
-"""One call for everything that stays the same during a run."""
+"""Collect what stays the same during a run: hardware, software, and the settings of this process.
+
+The worker adds what only torch can read (`cnnperf.training.worker.torch_environment`).
+
+    python -c "from cnnperf.machine.inventory import *; print(collect_environment(device='cpu'))"
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import os
 
 from cnnperf.machine import nvml
-from cnnperf.machine.attempt import attempt
-from cnnperf.machine.host import read_host
-from cnnperf.machine.settings import read_settings
+from cnnperf.machine.host import cpu_affinity_cores, read_host
 from cnnperf.machine.software import read_software
-from cnnperf.machine.visible_gpus import visible_gpu_handle
-from cnnperf.record.environment import Environment, Gpu, Hardware
+from cnnperf.machine.visible_gpus import hide_uuids, visible_gpu_handle
+from cnnperf.record.environment import Environment, Hardware, Settings
+
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""The configuration of torch's caching allocator, under its new name and its old one."""
 
 
-def collect_environment(*, device: str, with_torch: bool) -> Environment:
-    """Hardware, software and settings of this process; what cannot be found is None.
+def collect_environment(*, device: str, gpu_uuid: str | None = None) -> Environment:
+    """Collect hardware, software and settings; what cannot be read is None.
 
     Args:
         device: what the run trains on, as torch spells it: `cpu`, `cuda`, `cuda:1`, `mps`.
-        with_torch: import torch for what only it knows. On a CUDA device this starts CUDA.
+        gpu_uuid: UUID of the run's GPU, where torch has started CUDA and so reports it.
     """
+    number = device.partition(":")[2]
     return Environment(
-        hardware=read_hardware(device=device, with_torch=with_torch, ordinal=_ordinal(device)),
-        software=read_software(with_torch=with_torch),
-        settings=read_settings(device=device, with_torch=with_torch),
+        hardware=read_hardware(int(number) if number.isdigit() else 0, gpu_uuid),
+        software=read_software(),
+        settings=read_settings(device=device),
     )
 
 
-def read_hardware(*, device: str, with_torch: bool, ordinal: int = 0) -> Hardware:
-    """The host and the GPU that CUDA counts as `ordinal`."""
-    use_cuda = with_torch and device.startswith("cuda")
-    # torch first: with CUDA running, the handle below is exact.
-    from_torch = (attempt(lambda: _gpu_from_torch(ordinal)) or {}) if use_cuda else {}
-    handle = visible_gpu_handle(ordinal)
-    seen = {} if handle is None else nvml.read_gpu(handle).model_dump(exclude_none=True)
-    gpu = Gpu.model_validate(from_torch | seen) if from_torch or seen else None
+def read_hardware(ordinal: int = 0, gpu_uuid: str | None = None) -> Hardware:
+    """Read the host, and the GPU of this UUID or else the one that CUDA counts as `ordinal`."""
+    handle = nvml.open_gpu(gpu_uuid) if gpu_uuid else visible_gpu_handle(ordinal)
+    gpu = None if handle is None else nvml.read_gpu(handle)
     count = nvml.count_gpus() if nvml.is_available() else None
     return read_host().model_copy(update={"gpu": gpu, "gpu_count": count})
 
 
-def _gpu_from_torch(ordinal: int) -> dict[str, object]:
-    """What torch knows of a CUDA device: the L2 size, and all that stands where NVML is missing."""
-    torch: Any = importlib.import_module("torch")
-    properties = torch.cuda.get_device_properties(ordinal)
-    return {
-        "name": properties.name,
-        "compute_capability": f"{properties.major}.{properties.minor}",
-        "sm_count": properties.multi_processor_count,
-        "memory_bytes": properties.total_memory,
-        "l2_cache_bytes": attempt(lambda: properties.L2_cache_size),
-    }
-
-
-def _ordinal(device: str) -> int:
-    """The number in `cuda:1`; 0 without one."""
-    number = device.partition(":")[2]
-    return int(number) if number.isdigit() else 0
+def read_settings(*, device: str) -> Settings:
+    """Read the settings that need no torch: environment variables and CPU affinity."""
+    allocator = (os.environ.get(name) for name in ALLOCATOR_VARIABLES)
+    return Settings(
+        device=device,
+        allocator_config=next(filter(None, allocator), None),
+        malloc_tunables=os.environ.get("GLIBC_TUNABLES") or None,
+        visible_devices=hide_uuids(os.environ.get("CUDA_VISIBLE_DEVICES")),
+        cpu_affinity_cores=cpu_affinity_cores(),
+    )

@@ -1,9 +1,8 @@
-"""Which machine a record is of, and the shortest text that tells several apart.
+"""Name machines: in a sentence, in a table that compares several, and as a folder.
 
-Torch-free.
-
-    machines = [machine_of(record.environment) for record in records]
-    labels(machines)[machines[0]]                                       # 'NVIDIA H200'
+machines = [machine_of(record.environment) for record in records]
+labels(machines)[machines[0]]                                       # 'NVIDIA H200'
+python -c "from cnnperf.machine.names import folder_here; print(folder_here('cuda'))"
 """
 
 from __future__ import annotations
@@ -13,62 +12,130 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from cnnperf.errors import printable
-from cnnperf.record.environment import Environment
+from cnnperf.record.environment import Environment, Gpu, Hardware
+from cnnperf.record.metrics import format_bytes
+
+UNKNOWN = "an unknown machine"
 
 SOFTWARE = ("driver", "torch", "cuda_runtime", "cudnn", "python")
-"""What may tell apart records of the same hardware, the likeliest first."""
+"""Versions that may differ between records of the same hardware, the likeliest first."""
 
-WIDEST = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "avx", "sve", "asimd")
-"""Instructions for arithmetic on many numbers at once, the widest first."""
+WIDEST_FIRST = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "avx", "sve", "asimd")
+"""Vector and matrix instructions of CPUs, the widest first."""
 
 MAX_LABEL = 80
 """Characters of a name, which comes from a file."""
 
+VENDORS = ("nvidia-geforce-", "nvidia-", "tesla-")
+"""Prefixes that a folder's name leaves out."""
+
+Identity = tuple[str | None, int | None, str | None, int | None, tuple[str, ...] | None]
+
+# In a sentence
+
+
+def identity(hardware: Hardware) -> Identity:
+    """Return what two runs on the same hardware share: GPU, GPU count, CPU, cores, instructions.
+
+    Instructions count because in a virtual machine the CPU's name may be only that of its family.
+    """
+    gpu = hardware.gpu.name if hardware.gpu is not None else None
+    cores = hardware.cpu_logical_cores
+    return gpu, hardware.gpu_count, hardware.cpu_model, cores, hardware.cpu_flags
+
+
+def describe_machine(hardware: Hardware) -> str:
+    """Return all of the hardware, such as `2 x NVIDIA H200, AMD EPYC 9654, 16 cores`."""
+    gpu, count, cpu, cores, _ = identity(hardware)
+    several = f"{count} x " if gpu and count and count > 1 else ""
+    parts = (gpu and several + gpu, cpu, f"{cores} cores" if cores else None)
+    return ", ".join(filter(None, parts)) or UNKNOWN
+
+
+def describe_device(environment: Environment) -> str:
+    """Return the device that trains: `NVIDIA H200, 139.80 GiB`, `AMD EPYC, 2 cores, 23.54 GiB`."""
+    hardware, gpu = environment.hardware, _gpu_of(environment)
+    memory = hardware.memory_bytes if gpu is None else gpu.memory_bytes
+    name = _processor(hardware.cpu_model, hardware.cpu_logical_cores) if gpu is None else gpu.name
+    return ", ".join(filter(None, (name, format_bytes(memory) if memory else None))) or UNKNOWN
+
+
+def describe_software(environment: Environment) -> str:
+    """Return the main versions, such as `torch 2.15.0, CUDA 13.2, driver 580.65, Python 3.12.1`."""
+    software = environment.software
+    versions = {
+        "torch": software.torch,
+        "torchvision": software.torchvision,
+        "CUDA": software.cuda_runtime,
+        "cuDNN": software.cudnn,
+        "driver": software.driver or "none",
+        "Python": software.python,
+    }
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _gpu_of(environment: Environment) -> Gpu | None:
+    """Return the GPU that trains; None where the CPU does."""
+    return None if _device_type(environment) == "cpu" else environment.hardware.gpu
+
+
+def _device_type(environment: Environment) -> str | None:
+    return (environment.settings.device or "").partition(":")[0] or None
+
+
+def _processor(model: str | None, cores: int | None) -> str:
+    """Return a CPU and its size, such as `AMD EPYC, 2 cores`."""
+    count = None if cores is None else f"{cores} core{'s' * (cores != 1)}"
+    return ", ".join(filter(None, (model and _short(model), count)))
+
+
+def _short(text: str) -> str:
+    """Return a name from a file in one line, without trademark signs, cut to `MAX_LABEL`."""
+    text = printable(re.sub(r"\((R|TM|C)\)", "", text, flags=re.IGNORECASE))
+    return text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
+
+
+# In a table
+
 
 class Machine(NamedTuple):
-    """What all records of one machine share: never a figure that is measured."""
+    """What all records of one machine share. It holds nothing that is measured."""
 
     device: str | None
-    """Type, as in `cuda`: the CPU beside a GPU is another machine."""
+    """Type, such as `cuda`: the CPU beside a GPU is another machine."""
     gpu: str | None
     """None where the CPU trained."""
     gpu_count: int | None
     mig: bool | None
     sm_count: int | None
-    """Streaming multiprocessors: tells slices of one GPU apart."""
+    """Streaming multiprocessors: they differ between slices of one GPU."""
     cpu: str | None
     cores: int | None
     instructions: tuple[str, ...] | None = None
-    """Of the CPU that trains: in a virtual machine its name may be a family's alone."""
+    """Instruction sets of the CPU, where the CPU trained."""
     software: tuple[str | None, ...] = ()
-    """In the order of `SOFTWARE`; empty where software does not make another machine."""
+    """In the order of `SOFTWARE`; empty where other software is not another machine."""
 
     @property
     def name(self) -> str:
-        """The device that trains, as in `2 x NVIDIA H200` or `AMD EPYC 9654, 16 cores`."""
+        """The device that trains, such as `2 x NVIDIA H200` or `AMD EPYC 9654, 16 cores`."""
         if self.gpu is None:
-            return self._processor or "an unknown machine"
+            return _processor(self.cpu, self.cores) or UNKNOWN
         several = f"{self.gpu_count} x " if self.gpu_count and self.gpu_count > 1 else ""
         return several + _short(self.gpu)
 
-    @property
-    def _processor(self) -> str:
-        cores = None if self.cores is None else f"{self.cores} core{'s' * (self.cores != 1)}"
-        return ", ".join(filter(None, (self.cpu and _short(self.cpu), cores)))
-
 
 def machine_of(environment: Environment, *, with_software: bool = False) -> Machine:
-    """The machine that a record is of.
+    """Return the machine of a record.
 
     Args:
         environment: the record's.
         with_software: whether other versions make it another machine.
     """
     hardware, software = environment.hardware, environment.software
-    device = (environment.settings.device or "").partition(":")[0] or None
-    gpu = None if device == "cpu" else hardware.gpu
+    gpu = _gpu_of(environment)
     return Machine(
-        device=device,
+        device=_device_type(environment),
         gpu=gpu.name if gpu is not None else None,
         gpu_count=hardware.gpu_count if gpu is not None else None,
         mig=gpu.mig_enabled or None if gpu is not None else None,
@@ -81,24 +148,24 @@ def machine_of(environment: Environment, *, with_software: bool = False) -> Mach
 
 
 def labels(machines: Iterable[Machine]) -> dict[Machine, str]:
-    """A text for each, no longer than it must be for all to differ; one line, safe to print.
+    """Return a one-line text for each machine, just long enough that all differ.
 
-    Two that nothing but their names' endings tell apart are numbered.
+    Machines that stay alike get a number.
     """
-    distinct = list(dict.fromkeys(machines))
-    found = {machine: machine.name for machine in distinct}
+    found = {machine: machine.name for machine in dict.fromkeys(machines)}
     for describe in _DETAILS:
         for alike in _alike(found):
             details = {machine: describe(machine) for machine in alike}
             if len(set(details.values())) > 1:
-                found |= {each: _joined(found[each], details[each]) for each in alike}
+                found |= {each: f"{found[each]}, {detail}" for each, detail in details.items()
+                          if detail}  # fmt: skip
     for alike in _alike(found):
         found |= {each: f"{found[each]} ({n})" for n, each in enumerate(alike, start=1)}
     return found
 
 
 def _alike(found: dict[Machine, str]) -> list[Sequence[Machine]]:
-    """Groups of two and more that have one text."""
+    """Return the groups of two or more machines that have the same text."""
     groups: dict[str, list[Machine]] = {}
     for machine, text in found.items():
         groups.setdefault(text, []).append(machine)
@@ -115,34 +182,62 @@ def _software(place: int) -> Callable[[Machine], str]:
     return describe
 
 
-def _sms(machine: Machine) -> str:
-    return "" if machine.sm_count is None else f"{machine.sm_count} SMs"
-
-
-def _processor(machine: Machine) -> str:
-    return "" if machine.gpu is None else machine._processor
-
-
-def _widest(machine: Machine) -> str:
-    """The most telling of its instructions, as in `avx512_bf16`."""
-    return next((name for name in WIDEST if name in (machine.instructions or ())), "")
+def _widest_instructions(machine: Machine) -> str:
+    return next((name for name in WIDEST_FIRST if name in (machine.instructions or ())), "")
 
 
 _DETAILS: tuple[Callable[[Machine], str], ...] = (
-    _sms,
+    lambda machine: "" if machine.sm_count is None else f"{machine.sm_count} SMs",
     lambda machine: "MIG" if machine.mig else "",
-    _processor,
-    _widest,
+    lambda machine: "" if machine.gpu is None else _processor(machine.cpu, machine.cores),
+    _widest_instructions,
     *(_software(place) for place in range(len(SOFTWARE))),
     lambda machine: machine.device or "",
 )
+"""What tells machines apart beside their names, in the order in which it is tried."""
+
+# As a folder
 
 
-def _joined(text: str, detail: str) -> str:
-    return f"{text}, {detail}" if detail else text
+def folder_name(environment: Environment) -> str:
+    """Return the folder for a machine's records, in characters that any file system accepts.
+
+    >>> from cnnperf.record.environment import Gpu, Software
+    >>> hardware = Hardware(gpu=Gpu(name="NVIDIA H100 80GB HBM3"), gpu_count=1)
+    >>> folder_name(Environment(hardware=hardware, software=Software(torch="2.11.0+cu130",
+    ...                                                              cuda_runtime="13.0")))
+    'h100-80gb-hbm3-torch2.11-cu13'
+    """
+    hardware, software = environment.hardware, environment.software
+    version = ".".join((software.torch or "").split("+")[0].split(".")[:2])
+    cores = hardware.cpu_logical_cores
+    if hardware.gpu is not None and hardware.gpu.name:
+        name = _slug(hardware.gpu.name)
+        for vendor in VENDORS:
+            name = name.removeprefix(vendor)
+        parts = [name]
+    else:
+        parts = [_slug(hardware.cpu_model or "unknown"), f"{cores}core" if cores else ""]
+    parts.append(f"torch{version}" if version else "")
+    if hardware.gpu is not None and software.cuda_runtime:
+        parts.append(f"cu{software.cuda_runtime.partition('.')[0]}")
+    return re.sub(r"[^a-z0-9.-]+", "-", "-".join(filter(None, parts)))[:100]
 
 
-def _short(text: str) -> str:
-    """A vendor's name without what says nothing."""
-    text = printable(re.sub(r"\((R|TM|C)\)", "", text, flags=re.IGNORECASE))
-    return text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
+def folder_here(device: str) -> str:
+    """Return the folder for records of this machine.
+
+    Args:
+        device: what is trained on; with `cpu` the name ignores any GPU.
+    """
+    from cnnperf.machine.inventory import collect_environment  # psutil: not for every reader
+
+    environment = collect_environment(device=device)
+    if device == "cpu":
+        hardware = environment.hardware.model_copy(update={"gpu": None})
+        environment = environment.model_copy(update={"hardware": hardware})
+    return folder_name(environment)
+
+
+def _slug(text: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))

@@ -1,8 +1,8 @@
-"""NVIDIA's management library, torch-free: what a GPU is, and what state it is in.
+"""Read the identity and the state of a GPU from NVML, NVIDIA's management library.
 
-Thin and forgiving: NVML is loaded on the first question, and every question that it cannot answer
-(no library, no driver, not supported, an older driver) is answered by None. On a MIG slice,
-memory and processes are the slice's; clocks, power and temperature exist for the board only.
+NVML is loaded at the first call. A value that it cannot give (no library, no driver, not supported,
+an older driver) is None. On a MIG slice, memory and processes are the slice's; clocks, power and
+temperature exist only for the board.
 
     python -c "from cnnperf.machine.nvml import *; print(count_gpus(), open_gpu(0))"
 """
@@ -23,7 +23,7 @@ CLOCK_SM, CLOCK_MEMORY, TEMPERATURE_GPU = 1, 2, 0
 """NVML_CLOCK_SM, NVML_CLOCK_MEM and NVML_TEMPERATURE_GPU of nvml.h."""
 
 NVLINK_MAX_LINKS = 36
-"""NVML_NVLINK_MAX_LINKS of nvml.h, CUDA 13; links that a GPU lacks answer with an error."""
+"""NVML_NVLINK_MAX_LINKS of nvml.h, CUDA 13; reading a link that a GPU lacks is an error."""
 
 THROTTLE_REASONS = {
     0x001: "gpu_idle",
@@ -41,21 +41,16 @@ THROTTLE_REASONS = {
 """Bits of nvmlClocksEventReasons, nvml.h."""
 
 HARMFUL_THROTTLE_REASONS = frozenset(
-    {
-        "hw_slowdown",
-        "sw_thermal_slowdown",
-        "hw_thermal_slowdown",
-        "hw_power_brake_slowdown",
-    }
+    {"hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"}
 )
-"""Reasons that make a time wrong for the card. A power cap is the card at work, so not here."""
+"""Reasons that make a time wrong for the card. A power cap is normal work, so it is not here."""
 
 CORES_PER_SM = {
     "6.0": 64, "6.1": 128, "6.2": 128, "7.0": 64, "7.2": 64, "7.5": 64, "8.0": 64, "8.6": 128,
     "8.7": 128, "8.9": 128, "9.0": 128, "10.0": 128, "10.3": 128, "11.0": 128, "12.0": 128,
     "12.1": 128,
 }  # fmt: skip
-"""CUDA cores an SM by compute capability: helper_cuda.h of NVIDIA's cuda-samples."""
+"""CUDA cores per SM by compute capability: helper_cuda.h of NVIDIA's cuda-samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +66,7 @@ class GpuHandle:
 
 @functools.cache
 def _library() -> Any | None:
-    """The pynvml module with NVML initialised, once a process; None where that fails."""
+    """Return pynvml with NVML initialised, once per process; None where that fails."""
 
     def load() -> Any:
         library = importlib.import_module("pynvml")
@@ -82,28 +77,28 @@ def _library() -> Any | None:
 
 
 def _ask(function: str, *arguments: object) -> Any:
-    """The answer of an NVML function; None for any NVMLError and for a missing function."""
+    """Call an NVML function; None for any NVMLError and for a missing function."""
     return attempt(lambda: getattr(_library(), function)(*arguments))
 
 
 def is_available() -> bool:
-    """Whether NVML could be loaded and initialised."""
+    """Return whether NVML could be loaded and initialised."""
     return _library() is not None
 
 
 def count_gpus() -> int:
-    """Physical NVIDIA GPUs of the machine; 0 where NVML is missing."""
+    """Return the number of physical NVIDIA GPUs; 0 where NVML is missing."""
     return _ask("nvmlDeviceGetCount") or 0
 
 
 def driver_version() -> str | None:
-    """The NVIDIA driver's version."""
+    """Return the version of the NVIDIA driver."""
     version: str | None = _ask("nvmlSystemGetDriverVersion")
     return version
 
 
 def cuda_driver_version() -> str | None:
-    """The newest CUDA version that the driver supports, as in `13.2`."""
+    """Return the newest CUDA version that the driver supports, such as `13.2`."""
     number = _ask("nvmlSystemGetCudaDriverVersion")
     return f"{number // 1000}.{number % 1000 // 10}" if number else None
 
@@ -112,26 +107,22 @@ def cuda_driver_version() -> str | None:
 
 
 def open_gpu(index_or_uuid: int | str) -> GpuHandle | None:
-    """The GPU at an NVML index, or of a UUID as CUDA or NVML spell it; None where there is none.
+    """Return the GPU with an NVML index or a UUID; None where there is none.
 
-    A UUID may be a MIG slice's, may lack its `GPU-` or `MIG-`, and may be cut short, as
-    `CUDA_VISIBLE_DEVICES` allows, as long as it names one device only.
+    A UUID may be that of a MIG slice, may lack its `GPU-` or `MIG-`, and may be cut short, as
+    `CUDA_VISIBLE_DEVICES` allows, as long as it names exactly one device.
     """
     if isinstance(index_or_uuid, int):
         board = _ask("nvmlDeviceGetHandleByIndex", index_or_uuid)
         return None if board is None else GpuHandle(device=board, board=board)
-    return _gpu_by_uuid(index_or_uuid)
-
-
-def _gpu_by_uuid(uuid: str) -> GpuHandle | None:
-    """The one GPU or MIG slice whose UUID begins so, with or without its prefix."""
+    uuid = index_or_uuid
     prefixes = (uuid,) if uuid.startswith(("GPU-", "MIG-")) else (f"GPU-{uuid}", f"MIG-{uuid}")
     matches = [gpu for gpu in _every_gpu() if (uuid_of(gpu) or "").startswith(prefixes)]
     return matches[0] if uuid and len(matches) == 1 else None
 
 
 def _every_gpu() -> Iterator[GpuHandle]:
-    """Every physical GPU, each followed by its MIG slices."""
+    """Yield every physical GPU, each followed by its MIG slices."""
     for index in range(count_gpus()):
         gpu = open_gpu(index)
         if gpu is not None:
@@ -140,7 +131,7 @@ def _every_gpu() -> Iterator[GpuHandle]:
 
 
 def mig_slices(gpu: GpuHandle) -> Iterator[GpuHandle]:
-    """The MIG slices of a physical GPU; none where MIG is off."""
+    """Yield the MIG slices of a physical GPU; none where MIG is off."""
     for position in range(_ask("nvmlDeviceGetMaxMigDeviceCount", gpu.board) or 0):
         piece = _ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu.board, position)
         if piece is not None:
@@ -148,27 +139,27 @@ def mig_slices(gpu: GpuHandle) -> Iterator[GpuHandle]:
 
 
 def uuid_of(gpu: GpuHandle) -> str | None:
-    """The UUID of a GPU or slice, as in `GPU-8932f937-...`."""
+    """Return the UUID of a GPU or slice, such as `GPU-8932f937-...`."""
     uuid: str | None = _ask("nvmlDeviceGetUUID", gpu.device)
     return uuid
 
 
 def name_of(gpu: GpuHandle) -> str | None:
-    """The product name, as in `NVIDIA H200`."""
+    """Return the product name, such as `NVIDIA H200`."""
     names = (_ask("nvmlDeviceGetName", part) for part in (gpu.device, gpu.board))
     return next((name for name in names if name), None)
 
 
 def hash_uuid(uuid: str) -> str:
-    """First 16 hex digits of the SHA-256 of a UUID: equal cards stay equal, none is named."""
+    """Return the first 16 hex digits of the SHA-256 of a UUID, which identify a card."""
     return hashlib.sha256(uuid.encode()).hexdigest()[:16]
 
 
-# What it is
+# Identity
 
 
 def read_gpu(gpu: GpuHandle) -> Gpu:
-    """The stable identity of a GPU; what NVML does not tell is None."""
+    """Return the stable identity of a GPU."""
     uuid = uuid_of(gpu)
     return Gpu(
         name=name_of(gpu),
@@ -186,19 +177,19 @@ def read_gpu(gpu: GpuHandle) -> Gpu:
 
 
 def mig_enabled(gpu: GpuHandle) -> bool | None:
-    """Whether the board is in MIG mode now; None where it cannot be."""
+    """Return whether the board is in MIG mode now; None where it has no such mode."""
     modes = _ask("nvmlDeviceGetMigMode", gpu.board)
     return None if modes is None else modes[0] == 1
 
 
 def _compute_capability(gpu: GpuHandle) -> str | None:
-    """Major and minor, as in `9.0`."""
+    """Return major and minor, such as `9.0`."""
     parts = _ask("nvmlDeviceGetCudaComputeCapability", gpu.board)
     return None if parts is None else f"{parts[0]}.{parts[1]}"
 
 
 def _sm_count(gpu: GpuHandle) -> int | None:
-    """Of a slice as NVML states it; of a board from its CUDA cores, where the family is known."""
+    """Return the SMs: of a slice from NVML, of a board from its CUDA cores."""
     if gpu.is_mig:
         return getattr(_ask("nvmlDeviceGetAttributes", gpu.device), "multiprocessorCount", None)
     cores = _ask("nvmlDeviceGetNumGpuCores", gpu.board)
@@ -207,18 +198,23 @@ def _sm_count(gpu: GpuHandle) -> int | None:
 
 
 def _nvlink_links(gpu: GpuHandle) -> int | None:
-    """Active NVLink links, None where NVML knows of no link at all."""
+    """Return the number of active NVLink links; None where NVML reports no link."""
     links = range(NVLINK_MAX_LINKS)
     states = [_ask("nvmlDeviceGetNvLinkState", gpu.board, link) for link in links]
     known = [state for state in states if state is not None]
     return sum(known) if known else None
 
 
-# What state it is in
+# State
 
 
 def read_device_state(gpu: GpuHandle, own_pids: Collection[int]) -> DeviceState:
-    """Clocks, power, temperature and company of a GPU now; `own_pids` are not company."""
+    """Return clocks, power, temperature and processes of a GPU now.
+
+    Args:
+        gpu: the GPU or slice.
+        own_pids: processes that `other_processes` does not count.
+    """
     return DeviceState(
         sm_clock_mhz=_ask("nvmlDeviceGetClockInfo", gpu.board, CLOCK_SM),
         sm_clock_limit_mhz=_ask("nvmlDeviceGetMaxClockInfo", gpu.board, CLOCK_SM),
@@ -236,22 +232,23 @@ def read_device_state(gpu: GpuHandle, own_pids: Collection[int]) -> DeviceState:
 
 
 def read_energy_millijoules(gpu: GpuHandle) -> int | None:
-    """Energy of the board since the driver was loaded; take differences over seconds, not less.
+    """Return the energy of the board since the driver was loaded.
 
-    The counter moves every 20 to 100 ms. Under MIG it is that of all slices together.
+    The counter moves every 20 to 100 ms, so take differences over seconds. Under MIG it counts all
+    slices together.
     """
     energy: int | None = _ask("nvmlDeviceGetTotalEnergyConsumption", gpu.board)
     return energy
 
 
 def decode_throttle_reasons(mask: int) -> tuple[str, ...]:
-    """Names of the bits set in an nvmlClocksEventReasons mask, lowest bit first."""
+    """Return the names of the bits set in an nvmlClocksEventReasons mask, lowest bit first."""
     bits = [1 << position for position in range(mask.bit_length()) if mask >> position & 1]
     return tuple(THROTTLE_REASONS.get(bit, f"unknown_{bit:#x}") for bit in bits)
 
 
 def _throttle_reasons(gpu: GpuHandle) -> tuple[str, ...] | None:
-    """What holds the clocks now; older drivers know the function by its older name."""
+    """Return what limits the clocks now; older drivers have the function under its older name."""
     mask = _ask("nvmlDeviceGetCurrentClocksEventReasons", gpu.board)
     if mask is None:
         mask = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu.board)
@@ -259,18 +256,18 @@ def _throttle_reasons(gpu: GpuHandle) -> tuple[str, ...] | None:
 
 
 def _watts(function: str, gpu: GpuHandle) -> float | None:
-    """A power in watts; NVML counts milliwatts."""
+    """Return a power in watts; NVML counts milliwatts."""
     milliwatts = _ask(function, gpu.board)
     return None if milliwatts is None else milliwatts / 1000
 
 
 def _other_processes(gpu: GpuHandle, own_pids: Collection[int]) -> int | None:
-    """Compute processes of others on the device.
+    """Count compute processes of others on the device.
 
-    In a container NVML can list the host's PIDs (gpu-monitoring-tools#63), which mean nothing
-    here. While none of our own is in the list, one such PID is taken to be us.
+    In a container NVML can list the host's PIDs (gpu-monitoring-tools#63), which do not exist here.
+    If none of ours is in the list, one such PID counts as ours.
     """
-    import psutil  # not for `cnnperf compare`, which asks `flags` for words alone
+    import psutil  # here: `cnnperf compare` imports this module for constants only
 
     processes = _ask("nvmlDeviceGetComputeRunningProcesses", gpu.device)
     if processes is None:

@@ -1,8 +1,7 @@
-"""The machine's condition before, during and after a repeat.
+"""Read the machine's state before, during and after a repeat.
 
-A time is worth little if the clocks were held down or somebody else used the machine meanwhile.
-`read_state` looks once; `StateSampler` looks twice a second from a thread of its own. Let the
-sampler run in the pytest process while that waits, not in the worker: the worker is timed.
+Reduced clocks or other processes make a time meaningless. `read_state` reads once; `StateSampler`
+reads twice a second in a thread. It runs in the waiting pytest process: the worker is timed.
 
     python -c "from cnnperf.machine.state import *; print(read_state(None))"
 """
@@ -15,7 +14,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
-from types import TracebackType
 
 import psutil
 
@@ -25,7 +23,7 @@ from cnnperf.machine.nvml import GpuHandle, read_device_state
 from cnnperf.record.environment import DeviceState, DuringState, State
 
 LEAST_CORE_SECONDS = 0.5
-"""Linux counts CPU time in ticks of 10 ms: below 50 of them a percentage means nothing."""
+"""The least CPU time for a percentage: 50 of Linux's ticks of 10 ms."""
 
 
 def read_state(
@@ -34,12 +32,12 @@ def read_state(
     *,
     window_seconds: float = 0.2,
 ) -> State:
-    """The machine now; takes `window_seconds`, in which it watches the cores.
+    """Return the state of the machine now; this takes `window_seconds`.
 
     Args:
-        gpu: the device of the run, None for a run on the CPU.
-        own_pids: processes that are ours, with all their descendants; by default this one.
-        window_seconds: how long CPU use is observed.
+        gpu: the device of the run; None for a run on the CPU.
+        own_pids: the run's own processes, with all their descendants; by default this one.
+        window_seconds: how long to observe CPU use.
     """
     device = None
     if gpu is not None:
@@ -48,7 +46,7 @@ def read_state(
 
 
 def own_processes(own_pids: Collection[int] | None = None) -> set[psutil.Process]:
-    """The processes of these PIDs (by default this one) that are alive, and their descendants."""
+    """Return the live processes of these PIDs (by default this one) and their descendants."""
     found: set[psutil.Process] = set()
     for pid in [os.getpid()] if own_pids is None else own_pids:
         root = attempt(psutil.Process, pid)
@@ -58,7 +56,7 @@ def own_processes(own_pids: Collection[int] | None = None) -> set[psutil.Process
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    """CPU time of processes since their start, with that of children they have waited for."""
+    """Return the CPU time of processes, including that of children that they waited for."""
     return sum(
         sum(times[:4])  # user, system, children_user, children_system
         for process in processes
@@ -67,10 +65,9 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 
 
 class OthersCpu:
-    """CPU time of everybody else: the machine's, less that of the own process tree.
+    """Measure the CPU time of others: the machine's minus that of the own process tree.
 
-    Summed over intervals, so that one in which own processes ended unseen (their time leaves the
-    tree with them) can be left out.
+    An interval in which own processes ended unseen is left out: the tree loses their time.
     """
 
     def __init__(self) -> None:
@@ -97,14 +94,14 @@ class OthersCpu:
 
     @property
     def percent(self) -> float | None:
-        """Share of all cores together, 0..100; None while too little was seen."""
+        """Share of all cores together, 0..100; None until enough time was seen."""
         if self._total_seconds < LEAST_CORE_SECONDS:
             return None
         return min(100.0, max(0.0, 100 * self._others_seconds / self._total_seconds))
 
 
 class StateSampler:
-    """Watches the machine while a repeat runs.
+    """Sample the machine's state while a repeat runs.
 
     with StateSampler(gpu, [os.getpid()]) as sampler:
         wait_for_the_worker()
@@ -135,24 +132,18 @@ class StateSampler:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
         self._sample()
         self._duration_seconds = time.perf_counter() - self._start_seconds
 
     def _watch(self) -> None:
-        """Sample until told to stop; nothing here may end the run."""
+        """Sample until the block ends; an error here must not end the run."""
         while not self._stop.wait(self._interval_seconds):
             attempt(self._sample)
 
     def _sample(self) -> None:
-        """Look once."""
         own = own_processes(self._own_pids)
         self._others.update(own)
         if self._gpu is not None:
@@ -160,7 +151,7 @@ class StateSampler:
         self._samples += 1
 
     def summary(self) -> DuringState:
-        """What was seen from entry to exit; None for what no sample could tell."""
+        """Return what was seen from entry to exit; None for what no sample had."""
         device = summarize_devices(self._devices)
         return device.model_copy(
             update={
@@ -172,7 +163,7 @@ class StateSampler:
 
 
 def summarize_devices(states: Collection[DeviceState]) -> DuringState:
-    """Samples of a GPU in one line; its host fields are left None."""
+    """Summarize the samples of a GPU; the host's fields stay None."""
     clocks = _known(state.sm_clock_mhz for state in states)
     limits = _known(state.sm_clock_limit_mhz for state in states)
     watts = _known(state.power_watts for state in states)
@@ -192,12 +183,13 @@ def summarize_devices(states: Collection[DeviceState]) -> DuringState:
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
-    """The values that are there."""
     return [value for value in values if value is not None]
 
 
 def _throttle_shares(states: Collection[DeviceState]) -> dict[str, float] | None:
-    """Each reason's share of the samples that could tell; None where none could."""
-    told = [state.throttle_reasons for state in states if state.throttle_reasons is not None]
-    counts = Counter(reason for reasons in told for reason in reasons)
-    return {reason: count / len(told) for reason, count in sorted(counts.items())} if told else None
+    """Return each reason's share of the samples that have reasons; None where none has."""
+    known = [state.throttle_reasons for state in states if state.throttle_reasons is not None]
+    if not known:
+        return None
+    counts = Counter(reason for reasons in known for reason in reasons)
+    return {reason: count / len(known) for reason, count in sorted(counts.items())}

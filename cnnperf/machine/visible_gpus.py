@@ -1,7 +1,7 @@
-"""Which GPU is this process's first: CUDA's numbering translated to NVML's, torch-free.
+"""Find this process's GPU: translate CUDA's numbering to NVML's.
 
 CUDA counts only what `CUDA_VISIBLE_DEVICES` shows, fastest first; NVML counts all, in PCI order.
-Reading the wrong card's clocks is worse than reading none, so what stays ambiguous is None.
+Reading the wrong card's clocks is worse than reading none, so an ambiguous answer is None.
 
     python -c "from cnnperf.machine.visible_gpus import *; print(visible_gpu_handle())"
 """
@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from typing import Any
 
 from cnnperf.machine import nvml
-from cnnperf.machine.attempt import attempt
 from cnnperf.machine.nvml import GpuHandle
+
+UUID_PREFIXES = ("GPU-", "MIG-")
 
 
 def visible_gpu_handle(ordinal: int = 0) -> GpuHandle | None:
-    """The NVML handle of this process's CUDA device `ordinal`; None where that is unknown.
+    """Return the NVML handle of this process's CUDA device `ordinal`; None where it is ambiguous.
 
-    Exact where torch has CUDA running in this process. Else `CUDA_VISIBLE_DEVICES` is read, and
-    unlike GPUs are told apart only under `CUDA_DEVICE_ORDER=PCI_BUS_ID` or by UUID.
+    Different GPUs can be told apart only by UUID or with `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
     """
-    uuid = _uuid_from_torch(ordinal)
-    if uuid is not None:
-        return nvml.open_gpu(uuid)
     entries = parse_visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
     if entries is None:
         return _gpu_by_cuda_index(ordinal)
@@ -37,15 +32,15 @@ def visible_gpu_handle(ordinal: int = 0) -> GpuHandle | None:
 
 
 def parse_visible_devices(value: str | None) -> list[int | str] | None:
-    """The devices that a `CUDA_VISIBLE_DEVICES` shows, in order; None where it is unset.
+    """Return the devices that `CUDA_VISIBLE_DEVICES` shows, in order; None where it is unset.
 
-    CUDA's rules: the list ends before the first entry that is not valid, a device named twice
-    hides all, and a number may be followed by anything.
+    CUDA's rules: the list ends before the first invalid entry, a device named twice hides all, and
+    a number may be followed by anything.
     """
     if value is None:
         return None
     entries: list[int | str] = []
-    prefix = next((prefix for prefix in ("GPU-", "MIG-") if value.startswith(prefix)), None)
+    prefix = next(filter(value.startswith, UUID_PREFIXES), None)
     for text in value.split(","):
         entry = _entry(text, prefix)
         if entry in entries:
@@ -57,7 +52,7 @@ def parse_visible_devices(value: str | None) -> list[int | str] | None:
 
 
 def _entry(text: str, prefix: str | None) -> int | str | None:
-    """One entry: a UUID that begins as the first one did, or a number; None ends the list."""
+    """Parse one entry: a UUID with the prefix of the first one, or a number; None ends the list."""
     if prefix is not None:
         return text if text.startswith(prefix) else None
     number = re.match(r"\s*\+?(\d+)", text)
@@ -65,26 +60,15 @@ def _entry(text: str, prefix: str | None) -> int | str | None:
 
 
 def hide_uuids(value: str | None) -> str | None:
-    """A `CUDA_VISIBLE_DEVICES` fit for a record: UUIDs hashed, numbers as they are."""
+    """Return a `CUDA_VISIBLE_DEVICES` for a record: UUIDs hashed, numbers unchanged."""
     if value is None:
         return None
     entries = [text.strip() for text in value.split(",")]
-    hashed = [
-        nvml.hash_uuid(text) if text.startswith(("GPU-", "MIG-")) else text for text in entries
-    ]
-    return ",".join(hashed)
-
-
-def _uuid_from_torch(ordinal: int) -> str | None:
-    """The UUID of a CUDA device as torch knows it, if torch runs CUDA in this process already."""
-    torch: Any = sys.modules.get("torch")
-    if attempt(lambda: torch.cuda.is_initialized()) is not True:
-        return None
-    return attempt(lambda: str(torch.cuda.get_device_properties(ordinal).uuid))
+    return ",".join(nvml.hash_uuid(e) if e.startswith(UUID_PREFIXES) else e for e in entries)
 
 
 def _gpu_by_cuda_index(index: int) -> GpuHandle | None:
-    """The GPU at an index as CUDA counts; the first slice where it is split by MIG."""
+    """Return the GPU at CUDA's index; the first slice where MIG splits it."""
     if not _orders_agree():
         return None
     gpu = nvml.open_gpu(index)
@@ -94,7 +78,7 @@ def _gpu_by_cuda_index(index: int) -> GpuHandle | None:
 
 
 def _orders_agree() -> bool:
-    """Whether CUDA counts GPUs as NVML does: asked to, or all of them are alike."""
+    """Return whether CUDA counts GPUs as NVML does: it was set to, or all GPUs are alike."""
     if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
         return True
     gpus = [nvml.open_gpu(index) for index in range(nvml.count_gpus())]

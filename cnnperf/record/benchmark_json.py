@@ -1,6 +1,6 @@
-"""A record as a file that pytest-benchmark's tools read, written without pytest.
+"""Write a record as a file that pytest-benchmark's tools read, without pytest.
 
-For `cnnperf recover`, and for runs in which pytest-benchmark itself had nothing to write.
+`cnnperf recover` uses it, and runs in which pytest-benchmark itself has nothing to write.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ UNKNOWN_MACHINE_FIELDS = (
     "python_implementation_version",
     "python_build",
 )
-"""Of pytest-benchmark's machine_info: a record does not have them, and tools may ask for them."""
+"""Fields of pytest-benchmark's machine_info that a record lacks and that tools may read."""
 
 
 def write_benchmark_json(record: Record, path: Path) -> None:
-    """Write a record.
+    """Write a record; a file that is there is replaced only once the new one is complete.
 
     Raises:
         UsageError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_name(path.name + ".part")
-        whole.write_text(json.dumps(to_benchmark_json(record), indent=4) + "\n")
-        whole.replace(path)  # a full disk must not cost the record that was there
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(to_benchmark_json(record), indent=4) + "\n")
+        part.replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def to_benchmark_json(record: Record) -> dict[str, Any]:
-    """The content of pytest-benchmark's file: figures of finished cases, and the whole record."""
+    """Return the content of pytest-benchmark's file: times of finished cases, and the record."""
     hardware, software = record.environment.hardware, record.environment.software
     return {
         "machine_info": {
@@ -55,16 +55,13 @@ def to_benchmark_json(record: Record) -> dict[str, Any]:
             "cpu": {"brand_raw": hardware.cpu_model, "count": hardware.cpu_logical_cores},
         },
         "commit_info": get_commit_info(),
-        "benchmarks": [_benchmark(case) for case in record.cases if _is_complete(case)],
+        "benchmarks": [  # without failed cases, as pytest-benchmark does
+            _benchmark(case) for case in record.cases if case.outcome == "passed" and case.repeats
+        ],
         "datetime": record.created.isoformat(),
         "version": version("pytest-benchmark"),
         "cnnperf": record_as_json(record),
     }
-
-
-def _is_complete(case: CaseRecord) -> bool:
-    """As pytest-benchmark does, leave out what failed."""
-    return case.outcome == "passed" and bool(case.repeats)
 
 
 def _benchmark(case: CaseRecord) -> dict[str, Any]:

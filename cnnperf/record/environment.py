@@ -1,9 +1,8 @@
-"""What is recorded about the machine: pydantic models, every field optional.
+"""Define what is recorded about the machine: pydantic models in which every field is optional.
 
-Two records are comparable only when what they ran on is known, so `Environment` holds what stays
-the same during a run (hardware, software, settings) and `State` what does not (clocks, load).
-Absent is None, never 0 or an empty string. Unknown fields are ignored, so that an older cnnperf
-reads a newer record.
+`Environment` holds what stays the same during a run (hardware, software, settings), and `State`
+what does not (clocks, load). An absent value is None, never 0 or an empty string. Unknown fields
+are ignored, so that an older cnnperf reads a newer record.
 
     cnnperf env --json
 """
@@ -12,38 +11,36 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from cnnperf.record.json_schema import describe_fields
-
 
 class Fields(BaseModel):
-    """Base of every model here: frozen, unknown fields ignored, docstrings kept as descriptions."""
+    """Base of every model here; docstrings of fields become descriptions in the JSON Schema."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", json_schema_extra=describe_fields, defer_build=True
+        frozen=True, extra="ignore", use_attribute_docstrings=True, defer_build=True
     )
 
 
 class Gpu(Fields):
-    """One NVIDIA GPU, or one MIG slice of it, as it is when idle: stable identity only."""
+    """The stable identity of one NVIDIA GPU or MIG slice."""
 
     name: str | None = None
     uuid_sha256: str | None = None
-    """First 16 hex digits of the SHA-256 of the UUID: tells cards apart without naming them."""
+    """First 16 hex digits of the SHA-256 of the UUID: it identifies a card but hides its UUID."""
     index: int | None = None
     """NVML's index of the physical GPU (PCI order), not CUDA's."""
     compute_capability: str | None = None
-    """As in `9.0`."""
+    """Such as `9.0`."""
     sm_count: int | None = None
     """Streaming multiprocessors that this process can use."""
     memory_bytes: int | None = None
     l2_cache_bytes: int | None = None
-    """Read through torch only: NVML does not tell."""
+    """From torch only: NVML does not report it."""
     mig_enabled: bool | None = None
     vbios: str | None = None
     pcie_generation: int | None = None
-    """The highest that GPU and slot can do: the current one falls while idle."""
+    """The highest that GPU and slot support; the current one drops while idle."""
     pcie_width: int | None = None
-    """Lanes, the most that GPU and slot can do."""
+    """The most lanes that GPU and slot support."""
     nvlink_links: int | None = None
     """Active NVLink links; None on a GPU without NVLink."""
 
@@ -63,13 +60,13 @@ class Hardware(Fields):
     numa_nodes: int | None = None
     memory_bytes: int | None = None
     virtualization: str | None = None
-    """As in `kvm`, `docker` or `docker on kvm`; None on bare metal, and where nothing can tell."""
+    """Such as `kvm`, `docker` or `docker on kvm`; None on bare metal and where unknown."""
     matmul_flops_per_second: dict[str, float] | None = None
-    """Measured, per precision, by the worker; not filled by `collect_environment`."""
+    """Peak of matrix products by precision, measured by the worker."""
 
 
 class Software(Fields):
-    """Versions of everything between the case and the silicon."""
+    """Versions of everything between the case and the GPU."""
 
     driver: str | None = None
     cuda_driver: str | None = None
@@ -77,7 +74,7 @@ class Software(Fields):
     cuda_runtime: str | None = None
     """The CUDA version that torch was built for."""
     cudnn: str | None = None
-    """As loaded where torch was imported, else as installed."""
+    """The loaded version where torch is imported, else the installed one."""
     cublas: str | None = None
     nccl: str | None = None
     triton: str | None = None
@@ -90,7 +87,7 @@ class Software(Fields):
     numpy: str | None = None
     scikit_learn: str | None = None
     lightning: str | None = None
-    """This and the next two are peers that `fast` is measured against."""
+    """This and the next two are peers that `fast` is compared with."""
     accelerate: str | None = None
     timm: str | None = None
     python: str | None = None
@@ -99,42 +96,42 @@ class Software(Fields):
     glibc: str | None = None
     cnnperf: str | None = None
     cnnperf_commit: str | None = None
-    """Full hash of HEAD; None where cnnperf does not run from a checkout."""
+    """Full hash of HEAD; None outside a checkout."""
     cnnperf_dirty: bool | None = None
     """True where tracked files differ from HEAD; untracked files do not count."""
 
 
 class Settings(Fields):
-    """What is switched on in the process that trains.
+    """Settings of the process that trains.
 
-    `channels_last`, `compile_mode`, `compile_cache`, `cuda_graph_steps` and `dataloader_workers`
-    are the engine's to know: it adds them with `settings.model_copy(update={...})`.
+    The engine adds `channels_last`, `compile_mode`, `compile_cache`, `cuda_graph_steps` and
+    `dataloader_workers`.
     """
 
     device: str | None = None
     tf32_matmul: bool | None = None
-    """Whether float32 matrix products run in TF32 on CUDA."""
+    """Whether float32 matrix products use TF32 on CUDA."""
     tf32_cudnn: bool | None = None
-    """Whether float32 convolutions run in TF32 on CUDA."""
+    """Whether float32 convolutions use TF32 on CUDA."""
     float32_matmul_precision: str | None = None
-    """`highest`, `high` or `medium`; None where torch refuses to say (both TF32 APIs mixed)."""
+    """`highest`, `high` or `medium`; None where both TF32 APIs were used and torch raises."""
     cudnn_benchmark: bool | None = None
     cudnn_deterministic: bool | None = None
     deterministic_algorithms: bool | None = None
     autocast_dtype: str | None = None
-    """As in `bfloat16`; None without autocast."""
+    """Such as `bfloat16`; None without autocast."""
     channels_last: bool | None = None
     compile_mode: str | None = None
     compile_cache: str | None = None
-    """`cold` or `warm`: whether it had to be compiled, or was found on the disk."""
+    """`cold` where the step was compiled, `warm` where it came from the disk."""
     cuda_graph_steps: int | None = None
-    """Training steps in one CUDA graph; None where kernels are launched one by one."""
+    """Training steps in one CUDA graph; None without CUDA graphs."""
     allocator_config: str | None = None
-    """torch's, of device memory."""
+    """Configuration of torch's allocator of device memory."""
     malloc_tunables: str | None = None
-    """`GLIBC_TUNABLES`: how the C library handles the host's memory."""
+    """`GLIBC_TUNABLES`: settings of the C library's allocator."""
     visible_devices: str | None = None
-    """`CUDA_VISIBLE_DEVICES` with UUIDs hashed as in `Gpu.uuid_sha256`."""
+    """`CUDA_VISIBLE_DEVICES`, with UUIDs hashed as in `Gpu.uuid_sha256`."""
     torch_threads: int | None = None
     torch_interop_threads: int | None = None
     cpu_affinity_cores: int | None = None
@@ -155,15 +152,15 @@ class DeviceState(Fields):
 
     sm_clock_mhz: float | None = None
     sm_clock_limit_mhz: float | None = None
-    """The highest SM clock that the GPU can do."""
+    """The highest SM clock that the GPU supports."""
     memory_clock_mhz: float | None = None
     power_limit_watts: float | None = None
     power_watts: float | None = None
     temperature_celsius: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
-    """Names of NVML's clock event reasons; empty where nothing holds the clocks."""
+    """Names of NVML's clock event reasons; empty where nothing limits the clocks."""
     other_processes: int | None = None
-    """Compute processes on the device that are not ours."""
+    """Compute processes of others on the device."""
     gpu_utilization_percent: float | None = None
     memory_free_bytes: int | None = None
 
@@ -174,10 +171,10 @@ class HostState(Fields):
     load_average_1min: float | None = None
     """Runnable processes, averaged over a minute."""
     cpu_busy_percent: float | None = None
-    """Of all cores together, over a short window, whoever used them."""
+    """Share of all cores together, over a short window, used by any process."""
     cpu_governor: str | None = None
     cpu_frequency_driver: str | None = None
-    """As in `acpi-cpufreq`; decides what the governor's name means."""
+    """Such as `acpi-cpufreq`; the meaning of the governor's name depends on it."""
     cpu_frequency_mhz: float | None = None
     """Mean over cores."""
     memory_available_bytes: int | None = None
@@ -191,7 +188,7 @@ class State(Fields):
 
 
 class DuringState(Fields):
-    """What `StateSampler` saw during a repeat."""
+    """A summary of the samples of `StateSampler` during a repeat."""
 
     samples: int = 0
     duration_seconds: float | None = None
@@ -199,23 +196,23 @@ class DuringState(Fields):
     sm_clock_median_mhz: float | None = None
     sm_clock_max_mhz: float | None = None
     sm_clock_limit_mhz: float | None = None
-    """The highest SM clock that the GPU can do."""
+    """The highest SM clock that the GPU supports."""
     power_mean_watts: float | None = None
     temperature_max_celsius: float | None = None
     throttle_shares: dict[str, float] | None = None
-    """Each throttle reason seen, with its share of the samples, 0..1."""
+    """Each throttle reason seen, and its share of the samples, 0..1."""
     other_processes_max: int | None = None
-    """The most compute processes of others on the device at any sample."""
+    """The most compute processes of others on the device in any sample."""
     others_cpu_busy_percent: float | None = None
-    """Of all cores together, by processes outside the own tree; stolen time counts."""
+    """Share of all cores used by processes outside the own tree; stolen time counts."""
 
 
 class Flag(Fields):
-    """A reason to doubt a repeat: shown always, gating only with the user's say."""
+    """A reason to doubt a repeat. It is always shown, and gates only where the user asks for it."""
 
     kind: str
-    """As in `throttled`; one of `cnnperf.machine.flags.KINDS`."""
+    """Such as `throttled`; one of `cnnperf.machine.flags.KINDS`."""
     value: float | None = None
-    """The number seen, in the unit that the message names."""
+    """The number seen, in the unit of the message."""
     message: str
-    """One line: the number seen, its likely cause, what to try next."""
+    """One line: the number seen, its likely cause, and what to try."""

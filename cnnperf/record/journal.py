@@ -1,9 +1,9 @@
-"""The journal: every finished repeat on disk before anything else happens to it.
+"""Write every finished repeat to disk at once, so that a killed run loses at most one training.
 
-One JSON object a line: first the run, then each repeat or failed case as it ends, flushed to the
-disk. `kill -9` at any moment therefore costs at most the repeat in flight:
-`cnnperf recover JOURNAL -o run.json` makes a record of it, and
-`pytest benchmarks --cnnperf-resume=JOURNAL` goes on where it stopped.
+A journal has one JSON object a line: first the run, then each repeat or failed case as it ends.
+
+    cnnperf recover JOURNAL -o run.json                 # make a record of it
+    pytest benchmarks --cnnperf-resume=JOURNAL          # continue the run
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import shutil
 from io import BufferedWriter
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
@@ -38,21 +37,20 @@ from cnnperf.record.schema import (
 SUFFIX = ".journal.jsonl"
 
 RESERVE_BYTES = 16 * 2**20
-"""Room that a run may need for its journal and record; having less is found at the start."""
+"""Free disk space that a run needs for its journal and record."""
 
 
 class JournalHeader(RecordModel):
-    """First line: the run."""
+    """The first line: the run."""
 
     kind: Literal["run"] = "run"
     schema_version: Literal[1] = SCHEMA_VERSION
     created: AwareDatetime
     tier: Tier
     command: str | None = None
-    """As in the record."""
     environment: Environment
     planned: tuple[str, ...] = ()
-    """Ids of the cases that the run was to train: one that left no line was cut off too."""
+    """Ids of the cases to train. A case without an outcome line was cut off."""
 
 
 class RepeatEntry(RecordModel):
@@ -62,7 +60,7 @@ class RepeatEntry(RecordModel):
     case: Case
     shortened: bool = False
     plan: str
-    """Hash of everything known before training that the result depends on."""
+    """Hash of everything known before training that affects the result."""
     repeat: Repeat
 
 
@@ -83,7 +81,7 @@ _LINE: TypeAdapter[JournalHeader | RepeatEntry | OutcomeEntry] = TypeAdapter(
 
 
 class Journal:
-    """An open journal; `append` returns once the entry is on the disk."""
+    """An open journal. `append` returns once the entry is on the disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -93,7 +91,7 @@ class Journal:
         """Write one entry and flush it to the disk.
 
         Raises:
-            UsageError: the disk refuses it.
+            UsageError: the disk is full or fails.
         """
         try:
             self._file.write(entry.model_dump_json().encode() + b"\n")
@@ -102,68 +100,66 @@ class Journal:
         except OSError as error:
             raise UsageError(
                 f"{self.path} cannot be written any more: {error.strerror}; free some space and "
-                f"go on with --cnnperf-resume={self.path}"
+                f"continue with --cnnperf-resume={self.path}"
             ) from error
 
     def close(self) -> None:
-        """Close the file; it stays on the disk."""
-        with contextlib.suppress(OSError):  # what a full disk refused has been reported by append
+        """Close the file and keep it."""
+        with contextlib.suppress(OSError):  # `append` has reported a full disk
             self._file.close()
 
     def discard(self) -> None:
-        """Close and remove it, once the record holds everything."""
+        """Close and remove the file, once the record holds everything."""
         self.close()
         self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def _open_checked(path: Path) -> BufferedWriter:
-    """Open a new journal, having made sure that its disk takes what a run may write."""
+    """Open a new journal and check that the disk has room for a run."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            raise UsageError(f"{path} exists: a journal is never overwritten")
+            raise UsageError(f"{path} exists: a journal is never overwritten; move it or delete it")
         file = path.open("xb")
     except OSError as error:
         raise UsageError(
-            f"{path.parent} cannot be written: {error.strerror}; results go there, so choose "
-            "another place with --benchmark-json"
+            f"{path.parent} cannot be written: {error.strerror}; choose another place for the "
+            "results with --benchmark-json"
         ) from error
+    shortage = _shortage(file, path.parent)
+    if shortage is None:
+        return file
+    with contextlib.suppress(OSError):
+        file.close()
+    path.unlink(missing_ok=True)
+    raise UsageError(
+        f"{path.parent} is full ({shortage}, a run needs {RESERVE_BYTES // 2**20} MiB): free some "
+        "space or choose another place with --benchmark-json"
+    )
+
+
+def _shortage(file: BufferedWriter, folder: Path) -> str | None:
+    """Return why the disk has no room for a run; None where it has."""
     try:
-        free = shutil.disk_usage(path.parent).free
-        file.write(b" " * 65536)  # ask the file system itself: a quota shows only on writing
+        free = shutil.disk_usage(folder).free
+        file.write(b" " * 65536)  # a quota shows only on writing
         file.flush()
         os.fsync(file.fileno())
         file.truncate(0)
         file.seek(0)
     except OSError as error:
-        free = 0
-        reason = error.strerror or str(error)
-    else:
-        reason = f"{free / 2**20:.1f} MiB free"
-    if free < RESERVE_BYTES:
-        with contextlib.suppress(OSError):
-            file.close()
-        path.unlink(missing_ok=True)
-        raise UsageError(
-            f"{path.parent} is full ({reason}, a run needs {RESERVE_BYTES // 2**20} MiB): free "
-            "some space or choose another place with --benchmark-json"
-        )
-    return file
+        return error.strerror or str(error)
+    return None if free >= RESERVE_BYTES else f"{free / 2**20:.1f} MiB free"
 
 
 def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
-    """All entries of a journal; a last line that was cut off by a crash is left out.
+    """Return the header and all entries of a journal, without a last line that a crash cut off.
 
     Raises:
         UsageError: the file cannot be read or is no journal.
@@ -181,20 +177,23 @@ def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
         elif entry is not None:
             entries.append(entry)
     if header is None:
-        raise UsageError(f"{path} is no journal of cnnperf: its first line does not name a run")
+        raise UsageError(
+            f"{path} is no journal of cnnperf: its first line does not name a run; expected a file "
+            f"that a stopped run left, such as run-20260101-120000{SUFFIX}"
+        )
     return header, entries
 
 
 def _refuse_a_record(content: bytes, path: Path) -> None:
-    """A record lies beside its journal, under nearly the same name."""
+    """Refuse a record: it lies beside its journal and has nearly the same name."""
     try:
-        whole = json.loads(content)  # of a journal of several lines only the first is parsed
+        whole = json.loads(content)  # fails in line 2 of a journal
     except (ValueError, RecursionError):
         return
     if isinstance(whole, dict) and "cnnperf" in whole:
         raise UsageError(
             f"{path} is a record already, expected the journal that a stopped run left beside "
-            "it, as in run-20260101-120000.journal.jsonl"
+            f"it, such as run-20260101-120000{SUFFIX}"
         )
 
 
@@ -202,20 +201,18 @@ def _parse_line(
     path: Path, number: int, line: bytes, *, is_last: bool
 ) -> JournalHeader | Entry | None:
     try:
-        return _LINE.validate_python(json.loads(line))
-    except (ValueError, RecursionError) as error:
-        if is_last and number > 1:
-            return None  # the line that was being written when the run was killed
-        reason = (
-            describe_validation_error(error) if isinstance(error, ValidationError) else str(error)
-        )
+        return _LINE.validate_json(line)
+    except ValidationError as error:
+        if is_last:
+            return None  # cut off when the run was killed
         raise UsageError(
-            f"{path}, line {number}: {reason}; expected a journal that cnnperf wrote"
+            f"{path}, line {number}: {describe_validation_error(error)}; expected a journal that "
+            "cnnperf wrote"
         ) from error
 
 
 def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
-    """The record of what a journal holds; a planned case without an outcome was cut off."""
+    """Return the record of a journal; a planned case without an outcome makes it `interrupted`."""
     cases: dict[str, CaseRecord] = {}
     ended: set[str] = set()
     for entry in entries:
@@ -236,7 +233,7 @@ def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
 
 
 def new_case_record(case: Case, shortened: bool) -> CaseRecord:
-    """A case's record before its first repeat."""
+    """Return a case's record before its first repeat."""
     return CaseRecord(
         id=case.id,
         model=case.model,
@@ -251,7 +248,7 @@ def new_case_record(case: Case, shortened: bool) -> CaseRecord:
 
 
 def add_repeat(record: CaseRecord, case: Case, repeat: Repeat) -> None:
-    """Add a finished repeat; the first one gives the case its fingerprint."""
+    """Add a finished repeat; the first one sets the fingerprint of the case."""
     record.repeats.append(repeat)
     if record.fingerprint is None:
         record.fingerprint = fingerprint_of(repeat, case)

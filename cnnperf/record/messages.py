@@ -1,8 +1,8 @@
-"""What the pytest process and the worker say to each other: JSON, one message a line.
+"""Define the messages between the pytest process and a worker: JSON, one message a line.
 
-The parent writes one job to the worker's standard input and later the line `go`; the worker
-writes messages to its standard output. A closed standard input tells the worker that its
-parent is gone.
+The parent writes one job to the worker's standard input, and later the line `go`. The worker
+writes messages to its standard output. It ends when its standard input is closed: the parent is
+gone.
 """
 
 from __future__ import annotations
@@ -30,39 +30,40 @@ class TrainJob(Spec):
     device: Device = "auto"
     data_dir: str
     modules: tuple[str, ...] = ()
-    """The user's modules, imported before the case's model and data set are looked up."""
+    """The user's modules, which register models and data sets. They are imported first."""
     python_path: tuple[str, ...] = ()
-    """Folders where those modules are searched first."""
+    """Folders to put in front of the search path for `modules`."""
     matmul_flops_per_second: dict[str, float] = Field(default_factory=dict)
-    """The device's measured peaks by precision, for MFU."""
+    """Measured peaks of the device by precision, for MFU."""
     profile_dir: str | None = None
-    """Where to leave a trace of a few steps, recorded after the timed run."""
+    """Folder for a trace of a few steps, recorded after the timed run."""
     deterministic: bool = False
-    """Whether to train to the same bits every time, and hand over the loss of every step."""
+    """Whether to train to the same bits every time, and to return the loss of every step."""
 
 
 class ProbeJob(Spec):
-    """Look at the machine: what the header and the record say of it."""
+    """Describe the machine for the header and the record."""
 
     kind: Literal["probe"] = "probe"
     device: Device = "auto"
     cases: tuple[Case, ...] = ()
-    """Cases whose models are to be measured."""
+    """Cases whose models are counted."""
     modules: tuple[str, ...] = ()
     python_path: tuple[str, ...] = ()
     measure_peak: bool = True
     deterministic: bool = False
-    """Whether to look at it as deterministic trainings will find it: its settings say so."""
+    """Whether to apply and record the settings of deterministic trainings."""
     floors: bool = False
-    """Whether to measure the copy bandwidth, too, and to count what each model must move."""
+    """Whether to measure the copy bandwidth too, and to count the traffic of each model."""
 
 
-Job = Annotated[TrainJob | ProbeJob, Field(discriminator="kind")]
-JOB: TypeAdapter[TrainJob | ProbeJob] = TypeAdapter(Job)
+JOB: TypeAdapter[TrainJob | ProbeJob] = TypeAdapter(
+    Annotated[TrainJob | ProbeJob, Field(discriminator="kind")]
+)
 
 
 class Message(BaseModel):
-    """Base of what a worker says."""
+    """Base of a worker's messages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,7 +72,7 @@ class Stage(Message):
     """A message that ends a stage of the repeat."""
 
     at: float = Field(default_factory=time.monotonic)
-    """When it was made, on the clock that all processes of a machine share."""
+    """Time of the message on the monotonic clock, which all processes of a machine share."""
 
 
 class Ready(Stage):
@@ -80,19 +81,19 @@ class Ready(Stage):
     kind: Literal["ready"] = "ready"
     startup_seconds: float
     import_seconds: float
-    """The first part of them."""
+    """The part of `startup_seconds` until everything is imported."""
     device: str
 
 
 class Progress(Message):
-    """Where training stands; sent at most a few times a second."""
+    """Progress of the training, sent at most a few times a second."""
 
     kind: Literal["progress"] = "progress"
     phase: Literal["train", "validation", "test", "inference"]
     epoch: int
     epochs: int
     step: int
-    """In the phase `inference`: configurations measured, of `steps`."""
+    """In the phase `inference`, the number of configurations measured so far."""
     steps: int
     loss: float | None = None
     images_per_second: float | None = None
@@ -107,22 +108,22 @@ class EpochDone(Message):
 
 
 class Trained(Stage):
-    """The clock has stopped."""
+    """The clock has stopped: the timed part is over."""
 
     kind: Literal["trained"] = "trained"
     seconds: float
-    """Of what was timed since `go`: a training, or of an `infer` case the measuring."""
+    """Duration of the timed part: a training, or the measuring of an `infer` case."""
 
 
 class Result(Message):
-    """Everything that the repeat measured; the worker's last word."""
+    """Everything that the repeat measured; the final message."""
 
     kind: Literal["result"] = "result"
     repeat: Repeat
 
 
 class Failed(Message):
-    """Training cannot go on; the worker's last word."""
+    """The training failed; the final message."""
 
     kind: Literal["failed"] = "failed"
     error: ErrorKind
@@ -131,7 +132,7 @@ class Failed(Message):
 
 
 class Ceiling(Message):
-    """What a device reaches, per second: the best of several timings, since noise only slows."""
+    """A rate that the device reaches per second; the best timing counts, since noise only slows."""
 
     best: float
     median: float
@@ -139,52 +140,49 @@ class Ceiling(Message):
 
 
 class Traffic(Message):
-    """What a model's training moves at the least (`cnnperf.models.memory_traffic`), in elements."""
+    """The least elements that training a model moves (see `cnnperf.models.memory_traffic`)."""
 
     forward_elements_per_image: int
     forward_elements_per_pass: int
-    """Weights: as many for one image as for a batch."""
+    """Weights, read once per batch."""
     training_elements_per_image: int
     """Forward and backward."""
     training_elements_per_step: int
     """Weights and their gradients, without the optimizer."""
     largest_elements_per_image: int
-    """Of the largest result of a convolution."""
+    """The largest result of a convolution."""
 
 
 class ModelFacts(Message):
-    """What a case's model is made of; None where it could not be counted."""
+    """Size and cost of a case's model; None where it could not be counted."""
 
     case_id: str
     parameters: int | None = None
     sha256: str | None = None
-    """Of the architecture."""
+    """Hash of the architecture."""
     forward_flops_per_image: float | None = None
     training_flops_per_image: float | None = None
     traffic: Traffic | None = None
-    """None, too, where it was not asked for."""
+    """None unless the job asks for floors."""
 
 
 class ProbeResult(Message):
-    """The machine and the models, as a worker sees them."""
+    """The machine and the models, as the worker sees them."""
 
     kind: Literal["probe"] = "probe"
     device: str
     environment: Environment
     models: list[ModelFacts] = []
     matmul_ceilings: dict[str, Ceiling] = {}
-    """FLOP/s by precision; empty where the peak was not to be measured."""
+    """FLOP/s by precision; empty unless the job asks for the peak."""
     copy_ceiling: Ceiling | None = None
-    """Bytes read and written per second, by a copy of far more than the caches hold; this and the
-    next are None unless floors were asked for."""
+    """Bytes read and written per second by a copy much larger than the caches. This and the next
+    are None unless the job asks for floors."""
     cache_bytes: int | None = None
-    """The device's last-level cache; None where that cannot be told."""
+    """Size of the last-level cache; None where unknown."""
 
 
-WorkerMessage = Annotated[
-    Ready | Progress | EpochDone | Trained | Result | Failed | ProbeResult,
-    Field(discriminator="kind"),
-]
-MESSAGE: TypeAdapter[Ready | Progress | EpochDone | Trained | Result | Failed | ProbeResult] = (
-    TypeAdapter(WorkerMessage)
+WorkerMessage = Ready | Progress | EpochDone | Trained | Result | Failed | ProbeResult
+MESSAGE: TypeAdapter[WorkerMessage] = TypeAdapter(
+    Annotated[WorkerMessage, Field(discriminator="kind")]
 )

@@ -1,7 +1,4 @@
-"""Where a run's results lie: the record, and the journal beside it while it is not whole.
-
-That both can be written is found out before anything is trained.
-"""
+"""Choose the files of a run: the record, and the journal beside it until the record is complete."""
 
 from __future__ import annotations
 
@@ -24,15 +21,15 @@ class ResultPaths:
     record: Path
     journal: Path
     older_journals: tuple[Path, ...]
-    """Left by stopped runs with the same record, the latest first."""
+    """Journals of stopped runs with the same record, the latest first."""
 
 
 def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
-    """The files of a run that starts now.
+    """Return the files of a run that starts now.
 
     Args:
-        benchmark_json: what --benchmark-json says; without it, results go to `root`/.cnnperf under
-            the time of day, so that none replaces another.
+        benchmark_json: the path of --benchmark-json; without it, each run gets a file in
+            `root`/.cnnperf, named after the time.
         root: pytest's root folder.
     """
     base = benchmark_json.absolute() if benchmark_json else root / ".cnnperf" / "run.json"
@@ -44,7 +41,7 @@ def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
 
 
 def _free_journal(base: Path) -> Path:
-    """A name of its own for each run, so that no run overwrites another's journal."""
+    """Return a path that does not exist: no run overwrites another's journal."""
     stem = f"{base.stem}-{now().strftime(STAMP)}"
     path = base.with_name(stem + SUFFIX)
     number = 1
@@ -63,7 +60,10 @@ def _older_journals(base: Path) -> list[Path]:
 
 
 def best_journal(journals: Iterable[Path]) -> Path | None:
-    """That with the most trainings: a run that was killed early has not copied all of them."""
+    """Return the journal with the most trainings.
+
+    The newest may have fewer: a resumed run that is killed early has not copied all of them.
+    """
 
     def trainings(path: Path) -> int:
         return path.read_bytes().count(b'"kind":"repeat"')
@@ -72,10 +72,10 @@ def best_journal(journals: Iterable[Path]) -> Path | None:
 
 
 def check_record_path(path: Path) -> None:
-    """Make sure that the record can be written, without touching one that is there.
+    """Check that the record can be written, without changing an existing one.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot be written.
     """
     existed = path.exists()
     try:
@@ -84,8 +84,8 @@ def check_record_path(path: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written: {error.strerror or error}; the record goes there, so "
-            "choose another place with --benchmark-json"
+            f"{path} cannot be written: {error.strerror or error}; choose another place for the "
+            "record with --benchmark-json"
         ) from error
     if not existed:
         path.unlink()

@@ -1,10 +1,13 @@
-"""The record: everything one run measured, as one file that other tools can read too.
+"""Define the record: everything that one run measures.
 
-It is the top-level key `cnnperf` of the file that `pytest --benchmark-json` writes.
-`cnnperf.record.loading` reads and checks it; `cnnperf schema` prints the JSON Schema.
+It is the top-level key `cnnperf` of the file that `pytest --benchmark-json` writes, which other
+tools can read too. `cnnperf.record.loading` reads and checks it.
 
-Schema versions:
-    1: the first.
+    cnnperf schema > record.schema.json
+
+Schema versions, and what each changed:
+    1: the first. Later fields (harness, inference, profile, step_losses) are optional, so they
+       needed no new version.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from cnnperf.record.metrics import METRICS
 
 SCHEMA_VERSION: Literal[1] = 1
 
-# Beyond any measurement, and so far inside a float's range that ratios and squares stay finite.
+# The bounds exceed any measurement. Ratios and squares of values within them stay finite.
 Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**64)]
@@ -33,7 +36,7 @@ Finite = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
 
 T = TypeVar("T")
 Listed = Annotated[list[T], Field(fail_fast=True)]
-"""Given up at its first wrong item: a complaint about each of a million costs gigabytes."""
+"""A list that is refused at its first wrong item: a million errors would take gigabytes."""
 
 PrecisionName = Literal["float32", "tf32", "bfloat16", "float16"]
 Outcome = Literal["passed", "failed", "skipped"]
@@ -43,13 +46,13 @@ ErrorKind = Literal[
 
 
 class RecordModel(BaseModel):
-    """Base of everything in a record: a field that newer versions add is kept out, not an error."""
+    """Base of everything in a record. Fields that newer versions add are ignored."""
 
     model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null", defer_build=True)
 
 
 class Metrics(RecordModel):
-    """The scalars of one repeat (see `cnnperf.record.metrics`); what was not measured is None."""
+    """The scalars of one repeat (see `cnnperf.record.metrics`); None where not measured."""
 
     train_seconds: Seconds
     outside_train_seconds: Seconds | None = None
@@ -98,7 +101,7 @@ class PerClass(RecordModel):
 
 
 class StateRecord(RecordModel):
-    """Volatile state of machine and device around one repeat."""
+    """State of machine and device before, during and after one repeat."""
 
     before: State | None = None
     during: DuringState | None = None
@@ -106,41 +109,41 @@ class StateRecord(RecordModel):
 
 
 class HarnessTimes(RecordModel):
-    """What one training took beside the time on its clock, in the order in which it happens.
+    """Times of one training outside its own clock, in the order in which they happen.
 
-    Together with that time, all but the last fill a worker's life without a gap.
-    Parent and worker read one clock; a negative time says that on this machine they do not.
+    Together with the training, all but the last cover a worker's life without a gap. Parent and
+    worker read the same clock; a negative time shows that on this machine they do not.
     """
 
     start_seconds: Finite
-    """From before the process is started to its first own line."""
+    """From before the process starts to its first own line."""
     import_seconds: Finite
-    """From there until torch, the engine and everything else is imported."""
+    """Until torch, the engine and everything else are imported."""
     prepare_seconds: Finite
-    """Model, warm-up and any compiling, until the worker says `ready`."""
+    """Model, warm-up and compiling, until the worker sends `ready`."""
     ready_latency_seconds: Finite
-    """Until the parent hears it."""
+    """Until the parent receives `ready`."""
     arm_seconds: Finite
-    """Reading the machine's state, until the parent says `go`."""
+    """Reading the machine's state, until the parent sends `go`."""
     go_latency_seconds: Finite
     """Until the worker's clock starts."""
     trained_latency_seconds: Finite
-    """From the stop of the worker's clock until the parent hears `trained`."""
+    """From the stop of the worker's clock until the parent receives `trained`."""
     result_seconds: Finite
-    """Until the parent has the result: the test set, counting, hashing, any profile."""
+    """Until the parent has the result: test set, counting, hashing, profile."""
     exit_seconds: Finite
-    """Until the process is gone, as the parent notices: it looks up to 20 times a second."""
+    """Until the parent sees that the process has ended; it checks up to 20 times a second."""
     clocks_apart_seconds: Finite
-    """The time from `go` to `trained` as timed outside, less the worker's own."""
+    """Time from `go` to `trained` as the parent measures it, minus the worker's own."""
 
 
 class InferenceResult(RecordModel):
-    """Predicting batches of one size with the trained model, converted to one precision."""
+    """Speed of predictions with the trained model, for one batch size and precision."""
 
     precision: PrecisionName
     batch_size: Annotated[int, Field(ge=1)]
     calls: Count
-    """Each timed alone for the latency, and as many queued for the throughput."""
+    """Calls timed one by one for the latency, and again as many queued for the throughput."""
     latency_seconds_p50: Seconds
     latency_seconds_p90: Seconds | None = None
     latency_seconds_p99: Seconds | None = None
@@ -148,37 +151,37 @@ class InferenceResult(RecordModel):
 
 
 class InferenceAccuracy(RecordModel):
-    """What a converted model makes of the test set, beside the model as it was trained."""
+    """Test accuracy of a converted model, compared with the model as trained."""
 
     precision: PrecisionName
     test_accuracy: Fraction | None = None
     accuracy_difference: Finite | None = None
-    """Below 0 where the converted model is right less often."""
+    """Below 0 where the converted model is less accurate."""
     agreement_fraction: Fraction
-    """Share of the test images of which both predict the same."""
+    """Share of the test images for which both models predict the same class."""
 
 
 class Inference(RecordModel):
-    """What an `infer` case measures once it is trained."""
+    """What an `infer` case measures after its training."""
 
     seconds: Seconds
-    """Of all the measuring, by the worker's clock: mostly a budget, so no figure of merit."""
+    """Duration of all measuring by the worker's clock: mostly a budget, so never compared."""
     outside_seconds: Seconds | None = None
-    """The same, timed by the pytest process from `go` to `trained`."""
+    """The same, measured by the pytest process from `go` to `trained`."""
     results: Listed[InferenceResult] = []
     accuracies: Listed[InferenceAccuracy] = []
-    """Empty after a training of a few steps, which has no accuracy to lose."""
+    """Empty after a training of a few steps, whose accuracy means nothing."""
 
 
 KernelClass = Literal[
     "convolution", "matmul", "normalisation", "activation", "pooling", "optimizer", "copy", "other",
     "data_wait", "idle",
 ]  # fmt: skip
-"""What a step's time goes to: eight kinds of work, then waiting for data, then nothing at all."""
+"""What a step's time is spent on: eight kinds of work, waiting for data, and idling."""
 
 
 class KernelTime(RecordModel):
-    """One kernel of a profile: on a GPU a kernel proper, on a CPU an operator's own time."""
+    """One kernel of a profile; on a CPU one operator, without those that it calls."""
 
     name: str
     kernel_class: KernelClass
@@ -187,17 +190,17 @@ class KernelTime(RecordModel):
 
 
 class Profile(RecordModel):
-    """Where the time of a few steps went, recorded after the timed run."""
+    """Where the time of a few steps is spent, recorded after the timed run."""
 
     steps: Annotated[int, Field(ge=1)]
     seconds_per_step: Seconds
-    """Of a profiled step, from the end of the one before; profiling itself makes it longer."""
+    """From the end of one profiled step to the end of the next; profiling makes it longer."""
     seconds_per_step_by_class: dict[KernelClass, Seconds]
-    """Every class once; together `seconds_per_step`: where kernels overlap, time counts once."""
+    """Every class once. They add up to `seconds_per_step`: overlapping time counts once."""
     longest_kernels: Listed[KernelTime] = []
     """Ten at most, the longest first."""
     trace: str | None = None
-    """Name of the trace's file in the folder that --cnnperf-profile named."""
+    """File name of the trace in the folder of --cnnperf-profile."""
 
 
 class Repeat(RecordModel):
@@ -211,18 +214,18 @@ class Repeat(RecordModel):
     """Test images by [true class][predicted class]."""
     steps: Count = 0
     precision: PrecisionName = "float32"
-    """Of the multiplications, which is what MFU's peak was measured in."""
+    """Precision of the multiplications, in which the peak for MFU is measured too."""
     model_parameters: Count | None = None
     model_sha256: str | None = None
     dataset_sha256: str | None = None
     settings: Settings | None = None
-    """As they were in the process that trained."""
+    """Settings of the process that trained."""
     worker_pid: Count | None = None
     harness: HarnessTimes | None = None
     state: StateRecord = StateRecord()
     warnings: Listed[Flag] = []
     inference: Inference | None = None
-    """Of `infer` cases alone; their training is over before the outside clock starts."""
+    """Only of `infer` cases, whose training ends before `go`."""
     step_losses: Listed[Finite] | None = None
     """Training loss of every step, in order; None unless --cnnperf-deterministic."""
     profile: Profile | None = None
@@ -230,7 +233,7 @@ class Repeat(RecordModel):
 
     @property
     def timed_seconds(self) -> float:
-        """From `go` to `trained`, from outside where that was seen: pytest-benchmark's figure."""
+        """Seconds that pytest-benchmark shows: `go` to `trained`, measured outside if possible."""
         if self.inference is not None:
             return self.inference.outside_seconds or self.inference.seconds
         return self.metrics.outside_train_seconds or self.metrics.train_seconds
@@ -247,13 +250,13 @@ class CaseError(RecordModel):
 
 
 class RecordedAugmentation(Augmentation):
-    """An augmentation as a file has it: fields that newer versions add are kept out."""
+    """An augmentation in a file. Fields that newer versions add are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True, defer_build=True)
 
 
 class RecordedRecipe(Recipe):
-    """A recipe as a file has it: fields that newer versions add are kept out, as elsewhere."""
+    """A recipe in a file. Fields that newer versions add are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True, defer_build=True)
 
@@ -271,12 +274,12 @@ class Fingerprint(RecordModel):
 
     @property
     def digest(self) -> str:
-        """One short name for all of it."""
+        """Short hash of the whole fingerprint."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 class CaseRecord(RecordModel):
-    """One case of a run, with every repeat that was finished."""
+    """One case of a run, with every finished repeat."""
 
     id: str
     model: str
@@ -287,20 +290,20 @@ class CaseRecord(RecordModel):
     suite: str = "train"
     """The benchmark module that trained it: `benchmarks/test_<suite>.py`."""
     fingerprint: Fingerprint | None = None
-    """None while no repeat is finished."""
+    """None until a repeat is finished."""
     shortened: bool = False
-    """By --cnnperf-epochs or --cnnperf-limit-steps: its accuracy gates nothing."""
+    """True with --cnnperf-epochs or --cnnperf-limit-steps; no gate then uses its accuracy."""
     outcome: Outcome
     error: CaseError | None = None
     repeats: Listed[Repeat] = []
 
     def values(self, metric: str) -> list[float]:
-        """The metric's value in each repeat that has one."""
+        """Return the metric's value in each repeat that has one."""
         found = (getattr(repeat.metrics, metric) for repeat in self.repeats)
         return [value for value in found if value is not None]
 
     def median(self, metric: str) -> float | None:
-        """Median over the repeats, or None where none has a value."""
+        """Return the median over the repeats, or None where no repeat has a value."""
         values = self.values(metric)
         return statistics.median(values) if values else None
 
@@ -318,15 +321,15 @@ class Record(RecordModel):
     created: AwareDatetime
     tier: Tier
     command: str | None = None
-    """How pytest was called, without the places of that machine; None from other commands."""
+    """The pytest command without the machine's paths; None from other commands."""
     interrupted: bool = False
-    """True where the run was stopped before every planned case had ended."""
+    """True where the run stopped before every planned case had ended."""
     environment: Environment = Environment()
     cases: Listed[CaseRecord] = []
 
 
 def extra_info(case: CaseRecord) -> dict[str, Any]:
-    """The case's fields and each metric's median, for tools that know only pytest-benchmark."""
+    """Return the case's fields and each metric's median, for readers of pytest-benchmark's file."""
     fields = case.model_dump(
         mode="json", include={"id", "model", "dataset", "resolution", "recipe", "engine"}
     )
@@ -334,13 +337,13 @@ def extra_info(case: CaseRecord) -> dict[str, Any]:
 
 
 def record_as_json(record: Record) -> dict[str, Any]:
-    """The record as plain values; what is no finite number becomes None."""
+    """Return the record as plain values; NaN and infinity become None."""
     content: dict[str, Any] = json.loads(record.model_dump_json())
     return content
 
 
 def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
-    """The fingerprint that a finished repeat gives its case."""
+    """Return the fingerprint of a case from one of its finished repeats."""
     return Fingerprint(
         model_sha256=repeat.model_sha256,
         dataset_sha256=repeat.dataset_sha256,
@@ -351,7 +354,7 @@ def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
 
 
 def describe_validation_error(error: ValidationError, *parents: str) -> str:
-    """The first problem of a file as one clause: the field, what was found and expected."""
+    """Return the first problem of a file as one line: the field, what was expected and found."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part)[:60] for part in (*parents, *first["loc"])) or "the top level"
     found = reprlib.repr(first.get("input"))
@@ -362,7 +365,7 @@ def describe_validation_error(error: ValidationError, *parents: str) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the record."""
+    """Return the JSON Schema (2020-12) of the record."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Record.model_json_schema(),
@@ -371,5 +374,5 @@ def json_schema() -> dict[str, Any]:
 
 
 def now() -> datetime:
-    """The present, with its time zone, to the second."""
+    """Return the current time with its time zone, to the second."""
     return datetime.now().astimezone().replace(microsecond=0)

@@ -23,10 +23,8 @@ from cnnperf.compare.calibration import (
     CaseNoise,
     Noise,
     calibration_of,
-    describe_machine,
     detectable,
     find_calibration,
-    identity,
     load_calibration,
 )
 from cnnperf.compare.comparability import FORBIDDING, fingerprint_difference
@@ -35,6 +33,7 @@ from cnnperf.compare.thresholds import JUDGED, Thresholds
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
+from cnnperf.machine.names import describe_machine, identity
 from cnnperf.record.environment import Hardware
 from cnnperf.record.metrics import ABSENT
 from cnnperf.record.schema import CaseRecord, Record

@@ -12,9 +12,9 @@ from pathlib import Path
 from cnnperf.catalog.registry import get_case
 from cnnperf.catalog.selection import select_cases
 from cnnperf.catalog.specs import Case, Recipe
-from cnnperf.compare.calibration import describe_machine, identity
 from cnnperf.compare.floors import CaseFloors, case_floors, measured_of
 from cnnperf.errors import UsageError
+from cnnperf.machine.names import describe_machine, identity
 from cnnperf.record.environment import Hardware
 from cnnperf.record.loading import load_record
 from cnnperf.record.messages import ProbeJob, ProbeResult

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import printable
+from cnnperf.machine.names import describe_device, describe_software
 from cnnperf.record.environment import Environment
-from cnnperf.record.messages import ProbeResult
-from cnnperf.record.metrics import format_bytes, format_flops, format_seconds
+from cnnperf.record.metrics import format_flops, format_seconds
 from cnnperf.run.command_line import resuming_command
 from cnnperf.run.plan import estimate_seconds
 from cnnperf.run.session import RunSession
@@ -19,7 +19,7 @@ from cnnperf.run.settings import RunSettings
 def header_lines(run: RunSession, tier_reason: str) -> list[str]:
     """The header of a run whose machine is known."""
     lines = [
-        f"cnnperf: {describe_device(run.probed)}",
+        f"cnnperf: {run.probed.device}: {describe_device(run.probed.environment)}",
         f"cnnperf: {describe_software(run.probed.environment)}",
         f"cnnperf: tier {run.tier} ({tier_reason}); {describe_work(run)}",
     ]
@@ -77,36 +77,6 @@ def journal_lines(run: RunSession, arguments: Sequence[str]) -> list[str]:
             "choose shorter cases with -k"
         )  # fmt: skip
     return lines
-
-
-def describe_device(probed: ProbeResult) -> str:
-    """Such as `cuda: NVIDIA H200, 139.8 GiB` or `cpu: AMD EPYC, 2 cores, 23.4 GiB`."""
-    hardware = probed.environment.hardware
-    if probed.device == "cuda" and hardware.gpu is not None:
-        parts = [hardware.gpu.name, _memory(hardware.gpu.memory_bytes)]
-    else:
-        cores = hardware.cpu_logical_cores
-        cores_text = f"{cores} cores" if cores else None
-        parts = [hardware.cpu_model, cores_text, _memory(hardware.memory_bytes)]
-    return f"{probed.device}: " + ", ".join(part for part in parts if part)
-
-
-def _memory(size: int | None) -> str | None:
-    return format_bytes(size) if size else None
-
-
-def describe_software(environment: Environment) -> str:
-    """Such as `torch 2.15.0, CUDA 13.2, cuDNN 9.1, driver 580.65, Python 3.12.1`."""
-    software = environment.software
-    named = {
-        "torch": software.torch,
-        "torchvision": software.torchvision,
-        "CUDA": software.cuda_runtime,
-        "cuDNN": software.cudnn,
-        "driver": software.driver or "none",
-        "Python": software.python,
-    }
-    return ", ".join(f"{name} {version}" for name, version in named.items() if version)
 
 
 def describe_work(run: RunSession) -> str:

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from cnnperf.machine.flags import TORCH_DEFAULT_TF32, run_flags
+from cnnperf.machine.flags import run_flags
 from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.machine.visible_gpus import visible_gpu_handle
@@ -103,7 +103,6 @@ class RepeatRun:
                         during=during,
                         hardware=self._hardware,
                         settings=repeat.settings,
-                        expected_tf32=TORCH_DEFAULT_TF32,
                     ),
                     *mfu_flags(repeat.metrics.mfu),
                     *clock_flags(self._trained.seconds, self.outside_seconds),

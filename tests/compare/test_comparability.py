@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from cnnperf.catalog.specs import Augmentation
-from cnnperf.compare.calibration import identity
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
+from cnnperf.machine.names import identity
 from cnnperf.record.environment import Gpu, Settings, Software
 from cnnperf.record.schema import CaseRecord, Repeat
 from tests.compare.judging import (

@@ -1,4 +1,4 @@
-"""An NVML without NVIDIA hardware: GPUs that say what a test tells them to say."""
+"""An NVML without NVIDIA hardware: GPUs that report what a test gives them."""
 
 # ruff: noqa: N802 (the fake has NVML's function names)
 

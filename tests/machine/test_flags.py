@@ -7,7 +7,6 @@ import re
 import pytest
 
 from cnnperf.machine import flags
-from cnnperf.machine.flags import TORCH_DEFAULT_TF32
 from cnnperf.machine.nvml import HARMFUL_THROTTLE_REASONS
 from cnnperf.record.environment import (
     DeviceState,
@@ -23,7 +22,7 @@ from tests.machine.fake_nvml import GIB
 
 
 def one_flag(found: list[Flag], kind: str, *words: str) -> Flag:
-    """The only flag: of this kind, one line with a number, ended, and with these words."""
+    """Return the only flag, which has this kind, a number and these words in one sentence line."""
     (flag,) = found
     assert flag.kind == kind
     assert kind in flags.KINDS
@@ -58,25 +57,25 @@ def test_clocks_held_down_by_heat_are_flagged_with_their_share() -> None:
 def test_every_harmful_reason_is_flagged(reason: str) -> None:
     """With a cause of its own."""
     found = flags.throttle_flags(DuringState(throttle_shares={reason: 1.0}))
-    one_flag(found, "throttled", reason, "100 %", flags.THROTTLE_ADVICE[reason][1])
+    one_flag(found, "throttled", reason, "100 %", flags.THROTTLE_CAUSES[reason][1])
 
 
 @pytest.mark.parametrize(
-    "shares", [None, {}, {"sw_power_cap": 1.0}, {"gpu_idle": 1.0}, {"hw_slowdown": 0.01}]
+    "shares", [None, {}, {"sw_power_cap": 1.0}, {"gpu_idle": 1.0}, {"hw_slowdown": 0.0199}]
 )
 def test_normal_clocks_are_not_flagged(shares: dict[str, float] | None) -> None:
     """Neither the power cap nor idling nor a single blip in a long run."""
     assert flags.throttle_flags(DuringState(throttle_shares=shares)) == []
 
 
-def test_the_power_cap_is_flagged_for_who_asks_for_it() -> None:
-    """Harmful by choice."""
-    during = DuringState(throttle_shares={"sw_power_cap": 0.9})
-    one_flag(flags.throttle_flags(during, {"sw_power_cap"}), "throttled", "sw_power_cap (90 %")
+def test_throttling_is_flagged_from_two_percent_of_the_samples_on() -> None:
+    """The bound itself is flagged."""
+    during = DuringState(throttle_shares={"hw_slowdown": 0.02})
+    one_flag(flags.throttle_flags(during), "throttled", "2 % of samples")
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 other process "), (3, "3 other processes ")])
-def test_company_on_the_gpu_is_flagged(count: int, words: str) -> None:
+def test_other_processes_on_the_gpu_are_flagged(count: int, words: str) -> None:
     """With how many, and how to find or avoid them."""
     found = flags.process_flags(DuringState(other_processes_max=count))
     one_flag(found, "other_gpu_process", "nvidia-smi", "CUDA_VISIBLE_DEVICES", words)
@@ -101,6 +100,9 @@ def test_little_free_memory_is_flagged_on_device_and_host() -> None:
     one_flag([gpu], "low_gpu_memory", "2.0 GiB of 80.0 GiB", "nvidia-smi")
     one_flag([memory], "low_host_memory", "1.0 GiB of 64.0 GiB", "DataLoader workers")
     assert flags.memory_flags(full, Hardware()) == []
+    enough = State(host=HostState(memory_available_bytes=10 * GIB))
+    assert flags.memory_flags(enough, Hardware(memory_bytes=100 * GIB)) == []
+    assert flags.memory_flags(enough, Hardware(memory_bytes=100 * GIB + 10)) != []
     assert flags.memory_flags(State(), hardware) == []
 
 
@@ -108,10 +110,10 @@ def test_little_free_memory_is_flagged_on_device_and_host() -> None:
 def test_tf32_against_expectation_is_flagged(field: str, value: bool) -> None:
     """Either switch, with the setting that undoes it; the CPU has no TF32."""
     seen = {"tf32_matmul": False, "tf32_cudnn": True} | {field: value}
-    found = flags.tf32_flags(Settings(device="cuda:0", **seen), TORCH_DEFAULT_TF32)
+    found = flags.tf32_flags(Settings(device="cuda:0", **seen))
     one_flag(found, field, "is on" if value else "is off", "ieee" if value else "tf32")
-    assert flags.tf32_flags(Settings(device="cpu", **seen), TORCH_DEFAULT_TF32) == []
-    assert flags.tf32_flags(Settings(device="cuda"), TORCH_DEFAULT_TF32) == []
+    assert flags.tf32_flags(Settings(device="cpu", **seen)) == []
+    assert flags.tf32_flags(Settings(device="cuda")) == []
 
 
 @pytest.mark.parametrize("mhz", [800.0, None])
@@ -129,8 +131,18 @@ def test_a_repeats_flags_are_gathered_from_all_that_was_seen() -> None:
     """What was not observed gives none."""
     during = DuringState(other_processes_max=2, others_cpu_busy_percent=50)
     seen = Settings(device="cuda", tf32_matmul=True, tf32_cudnn=True)
-    found = flags.run_flags(
-        during=during, before=State(), settings=seen, expected_tf32=TORCH_DEFAULT_TF32
+    before = State(
+        host=HostState(
+            cpu_governor="powersave",
+            cpu_frequency_driver="acpi-cpufreq",
+            memory_available_bytes=GIB,
+        )
     )
+    hardware = Hardware(memory_bytes=64 * GIB)
+    every = flags.run_flags(during=during, before=before, hardware=hardware, settings=seen)
+    assert [flag.kind for flag in every] == [
+        "other_gpu_process", "busy_cpu", "powersave_governor", "low_host_memory", "tf32_matmul"
+    ]  # fmt: skip
+    found = flags.run_flags(during=during, before=State(), settings=seen)
     assert [flag.kind for flag in found] == ["other_gpu_process", "busy_cpu", "tf32_matmul"]
     assert flags.run_flags() == []

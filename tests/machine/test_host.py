@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_affinity_counts_the_cores_that_the_process_may_use() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-detect-virt") is None, reason="needs systemd-detect-virt")
 def test_virtualization_is_what_systemd_says() -> None:
-    """Container first, machine below; None where it says none."""
+    """Container first, then virtual machine; None where it prints none."""
     kinds = [printed("systemd-detect-virt", kind) for kind in ("-c", "-v")]
     assert host.virtualization() == (" on ".join(k for k in kinds if k != "none") or None)
 
@@ -79,7 +80,7 @@ def test_virtualization_is_what_systemd_says() -> None:
 def test_without_systemd_virtualization_is_read_from_its_traces(
     monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], expected: str | None
 ) -> None:
-    """Control groups betray a container, DMI and the CPU a virtual machine."""
+    """Control groups show a container, DMI and the CPU a virtual machine."""
     monkeypatch.setattr(host, "_detect_virt", lambda kind: None)
     monkeypatch.setattr(host, "file_text", texts.get)
     monkeypatch.setattr(host, "CONTAINER_FILES", {})
@@ -94,3 +95,13 @@ def test_busy_percent_is_the_share_of_all_cores() -> None:
     assert host.busy_percent(start, end) == 25
     assert host.busy_percent(start, start) is None
     assert host.busy_percent(None, end) is None
+
+
+def test_waiting_for_a_disk_is_idle_and_guests_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux includes guest in user and guest_nice in nice: man 5 proc."""
+    times = SimpleNamespace(
+        _asdict=lambda: {"user": 10.0, "nice": 4.0, "system": 2.0, "idle": 80.0, "iowait": 5.0,
+                         "steal": 1.0, "guest": 3.0, "guest_nice": 2.0}
+    )  # fmt: skip
+    monkeypatch.setattr(host.psutil, "cpu_times", lambda: times)
+    assert host.read_cpu_times() == host.CpuTimes(busy_seconds=17.0, total_seconds=102.0)

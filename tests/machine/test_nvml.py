@@ -1,4 +1,4 @@
-"""What NVML tells of a GPU, against pynvml's constants, nvidia-smi and a fake NVML."""
+"""GPUs as NVML reports them, against pynvml's constants, nvidia-smi and a fake NVML."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_only_slowdowns_are_harmful() -> None:
 
 def test_every_nvml_function_and_constant_used_exists_in_pynvml() -> None:
     """A misspelt name would look like an unsupported function for ever: None."""
-    text = (ROOT / "cnnperf/environment/nvml.py").read_text()
+    text = (ROOT / "cnnperf/machine/nvml.py").read_text()
     functions = set(re.findall(r'"(nvml[A-Z]\w+)"', text))
     assert len(functions) > 20
     assert {name for name in functions if not hasattr(pynvml, name)} == set()
@@ -79,7 +79,7 @@ def test_every_nvml_function_and_constant_used_exists_in_pynvml() -> None:
 
 
 def test_a_gpu_is_described_in_full(install_nvml: InstallNvml) -> None:
-    """Every field that NVML can tell; the SM count follows from the CUDA cores."""
+    """Every field that NVML reports; the SM count follows from the CUDA cores."""
     gpu = fake_gpu()
     install_nvml(gpu)
     seen = read_gpu(open_gpu(0))
@@ -118,7 +118,7 @@ def test_the_state_of_a_gpu_is_in_the_units_that_its_names_say(install_nvml: Ins
     assert read_energy_millijoules(gpu) == 123_456_789
 
 
-def test_what_nvml_does_not_support_is_none(install_nvml: InstallNvml) -> None:
+def test_values_that_nvml_does_not_support_are_none(install_nvml: InstallNvml) -> None:
     """A handle that answers nothing gives empty models, and no exception."""
     install_nvml(SimpleNamespace(slices=[]))
     gpu = open_gpu(0)
@@ -144,7 +144,7 @@ def test_without_nvml_there_is_no_gpu() -> None:
     assert visible_gpu_handle() is None
     assert nvml.driver_version() is None
     assert nvml.cuda_driver_version() is None
-    assert read_hardware(device="cpu", with_torch=False).gpu_count is None
+    assert read_hardware().gpu_count is None
 
 
 def test_drivers_are_versions_as_people_write_them(install_nvml: InstallNvml) -> None:
@@ -154,7 +154,9 @@ def test_drivers_are_versions_as_people_write_them(install_nvml: InstallNvml) ->
     assert nvml.cuda_driver_version() == "13.2"
 
 
-def test_an_older_driver_tells_clock_reasons_by_their_older_name(install_nvml: InstallNvml) -> None:
+def test_an_older_driver_has_clock_reasons_under_their_older_name(
+    install_nvml: InstallNvml,
+) -> None:
     """The event-reasons function is younger than the throttle-reasons function."""
     gpu = fake_gpu(old_reasons=0x40)
     del gpu.reasons
@@ -195,8 +197,8 @@ def test_a_uuid_finds_the_one_gpu_it_names(
     assert (None if handle is None else handle.board.index) == index
 
 
-def test_own_processes_are_no_company(install_nvml: InstallNvml) -> None:
-    """Of three processes on the device two are ours."""
+def test_own_processes_are_not_counted_as_others(install_nvml: InstallNvml) -> None:
+    """Two of three processes on the device are ours."""
     parent = os.getppid()
     install_nvml(fake_gpu(pids=[os.getpid(), 1, parent]))
     seen = read_device_state(open_gpu(0), {os.getpid(), parent})

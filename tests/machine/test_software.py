@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +12,12 @@ import pytest
 
 from cnnperf.machine import software
 from cnnperf.machine.software import read_software
-from cnnperf.record.environment import Software
 from tests.machine.helpers import needs_git, needs_torch, run_python
 
 
 def test_versions_are_those_of_this_interpreter() -> None:
     """Against sys, platform and the modules themselves."""
-    seen = read_software(with_torch=False)
+    seen = read_software()
     assert seen.python == sys.version.split()[0]
     assert seen.kernel == platform.release()
     if platform.libc_ver()[0] == "glibc":
@@ -29,27 +27,15 @@ def test_versions_are_those_of_this_interpreter() -> None:
 
 
 @needs_torch
-def test_torch_is_described_alike_with_and_without_importing_it(
-    torch_report: dict[str, Any],
-) -> None:
-    """Its version.py as text says what the module says; only the module tells its build."""
-    loaded = Software(**torch_report["software"])
-    text = read_software(with_torch=False)
-    assert [text.torch, text.torch_git, text.cuda_runtime] == torch_report["version"]
-    assert [loaded.torch, loaded.torch_git, loaded.cuda_runtime] == torch_report["version"]
-    assert re.fullmatch(r"[0-9a-f]{16}", loaded.torch_build_config)
-    assert text.torch_build_config is None
-
-
-@pytest.mark.parametrize(("number", "version"), [(92600, "9.26.0"), (90100, "9.1.0"),
-                                                 (8902, "8.9.2"), (91002, "9.10.2")])  # fmt: skip
-def test_cudnn_numbers_are_read_as_versions(number: int, version: str) -> None:
-    """CUDNN_VERSION of cudnn_version.h: thousands up to 8, ten thousands from 9."""
-    assert software.cudnn_version(number) == version
+def test_torch_versions_are_those_of_the_module(torch_report: dict[str, Any]) -> None:
+    """Torch's version.py as text holds what the imported module reports, except its build."""
+    seen = read_software()
+    assert [seen.torch, seen.torch_git, seen.cuda_runtime] == torch_report["version"]
+    assert seen.torch_build_config is None
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """Run git as somebody, in a directory."""
+    """Run git in a directory."""
     identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org"]
     command = ["git", *identity, "-C", str(directory), *arguments]
     return subprocess.check_output(command, text=True, stderr=subprocess.STDOUT).strip()
@@ -68,26 +54,36 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @needs_git
-def test_the_commit_and_its_dirt_are_those_of_the_checkout(
+def test_commit_and_dirty_flag_are_those_of_the_checkout(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Untracked files are no dirt, changed tracked ones are; a hook's GIT_DIR misleads nobody."""
+    """Only changed tracked files make it dirty; the GIT_DIR of a hook is ignored."""
     monkeypatch.setattr(software, "PACKAGE_DIR", checkout)
     head = git(checkout, "rev-parse", "HEAD")
     (checkout / "untracked.py").write_text("")
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
     assert (software.git_commit(checkout), software.git_dirty(checkout)) == (head, False)
     (checkout / "module.py").write_text("x = 2\n")
-    seen = read_software(with_torch=False)
+    seen = read_software()
     assert (seen.cnnperf_commit, seen.cnnperf_dirty) == (head, True)
 
 
 @needs_git
 def test_an_installed_package_has_no_commit(checkout: Path, tmp_path: Path) -> None:
-    """Neither outside any checkout nor untracked within somebody else's."""
+    """Outside any checkout, and untracked inside the checkout of another project."""
     installed = checkout.parent / ".venv" / "cnnperf"
     installed.mkdir(parents=True)
     (installed / "module.py").write_text("")
     assert software.git_commit(installed) is None
     assert software.git_dirty(installed) is None
     assert software.git_commit(Path("/")) is None
+
+
+@pytest.mark.parametrize(("value", "commit"), [("a" * 40, "a" * 40), ("main", None)])
+def test_without_a_checkout_the_commit_is_that_of_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, commit: str | None
+) -> None:
+    """CNNPERF_COMMIT counts only as a full hash."""
+    monkeypatch.setattr(software, "PACKAGE_DIR", tmp_path)
+    monkeypatch.setenv("CNNPERF_COMMIT", value)
+    assert read_software().cnnperf_commit == commit

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import psutil
 import pynvml
 import pytest
 
-from cnnperf.machine import flags, host, state
+from cnnperf.machine import host, state
 from cnnperf.machine.nvml import open_gpu
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.record.environment import DeviceState, DuringState
@@ -41,7 +41,7 @@ def wait_for_grandchild(pid: int) -> None:
         time.sleep(0.02)
 
 
-def test_load_counts_as_others_unless_it_is_our_own_familys(
+def test_load_counts_as_others_unless_it_is_of_the_own_process_tree(
     spinner: subprocess.Popen[bytes],
 ) -> None:
     """Two samplers watch it use a second of a core: by so much they differ, and nothing else."""
@@ -59,9 +59,6 @@ def test_load_counts_as_others_unless_it_is_our_own_familys(
     difference = theirs.others_cpu_busy_percent - ours.others_cpu_busy_percent
     assert difference > 0.3 * 100 * used_seconds / cores  # both look at moments of their own
     assert min(ours.samples, theirs.samples) >= 3
-    limit_percent = ours.others_cpu_busy_percent + difference / 2
-    assert flags.cpu_flags(theirs, limit_percent)
-    assert not flags.cpu_flags(ours, limit_percent)
 
 
 def test_the_work_of_children_that_ended_stays_our_own() -> None:
@@ -91,7 +88,7 @@ def test_an_interval_in_which_own_processes_vanish_is_left_out(
 
 
 @pytest.mark.parametrize(("core_seconds", "percent"), [(0.49, None), (0.5, 40.0)])
-def test_a_sampler_says_nothing_about_load_seen_too_briefly(
+def test_load_of_others_is_none_until_enough_time_was_seen(
     monkeypatch: pytest.MonkeyPatch, core_seconds: float, percent: float | None
 ) -> None:
     """A few ticks of the kernel's clock are no percentage: two looks, so far apart."""
@@ -107,8 +104,8 @@ def test_a_sampler_says_nothing_about_load_seen_too_briefly(
     assert seen.others_cpu_busy_percent == (percent and pytest.approx(percent))
 
 
-def test_a_sampler_sums_up_the_gpu_that_it_watched(install_nvml: InstallNvml) -> None:
-    """Clocks, power, temperature, reasons and company over all samples."""
+def test_a_summary_covers_all_samples_of_the_gpu(install_nvml: InstallNvml) -> None:
+    """Clocks, power, temperature, reasons and other processes."""
     gpu = fake_gpu(pids=[1])
     install_nvml(gpu)
     with StateSampler(open_gpu(0), [os.getpid()], interval_seconds=60) as sampler:
@@ -129,10 +126,28 @@ def test_a_sampler_sums_up_the_gpu_that_it_watched(install_nvml: InstallNvml) ->
     )
 
 
-def test_nothing_watched_is_summed_up_as_none() -> None:
-    """No sample, or samples of a GPU that tells nothing."""
+def test_a_summary_without_samples_is_empty() -> None:
+    """No sample, or samples of a GPU that reports nothing."""
     assert state.summarize_devices([]) == DuringState()
     assert state.summarize_devices([DeviceState()]) == DuringState(samples=1)
+
+
+def test_sampling_continues_after_a_failed_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread survives an error such as that of a process that just ended."""
+    calls = iter(range(1, 1_000_000))
+    read = state.own_processes
+
+    def fail_once(pids: Collection[int] | None = None) -> set[psutil.Process]:
+        if next(calls) == 2:
+            raise psutil.NoSuchProcess(1)
+        return read(pids)
+
+    monkeypatch.setattr(state, "own_processes", fail_once)
+    with StateSampler(None, [], interval_seconds=0.01) as sampler:
+        end_seconds = time.monotonic() + 10
+        while sampler.summary().samples < 3 and time.monotonic() < end_seconds:
+            time.sleep(0.01)
+        assert sampler.summary().samples >= 3
 
 
 def test_an_error_inside_the_block_is_not_swallowed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import statistics
@@ -83,7 +84,7 @@ def test_a_benchmark_has_every_key_that_a_real_one_has(
 
 
 def test_the_statistics_are_those_of_the_repeats(record: Record) -> None:
-    """Of the times that the pytest process took, as the standard library works them out."""
+    """Computed by the standard library from the times that the pytest process measured."""
     (benchmark,) = to_benchmark_json(record)["benchmarks"]
     outside = [value + 0.01 for value in TIMES]
     stats = benchmark["stats"]
@@ -97,7 +98,7 @@ def test_the_statistics_are_those_of_the_repeats(record: Record) -> None:
 
 
 def test_without_a_time_from_outside_the_workers_own_counts() -> None:
-    """As for a training that Python's `train` did."""
+    """Such as a training by Python's `train`."""
     repeat = example_repeat(train_seconds=20.0, outside_train_seconds=None)
     content = to_benchmark_json(example_record(example_case_record(repeats=[repeat])))
     assert content["benchmarks"][0]["stats"]["data"] == [20.0]
@@ -152,7 +153,25 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, record: Record) 
             write_benchmark_json(record, path)
 
 
-def test_the_file_is_strict_json_whatever_a_sensor_said(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_existing_record_unchanged(
+    tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new content replaces a file only once it is complete."""
+    path = tmp_path / "run.json"
+    write_benchmark_json(record, path)
+    before = path.read_bytes()
+
+    def fill_up(file: Path, text: str) -> int:
+        file.write_bytes(text[: len(text) // 2].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill_up)
+    with pytest.raises(UsageError, match=r"cannot be written: No space left on device"):
+        write_benchmark_json(record, path)
+    assert path.read_bytes() == before
+
+
+def test_nan_is_written_as_null(tmp_path: Path) -> None:
     """A NaN of a driver becomes null: other languages' parsers know no NaN."""
     flag = example_flag().model_copy(update={"value": math.nan})
     repeat = example_repeat().model_copy(update={"warnings": [flag], "state": StateRecord()})

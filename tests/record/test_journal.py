@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -61,7 +62,7 @@ entries = st.lists(
 
 @given(written=entries)
 @settings(max_examples=30)
-def test_what_is_written_is_read(written: list[Entry], tmp_path: Path) -> None:
+def test_a_written_journal_is_read_back_unchanged(written: list[Entry], tmp_path: Path) -> None:
     """In the same order, whatever line ends and control characters are in its texts."""
     path = tmp_path / "run.journal.jsonl"
     path.unlink(missing_ok=True)
@@ -74,7 +75,7 @@ def test_what_is_written_is_read(written: list[Entry], tmp_path: Path) -> None:
 
 
 def test_a_journal_cut_anywhere_loses_only_the_line_that_was_cut(tmp_path: Path) -> None:
-    """At every single byte: it loads with all complete lines, or says that it names no run."""
+    """Cut at any byte, it loads with all complete lines, or is refused as no journal."""
     small = Repeat(seed=0, metrics=Metrics(train_seconds=1.0))
     written: list[Entry] = [
         RepeatEntry(case=FAST_CASE, plan="p", repeat=small.model_copy(update={"seed": seed}))
@@ -160,13 +161,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, below: str) -> 
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
-    """As --benchmark-json=reports/run.json wants on its first run."""
+    """--benchmark-json=reports/run.json needs that on its first run."""
     write_journal(tmp_path / "reports" / "today" / "run.jsonl", example_header(), [])
     assert read_journal(tmp_path / "reports" / "today" / "run.jsonl")[1] == []
 
 
 def test_an_existing_journal_is_never_overwritten(tmp_path: Path) -> None:
-    """It may hold the only copy of somebody's hours."""
+    """It may hold the only copy of hours of training."""
     path = write_journal(tmp_path / "run.jsonl", example_header(), example_entries())
     before = path.read_bytes()
     with pytest.raises(UsageError, match=f"{path} exists: a journal is never overwritten"):
@@ -182,6 +183,20 @@ def test_a_new_journal_is_empty_and_can_be_discarded(tmp_path: Path) -> None:
     journal.discard()
     assert not path.exists()
     journal.discard()
+
+
+def test_a_disk_that_refuses_the_first_bytes_is_found_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems report a quota only when the data reaches the disk."""
+
+    def fail(*_: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UsageError, match=r"is full \(Disk quota exceeded, a run needs 16 MiB\)"):
+        Journal(tmp_path / "run.jsonl")
+    assert not (tmp_path / "run.jsonl").exists()
 
 
 @pytest.fixture
@@ -220,7 +235,7 @@ def test_a_disk_that_is_nearly_full_is_found_at_the_start(small_disk: Path, leav
 
 
 def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_it_has(small_disk: Path) -> None:
-    """The message says how to go on; closing does not fail; all earlier entries can be read."""
+    """The message says how to continue, closing does not fail, and all earlier entries load."""
     path = small_disk / "run.jsonl"
     journal = Journal(path)
     journal.append(example_header())
@@ -252,7 +267,7 @@ def test_a_quota_stops_the_run_the_same_way(tmp_path: Path) -> None:
 
 
 def _append_until_refused(journal: Journal) -> list[Entry]:
-    """What was appended before the disk said no."""
+    """Append entries until the disk is full; return the appended ones."""
     finished: list[Entry] = []
     refusal = ""
     while not refusal:
@@ -263,7 +278,7 @@ def _append_until_refused(journal: Journal) -> list[Entry]:
         except UsageError as error:
             refusal = str(error)
     assert refusal.startswith(f"{journal.path} cannot be written any more: ")
-    assert refusal.endswith(f"go on with --cnnperf-resume={journal.path}")
+    assert refusal.endswith(f"continue with --cnnperf-resume={journal.path}")
     return finished
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from tests.examples import (
 from tests.refusals import refusal_of
 
 
-def test_what_is_missing_or_a_folder_is_named_with_the_systems_reason(tmp_path: Path) -> None:
-    """As people know it from other tools."""
+def test_a_missing_file_and_a_folder_are_refused_with_the_systems_reason(tmp_path: Path) -> None:
+    """The system's own words, as in other tools."""
     assert refusal_of(tmp_path / "none.json").endswith("cannot be read: No such file or directory")
     assert refusal_of(tmp_path).endswith("cannot be read: Is a directory")
 
@@ -52,7 +53,9 @@ def test_what_is_missing_or_a_folder_is_named_with_the_systems_reason(tmp_path: 
         (b"[" * 200_000, "is not a JSON text file: "),
     ],
 )
-def test_what_is_not_json_says_where(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_invalid_json_is_refused_with_line_and_column(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
     """Line and column where there are some; never a traceback."""
     file = tmp_path / "run.json"
     file.write_bytes(content)
@@ -61,7 +64,7 @@ def test_what_is_not_json_says_where(tmp_path: Path, content: bytes, complaint: 
 
 @pytest.mark.parametrize("depth", [100, 300, 900, 950, 990, 1000, 5000])
 def test_deep_nesting_inside_a_record_is_one_sentence(tmp_path: Path, depth: int) -> None:
-    """Whether or not it is deeper than Python can parse, show or compare."""
+    """Some of these depths are more than Python can parse, show or compare."""
     file = tmp_path / "run.json"
     file.write_text('{"cnnperf": {"cases": ' + "[" * depth + "]" * depth + "}}")
     refusal_of(file)
@@ -82,10 +85,10 @@ def test_deep_nesting_inside_a_record_is_one_sentence(tmp_path: Path, depth: int
         ),
     ],
 )
-def test_a_file_without_a_record_says_what_would_have_one(
+def test_a_file_without_a_record_names_the_command_that_writes_one(
     tmp_path: Path, content: str, complaint: str
 ) -> None:
-    """Such as pytest-benchmark's file, written where cnnperf is not installed."""
+    """pytest-benchmark writes such a file where cnnperf is not installed."""
     file = tmp_path / "run.json"
     file.write_text(content)
     text = refusal_of(file)
@@ -142,7 +145,7 @@ def test_a_wrong_field_is_named_with_what_was_found_and_expected(
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
-    """As one that is required."""
+    """The message says that it is required."""
     body = example_record().model_dump(mode="json")
     del body["cases"][0]["repeats"][0]["metrics"]["train_seconds"]
     text = refusal_of(write_record(tmp_path / "run.json", body))
@@ -150,7 +153,7 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 
 
 def test_several_wrong_fields_are_counted(tmp_path: Path) -> None:
-    """The first is described; a reader knows that there is more to mend."""
+    """The first is described, the others are counted."""
     body = {**example_record().model_dump(mode="json"), "tier": 3, "interrupted": "perhaps"}
     assert refusal_of(write_record(tmp_path / "run.json", body)).endswith("(and 1 more)")
 
@@ -171,7 +174,7 @@ def test_a_million_wrong_items_are_one_sentence_without_a_gigabyte(tmp_path: Pat
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
-def test_a_newer_schema_asks_for_an_update(tmp_path: Path) -> None:
+def test_a_newer_schema_version_asks_for_an_update(tmp_path: Path) -> None:
     """Whatever else is new in it: nothing else is looked at."""
     file = write_record(tmp_path / "run.json", {"schema_version": 7, "tier": "galactic"})
     assert refusal_of(file) == (
@@ -180,12 +183,12 @@ def test_a_newer_schema_asks_for_an_update(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [0, -1, -(10**200)])
-def test_an_older_schema_says_what_is_read(tmp_path: Path, version: int) -> None:
+def test_an_older_schema_version_names_the_versions_that_load(tmp_path: Path, version: int) -> None:
     """Nothing else is looked at here either: its fields may have meant something else."""
     text = refusal_of(write_record(tmp_path / "run.json", {"schema_version": version, "tier": 3}))
     assert " has schema version " in text
     assert text.endswith(
-        f"this cnnperf reads from {SCHEMA_VERSION} on: make the record anew, or use the cnnperf "
+        f"this cnnperf reads from {SCHEMA_VERSION} on: make the record again, or use the cnnperf "
         "that wrote it"
     )
 
@@ -214,19 +217,47 @@ def test_what_is_no_finite_number_is_refused(tmp_path: Path, literal: str, found
     assert f"train_seconds: Input should be a finite number, found {found}" in refusal_of(file)
 
 
-def test_a_number_of_too_many_digits_is_refused(tmp_path: Path) -> None:
-    """Before it can reach a division that floats have no room for; one that fits is the field's."""
-    body = example_record().model_dump(mode="json")
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFFF", "\ud800".encode(errors="surrogatepass")])
+def test_half_a_character_is_refused(tmp_path: Path, half: bytes) -> None:
+    """Half of a surrogate pair, escaped or not: no file and no terminal could show it."""
     file = tmp_path / "run.json"
-    body["environment"]["hardware"]["memory_bytes"] = int("9" * (MAX_DIGITS + 1))
-    assert refusal_of(write_record(file, body)).endswith(
-        f" cannot be read: it holds a number of {MAX_DIGITS + 1} digits, expected {MAX_DIGITS} at "
-        "most"
-    )
+    whole = json.dumps({"cnnperf": example_record().model_dump(mode="json")}).encode()
+    file.write_bytes(whole.replace(b'"modified_vgg"', b'"' + half + b'"'))
+    assert "surrogates not allowed" in refusal_of(file)
+
+
+def test_a_whole_character_of_two_halves_loads(tmp_path: Path) -> None:
+    """JSON escapes characters beyond U+FFFF as a pair."""
+    record = example_record(example_case_record().model_copy(update={"id": "\N{GRINNING FACE}"}))
+    file = write_record(tmp_path / "run.json", record.model_dump(mode="json"))
+    assert b"\\ud83d\\ude00" in file.read_bytes()
+    assert load_record(file) == record
+
+
+def test_half_a_character_outside_the_record_does_not_matter(tmp_path: Path) -> None:
+    """pytest-benchmark may write one, such as in the name of a branch."""
+    file = write_record(tmp_path / "run.json", example_record().model_dump(mode="json"))
+    content = {**json.loads(file.read_text()), "commit_info": {"branch": "\udc80"}}
+    file.write_text(json.dumps(content))
+    assert load_record(file) == example_record()
+
+
+@pytest.mark.parametrize("digits", [MAX_DIGITS + 1, 400, 5000])
+def test_a_number_of_too_many_digits_is_refused(tmp_path: Path, digits: int) -> None:
+    """A later division would overflow: no float is that large."""
+    file = write_record(tmp_path / "run.json", example_record().model_dump(mode="json"))
+    text, old = file.read_text(), '"memory_bytes": null, "virtualization"'
+    assert old in text
+    file.write_text(text.replace(old, old.replace("null", "9" * digits)))
+    assert "cnnperf.environment.hardware.memory_bytes: " in refusal_of(file)
+
+
+def test_the_longest_number_still_fits_a_float(tmp_path: Path) -> None:
+    """A number of `MAX_DIGITS` digits loads."""
+    body = example_record().model_dump(mode="json")
     body["environment"]["hardware"]["memory_bytes"] = int("9" * MAX_DIGITS)
-    assert float(load_record(write_record(file, body)).environment.hardware.memory_bytes or 0) > 0
-    file.write_text('{"cnnperf": ' + "1" * 5000 + "}")
-    assert "a number of 5000 digits" in refusal_of(file)
+    record = load_record(write_record(tmp_path / "run.json", body))
+    assert float(record.environment.hardware.memory_bytes or 0) > 0
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n", b"\t" * 70_000])
@@ -240,7 +271,7 @@ def test_an_empty_file_points_to_the_journal(tmp_path: Path, content: bytes) -> 
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_file_that_another_tool_wrote_anew_still_loads(tmp_path: Path, encoding: str) -> None:
+def test_a_file_in_another_encoding_of_unicode_loads(tmp_path: Path, encoding: str) -> None:
     """Some editors and shells put a mark in front, or take two bytes for every letter."""
     file = tmp_path / "run.json"
     record = example_record()
@@ -249,10 +280,10 @@ def test_a_file_that_another_tool_wrote_anew_still_loads(tmp_path: Path, encodin
 
 
 @pytest.mark.parametrize("repeats", [0, 2])
-def test_a_journal_in_a_records_place_is_told_how_to_become_one(
+def test_a_journal_in_place_of_a_record_names_the_command_recover(
     tmp_path: Path, repeats: int
 ) -> None:
-    """Whether it has one line, which is JSON, or several, which are not."""
+    """A journal of one line is JSON, one of several lines is not."""
     entries = example_entries(repeats) if repeats else []
     journal = write_journal(tmp_path / "run.journal.jsonl", example_header(), entries)
     assert refusal_of(journal) == (
@@ -261,8 +292,8 @@ def test_a_journal_in_a_records_place_is_told_how_to_become_one(
     )
 
 
-def test_a_case_that_stands_there_twice_is_named(tmp_path: Path) -> None:
-    """Which of them is meant nobody could say; the sentence has both places."""
+def test_a_case_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """The message has both places: which of the two counts is unknown."""
     other = example_case_record(example_case("modified_resnet"))
     record = example_record(example_case_record(), other, example_case_record())
     text = refusal_of(write_record(tmp_path / "run.json", record.model_dump(mode="json")))

@@ -35,7 +35,7 @@ TEXTS = [path.read_text() for path in REAL]
 fuzzed = settings(max_examples=150)
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_a_pipe_or_device_is_refused_without_waiting(tmp_path: Path) -> None:
     """A pipe may never bring anything, and a device may never end."""
     pipe, address = tmp_path / "pipe", tmp_path / "socket"
     os.mkfifo(pipe)
@@ -91,7 +91,7 @@ def test_a_record_of_ten_thousand_trainings_loads(tmp_path: Path) -> None:
     assert len(load_record(file).cases[0].repeats) == 10_000
 
 
-def test_what_the_system_refuses_is_said_in_its_words(tmp_path: Path) -> None:
+def test_an_error_of_the_system_is_quoted(tmp_path: Path) -> None:
     """A process's memory is a file by its kind, but there is nothing at its beginning."""
     memory = Path("/proc/self/mem")
     if not memory.exists():
@@ -139,7 +139,7 @@ def test_any_bytes_are_refused_in_one_line(tmp_path: Path, content: bytes) -> No
 @given(content=json_values)
 @fuzzed
 def test_any_json_is_refused_in_one_line(tmp_path: Path, content: Any) -> None:
-    """As a file, and as what stands where the record should."""
+    """The value is the whole file, or stands in place of the record."""
     file = tmp_path / "run.json"
     file.write_text(json.dumps(content))
     assert isinstance(_record_or_one_line(file), str)
@@ -148,7 +148,7 @@ def test_any_json_is_refused_in_one_line(tmp_path: Path, content: Any) -> None:
 
 @given(content=st.sampled_from(TEXTS).flatmap(mutated))
 @fuzzed
-def test_a_spoilt_record_is_one_still_or_refused_in_one_line(tmp_path: Path, content: Any) -> None:
+def test_a_changed_record_loads_or_is_refused_in_one_line(tmp_path: Path, content: Any) -> None:
     """Whatever is deleted from a real one, put elsewhere, or replaced by something else."""
     file = tmp_path / "run.json"
     file.write_text(json.dumps(content))
@@ -165,12 +165,12 @@ def test_a_record_that_is_cut_off_is_refused_in_one_line(
     whole = text.rstrip().encode()
     file.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     text = str(_record_or_one_line(file))
-    assert " is empty, " in text or "; it seems cut off: copy it anew or, " in text
+    assert " is empty, " in text or "; it seems cut off: copy it again or, " in text
 
 
 @given(text=st.sampled_from(TEXTS), data=st.data())
 @fuzzed
-def test_a_damaged_record_is_one_still_or_refused_in_one_line(
+def test_a_damaged_record_loads_or_is_refused_in_one_line(
     tmp_path: Path, text: str, data: st.DataObject
 ) -> None:
     """Whatever stands in place of a few of its bytes."""

@@ -306,7 +306,7 @@ def test_figures_have_the_values_of_their_tables() -> None:
 def test_capitals_inside_a_caption_are_kept() -> None:
     """NVML does not become `nvml`."""
     told = " ".join(figure.caption for figure in _figures_of(_sections(_two())))
-    assert "Of the device, from NVML's total-energy counter" in told
+    assert "Energy of the device over train_seconds, from NVML's total-energy counter" in told
     assert "nvml" not in told
 
 

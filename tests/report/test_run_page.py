@@ -45,8 +45,8 @@ def test_lead_describes_cases_time_machine_software_and_start() -> None:
     page = page_of(example_record(example_case_record(repeats=repeats)))
     assert page.lead == [
         "Tier standard: 1 case (1 passed), 2 trainings, 20.0 s of timed work. Machine: NVIDIA "
-        "H200, 139.80 GiB. Software: torch 2.15.0, Python 3.11.7, cnnperf 0.1.0. Started "
-        "2026-01-02 03:04 +0000."
+        "H200, 139.80 GiB. Software: torch 2.15.0, driver none, Python 3.11.7, cnnperf 0.1.0. "
+        "Started 2026-01-02 03:04 +0000."
     ]
 
 

@@ -8,12 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from cnnperf.machine.inventory import collect_environment  # noqa: E402
 from cnnperf.machine.nvml import THROTTLE_REASONS, read_energy_millijoules  # noqa: E402
 from cnnperf.machine.state import StateSampler, read_state  # noqa: E402
 from cnnperf.machine.visible_gpus import visible_gpu_handle  # noqa: E402
 from cnnperf.record.environment import DuringState  # noqa: E402
 from cnnperf.run.repeat import MIN_ENERGY_SECONDS, RepeatRun  # noqa: E402
+from cnnperf.training.worker.torch_environment import environment_with_torch  # noqa: E402
 from tests.training.conftest import MakeJob  # noqa: E402
 
 pytestmark = pytest.mark.cuda
@@ -102,7 +102,7 @@ def test_nvml_and_torch_speak_of_the_same_gpu() -> None:
     NVML counts the memory that the driver keeps for itself, torch does not.
     """
     properties = torch.cuda.get_device_properties(0)
-    gpu = collect_environment(device="cuda", with_torch=True).hardware.gpu
+    gpu = environment_with_torch(torch.device("cuda", 0)).hardware.gpu
     assert gpu is not None
     assert gpu.name == properties.name
     assert gpu.sm_count == properties.multi_processor_count

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
-from cnnperf.compare.calibration import Calibration, identity
+from cnnperf.compare.calibration import Calibration
 from cnnperf.compare.comparability import environment_changes, fingerprint_difference
 from cnnperf.compare.history.load import Point
 from cnnperf.compare.history.steps import MIN_RECORDS, LevelShift, find_steps
 from cnnperf.compare.stats import Interval
 from cnnperf.compare.thresholds import JUDGED, MetricRule, Thresholds
 from cnnperf.compare.verdicts import EnvironmentChange
-from cnnperf.machine.names import Machine, labels, machine_of
+from cnnperf.machine.names import Machine, identity, labels, machine_of
 from cnnperf.record.metrics import METRICS
 
 LARGEST_EXPONENT = 700.0

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cnnperf.compare.calibration import REPEATS, Calibration, Noise, describe_machine
+from cnnperf.compare.calibration import REPEATS, Calibration, Noise
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.errors import printable
+from cnnperf.machine.names import describe_machine
 from cnnperf.record.metrics import METRICS
 from cnnperf.report.terminal.layout import Column, GroupedTable
 

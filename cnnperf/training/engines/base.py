@@ -26,7 +26,6 @@ from torch import nn
 
 from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.catalog.specs import Case
-from cnnperf.machine.settings import tf32_cudnn
 from cnnperf.models import build_model, model_sha256
 from cnnperf.record.environment import Flag
 from cnnperf.training.clock import StepTimer, synchronize
@@ -34,6 +33,7 @@ from cnnperf.training.data import Splits, split_images
 from cnnperf.training.data.augment import augment
 from cnnperf.training.evaluation import Counts, Tally
 from cnnperf.training.losses import LossMonitor
+from cnnperf.training.worker.torch_environment import tf32_cudnn
 
 SplitName = Literal["validation", "test"]
 
@@ -294,7 +294,7 @@ class Engine(ABC):
         ampere_or_later = self.device.type == "cuda" and torch.cuda.get_device_capability(
             self.device
         ) >= (8, 0)
-        return "tf32" if ampere_or_later and tf32_cudnn(torch) else "float32"
+        return "tf32" if ampere_or_later and tf32_cudnn() else "float32"
 
 
 T = TypeVar("T")

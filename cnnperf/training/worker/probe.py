@@ -8,7 +8,6 @@ import torch
 
 from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.catalog.specs import Case
-from cnnperf.machine.inventory import collect_environment
 from cnnperf.models import (
     build_model,
     count_parameters,
@@ -22,12 +21,13 @@ from cnnperf.training.worker.bandwidth import last_cache_bytes, measure_copy
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
 from cnnperf.training.worker.matmul_peak import measure_matmul
+from cnnperf.training.worker.torch_environment import environment_with_torch
 
 
 def run_probe(job: ProbeJob, channel: Channel) -> None:
     """Say what the machine and the models are."""
     device = choose_device(job.device)
-    environment = collect_environment(device=device.type, with_torch=True)
+    environment = environment_with_torch(device)
     ceilings = measure_matmul(device) if job.measure_peak else {}
     if ceilings:
         peaks = {precision: found.best for precision, found in ceilings.items()}

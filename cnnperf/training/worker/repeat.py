@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 
-from cnnperf.machine.settings import read_settings
 from cnnperf.models import count_parameters, training_flops_per_image
 from cnnperf.record.environment import Settings
 from cnnperf.record.messages import Progress, Ready, Result, Trained, TrainJob
@@ -27,6 +26,7 @@ from cnnperf.training.profiling.profiler import check_profile_dir, record_profil
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
 from cnnperf.training.worker.peak_memory import peak_bytes, reset_peak
+from cnnperf.training.worker.torch_environment import settings_with_torch
 
 Measured = tuple[TrainingLog, int | None, Inference | None]
 """A training, its peak memory in bytes, and for an `infer` case what came after it."""
@@ -186,5 +186,4 @@ def _repeat(
 
 def _settings(engine: Engine) -> Settings:
     """Torch's switches in this process, and what only the engine knows."""
-    settings = read_settings(device=engine.device.type, with_torch=True)
-    return settings.model_copy(update=engine.settings)
+    return settings_with_torch(engine.device).model_copy(update=engine.settings)

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.machine.flags import DISTURBANCES
-from cnnperf.machine.names import machine_of
-from cnnperf.record.environment import Environment
-from cnnperf.record.metrics import format_bytes, format_seconds
+from cnnperf.machine.names import describe_device, describe_software
+from cnnperf.record.metrics import format_seconds
 from cnnperf.record.schema import Record
 from cnnperf.report.html.content import capitalised, counted
 from cnnperf.report.html.sections.runs import Run, all_repeats
@@ -36,33 +35,14 @@ def what_ran(record: Record) -> str:
     cases = f"{counted(len(record.cases), 'case')} ({counts})" if counts else "no case"
     trainings = sum(len(case.repeats) for case in record.cases)
     seconds = sum(repeat.timed_seconds for case in record.cases for repeat in case.repeats)
+    version = record.environment.software.cnnperf
     took = f", {format_seconds(seconds)} of timed work" if trainings else ""
     return (
         f"tier {record.tier}: {cases}, {counted(trainings, 'training')}{took}. Machine: "
-        f"{describe_machine(record.environment)}. Software: "
-        f"{describe_software(record.environment)}. Started {record.created:%Y-%m-%d %H:%M %z}."
+        f"{describe_device(record.environment)}. Software: "
+        f"{describe_software(record.environment)}, cnnperf {version or '?'}. Started "
+        f"{record.created:%Y-%m-%d %H:%M %z}."
     )
-
-
-def describe_machine(environment: Environment) -> str:
-    """Return text such as `NVIDIA H200, 139.8 GiB` or `AMD EPYC, 2 cores, 23.4 GiB`."""
-    machine, hardware = machine_of(environment), environment.hardware
-    on_gpu = machine.gpu is not None and hardware.gpu is not None
-    memory = hardware.gpu.memory_bytes if on_gpu and hardware.gpu else hardware.memory_bytes
-    return machine.name + (f", {format_bytes(memory)}" if memory else "")
-
-
-def describe_software(environment: Environment) -> str:
-    """Return text such as `torch 2.15.0, CUDA 13.2, Python 3.12.1`."""
-    software = environment.software
-    named = {
-        "torch": software.torch,
-        "CUDA": software.cuda_runtime,
-        "driver": software.driver,
-        "Python": software.python,
-        "cnnperf": software.cnnperf,
-    }
-    return ", ".join(f"{name} {version}" for name, version in named.items() if version) or "unknown"
 
 
 def _problems(run: Run, where: str) -> Iterator[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cnnperf.catalog.specs import Augmentation, Recipe
@@ -19,20 +21,25 @@ from cnnperf.record.schema import (
     SCHEMA_VERSION,
     CaseError,
     EpochResult,
+    Fingerprint,
+    Inference,
     Metrics,
     Record,
     RecordedRecipe,
+    fingerprint_of,
     json_schema,
     now,
 )
 from tests.examples import (
+    example_case,
     example_case_record,
     example_record,
+    example_repeat,
     failed_case_record,
     skipped_case_record,
     write_record,
 )
-from tests.strategies import records
+from tests.strategies import fingerprints, records, seconds
 
 STORED = Path(__file__).parents[1] / "records" / "v1.json"
 """Written by hand when version 1 was the latest; it must load for ever."""
@@ -85,7 +92,7 @@ def test_a_diverged_epoch_has_no_record() -> None:
         EpochResult(epoch=1, train_loss=math.nan, train_seconds=1.0)
 
 
-def test_a_record_knows_when_it_was_made() -> None:
+def test_a_record_has_the_time_with_its_zone() -> None:
     """With a time zone, to the second; a time without one is refused."""
     assert now().tzinfo is not None
     assert now().microsecond == 0
@@ -98,7 +105,7 @@ def test_a_record_knows_when_it_was_made() -> None:
 
 
 def test_fields_of_newer_versions_are_ignored(tmp_path: Path) -> None:
-    """At every level, so that an older cnnperf reads what it knows."""
+    """An older cnnperf reads the fields that it has, at every level."""
     record = example_record(failed_case_record())
     body = record.model_dump(mode="json")
     repeat = body["cases"][0]["repeats"][0]
@@ -159,7 +166,7 @@ def _pieces(schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_the_schema_describes_every_model_and_every_metric() -> None:
-    """As JSON, with its version in the title."""
+    """The schema is JSON, with its version in the title."""
     schema = json.loads(json.dumps(json_schema()))
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["title"] == f"cnnperf record, schema version {SCHEMA_VERSION}"
@@ -168,8 +175,8 @@ def test_the_schema_describes_every_model_and_every_metric() -> None:
     assert all(piece["type"] == "object" for piece in _pieces(schema))
 
 
-def test_records_fit_the_schema_and_spoilt_ones_do_not() -> None:
-    """Checked by jsonschema, which knows nothing of pydantic."""
+def test_the_schema_accepts_records_and_refuses_a_wrong_one() -> None:
+    """jsonschema, which does not use pydantic, validates."""
     jsonschema = pytest.importorskip("jsonschema")
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -180,3 +187,113 @@ def test_records_fit_the_schema_and_spoilt_ones_do_not() -> None:
     validator.validate(json.loads(STORED.read_text())["cnnperf"])
     body["cases"][0]["repeats"][0]["metrics"]["test_accuracy"] = 99.0
     assert not validator.is_valid(body)
+
+
+# --- fingerprints -------------------------------------------------------------------------------
+
+
+def _fingerprint(**changes: Any) -> Fingerprint:
+    content = {
+        "model_sha256": "a",
+        "dataset_sha256": "b",
+        "recipe": Recipe(name="report"),
+        "resolution": 28,
+        "precision": "float32",
+    }
+    return Fingerprint(**{**content, **changes})
+
+
+@given(fingerprint=fingerprints)
+@settings(max_examples=30)
+def test_equal_fingerprints_have_equal_digests(fingerprint: Fingerprint) -> None:
+    """Also after the way to a file and back."""
+    read = Fingerprint.model_validate_json(fingerprint.model_dump_json())
+    assert read.digest == fingerprint.digest
+    assert len(fingerprint.digest) == 16
+
+
+def test_each_change_of_a_training_changes_the_digest() -> None:
+    """Each component alone, and each field of the recipe."""
+    changed = [
+        _fingerprint(model_sha256="c"),
+        _fingerprint(model_sha256=None),
+        _fingerprint(dataset_sha256="c"),
+        _fingerprint(resolution=32),
+        _fingerprint(precision="tf32"),
+        *(
+            _fingerprint(recipe=Recipe(**{"name": "report", **change}))
+            for change in (
+                {"name": "mine"},
+                {"epochs": 11},
+                {"batch_size": 64},
+                {"learning_rate": 2e-3},
+                {"max_steps": 4},
+                {"augmentation": Augmentation()},
+                {"augmentation": Augmentation(rotation_degrees=15)},
+            )
+        ),
+    ]
+    digests = {fingerprint.digest for fingerprint in [_fingerprint(), *changed]}
+    assert len(digests) == 1 + len(changed)
+
+
+def test_exchanged_hashes_of_model_and_data_change_the_digest() -> None:
+    """The same two hashes in exchanged places give another digest."""
+    one = _fingerprint(model_sha256="a", dataset_sha256="b")
+    other = _fingerprint(model_sha256="b", dataset_sha256="a")
+    assert one.digest != other.digest
+
+
+def test_a_repeat_gives_its_case_the_fingerprint() -> None:
+    """What it trained, with what and how; its seed and its speed are no part of it."""
+    case = example_case(epochs=3)
+    one = fingerprint_of(example_repeat(0, 20.0), case)
+    assert one == fingerprint_of(example_repeat(1, 30.0), case)
+    assert one.recipe.epochs == 3
+    assert (one.model_sha256, one.dataset_sha256) == ("a" * 64, "b" * 64)
+    assert (one.resolution, one.precision) == (28, "float32")
+
+
+def test_a_fingerprint_has_the_precision_of_its_repeat() -> None:
+    """Trainings in different precisions are not comparable."""
+    repeat = example_repeat().model_copy(update={"precision": "tf32"})
+    assert fingerprint_of(repeat, example_case()).precision == "tf32"
+
+
+# --- times --------------------------------------------------------------------------------------
+
+
+def test_the_time_of_an_infer_case_is_that_of_its_inference() -> None:
+    """Measured outside where that is known; its training does not count."""
+    repeat = example_repeat(0, 20.0)
+    assert repeat.timed_seconds == 20.01
+    for outside, expected in ((3.1, 3.1), (None, 3.0)):
+        inference = Inference(seconds=3.0, outside_seconds=outside)
+        assert repeat.model_copy(update={"inference": inference}).timed_seconds == expected
+
+
+# --- medians ------------------------------------------------------------------------------------
+
+
+@given(values=st.lists(seconds, min_size=1, max_size=7))
+@settings(max_examples=60)
+def test_a_case_has_the_median_of_its_repeats(values: list[float]) -> None:
+    """Computed by the standard library."""
+    case = example_case_record(
+        repeats=[example_repeat(seed, value) for seed, value in enumerate(values)]
+    )
+    assert case.values("train_seconds") == values
+    assert case.median("train_seconds") == statistics.median(values)
+
+
+def test_repeats_without_a_value_do_not_count() -> None:
+    """A median over what was measured; None where nothing was."""
+    case = example_case_record(
+        repeats=[
+            example_repeat(seed, mfu=mfu, energy_joules=None)
+            for seed, mfu in enumerate([0.3, None, 0.2, 0.1])
+        ]
+    )
+    assert case.median("mfu") == 0.2
+    assert case.median("energy_joules") is None
+    assert example_case_record(repeats=[]).median("train_seconds") is None

@@ -1,18 +1,16 @@
-"""The environment as a whole: collected, written to JSON, and on machines that tell nothing."""
+"""The whole environment: collected, written to JSON, and on machines that report nothing."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from cnnperf.machine import flags, software
-from cnnperf.machine.inventory import collect_environment, read_hardware
+from cnnperf.machine.inventory import collect_environment, read_settings
 from cnnperf.machine.nvml import open_gpu
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.record.environment import (
@@ -37,16 +35,16 @@ def test_collecting_imports_neither_torch_nor_nvml_before_it_must() -> None:
         "from cnnperf.machine.inventory import collect_environment\n"
         "from cnnperf.machine.state import read_state\n"
         "print('pynvml' in sys.modules, 'torch' in sys.modules)\n"
-        "collect_environment(device='cuda', with_torch=False); read_state(None)\n"
+        "collect_environment(device='cuda'); read_state(None)\n"
         "print('torch' in sys.modules)"
     )
     assert run_python(code).split() == ["False", "False", "False"]
 
 
-def test_an_environment_survives_json(install_nvml: InstallNvml) -> None:
+def test_an_environment_is_unchanged_by_json(install_nvml: InstallNvml) -> None:
     """Nothing is lost on the way to a record and back, and the future's fields are ignored."""
     install_nvml(fake_gpu())
-    seen = collect_environment(device="cuda", with_torch=False)
+    seen = collect_environment(device="cuda")
     assert seen.hardware.gpu.name == "NVIDIA H200"
     assert seen.hardware.gpu_count == 1
     assert Environment.model_validate_json(seen.model_dump_json()) == seen
@@ -54,7 +52,7 @@ def test_an_environment_survives_json(install_nvml: InstallNvml) -> None:
     assert Environment.model_validate(later) == seen
 
 
-def test_states_and_flags_survive_json(install_nvml: InstallNvml) -> None:
+def test_states_and_flags_are_unchanged_by_json(install_nvml: InstallNvml) -> None:
     """Before, during, and what was made of them."""
     install_nvml(fake_gpu(reasons=0x8))
     with StateSampler(open_gpu(0), interval_seconds=60) as sampler:
@@ -77,34 +75,39 @@ def test_every_field_is_optional_and_frozen() -> None:
 def test_the_device_number_chooses_the_gpu(install_nvml: InstallNvml) -> None:
     """`cuda:1` is the second visible GPU, `cuda` the first."""
     install_nvml(fake_gpu(0), fake_gpu(1))
-    second = collect_environment(device="cuda:1", with_torch=False)
-    first = collect_environment(device="cuda", with_torch=False)
+    second = collect_environment(device="cuda:1")
+    first = collect_environment(device="cuda")
     assert (second.hardware.gpu.index, first.hardware.gpu.index) == (1, 0)
 
 
-@pytest.mark.usefixtures("no_nvml")
-def test_torch_describes_the_gpu_where_nvml_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also the only source of the L2 size."""
-    properties = SimpleNamespace(
-        name="NVIDIA H200", major=9, minor=0, multi_processor_count=132, total_memory=150,
-        L2_cache_size=60,
-    )  # fmt: skip
-    cuda = SimpleNamespace(
-        get_device_properties=lambda ordinal: properties, is_initialized=lambda: False
-    )
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    assert read_hardware(device="cuda", with_torch=True).gpu == Gpu(
-        name="NVIDIA H200",
-        compute_capability="9.0",
-        sm_count=132,
-        memory_bytes=150,
-        l2_cache_bytes=60,
-    )
+def test_the_uuid_that_torch_reports_chooses_the_gpu(install_nvml: InstallNvml) -> None:
+    """Torch prints UUIDs without a prefix; they count more than the order of the devices."""
+    install_nvml(fake_gpu(0, name="NVIDIA T1000"), fake_gpu(1))
+    uuid = "1aaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+    assert collect_environment(device="cuda").hardware.gpu is None
+    assert collect_environment(device="cuda", gpu_uuid=uuid).hardware.gpu.index == 1
+
+
+def test_settings_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allocator and visible devices are variables; torch's own flags stay None."""
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1")
+    seen = read_settings(device="cpu")
+    assert seen.model_dump(exclude_none=True, exclude={"cpu_affinity_cores"}) == {
+        "device": "cpu",
+        "allocator_config": "expandable_segments:True",
+        "malloc_tunables": "glibc.malloc.trim_threshold=1",
+        "visible_devices": "3",
+    }
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "backend:native")
+    assert read_settings(device="cpu").allocator_config == "backend:native"
 
 
 @pytest.mark.usefixtures("no_nvml")
-def test_nothing_raises_on_a_machine_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No /proc, no /sys, no tools, no packages, a broken torch: fields are None, that is all."""
+def test_nothing_raises_on_a_machine_that_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No /proc, no /sys, no tools, no packages: fields are None, that is all."""
 
     def fail(*arguments: object, **keywords: object) -> None:
         raise OSError("not here")
@@ -117,8 +120,7 @@ def test_nothing_raises_on_a_machine_that_tells_nothing(monkeypatch: pytest.Monk
     for name in ("cpu_count", "virtual_memory", "cpu_times", "cpu_freq", "getloadavg", "Process"):
         monkeypatch.setattr(psutil, name, fail)
     monkeypatch.setattr(software.importlib.metadata, "version", fail)
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
-    seen = collect_environment(device="cuda", with_torch=True)
+    seen = collect_environment(device="cuda")
     assert seen.hardware.cpu_logical_cores is None
     assert seen.software.torch is None
     assert seen.settings.tf32_matmul is None
