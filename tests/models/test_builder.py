@@ -63,7 +63,7 @@ def pretend_registered(
 ) -> None:
     """Let every name lead to one spec, without touching the registry other tests read."""
     spec = ModelSpec(name="mine", builder=builder, resolution=28, channels=channels)
-    monkeypatch.setattr("cnnperf.models.build.get_model", lambda name: spec)
+    monkeypatch.setattr("cnnperf.models.builder.get_model", lambda name: spec)
 
 
 @pytest.mark.parametrize(
