@@ -35,7 +35,7 @@ class VGGPlan:
     """Probability of dropping a hidden unit in training."""
 
     def feature_side(self, resolution: int) -> int:
-        """Return the pixels a side before flattening, for an input of `resolution` pixels a side."""
+        """Return the pixels a side before flattening, for images of `resolution` pixels a side."""
         # Each pool rounds down; halving n times with rounding is one division by 2**n.
         return self.pooled_side or resolution // 2 ** len(self.stages)
 

@@ -17,10 +17,10 @@ from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.engines import FastEngine  # noqa: E402
-from cnnperf.training.engines.fast import bfloat16, compiling  # noqa: E402
+from cnnperf.training.engines.fast import bfloat16, compilation  # noqa: E402
+from cnnperf.training.engines.fast import device_data as memory  # noqa: E402
 from cnnperf.training.engines.fast import engine as fast_module  # noqa: E402
-from cnnperf.training.engines.fast import free_memory as memory  # noqa: E402
-from cnnperf.training.engines.fast.snapshot import Snapshot  # noqa: E402
+from cnnperf.training.engines.fast.compilation import Snapshot  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -133,7 +133,7 @@ def break_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return fail
 
-    monkeypatch.setattr(compiling.torch, "compile", compile_)
+    monkeypatch.setattr(compilation.torch, "compile", compile_)
 
 
 def test_where_compiling_fails_training_goes_on_with_a_warning(

@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.training.engines.fast.fold import fold_grey_input  # noqa: E402
+from cnnperf.training.engines.fast.grey_input import fold_grey_input  # noqa: E402
 from tests.training.untouched import assert_is_fresh  # noqa: E402
 
 STEPS = 50

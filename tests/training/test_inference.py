@@ -18,6 +18,7 @@ from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.machine.flags import KINDS  # noqa: E402
 from cnnperf.record.messages import Progress  # noqa: E402
 from cnnperf.record.schema import InferenceResult  # noqa: E402
+from cnnperf.training.clock import percentiles  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
 from cnnperf.training.inference import (  # noqa: E402
     Limits,
@@ -32,7 +33,6 @@ from cnnperf.training.inference import (  # noqa: E402
     time_queued,
 )
 from cnnperf.training.loop import run_training  # noqa: E402
-from cnnperf.training.percentiles import percentiles  # noqa: E402
 
 CPU = torch.device("cpu")
 QUICK = Limits(budget_seconds=0, min_calls=12, max_calls=12)
@@ -139,10 +139,10 @@ def test_calls_are_made_for_a_second_or_until_there_are_enough(
 def test_percentiles_are_numpys_where_there_are_enough_times(calls: int) -> None:
     """p90 from 10 times on, p99 from 100."""
     seconds = np.random.default_rng(calls).exponential(size=calls)
-    found = percentiles(seconds.tolist())
-    assert found["p50"] == pytest.approx(np.quantile(seconds, 0.5))
-    assert found["p90"] == (pytest.approx(np.quantile(seconds, 0.9)) if calls >= 10 else None)
-    assert found["p99"] == (pytest.approx(np.quantile(seconds, 0.99)) if calls >= 100 else None)
+    found = percentiles(seconds.tolist(), "s")
+    assert found["s_p50"] == pytest.approx(np.quantile(seconds, 0.5))
+    assert found["s_p90"] == (pytest.approx(np.quantile(seconds, 0.9)) if calls >= 10 else None)
+    assert found["s_p99"] == (pytest.approx(np.quantile(seconds, 0.99)) if calls >= 100 else None)
 
 
 def test_large_images_come_in_small_batches_and_fewer_on_a_cpu() -> None:

@@ -18,7 +18,7 @@ from cnnperf.catalog.specs import Augmentation, Case, Recipe  # noqa: E402
 from cnnperf.errors import NotInstalledError, UsageError  # noqa: E402
 from cnnperf.models import build_model, model_sha256  # noqa: E402
 from cnnperf.training.engines import ENGINES, Engine, TrainPhase, engine_class  # noqa: E402
-from cnnperf.training.loop import ClockedCourse, TrainingLog  # noqa: E402
+from cnnperf.training.loop import TrainingLog, TrainingRecorder  # noqa: E402
 from cnnperf.training.losses import NaNLossError  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -99,7 +99,7 @@ def train_on(
     engine = prepared(name, **recipe)
     engine.train_loader = engine.val_loader = batches
     watched = Watched(engine)
-    course = ClockedCourse(engine, lambda message: None)
+    course = TrainingRecorder(engine, lambda message: None)
     engine.train(course)
     return engine, course.stop(), watched
 
@@ -177,7 +177,7 @@ def test_a_peer_sees_the_images_in_eagers_order(name: str) -> None:
     for each in ("eager", name):
         engine = prepared(each, batch_size=64, max_steps=2)
         watched = Watched(engine)
-        engine.train(ClockedCourse(engine, lambda message: None))
+        engine.train(TrainingRecorder(engine, lambda message: None))
         labels[each] = watched.labels
     assert len(labels[name]) == 128
     assert labels[name] == labels["eager"]
@@ -235,7 +235,7 @@ def test_max_steps_bounds_the_whole_training(name: str) -> None:
     assert [epoch.val_loss for epoch in log.epochs] == [None, None]
 
 
-class OneEpoch(ClockedCourse):
+class OneEpoch(TrainingRecorder):
     """A course that has enough after one epoch."""
 
     def finish_epoch(self, phase: TrainPhase) -> bool:
@@ -262,7 +262,7 @@ def test_a_loss_that_is_no_number_ends_the_training(name: str) -> None:
     batches[1][0].fill_(float("nan"))
     engine.train_loader = engine.val_loader = batches
     with pytest.raises(NaNLossError, match="epoch 1, step 2"):
-        engine.train(ClockedCourse(engine, lambda message: None))
+        engine.train(TrainingRecorder(engine, lambda message: None))
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -271,7 +271,7 @@ def test_progress_is_shown(name: str) -> None:
     engine = prepared(name)
     engine.train_loader = engine.val_loader = same_batches(engine.case)
     said: list[object] = []
-    engine.train(ClockedCourse(engine, said.append))
+    engine.train(TrainingRecorder(engine, said.append))
     training = [message for message in said if getattr(message, "phase", None) == "train"]
     assert {message.epoch for message in training} == {1, 2}
     assert all(message.step >= 1 and message.loss > 0 for message in training)

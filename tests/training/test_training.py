@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,12 @@ from cnnperf.record.messages import Progress, TrainJob  # noqa: E402
 from cnnperf.record.schema import Repeat  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.training import losses  # noqa: E402
-from cnnperf.training.clock import StepTimer, synchronize  # noqa: E402
+from cnnperf.training.clock import StepTimer, percentiles, synchronize  # noqa: E402
 from cnnperf.training.engines import EagerEngine  # noqa: E402
 from cnnperf.training.evaluation import Tally, accuracy_and_f1, per_class_scores  # noqa: E402
 from cnnperf.training.loop import run_training  # noqa: E402
 from cnnperf.training.losses import LossMonitor, NaNLossError  # noqa: E402
-from cnnperf.training.worker import matmul_peak as peak  # noqa: E402
-from cnnperf.training.worker.matmul_peak import measure_matmul_peaks  # noqa: E402
-from cnnperf.training.worker.peak_memory import peak_bytes  # noqa: E402
-from cnnperf.training.worker.repeat import _step_percentiles  # noqa: E402
+from cnnperf.training.worker.device import peak_bytes  # noqa: E402
 from tests.training.conftest import MakeJob  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -205,13 +201,13 @@ def test_the_mean_loss_weighs_batches_by_their_images() -> None:
 
 def test_percentiles_need_steps() -> None:
     """With few steps the 99th percentile would only be the maximum: it is left out."""
-    few = _step_percentiles([0.1, 0.2, 0.3])
+    few = percentiles([0.1, 0.2, 0.3], "step_seconds")
     assert few == {
         "step_seconds_p50": pytest.approx(0.2),
         "step_seconds_p90": None,
         "step_seconds_p99": None,
     }
-    many = _step_percentiles([i / 1000 for i in range(1001)])
+    many = percentiles([i / 1000 for i in range(1001)], "step_seconds")
     assert many["step_seconds_p99"] == pytest.approx(0.99)
 
 
@@ -229,46 +225,6 @@ def test_the_peak_of_a_process_holds_what_it_allocated() -> None:
     """400 MB more in this process raise its peak to at least that."""
     block = np.ones(50_000_000)
     assert peak_bytes(CPU) >= block.nbytes
-
-
-def test_the_matmul_peak_is_the_best_of_real_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each timed here once more, around the suite's own stopwatch."""
-    seen: list[tuple[torch.dtype, float, float, float]] = []
-    product_seconds = peak._product_seconds
-
-    def watched(left: torch.Tensor, right: torch.Tensor, device: torch.device) -> float:
-        start = time.perf_counter()
-        seconds = product_seconds(left, right, device)
-        around_seconds = time.perf_counter() - start
-        seen.append((left.dtype, 2 * len(left) ** 3 / seconds, seconds, around_seconds))
-        return seconds
-
-    monkeypatch.setattr(peak, "_product_seconds", watched)
-    monkeypatch.setattr(peak, "BUDGET_SECONDS", 0.5)
-    peaks = measure_matmul_peaks(CPU)
-    assert peaks == {
-        name: max(rate for dtype, rate, _, _ in seen if dtype is getattr(torch, name))
-        for name in ("float32", "bfloat16")
-    }
-    assert all(seconds <= around_seconds for _, _, seconds, around_seconds in seen)
-    assert sum(each[2] for each in seen) > 0.5 * sum(each[3] for each in seen)
-
-
-def test_a_device_that_is_slow_in_a_precision_is_not_given_larger_products(monkeypatch):
-    """A CPU without units for bfloat16 takes seconds where others take milliseconds."""
-    given = []
-
-    def slow_product(left, right, device):
-        given.append(len(left))
-        return 2.0 * len(left) ** 3 / 0.6e9
-
-    monkeypatch.setattr(peak, "_product_seconds", slow_product)
-    monkeypatch.setattr(peak, "BUDGET_SECONDS", 0.0)
-
-    peaks = measure_matmul_peaks(CPU)
-
-    assert peaks["bfloat16"] == pytest.approx(0.6e9)
-    assert max(given) == 512
 
 
 @pytest.mark.parametrize(
