@@ -152,9 +152,8 @@ def _test_images(engine: Engine, count: int) -> torch.Tensor:
 def _not_measured(name: str, error: Exception) -> Flag:
     reason = " ".join(str(error).split())[:100]
     message = (
-        f"Inference in {name} was not measured, because it failed ({type(error).__name__}: "
-        f"{reason}). The likely cause is a fixed dtype in the model's forward: use the dtype of the "
-        "input there."
+        f"Inference in {name} was not measured: it failed ({type(error).__name__}: {reason}). "
+        "The likely cause is a fixed dtype in the model's forward: use the dtype of the input."
     )
     return Flag(kind="precision_not_measured", value=None, message=message)
 

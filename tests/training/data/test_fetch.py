@@ -200,8 +200,8 @@ def test_a_users_data_set_is_theirs_to_bring(
     with pytest.raises(UsageError) as error:
         fetch("shapes", tmp_path, on_message=lambda message: None)
     assert str(error.value) == (
-        f"data set shapes: all.npz is missing at {tmp_path / 'shapes/all.npz'} and cnnperf does "
-        f"not know where to download it; copy these files into {tmp_path} by hand: "
+        f"data set shapes: all.npz is missing at {tmp_path / 'shapes/all.npz'}, and cnnperf "
+        f"cannot download this data set; copy these files into {tmp_path} by hand: "
         "shapes/all.npz (our own camera)"
     )
 

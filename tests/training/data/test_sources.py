@@ -213,4 +213,4 @@ def test_a_loader_that_returns_other_arrays_is_told_so(changes: dict[str, Any], 
     with pytest.raises(UsageError) as error:
         some_images(**changes)
     assert words in str(error.value)
-    assert "mend the loader" in str(error.value)
+    assert "correct the loader" in str(error.value)
