@@ -118,7 +118,7 @@ def test_graphs_train_what_eager_trains(model: str, compiled: str) -> None:
     assert sum(got[-10:]) == pytest.approx(sum(expected[-10:]), rel=0.2)
 
 
-def test_dropout_draws_anew_at_every_replay() -> None:
+def test_dropout_differs_at_every_replay() -> None:
     """The same rows twice, without learning: another mask is another loss."""
     engine = make_engine(FastEngine, recipe={"name": "test", "batch_size": 16,
                                              "learning_rate": 1e-12})  # fmt: skip
@@ -130,7 +130,7 @@ def test_dropout_draws_anew_at_every_replay() -> None:
     assert first != second
 
 
-def test_what_a_trials_graph_reads_lives_as_long_as_the_trial(
+def test_trial_keeps_the_memory_that_its_graph_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else the allocator may give the batch's memory to somebody else, who writes there."""
@@ -151,7 +151,7 @@ def test_what_a_trials_graph_reads_lives_as_long_as_the_trial(
     assert all(tensor() is not None for tensor in made)
 
 
-def test_a_step_that_waits_for_the_host_is_not_captured_and_trains_all_the_same(
+def test_step_that_waits_for_the_host_trains_without_capture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With dropout, whose generator a failed capture would leave unusable."""

@@ -96,7 +96,7 @@ def test_a_training_has_its_state_and_its_energy(make_job: MakeJob) -> None:
         assert state.device.other_processes in (0, 1)
 
 
-def test_nvml_and_torch_speak_of_the_same_gpu() -> None:
+def test_nvml_and_torch_use_the_same_gpu() -> None:
     """Which one NVML is asked about is found by UUID or order; what only torch knows is there too.
 
     NVML counts the memory that the driver keeps for itself, torch does not.

@@ -70,7 +70,7 @@ def test_two_trainings_with_one_seed_have_identical_losses(twins: tuple[Repeat, 
     assert first.metrics.test_loss == second.metrics.test_loss
 
 
-def test_their_mean_over_an_epochs_images_is_its_training_loss(
+def test_mean_of_step_losses_is_the_epochs_training_loss(
     twins: tuple[Repeat, Repeat],
 ) -> None:
     """Each batch weighs as much as it has images; the last one has fewer."""
@@ -82,7 +82,7 @@ def test_their_mean_over_an_epochs_images_is_its_training_loss(
         assert total / sum(IMAGES_PER_STEP) == pytest.approx(epoch.train_loss, rel=1e-12)
 
 
-def test_the_settings_of_the_process_say_so(twins: tuple[Repeat, Repeat]) -> None:
+def test_deterministic_run_records_its_settings(twins: tuple[Repeat, Repeat]) -> None:
     """As torch itself reports them, after training."""
     settings = twins[0].settings
     assert settings is not None
@@ -91,7 +91,7 @@ def test_the_settings_of_the_process_say_so(twins: tuple[Repeat, Repeat]) -> Non
     assert settings.cudnn_benchmark is False
 
 
-def test_losses_are_float32_and_stay_so_in_json(twins: tuple[Repeat, Repeat]) -> None:
+def test_step_losses_stay_float32_in_json(twins: tuple[Repeat, Repeat]) -> None:
     """Between worker and parent they went through JSON already; once more changes no bit."""
     losses = twins[0].step_losses or []
     assert torch.tensor(losses, dtype=torch.float32).tolist() == losses
@@ -123,7 +123,7 @@ def build(*, num_classes, in_channels, resolution):
 """A model with an operation of which torch has no deterministic form."""
 
 
-def test_an_operation_that_is_not_deterministic_fails_with_a_sentence(
+def test_nondeterministic_operation_fails_with_one_sentence(
     make_job: MakeJob, tmp_path: Path
 ) -> None:
     """It names the operation and what can be done, and not torch's switch, which nobody set."""
@@ -199,7 +199,7 @@ def round_from_step_3(engine: Engine) -> None:
     ],
     ids=["nothing", "seed", "learning rate", "precision of step 3", "batch"],
 )
-def test_a_change_shows_at_its_first_step(
+def test_changed_training_differs_from_its_first_changed_step(
     engine: str, altered: dict[str, object], first_step: int | None
 ) -> None:
     """The first loss is the fresh weights', so another learning rate shows at the second."""
@@ -209,13 +209,13 @@ def test_a_change_shows_at_its_first_step(
 
 
 @pytest.mark.usefixtures("deterministic")
-def test_cublas_is_given_the_workspace_that_torch_asks_for() -> None:
+def test_cublas_workspace_is_the_one_that_torch_requires() -> None:
     """One of the two values in torch's notes on reproducibility; else CUDA products raise."""
     assert os.environ[CUBLAS_VARIABLE] in (":4096:8", ":16:8")
 
 
 @pytest.mark.usefixtures("deterministic")
-def test_torch_still_words_it_as_we_expect() -> None:
+def test_torchs_message_contains_the_expected_phrase() -> None:
     """A real exception of this torch becomes the sentence, with its traceback."""
     with pytest.raises(RuntimeError) as caught:
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))

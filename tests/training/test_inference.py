@@ -101,7 +101,7 @@ class Bench:
         return self.now
 
 
-def test_a_latency_is_the_call_and_the_wait_for_its_answer() -> None:
+def test_latency_covers_call_and_wait() -> None:
     """What the device still does when the call returns is part of it; one time a call."""
     bench = Bench([0.2, 0.1, 0.3])
     limits = Limits(budget_seconds=0, min_calls=3)
@@ -188,7 +188,7 @@ def test_throughput_is_images_over_time(
     assert result.latency_seconds_p90 == pytest.approx(np.quantile(times, 0.9))
 
 
-def test_few_test_images_are_taken_again(trained: Engine, subject: Subject) -> None:
+def test_few_test_images_are_repeated(trained: Engine, subject: Subject) -> None:
     """The largest batch has 1,000, digits 360: the engine's own test images, in order."""
     own = torch.cat([images for images, _ in trained.evaluation_batches("test")])
     assert len(own) == 360
@@ -222,7 +222,7 @@ def test_the_metrics_are_those_of_the_training_precision() -> None:
 # --- the predictions ----------------------------------------------------------------------------
 
 
-def test_in_the_training_precision_nothing_is_lost(trained: Engine, subject: Subject) -> None:
+def test_training_precision_loses_no_accuracy(trained: Engine, subject: Subject) -> None:
     """float32's accuracy is that of the engine's own evaluation, and it agrees with itself."""
     found = {a.precision: a for a in compare_precisions(trained, subject)}
     confusion_KK = trained.evaluate("test").confusion_KK
@@ -248,7 +248,7 @@ def test_bfloat16_is_compared_with_the_model_as_trained(trained: Engine, subject
     assert found.accuracy_difference == pytest.approx(difference / len(labels))
 
 
-def test_a_training_in_bfloat16_is_what_copies_are_compared_with() -> None:
+def test_precisions_are_compared_with_training_in_bfloat16() -> None:
     """Autocast, with float32 weights; the float32 copy is named for what it multiplies in."""
     engine = digits_engine(FastEngine, epochs=1)
     engine.autocast_dtype = torch.bfloat16
@@ -307,7 +307,7 @@ def fake_engine(model: nn.Module, *, learnable: bool = True) -> Any:
     )  # fmt: skip
 
 
-def test_a_model_that_bfloat16_spoils_is_flagged() -> None:
+def test_accuracy_lost_in_bfloat16_is_flagged() -> None:
     """bfloat16 knows 1000, 1004, 1008: of ten classes three are left, by the rounding to even."""
     engine = fake_engine(Fragile())
     float32, bfloat16 = compare_precisions(engine, prepare_subject(engine))
@@ -325,7 +325,7 @@ def test_a_model_that_bfloat16_spoils_is_flagged() -> None:
         assert words in flag.message
 
 
-def test_a_model_that_refuses_a_precision_is_measured_without_it() -> None:
+def test_precision_that_fails_is_left_out_with_a_warning() -> None:
     """With a sentence that says why."""
     engine = fake_engine(Stubborn())
     assert list(prepare_subject(engine).models) == ["float32"]
@@ -336,7 +336,7 @@ def test_a_model_that_refuses_a_precision_is_measured_without_it() -> None:
     assert "\n" not in flag.message
 
 
-def test_random_labels_have_no_accuracy_to_lose() -> None:
+def test_random_labels_have_no_accuracy() -> None:
     """Agreement has a meaning all the same."""
     engine = fake_engine(Fragile(), learnable=False)
     _, bfloat16 = compare_precisions(engine, prepare_subject(engine))
@@ -356,7 +356,7 @@ def test_random_labels_have_no_accuracy_to_lose() -> None:
         (9900, 9800, 10_000, False),  # a gain
     ],
 )
-def test_a_loss_is_flagged_where_it_is_more_than_chance_and_half_a_point(
+def test_lost_accuracy_is_flagged_above_chance_and_half_a_point(
     right: int, as_trained: int, images: int, flagged: bool
 ) -> None:
     """Both limits, from either side; the flag is one sentence or two with the numbers."""

@@ -137,7 +137,7 @@ def modified_vgg() -> nn.Module:
 
 
 @pytest.mark.parametrize("name", FLOAT32)
-def test_in_float32_a_peers_losses_are_a_plain_loops(name: str) -> None:
+def test_float32_peer_has_the_losses_of_a_plain_loop(name: str) -> None:
     """Over two epochs, with a validation between them that must leave no trace."""
     batches = same_batches(peer_case(name))
     _, _, watched = train_on(batches, name)
@@ -146,7 +146,7 @@ def test_in_float32_a_peers_losses_are_a_plain_loops(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BFLOAT16)
-def test_in_bfloat16_a_peers_losses_are_an_autocast_loops(name: str) -> None:
+def test_bfloat16_peer_has_the_losses_of_an_autocast_loop(name: str) -> None:
     """And not float32's: the precision is really on. The first steps, before rounding grows."""
     batches = same_batches(peer_case(name))
     engine, _, watched = train_on(batches, name, epochs=1)
@@ -245,7 +245,7 @@ class OneEpoch(TrainingRecorder):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_stops_when_the_course_says_so(name: str) -> None:
+def test_peer_stops_when_the_handler_says_so(name: str) -> None:
     """Though its recipe has more epochs."""
     engine = prepared(name, epochs=3)
     engine.train_loader = engine.val_loader = same_batches(engine.case)
@@ -278,7 +278,7 @@ def test_progress_is_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_preparing_leaves_no_trace(name: str) -> None:
+def test_preparing_a_peer_changes_neither_model_nor_optimizer(name: str) -> None:
     """After the warm-up the weights are a fresh model's; afterwards a profile's steps are taken."""
     engine = prepared(name)
     torch.manual_seed(SEED)
@@ -335,7 +335,7 @@ def test_accelerate_is_held_to_the_runs_device(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet34"])
-def test_timms_model_is_ours_but_for_its_names(name: str) -> None:
+def test_timms_model_equals_ours_except_for_names(name: str) -> None:
     """With our weights, in the order of the layers, it gives our logits; dropout is equal too."""
     pytest.importorskip("timm", reason="needs the extra `peers`")
     from cnnperf.training.engines.peers.timm import timm_model
@@ -371,7 +371,7 @@ def test_timm_says_which_models_it_has() -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_an_engines_name_leads_to_its_class(name: str) -> None:
+def test_engine_name_gives_its_class(name: str) -> None:
     """Every name that a case can have."""
     if name in PACKAGES:
         pytest.importorskip(PACKAGES[name], reason="needs the extra `peers`")

@@ -104,7 +104,7 @@ def test_scores_follow_from_the_confusion_matrix(digits_repeat: Repeat) -> None:
     assert digits_repeat.per_class.recall == pytest.approx(recall.tolist())
 
 
-def test_it_learns(digits_repeat: Repeat) -> None:
+def test_training_reaches_a_high_accuracy(digits_repeat: Repeat) -> None:
     """Three epochs of small batches are enough to read digits far above chance."""
     assert digits_repeat.metrics.test_accuracy > 0.8
     per_epoch = [epoch.train_loss for epoch in digits_repeat.epochs]
@@ -124,7 +124,7 @@ def test_time_to_accuracy_is_the_end_of_the_first_epoch_that_reached_it(
         assert seconds <= digits_repeat.metrics.train_seconds
 
 
-def test_the_record_says_what_was_trained(digits_repeat: Repeat) -> None:
+def test_record_describes_the_training(digits_repeat: Repeat) -> None:
     """Hashes, parameters, settings and state of the machine."""
     assert digits_repeat.model_parameters == 585_066
     assert len(digits_repeat.dataset_sha256 or "") == 64
@@ -199,7 +199,7 @@ def test_the_mean_loss_weighs_batches_by_their_images() -> None:
     assert monitor.finish([3, 1]) == pytest.approx(1.25)
 
 
-def test_percentiles_need_steps() -> None:
+def test_percentiles_need_enough_steps() -> None:
     """With few steps the 99th percentile would only be the maximum: it is left out."""
     few = percentiles([0.1, 0.2, 0.3], "step_seconds")
     assert few == {
@@ -230,7 +230,7 @@ def test_the_peak_of_a_process_holds_what_it_allocated() -> None:
 @pytest.mark.parametrize(
     ("max_steps", "expected"), [(4, [(1, 1, 4)]), (40, [(1, 2, 36), (2, 2, 4)])]
 )
-def test_progress_counts_the_steps_that_there_will_be(
+def test_progress_counts_the_steps_within_the_limit(
     monkeypatch: pytest.MonkeyPatch, max_steps: int, expected: list[tuple[int, int, int]]
 ) -> None:
     """An epoch of 36 steps that is limited to four has four, and the display's time is theirs."""

@@ -102,7 +102,7 @@ def test_splits_never_change(any_spec: DatasetSpec) -> None:
     assert dataset_sha256(splits_of(any_spec)) == SHA256[any_spec.name]
 
 
-def test_splits_depend_on_no_random_state() -> None:
+def test_splits_do_not_depend_on_random_state() -> None:
     """A repeat's seed, set before loading, changes nothing."""
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -139,7 +139,7 @@ def test_every_split_of_the_digits_has_its_share_of_every_class() -> None:
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 @pytest.mark.parametrize("what", ["pixel", "label", "order"])
-def test_the_checksum_of_a_data_set_notices_any_change(part: str, what: str) -> None:
+def test_any_change_of_a_data_set_changes_its_checksum(part: str, what: str) -> None:
     """One pixel, one label or two images swapped, in any of the three splits."""
     splits = split_images(SOME, some_images())
     before = dataset_sha256(splits)
@@ -153,7 +153,7 @@ def test_the_checksum_of_a_data_set_notices_any_change(part: str, what: str) -> 
     assert dataset_sha256(splits) != before
 
 
-def test_the_checksum_of_a_data_set_does_not_depend_on_how_arrays_lie_in_memory() -> None:
+def test_checksum_does_not_depend_on_memory_layout() -> None:
     """A transposed view of the same pixels is the same data set."""
     splits = split_images(SOME, some_images())
     train = Split(
