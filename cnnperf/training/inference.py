@@ -249,25 +249,6 @@ def inference_metrics(
 # --- after the clock has stopped ----------------------------------------------------------------
 
 
-class Agreement:
-    """Count on the device how often predictions equal the labels and another model's."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._counts = torch.zeros(3, dtype=torch.int64, device=device)
-
-    def add(
-        self, predicted_B: torch.Tensor, expected_B: torch.Tensor, labels_B: torch.Tensor
-    ) -> None:
-        """Count a batch."""
-        right, equal = (predicted_B == labels_B).sum(), (predicted_B == expected_B).sum()
-        self._counts += torch.stack([right, equal, torch.full_like(right, len(labels_B))])
-
-    def read(self) -> tuple[int, int, int]:
-        """Return the number of right predictions, of expected predictions, and of images."""
-        right, equal, images = self._counts.tolist()
-        return right, equal, images
-
-
 @torch.inference_mode()
 def compare_precisions(engine: Engine, subject: Subject) -> list[InferenceAccuracy]:
     """Compare each precision's predictions of the test set with those of the model as trained.
@@ -276,26 +257,28 @@ def compare_precisions(engine: Engine, subject: Subject) -> list[InferenceAccura
     random.
     """
     engine.model.eval()
-    as_trained = Agreement(engine.device)
-    tallies = {precision: Agreement(engine.device) for precision in subject.models}
+    labels: list[torch.Tensor] = []
+    expected: list[torch.Tensor] = []
+    predicted: dict[PrecisionName, list[torch.Tensor]] = {name: [] for name in subject.models}
     for images_BCHW, labels_B in engine.evaluation_batches("test"):
+        labels.append(labels_B)
         with engine.autocast():
-            expected_B = engine.model(images_BCHW).argmax(dim=1)
-        as_trained.add(expected_B, expected_B, labels_B)
+            expected.append(engine.model(images_BCHW).argmax(dim=1))
         for precision, model in subject.models.items():
-            predicted_B = model(images_BCHW.to(dtype_of(precision))).argmax(dim=1)
-            tallies[precision].add(predicted_B, expected_B, labels_B)
-    right_as_trained, _, images = as_trained.read()
+            predicted[precision].append(model(images_BCHW.to(dtype_of(precision))).argmax(dim=1))
+    labels_N, expected_N = torch.cat(labels), torch.cat(expected)
+    images, right_as_trained = len(labels_N), int((expected_N == labels_N).sum())
+    learned = engine.dataset.learnable
     found: list[InferenceAccuracy] = []
-    for precision, tally in tallies.items():
-        right, equal, _ = tally.read()
-        learned = engine.dataset.learnable
+    for precision, batches in predicted.items():
+        predicted_N = torch.cat(batches)
+        right = int((predicted_N == labels_N).sum())
         found.append(
             InferenceAccuracy(
                 precision=precision,
                 test_accuracy=right / images if learned else None,
                 accuracy_difference=(right - right_as_trained) / images if learned else None,
-                agreement_fraction=equal / images,
+                agreement_fraction=int((predicted_N == expected_N).sum()) / images,
             )
         )
         if learned:

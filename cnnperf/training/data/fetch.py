@@ -13,7 +13,6 @@ import http.client
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchvision import datasets as tv_datasets
@@ -27,26 +26,8 @@ SILENCE_SECONDS = 60.0
 """Timeout for a silent server; torchvision has none."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Download:
-    """Torchvision's download of a data set."""
-
-    run: Callable[[Path], object]
-    """Downloads into a folder with the layout of the data directory."""
-    source: str
-    """The address, for messages."""
-
-
-_DOWNLOADS = {
-    "mnist": _Download(
-        run=lambda folder: tv_datasets.MNIST(folder, download=True),
-        source=" or ".join(tv_datasets.MNIST.mirrors),
-    ),
-    "cifar10": _Download(
-        run=lambda folder: tv_datasets.CIFAR10(folder, download=True),
-        source=str(tv_datasets.CIFAR10.url),
-    ),
-}
+_DOWNLOADS = {"mnist": tv_datasets.MNIST, "cifar10": tv_datasets.CIFAR10}
+"""Torchvision's data sets; their folders have the layout of the data directory."""
 
 
 def fetch(name: str, data_dir: str | Path, *, on_message: Callable[[str], None]) -> None:
@@ -73,26 +54,27 @@ def fetch(name: str, data_dir: str | Path, *, on_message: Callable[[str], None])
 def _download(
     spec: DatasetSpec, data_dir: Path, problem: DataProblem, on_message: Callable[[str], None]
 ) -> None:
-    download = _DOWNLOADS.get(spec.name)
-    if download is None:
+    data_set = _DOWNLOADS.get(spec.name)
+    if data_set is None:
         raise UsageError(
             f"data set {spec.name}: {problem.path.name} is {problem.kind} at {problem.path}, and "
             f"cnnperf cannot download this data set; {_by_hand(spec, data_dir)} ({spec.source})"
         )
-    on_message(f"data set {spec.name}: downloading from {download.source} to {data_dir}")
+    source = " or ".join(getattr(data_set, "mirrors", None) or [data_set.url])
+    on_message(f"data set {spec.name}: downloading from {source} to {data_dir}")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         # In the data directory, because a move is atomic only within one file system.
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=data_dir) as folder:
             with _timeout():
-                download.run(Path(folder))
+                data_set(folder, download=True)
             _move_checked(spec, Path(folder), data_dir)
     # Torchvision raises RuntimeError for a wrong checksum or if all mirrors fail, OSError for the
     # network and the disk, and HTTPException for a broken connection.
     except (RuntimeError, OSError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(
-            f"data set {spec.name} could not be downloaded from {download.source} to "
+            f"data set {spec.name} could not be downloaded from {source} to "
             f"{problem.path.parent} ({reason}); try again on a machine with network access, or "
             f"{_by_hand(spec, data_dir)}"
         ) from error

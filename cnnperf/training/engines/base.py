@@ -49,6 +49,12 @@ Block = tuple[torch.Tensor, list[int]]
 """Mean losses of some steps, on the device, and the number of images of each step."""
 
 
+def channels_last(batch: Batch) -> Batch:
+    """Return the batch with its images channels last in memory."""
+    images_BCHW, labels_B = batch
+    return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainPhase:
     """One pass over the training images."""
@@ -110,6 +116,8 @@ class Engine(ABC):
         self.data_dir = data_dir
         self.dataset = get_dataset(case.dataset)
         self.channels = input_channels(get_model(case.model), self.dataset)
+        self.fed_channels = self.channels
+        """Channels of the batches; `fast` feeds one of three equal ones."""
         self.loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = (
             nn.CrossEntropyLoss()
         )
@@ -176,7 +184,7 @@ class Engine(ABC):
     def noise(self, size: int) -> Batch:
         """Return a batch of noise, shaped like training batches."""
         pixels = self.case.resolution
-        images_BCHW = torch.randn(size, self.channels, pixels, pixels, device=self.device)
+        images_BCHW = torch.randn(size, self.fed_channels, pixels, pixels, device=self.device)
         return images_BCHW, torch.arange(size, device=self.device) % self.dataset.num_classes
 
     # --- on the clock -----------------------------------------------------------------------

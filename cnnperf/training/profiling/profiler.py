@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -77,21 +78,18 @@ def record_profile(
         found = attribute(trace, steps=steps, on_host=engine.device.type == "cpu")
     except Exception as error:
         why = f"{type(error).__name__}: {one_line(str(error))}"
-        return None, [_no_profile(why, _advice(path))]
+        advice = "The likely cause is a full disk or too little memory: free some and run it again."
+        if path.exists():
+            advice = (
+                f"The trace is {path.name}. If it has no kernels, this user may not profile the "
+                "device (NVIDIA: ERR_NVGPUCTRPERM), or torch's profiler does not support it."
+            )
+        return None, [_no_profile(why, advice)]
     return found.model_copy(update={"trace": path.name}), []
 
 
 def _no_profile(why: str, advice: str) -> Flag:
     return Flag(kind="no_profile", message=f"No profile was recorded ({why}). {advice}")
-
-
-def _advice(path: Path) -> str:
-    if path.exists():
-        return (
-            f"The trace is {path.name}. If it has no kernels, this user has no permission to profile "
-            "the device (NVIDIA: ERR_NVGPUCTRPERM), or torch's profiler does not support it."
-        )
-    return "The likely cause is a full disk or too little memory: free some and run it again."
 
 
 # --- which steps --------------------------------------------------------------------------------
@@ -139,7 +137,7 @@ def _record(engine: Engine, path: Path, wanted_steps: int) -> int:
     The first block warms up the profiler and is not recorded. The recording starts and ends when
     the device is idle, so that all launched work is inside it.
     """
-    engine.waiting_time = QuietWait if engine.device.type == "cpu" else MarkedWait
+    engine.waiting_time = partial(MarkedWait, quiet=engine.device.type == "cpu")
     blocks = _blocks(engine)
     active = max(1, wanted_steps // _settle(engine, blocks))
     steps = 0
@@ -166,27 +164,27 @@ def _activities(device: torch.device) -> list[ProfilerActivity]:
 
 
 class MarkedWait(WaitingTime[Any]):
-    """Mark the wait for data in the trace."""
-
-    def __next__(self) -> Any:
-        with _mark(DATA_WAIT):
-            return super().__next__()
-
-
-class QuietWait(WaitingTime[Any]):
-    """Mark the wait for data, without the operators that run in it.
+    """Mark the wait for data in the trace, if `quiet` without the operators that run in it.
 
     On a CPU, a loader without workers calls thousands of small operators per batch. Recording them
     takes about as long as running them, and most of the file.
     """
 
+    def __init__(self, batches: Iterable[Any], *, quiet: bool) -> None:
+        super().__init__(batches)
+        # The switch is private in torch. Without it, a trace is only larger.
+        switch = getattr(torch.autograd, "_enable_record_function", None)
+        self._record_operators: Callable[[bool], None] | None = switch if quiet else None
+
     def __next__(self) -> Any:
         with _mark(DATA_WAIT):
-            _record_operators(False)
+            if self._record_operators is None:
+                return super().__next__()
+            self._record_operators(False)
             try:
                 return super().__next__()
             finally:
-                _record_operators(True)
+                self._record_operators(True)
 
 
 def _mark(name: str) -> AbstractContextManager[Any]:
@@ -198,10 +196,3 @@ def _mark(name: str) -> AbstractContextManager[Any]:
     operator = getattr(torch._C._profiler, "_RecordFunctionFast", record_function)
     marked: AbstractContextManager[Any] = operator(name)
     return marked
-
-
-def _record_operators(wanted: bool) -> None:
-    """Switch the recording of operators; the name is private in torch, and optional here."""
-    switch = getattr(torch.autograd, "_enable_record_function", None)
-    if switch is not None:
-        switch(wanted)

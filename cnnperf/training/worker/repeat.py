@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cnnperf.machine.settings import read_settings
-from cnnperf.models import count_parameters, training_flops_per_image
+from cnnperf.models import count_parameters
 from cnnperf.record.environment import Settings
 from cnnperf.record.messages import Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record.schema import Inference, Metrics, Repeat
@@ -27,6 +27,7 @@ from cnnperf.training.losses import check_finite
 from cnnperf.training.profiling.profiler import check_profile_dir, record_profile
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device, peak_bytes, reset_peak
+from cnnperf.training.worker.probe import model_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ def _metrics(
 ) -> Metrics:
     log, inference = trained.log, trained.inference
     scores = learned_scores(engine, evaluation) if evaluation else None
-    flops_per_image = _training_flops_per_image(engine)
+    flops_per_image = model_facts(engine.case).training_flops_per_image
     flops_per_second = flops_per_image and flops_per_image * log.images / log.phase_seconds
     peak = job.matmul_flops_per_second.get(engine.precision)
     return Metrics(
@@ -150,19 +151,6 @@ def _metrics(
         mfu=flops_per_second / peak if flops_per_second and peak else None,
         **(inference_metrics(inference.results, engine.precision) if inference else {}),
     )
-
-
-def _training_flops_per_image(engine: Engine) -> float | None:
-    """Return the FLOPs of the architecture; None if a user's model fails on the meta device."""
-    try:
-        return training_flops_per_image(
-            engine.case.model,
-            engine.channels,
-            engine.case.resolution,
-            engine.dataset.num_classes,
-        )
-    except Exception:  # user code may fail in any way; the finished training still counts
-        return None
 
 
 def _repeat(

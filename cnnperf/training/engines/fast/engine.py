@@ -27,7 +27,14 @@ from torch import nn
 from cnnperf.catalog.specs import WORTHWHILE
 from cnnperf.errors import UsageError
 from cnnperf.training.clock import synchronize
-from cnnperf.training.engines.base import SMALL_RESOLUTION, Batch, Block, Engine, SplitName
+from cnnperf.training.engines.base import (
+    SMALL_RESOLUTION,
+    Batch,
+    Block,
+    Engine,
+    SplitName,
+    channels_last,
+)
 from cnnperf.training.engines.fast import fallbacks
 from cnnperf.training.engines.fast.bfloat16 import is_hopeless
 from cnnperf.training.engines.fast.compilation import (
@@ -70,7 +77,6 @@ class FastEngine(Engine):
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move to the device, channels last; take one channel if all three would be equal."""
-        self.fed_channels = self.channels
         if self.channels == 3 and self.dataset.channels == 1:
             fold_grey_input(model)
             self.fed_channels = 1
@@ -130,11 +136,8 @@ class FastEngine(Engine):
         synchronize(self.device)
 
     def noise(self, size: int) -> Batch:
-        """Return a batch of noise, shaped and laid out like training batches."""
-        pixels = self.case.resolution
-        images_BCHW = torch.randn(size, self.fed_channels, pixels, pixels, device=self.device)
-        labels_B = torch.arange(size, device=self.device) % self.dataset.num_classes
-        return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
+        """Return a batch of noise, channels last."""
+        return channels_last(super().noise(size))
 
     def _choose_precision(self) -> float:
         """Set the case's precision, or the faster one; return the seconds of a step in it."""

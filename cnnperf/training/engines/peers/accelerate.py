@@ -18,9 +18,9 @@ from torch import nn
 
 from cnnperf.errors import UsageError
 from cnnperf.training.data.augment import augment
-from cnnperf.training.engines.base import Batch
+from cnnperf.training.engines.base import Batch, channels_last
 from cnnperf.training.engines.eager import EagerEngine
-from cnnperf.training.engines.peers.amp import AmpEngine, channels_last
+from cnnperf.training.engines.peers.amp import AmpEngine
 
 
 class AccelerateEngine(EagerEngine):

@@ -2,8 +2,6 @@
 
 This is the usual way to more speed with little effort. bfloat16 needs no GradScaler; everything
 else is at torch's default. The bfloat16 variants of other peers inherit from this one.
-
-Shapes: B images, C channels, H W pixels.
 """
 
 from __future__ import annotations
@@ -11,14 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cnnperf.training.engines.base import Batch
+from cnnperf.training.engines.base import Batch, channels_last
 from cnnperf.training.engines.eager import EagerEngine
-
-
-def channels_last(batch: Batch) -> Batch:
-    """Return the batch with its images channels last in memory."""
-    images_BCHW, labels_B = batch
-    return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
 
 
 class AmpEngine(EagerEngine):

@@ -31,9 +31,10 @@ from cnnperf.training.engines.base import (
     PhaseRecorder,
     SplitName,
     WaitingTime,
+    channels_last,
 )
 from cnnperf.training.engines.eager import EagerEngine
-from cnnperf.training.engines.peers.amp import AmpEngine, channels_last
+from cnnperf.training.engines.peers.amp import AmpEngine
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Lightning's name of a device type, by torch's name."""
