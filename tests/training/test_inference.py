@@ -321,7 +321,7 @@ def test_accuracy_lost_in_bfloat16_is_flagged() -> None:
     assert flag.kind == "inference_accuracy_lost"
     assert flag.value == pytest.approx(1 - right)
     lost = f"{100 * (1 - right):.2f} percentage points"
-    for words in ("bfloat16", f"{right:.2%}", lost, "Likely", "autocast"):
+    for words in ("bfloat16", f"{right:.2%}", lost, "likely cause", "autocast"):
         assert words in flag.message
 
 
