@@ -189,7 +189,7 @@ def test_failed_profile_gives_a_warning(tmp_path: Path, monkeypatch: pytest.Monk
     assert profile is None
     assert flag.kind == "no_profile"
     assert "OSError: [Errno 28] No space left on device" in flag.message
-    assert "free some and run the case again" in flag.message
+    assert "free some and run it again" in flag.message
 
 
 def _full_disk(*arguments: object) -> int:

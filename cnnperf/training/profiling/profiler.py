@@ -68,7 +68,7 @@ def record_profile(
         step_seconds: seconds of a training step, if known.
     """
     if engine.foreign_loop:
-        why = "another package's training loop cannot be stopped after a few steps"
+        why = "another package's loop trains and cannot be stopped after a few steps"
         return None, [_no_profile(why, "Profile the same case with another engine.")]
     file_name = re.sub(r"[^\w.-]", "_", name)
     path = Path(folder) / f"{file_name}.{time.time_ns()}.pt.trace.json.gz"
