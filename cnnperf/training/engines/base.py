@@ -226,10 +226,11 @@ class Engine(ABC):
         self.model.train()
         self.data_wait_seconds = 0.0
         synchronize(self.device)  # earlier work, such as a resize, must not count as a step
-        recorder.start(time.perf_counter())
+        start_seconds = time.perf_counter()
+        recorder.start()
         for losses_K, images in self.train_blocks(steps):
             recorder.add(losses_K, images)
-        return recorder.finish(self.data_wait_seconds)
+        return recorder.finish(start_seconds, self.data_wait_seconds)
 
     def train_blocks(self, steps: int) -> Iterator[Block]:
         """Train the first steps of an epoch; yield whenever the host regains control."""
@@ -306,9 +307,8 @@ class PhaseRecorder:
         self._timer = StepTimer(device)
         self._images_per_step: list[int] = []
 
-    def start(self, start_seconds: float) -> None:
-        """Start the first step; the epoch started at `start_seconds` of `time.perf_counter`."""
-        self._start_seconds = start_seconds
+    def start(self) -> None:
+        """Start the first step."""
         self._timer.mark()
 
     def add(self, losses_K: torch.Tensor, images_per_step: list[int]) -> None:
@@ -317,13 +317,18 @@ class PhaseRecorder:
         self._timer.mark(steps=len(images_per_step))
         self._images_per_step.extend(images_per_step)
 
-    def finish(self, data_wait_seconds: float) -> TrainPhase:
-        """Wait for the device and return what was recorded."""
+    def finish(self, start_seconds: float, data_wait_seconds: float) -> TrainPhase:
+        """Wait for the device and return the losses and times.
+
+        Args:
+            start_seconds: `time.perf_counter()` at the start of the epoch.
+            data_wait_seconds: time that the host waited for batches.
+        """
         mean_loss = self._monitor.finish(self._images_per_step)
         synchronize(self._device)
         return TrainPhase(
             mean_loss=mean_loss,
-            seconds=time.perf_counter() - self._start_seconds,
+            seconds=time.perf_counter() - start_seconds,
             images=sum(self._images_per_step),
             step_seconds=self._timer.step_seconds(),
             data_wait_seconds=data_wait_seconds,

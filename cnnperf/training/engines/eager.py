@@ -52,6 +52,10 @@ class EagerEngine(Engine):
             device_type=self.device.type,
         )
 
+    def steps_per_epoch(self) -> int:
+        """Return the number of batches of the training loader; the last may be short."""
+        return len(self.train_loader)
+
     def train_batches(self) -> Iterator[Batch]:
         """Yield the DataLoader's batches; its workers start with the first request.
 

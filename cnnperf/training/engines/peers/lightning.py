@@ -130,7 +130,8 @@ class LightningTraining(LightningModule):  # type: ignore[misc]  # untyped to my
 class WatchedBatches:
     """A loader that records the start of its last iteration and the time spent waiting for it.
 
-    Lightning creates the iterator before it calls `on_train_epoch_start`.
+    Lightning may create the iterator before or after it calls `on_train_epoch_start`, so read both
+    at the end of the epoch.
     """
 
     def __init__(self, loader: Collection[Batch] | DataLoader[Batch]) -> None:
@@ -164,7 +165,7 @@ class EpochCallback(Callback):  # type: ignore[misc]  # untyped to mypy
             epoch=epoch,
             observer=self._handler.observer(epoch),
         )
-        self._recorder.start(self._batches.began)
+        self._recorder.start()
 
     def on_train_batch_end(
         self,
@@ -179,5 +180,5 @@ class EpochCallback(Callback):  # type: ignore[misc]  # untyped to mypy
 
     def on_train_epoch_end(self, trainer: Trainer, _module: LightningModule) -> None:
         """Validate through the handler, and stop if it says so."""
-        phase = self._recorder.finish(self._batches.waited.seconds)
+        phase = self._recorder.finish(self._batches.began, self._batches.waited.seconds)
         trainer.should_stop = not self._handler.finish_epoch(phase)
