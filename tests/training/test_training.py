@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,9 @@ from cnnperf.record.schema import Repeat  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.training import losses  # noqa: E402
 from cnnperf.training.clock import StepTimer, percentiles, synchronize  # noqa: E402
-from cnnperf.training.engines import EagerEngine  # noqa: E402
+from cnnperf.training.engines import EagerEngine, Evaluation, TrainPhase  # noqa: E402
 from cnnperf.training.evaluation import Tally, accuracy_and_f1, per_class_scores  # noqa: E402
-from cnnperf.training.loop import run_training  # noqa: E402
+from cnnperf.training.loop import TrainingRecorder, run_training  # noqa: E402
 from cnnperf.training.losses import LossMonitor, NaNLossError  # noqa: E402
 from cnnperf.training.worker.device import peak_bytes  # noqa: E402
 from tests.training.conftest import MakeJob  # noqa: E402
@@ -153,6 +154,35 @@ def test_a_target_reached_in_the_first_epoch_is_timed(make_job: MakeJob) -> None
     repeat = train(make_job("good", learning_rate=0.05))
     assert repeat.metrics.time_to_accuracy_seconds is not None
     assert repeat.metrics.time_to_accuracy_seconds < repeat.metrics.train_seconds
+
+
+def test_time_to_accuracy_is_kept_from_the_first_epoch_at_target() -> None:
+    """Validation accuracies of 0.5, 0.9 and 1 with a target of 0.9: the second epoch counts."""
+    right = iter((5, 9, 10))
+
+    def evaluate(_split: str) -> Evaluation:
+        hits = next(right)
+        confusion_KK = np.array([[hits, 10 - hits], [0, 0]])
+        return Evaluation(mean_loss=1.0, confusion_KK=confusion_KK, seconds=0.0)
+
+    engine: Any = SimpleNamespace(
+        device=CPU,
+        recipe=Recipe(name="test", epochs=3, batch_size=10),
+        dataset=SimpleNamespace(learnable=True, target_accuracy=0.9),
+        evaluate=evaluate,
+    )
+    recorder = TrainingRecorder(engine, lambda message: None)
+    phase = TrainPhase(
+        mean_loss=1.0, seconds=1.0, images=10, step_seconds=[1.0], data_wait_seconds=0.0,
+        losses_S=torch.ones(1),
+    )  # fmt: skip
+    assert recorder.finish_epoch(phase)
+    assert recorder.log.time_to_accuracy_seconds is None
+    assert recorder.finish_epoch(phase)
+    reached = recorder.log.time_to_accuracy_seconds
+    assert reached is not None
+    assert not recorder.finish_epoch(phase)
+    assert recorder.log.time_to_accuracy_seconds == reached
 
 
 def test_scores_equal_scikit_learns_report() -> None:
