@@ -30,6 +30,7 @@ from cnnperf.training.engines import EagerEngine, Evaluation, TrainPhase  # noqa
 from cnnperf.training.evaluation import Tally, accuracy_and_f1, per_class_scores  # noqa: E402
 from cnnperf.training.loop import TrainingRecorder, run_training  # noqa: E402
 from cnnperf.training.losses import LossMonitor, NaNLossError  # noqa: E402
+from cnnperf.training.worker import repeat as repeat_module  # noqa: E402
 from cnnperf.training.worker.device import peak_bytes  # noqa: E402
 from tests.training.conftest import MakeJob  # noqa: E402
 
@@ -219,6 +220,22 @@ def test_a_loss_that_is_no_number_names_its_step(bad: float) -> None:
     monitor.add(torch.tensor([2.0]))
     with pytest.raises(NaNLossError, match="epoch 7, step 3:"):
         monitor.add(torch.tensor([bad]))
+
+
+def test_bad_last_loss_is_found_at_the_end_of_an_epoch() -> None:
+    """On an accelerator, losses are read at intervals, and the last ones by `finish`."""
+    monitor = LossMonitor(steps=2, epoch=4, device=CPU, on_look=lambda step, loss: None)
+    monitor._every_step, monitor._next_look = False, math.inf
+    monitor.add(torch.tensor([1.0]))
+    monitor.add(torch.tensor([math.nan]))
+    with pytest.raises(NaNLossError, match="epoch 4, step 2:"):
+        monitor.finish([8, 8])
+
+
+def test_peak_memory_includes_captured_steps() -> None:
+    """A replayed graph allocates nothing, so the peak of its capture counts."""
+    engine: Any = SimpleNamespace(device=CPU, captured_peak_bytes=2**60)
+    assert repeat_module._peak_bytes(engine) == 2**60
 
 
 def test_the_mean_loss_weighs_batches_by_their_images() -> None:
