@@ -1,4 +1,4 @@
-"""Wrong requests for a model, and what the user is told."""
+"""Errors of wrong requests for a model."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_no_backward_pass_pools_adaptively(name: str, layout: torch.memory_forma
 
 
 def test_vgg16_averages_features_that_are_not_seven_pixels_a_side() -> None:
-    """Of 64 pixels two are left, which it stretches to seven."""
+    """At 64 pixels, two pixels a side remain, which it stretches to seven."""
     with torch.device("meta"):
         operations = _graph(build_model("vgg16")(torch.randn(2, 3, 64, 64)).sum())
     assert [each for each in operations if "AdaptiveAvgPool" in each]

@@ -93,14 +93,14 @@ def around(mean: float) -> list[float]:
 
 
 def test_worse_engine_is_detected() -> None:
-    """By two points, by exactly the margin, and by half a margin that five seeds cannot tell."""
+    """Worse by two points, by the margin, or by half a margin that five seeds cannot show."""
     assert chance_if_inferior(around(-0.02)) > 0.99
     assert chance_if_inferior(around(-0.01)) == pytest.approx(0.5)
     assert chance_if_inferior([-0.03, 0.02, -0.02, 0.01, -0.005]) > ALPHA
 
 
 def test_an_engine_that_is_as_good_passes() -> None:
-    """Also one that is a little worse than the other, all seeds agreeing on how much."""
+    """An engine may be a little worse, by the same amount with all seeds."""
     assert chance_if_inferior(around(0.0)) < ALPHA
     assert chance_if_inferior(around(-0.005)) < ALPHA
 
@@ -161,7 +161,7 @@ def assert_fast_is_no_worse(dataset: str, recipe: Recipe) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(HAS_MNIST, reason="MNIST is here, which shows it better")
 def test_fast_is_no_worse_than_eager_on_digits() -> None:
-    """By the smoke tier's recipe, resized to 28 pixels as there."""
+    """The recipe is the smoke tier's, at 28 pixels."""
     assert_fast_is_no_worse("digits", BRIEF)
 
 

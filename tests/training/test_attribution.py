@@ -36,7 +36,7 @@ def annotation(name: str, start: float, end: float) -> Event:
 
 
 def step(end: float, start: float = 0) -> Event:
-    """As the profiler marks one."""
+    """Return a step as the profiler marks it."""
     return annotation("ProfilerStep#1", start, end)
 
 
@@ -145,7 +145,7 @@ def test_what_ran_outside_the_steps_is_left_out() -> None:
 
 
 def test_an_operator_has_its_own_time_alone() -> None:
-    """Not that of those it calls; what no operator covers is idle."""
+    """Called operators have their own time; time without an operator is idle."""
     found = on_cpu(
         step(10),
         event("aten::conv2d", 1, 5),
@@ -184,13 +184,13 @@ def test_operators_inside_a_wait_count_as_data_wait() -> None:
 
 
 def test_other_thread_counts_while_the_training_thread_waits() -> None:
-    """As where autograd has one of its own."""
+    """Autograd has a thread of its own."""
     found = on_cpu(step(6), event("aten::mm", 0, 2), event("aten::relu_", 1, 4, tid=8))
     assert milliseconds(found) == {"matmul": 2, "activation": 2, "idle": 2}
 
 
 def test_the_ten_longest_come_first() -> None:
-    """Of eleven, by their time per step."""
+    """Eleven kernels are sorted by their time per step."""
     events = [event(f"op{n}", n, n + 0.05 * (n + 1)) for n in range(11)]
     found = on_cpu(step(11), *events, steps=2)
     assert [each.name for each in found.longest_kernels] == [f"op{n}" for n in range(10, 0, -1)]
@@ -243,7 +243,7 @@ def test_trace_is_read_compressed_and_uncompressed(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_trace_is_named(tmp_path: Path) -> None:
-    """With its file, or what is missing in it."""
+    """The error names the file or the missing part."""
     path = tmp_path / "a.json"
     path.write_text("[]")
     with pytest.raises(ValueError, match=r"a\.json has no traceEvents"):

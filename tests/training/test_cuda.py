@@ -1,4 +1,4 @@
-"""What only a GPU can show: graphs and compiling train what plain launching trains."""
+"""On a GPU, graphs and compilation train the same as plain launches."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_trial_keeps_the_memory_that_its_graph_reads(
 def test_step_that_waits_for_the_host_trains_without_capture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With dropout, whose generator a failed capture would leave unusable."""
+    """The model has dropout, whose generator a failed capture could leave unusable."""
     plain = FastEngine._step_on_rows
 
     def waiting(self: FastEngine, rows_B: torch.Tensor) -> torch.Tensor:
@@ -172,7 +172,7 @@ def test_step_that_waits_for_the_host_trains_without_capture(
 
 
 def test_chunks_and_graphs_together_train_every_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU with next to no memory left."""
+    """A GPU has almost no memory left."""
     monkeypatch.setattr(memory, "chunk_images", lambda *given, **named: 640)
     engine = make_engine(FastEngine)
     engine.prepare()
@@ -193,7 +193,7 @@ def test_peak_memory_holds_what_the_captured_steps_took() -> None:
 def test_captured_steps_take_about_what_launched_ones_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By torch's own count of what was allocated, above what was there before."""
+    """Torch counts the bytes allocated above the start."""
     before = torch.cuda.memory_allocated()
     graphed = make_engine(FastEngine, compile="off")
     graphed.prepare()
@@ -222,7 +222,7 @@ def test_step_times_come_from_the_device_and_cover_the_epoch() -> None:
 
 
 def test_bfloat16_is_taken_where_the_gpu_has_it() -> None:
-    """From compute capability 8.0 on, and never float16 in its place."""
+    """GPUs have it from compute capability 8.0; float16 never replaces it."""
     engine = make_engine(FastEngine, precision="bfloat16")
     engine.prepare()
     assert engine.precision == "bfloat16"

@@ -27,7 +27,7 @@ from tests.training.conftest import USER_MODULE, MakeJob  # noqa: E402
 CPU = torch.device("cpu")
 
 IMAGES_PER_STEP = [128] * 8 + [126]
-"""Of an epoch of digits: 1,150 images."""
+"""Training images of digits per epoch: 1,150."""
 
 ENGINES: dict[str, type[Engine]] = {"eager": EagerEngine, "fast": FastEngine}
 
@@ -83,7 +83,7 @@ def test_mean_of_step_losses_is_the_epochs_training_loss(
 
 
 def test_deterministic_run_records_its_settings(twins: tuple[Repeat, Repeat]) -> None:
-    """As torch itself reports them, after training."""
+    """Torch reports the settings after training."""
     settings = twins[0].settings
     assert settings is not None
     assert settings.deterministic_algorithms is True

@@ -1,4 +1,4 @@
-"""Images on the device: the same bits as torchvision and Pillow give, image by image."""
+"""Images on the device equal those of torchvision and Pillow in every bit."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_evaluation_changes_no_weights_or_statistics() -> None:
 
 @pytest.mark.parametrize("engine_class", [EagerEngine, FastEngine])
 def test_no_test_image_is_trained_or_validated_on(engine_class: type[Engine]) -> None:
-    """By the index in scikit-learn's digits, and by the tensors that the model is fed."""
+    """Indices in scikit-learn's digits, and tensors fed to the model, are disjoint."""
     case = digits_case().model_copy(update={"precision": "float32", "compile": "off"})
     engine = engine_class(case=case, seed=5, device=CPU, data_dir=".")
     engine.prepare()

@@ -1,4 +1,4 @@
-"""How `fast` executes steps: compiled, in chunks, in graphs; and what it does where that fails."""
+"""The execution of `fast`: compiled, in chunks, in graphs, and its fallbacks."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch)
 
 
 def break_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where there is no C++ compiler: the error comes with the first call."""
+    """Without a C++ compiler, the error comes with the first call."""
 
     def compile_(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         def fail(*arguments: Any) -> None:
@@ -224,7 +224,7 @@ def test_bfloat16_is_hopeless_if_several_times_slower(
 
 
 def test_a_convolution_can_be_timed_in_both_precisions() -> None:
-    """By the processor time that it took."""
+    """Both times are processor times above zero."""
     assert all(bfloat16._convolution_seconds(d) > 0 for d in (torch.float32, torch.bfloat16))
 
 
@@ -320,7 +320,7 @@ def test_graphs_train_the_same_and_their_warm_up_is_undone(
 def test_failed_capture_gives_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From the same weights."""
+    """Both start from the same weights."""
     expected = first_losses(make_engine())
 
     def graphed(step: Callable[..., Any], **given: Any) -> None:
@@ -349,7 +349,7 @@ class FakeGraph:
 
 
 def expected_chunks(chunk_images: int | None, steps: int) -> range:
-    """Of 1,150 images, those that a number of steps of 16 images reaches."""
+    """Return how many of 1,150 images some steps of 16 images reach."""
     return range(0, min(1150, steps * 16), chunk_images or 1150)
 
 

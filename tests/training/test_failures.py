@@ -38,7 +38,7 @@ def raised_by(code: str) -> BaseException:
     ],
 )  # fmt: skip
 def test_exception_decides_the_kind_of_failure(code: str, kind: str) -> None:
-    """Memory is told apart from other errors, also where torch raises a plain RuntimeError."""
+    """Out-of-memory errors are recognised, also if torch raises a plain RuntimeError."""
     message = failed_message(raised_by(code))
     assert message.error == kind
     assert message.message

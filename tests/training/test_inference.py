@@ -129,7 +129,7 @@ def test_queued_calls_are_waited_for_once() -> None:
 def test_calls_are_made_for_a_second_or_until_there_are_enough(
     call_seconds: float, calls: int
 ) -> None:
-    """By hand from the limits: 1 s, 20 to 10,000 calls, 5 s."""
+    """The limits are 1 s, 20 to 10,000 calls, and 5 s."""
     bench = Bench([call_seconds] * 20_000)
     seconds = time_calls(bench.call, bench.wait, Limits(), bench.clock)
     assert len(seconds) == pytest.approx(calls, rel=0.15)
@@ -290,7 +290,7 @@ class Stubborn(nn.Module):
 
 
 def fake_engine(model: nn.Module, *, learnable: bool = True) -> Any:
-    """As much of an engine as inference asks for: 200 images, each showing its class's number."""
+    """Return the parts of an engine that inference uses: 200 images that show their class."""
     labels_N = torch.arange(200) % 10
     images_NCHW = labels_N.float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
 
@@ -326,7 +326,7 @@ def test_accuracy_lost_in_bfloat16_is_flagged() -> None:
 
 
 def test_precision_that_fails_is_left_out_with_a_warning() -> None:
-    """With a sentence that says why."""
+    """The warning gives the reason."""
     engine = fake_engine(Stubborn())
     assert list(prepare_subject(engine).models) == ["float32"]
     (flag,) = engine.flags

@@ -134,7 +134,7 @@ OPERATORS = {
     ("name", "expected"), [(n, c) for c, names in KERNELS.items() for n in names]
 )
 def test_class_of_kernel(name: str, expected: str) -> None:
-    """As replayed from a CUDA graph, without the operator that launched it."""
+    """A CUDA graph replays kernels without the operators that launched them."""
     assert class_of_kernel(name) == expected
 
 

@@ -1,4 +1,4 @@
-"""Other people's loops train what they are said to train: against a loop written here, by hand."""
+"""The peers, compared with a loop written here."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_peer_sees_the_images_in_eagers_order(name: str) -> None:
 
 
 def test_the_plain_loader_gives_every_image_once_and_in_another_order_each_time() -> None:
-    """As DataLoader's `shuffle` does."""
+    """DataLoader's `shuffle` works so."""
     engine = prepared("plain", batch_size=128)
     first, second = (
         torch.cat([labels for _, labels in engine.train_loader]).tolist() for _ in range(2)
@@ -236,7 +236,7 @@ def test_max_steps_bounds_the_whole_training(name: str) -> None:
 
 
 class OneEpoch(TrainingRecorder):
-    """A course that has enough after one epoch."""
+    """A handler that stops after one epoch."""
 
     def finish_epoch(self, phase: TrainPhase) -> bool:
         """Always the last."""
@@ -246,7 +246,7 @@ class OneEpoch(TrainingRecorder):
 
 @pytest.mark.parametrize("name", PEERS)
 def test_peer_stops_when_the_handler_says_so(name: str) -> None:
-    """Though its recipe has more epochs."""
+    """Its recipe has more epochs."""
     engine = prepared(name, epochs=3)
     engine.train_loader = engine.val_loader = same_batches(engine.case)
     watched = Watched(engine)

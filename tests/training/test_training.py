@@ -247,7 +247,7 @@ def test_the_mean_loss_weighs_batches_by_their_images() -> None:
 
 
 def test_percentiles_need_enough_steps() -> None:
-    """With few steps the 99th percentile would only be the maximum: it is left out."""
+    """With few steps, the 99th percentile would be the maximum, so it is None."""
     few = percentiles([0.1, 0.2, 0.3], "step_seconds")
     assert few == {
         "step_seconds_p50": pytest.approx(0.2),

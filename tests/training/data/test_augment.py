@@ -95,7 +95,7 @@ def test_rotation_scale_and_shift_are_torchvisions_affine(
 
 
 def test_pixels_outside_the_border_are_reflected() -> None:
-    """As if the image had been padded with itself, reversed, before a window was cut out."""
+    """The result equals a crop of the image padded with its reflection."""
     images_BCHW = pictures(2, 3, 12, 12)
     ours = warp(images_BCHW, draws_of({"shift": (3, -2)}, {"shift": (-4, 0)}))
     padded = v2.Pad(5, padding_mode="symmetric")(images_BCHW)
@@ -117,7 +117,7 @@ def test_an_elastic_deformation_is_torchvisions() -> None:
 
 
 def test_the_displacement_is_drawn_as_torchvision_draws_it() -> None:
-    """From the same numbers of the generator: noise, blurred, times half of its alpha."""
+    """The same random numbers give noise, blurred, times half of its alpha."""
     draws = drawn(Augmentation(elastic_alpha_pixels=20, elastic_sigma_pixels=2.5), 1, seed=7)
     torch.manual_seed(7)
     torch.rand(4, 1)  # angle, scale and the two of the shift come first
@@ -151,7 +151,7 @@ def test_elastic_and_affine_together_equal_one_after_the_other() -> None:
 @given(sigma=st.floats(0.2, 4), height=st.integers(17, 40), width=st.integers(17, 40))
 @settings(max_examples=25)
 def test_the_blur_is_torchvisions(sigma: float, height: int, width: int) -> None:
-    """With the kernel that its elastic deformation takes; both sides of the image may differ."""
+    """The kernel is that of its elastic deformation; images need not be square."""
     planes_XHW = pictures(3, height, width) * 2 - 1
     kernel = int(8 * sigma + 1) // 2 * 2 + 1
     theirs = reference.gaussian_blur(planes_XHW, [kernel, kernel], [sigma, sigma])

@@ -1,4 +1,4 @@
-"""Downloads, from a mirror on this machine, and what is said where there is none."""
+"""Downloads from a mirror on this machine, and errors without a network."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_fetching_puts_every_file_in_its_place_and_says_so(
 
 
 def test_fetching_replaces_a_damaged_file(mnist_mirror: DatasetSpec, tmp_path: Path) -> None:
-    """By itself, torchvision takes any file with the right name for the data set."""
+    """Torchvision itself accepts any file with the right name."""
     for file in mnist_mirror.files:
         (tmp_path / file.path).write_bytes(b"damaged")
     fetch("mnist", tmp_path, on_message=lambda message: None)

@@ -58,7 +58,7 @@ def test_mnist_equals_its_files(tiny_mnist: DatasetSpec, tmp_path: Path) -> None
 def test_mnist_ignores_what_old_versions_of_torchvision_left_beside_the_files(
     tiny_mnist: DatasetSpec, tmp_path: Path
 ) -> None:
-    """To torchvision such leftovers come before the files, which are what was checked."""
+    """Torchvision would prefer such leftovers to the checked files."""
     processed = tmp_path / "MNIST" / "processed"
     processed.mkdir()
     for name in ("training.pt", "test.pt"):

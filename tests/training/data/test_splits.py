@@ -39,7 +39,7 @@ SHA256 = {
     "digits": "1132daa8a1f3c78b08b3d4411a21e94084ba2ea1d6b1547d45b9bdfa6e3fc3a8",
     "synthetic": "71a5df6f636846e9b42b445084c310ce7e1f40cec60f7ca7e23b7511ce4c28c4",
 }
-"""Of the splits. If one changes, records made before cannot be compared with new ones."""
+"""SHA-256 of the splits. If one changes, old records are not comparable with new ones."""
 
 
 def contents(*splits: Split) -> Counter[tuple[bytes, int]]:
@@ -129,7 +129,7 @@ def test_splits_are_the_same_in_another_process() -> None:
 
 
 def test_every_split_of_the_digits_has_its_share_of_every_class() -> None:
-    """To within one image of the class's share of all 1,797, in validation and test."""
+    """Validation and test have each class's share of all 1,797 to within one image."""
     total = np.bincount(sklearn.datasets.load_digits().target)
     splits = splits_of(DIGITS)
     for split, tolerance in ((splits.train, 2), (splits.val, 1), (splits.test, 1)):
