@@ -139,8 +139,8 @@ def test_nondeterministic_operation_fails_with_one_sentence(
         train(job)
     assert caught.value.kind == "exception"
     assert str(caught.value) == (
-        "put_ has no deterministic implementation on this device: leave the case out with -k, "
-        "choose another --cnnperf-device, or go without --cnnperf-deterministic"
+        "put_ has no deterministic implementation on this device: exclude the case with -k, "
+        "choose another --cnnperf-device, or omit --cnnperf-deterministic"
     )
     assert "put_(torch.arange(10)" in (caught.value.traceback or "")
 
@@ -154,6 +154,7 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     monkeypatch.setenv(CUBLAS_VARIABLE, "")
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    cudnn.benchmark = True
     be_deterministic()
     yield
     torch.use_deterministic_algorithms(before[0])
@@ -206,6 +207,13 @@ def test_changed_training_differs_from_its_first_changed_step(
     found = drift(3, losses_of(engine), losses_of(engine, **altered))  # type: ignore[arg-type]
     assert found.steps == 4
     assert found.first_difference_step == first_step
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_deterministic_process_switches_cudnns_benchmark_off() -> None:
+    """The benchmark may choose another algorithm each time."""
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
 
 
 @pytest.mark.usefixtures("deterministic")
