@@ -1,13 +1,12 @@
-"""The suite's four architectures, written here from scratch: build one, count it, identify it.
+"""The four architectures of the suite, with their cost and a hash of their structure.
 
-They are written here, not imported, so that a new torchvision cannot change what is measured; the
-tests check them against torchvision weight for weight. This package needs torch, so only the
-worker imports it.
+They are written in this project, so that a new torchvision cannot change what is measured. The
+tests compare them with torchvision, weight for weight.
 
     python -c "from cnnperf.models import build_model; print(build_model('resnet34'))"
 """
 
-from cnnperf.models.build import ModelBuilder, build_model
+from cnnperf.models.builder import ModelBuilder, build_model
 from cnnperf.models.fingerprint import model_sha256
 from cnnperf.models.flops import (
     count_parameters,

@@ -1,9 +1,9 @@
-"""A hash of a model's architecture, so that two records are compared only when it is the same.
+"""Hash a model's architecture, so that records are compared only when the model is the same.
 
-A time that fell because somebody dropped a layer is no speed-up. The hash covers what is built,
-not what it learned: it is equal for every seed, in every process and, for the layers listed here,
-in every version of torch. It cannot see code: two classes of one name whose `forward` differ, but
-whose parts do not, hash alike.
+A time that falls because a layer was removed is not a speed-up. The hash covers the structure, not
+the weights. It is the same for every seed, in every process and, for the layers listed here, in
+every version of torch. It does not cover code: two classes with the same name and the same parts
+have the same hash, even if their `forward` differs.
 
     python -c "from cnnperf.models import *; print(model_sha256(build_model('modified_vgg')))"
 """
@@ -26,21 +26,21 @@ SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.ReLU: ("inplace",),
     nn.Sequential: (),
 }
-"""What defines a layer beyond its tensors. Other layers are described by their `extra_repr()`,
-whose wording may change with torch: for these it would make an upgrade look like a new model."""
+"""What defines a layer besides its tensors. Other layers are described by their `extra_repr()`,
+whose wording may change with torch and would make an upgrade look like a new model."""
 
 
 def model_sha256(module: nn.Module) -> str:
     """Hash a module's architecture: its layers, their settings, and its tensors' shapes and types.
 
     Args:
-        module: Any module, on any device; `meta` will do.
+        module: Any module, on any device, including `meta`.
 
     Returns:
-        64 hexadecimal digits, the same whatever the weights.
+        64 hexadecimal digits that do not depend on the weights.
     """
     description = {
-        # Duplicates stay in, or a layer used twice would look like one used once.
+        # Duplicates stay, so that a layer used twice differs from a layer used once.
         "layers": [_layer(*item) for item in module.named_modules(remove_duplicate=False)],
         "parameters": [_tensor(*item) for item in module.named_parameters()],
         "buffers": [_tensor(*item) for item in module.named_buffers()],
@@ -49,7 +49,7 @@ def model_sha256(module: nn.Module) -> str:
 
 
 def _layer(name: str, layer: nn.Module) -> list[object]:
-    """Describe a layer: its place, its type and its settings."""
+    """Describe a layer by its place, type and settings."""
     settings = SETTINGS.get(type(layer))
     if settings is None:
         return [name, type(layer).__qualname__, layer.extra_repr()]
@@ -57,5 +57,5 @@ def _layer(name: str, layer: nn.Module) -> list[object]:
 
 
 def _tensor(name: str, tensor: Tensor) -> list[object]:
-    """Describe a parameter or buffer: its place, shape and type."""
+    """Describe a parameter or buffer by its place, shape and type."""
     return [name, list(tensor.shape), str(tensor.dtype)]

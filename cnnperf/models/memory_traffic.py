@@ -1,26 +1,26 @@
-"""Counts the least that training must move between a device's memory and its arithmetic.
+"""Count the least data that training must move between a device's memory and its arithmetic units.
 
-A step that does little arithmetic on much data is bound by memory, however fast the device
-multiplies. What is counted here, divided by the bandwidth of a copy, says how fast it could be.
+A step with little arithmetic on much data is limited by memory. This count, divided by the
+bandwidth of a copy, gives the shortest possible time of such a step.
 
     python -c "from cnnperf.models import count_traffic; print(count_traffic('vgg16', 3, 224))"
 
-It is a lower bound under these assumptions, each of which is better than what libraries do:
+The count is a lower bound. Its assumptions are better than what libraries reach:
 
-- A convolution, a matrix product and a pooling are kernels that are not fused with each other. Each
-  reads every tensor that it needs once and writes every result once; a convolution's two gradients
-  are one kernel, which reads what they share once.
-- Everything else is fused into these and moves nothing: activations, dropout, casts, the loss, and
-  batch norm, statistics included. There are two exceptions, since fusing cannot help: the gradient
-  of a batch norm needs sums over the whole batch before its first value is known, so its input is
-  read a second time; and where two tensors are added, as at the end of a residual block or where
-  two gradients meet, the second one is read.
-- Images are read from bytes, once forward and once for the first layer's gradient; that is added
-  by `cnnperf.compare.floors`, with the optimizer's traffic.
-- Nothing stays in a cache from one kernel to the next. Where a step's tensors are smaller than the
-  cache, as they may be for small images, this does not hold, and a step can be faster.
+- Convolutions, matrix products and poolings are kernels that are not fused with each other. Each
+  reads every tensor that it needs once and writes every result once. The two gradients of a
+  convolution are one kernel, which reads their shared inputs once.
+- Everything else is fused into these kernels and moves nothing: activations, dropout, casts, the
+  loss, and batch norm with its statistics. There are two exceptions. The gradient of a batch norm
+  needs sums over the whole batch before its first value, so its input is read a second time. Where
+  two tensors are added, at the end of a residual block or where two gradients meet, the second one
+  is read.
+- Images are read as bytes, once forward and once for the first layer's gradient.
+  `cnnperf.compare.floors` adds them, and the optimizer's traffic.
+- Nothing stays in a cache between kernels. This does not hold where a step's tensors are smaller
+  than the cache, as with small images; such a step can be faster.
 
-Elements are counted, not bytes, since the precision decides how large they are.
+The unit is elements, because the precision decides their size in bytes.
 
 Shapes: B batch, C channels, H W pixels, K classes.
 """
@@ -35,13 +35,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
-from cnnperf.models.build import ModelBuilder
-from cnnperf.models.flops import build_on_meta
+from cnnperf.models.builder import ModelBuilder
+from cnnperf.models.flops import build_with_batch
 from cnnperf.record.messages import Traffic
 
 BATCHES = (2, 4)
-"""Images counted at once. Activations grow with them and weights do not, so two counts tell these
-apart; batch norm in train mode refuses a single value per channel."""
+"""Batch sizes counted. Activations grow with the batch and weights do not, so two counts separate
+them. In train mode, batch norm needs more than one value per channel."""
 
 POOLINGS = frozenset({
     "max_pool2d_with_indices", "max_pool2d_with_indices_backward",
@@ -49,7 +49,7 @@ POOLINGS = frozenset({
     "_adaptive_avg_pool2d", "_adaptive_avg_pool2d_backward",
     "adaptive_max_pool2d", "adaptive_max_pool2d_backward",
 })  # fmt: skip
-"""A backward pass reads the gradient alone, since what else it needs can be kept in a few bits."""
+"""A backward pass reads only the gradient: a few bits can hold the rest."""
 
 BATCH_NORM_GRADIENTS = frozenset({"native_batch_norm_backward", "batch_norm_backward"})
 
@@ -57,46 +57,45 @@ BATCH_NORM_GRADIENTS = frozenset({"native_batch_norm_backward", "batch_norm_back
 def count_traffic(
     model: str | ModelBuilder, in_channels: int, resolution: int, num_classes: int = 10
 ) -> Traffic:
-    """Count the elements that one forward pass and one training step move at the least.
+    """Count the fewest elements that one forward pass and one training step move.
 
     Args:
         model: A registered name, or a builder as `ModelSpec.builder` describes it.
         in_channels: C of the images (B, C, H, W).
         resolution: H = W in pixels.
-        num_classes: K, the width of the logits.
+        num_classes: K, the number of logits.
 
     Returns:
         Elements per image and per pass, without images and optimizer.
 
     Raises:
-        UsageError: `model` is a name, and the model cannot take what was asked for.
+        UsageError: `model` is a name, and the model does not accept the request.
     """
-    few, many = (_count(model, in_channels, resolution, num_classes, batch) for batch in BATCHES)
-    forward_image, forward_pass = _line(few.forward, many.forward)
-    training_image, training_step = _line(few.elements, many.elements)
+    few, many = (_count(model, in_channels, resolution, num_classes, size) for size in BATCHES)
+    forward_image, forward_pass = _slope_and_intercept(few.forward, many.forward)
+    training_image, training_step = _slope_and_intercept(few.elements, many.elements)
     return Traffic(
         forward_elements_per_image=forward_image,
         forward_elements_per_pass=forward_pass,
         training_elements_per_image=training_image,
         training_elements_per_step=training_step,
-        largest_elements_per_image=_line(few.largest, many.largest)[0],
+        largest_elements_per_image=_slope_and_intercept(few.largest, many.largest)[0],
     )
 
 
-def _line(few: int, many: int) -> tuple[int, int]:
-    """Slope and intercept of what was counted for both batches."""
+def _slope_and_intercept(few: int, many: int) -> tuple[int, int]:
+    """Return elements per image and elements per pass from the counts of both batches."""
     slope = (many - few) // (BATCHES[1] - BATCHES[0])
     return slope, few - slope * BATCHES[0]
 
 
 def _count(
-    model: str | ModelBuilder, in_channels: int, resolution: int, num_classes: int, batch: int
+    model: str | ModelBuilder, in_channels: int, resolution: int, num_classes: int, batch_size: int
 ) -> _Counter:
-    # On the meta device tensors have shapes but no values: nothing is computed or stored.
     with torch.device("meta"):
-        module = build_on_meta(model, in_channels, resolution, num_classes).train()
-        images_BCHW = torch.empty(batch, in_channels, resolution, resolution)
-        labels_B = torch.zeros(batch, dtype=torch.long)
+        module, images_BCHW, labels_B = build_with_batch(
+            model, in_channels, resolution, num_classes, batch_size
+        )
         counter = _Counter(images_BCHW)
         with counter:
             loss = cross_entropy(module(images_BCHW), labels_B)
@@ -106,21 +105,21 @@ def _count(
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator on its way to the device, and adds up what it must move."""
+    """Add up what every dispatched operator must move."""
 
     def __init__(self, images_BCHW: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._images = images_BCHW.untyped_storage()._cdata
         self.elements = 0
         self.forward = 0
-        """Of them, those of the forward pass."""
+        """Elements of the forward pass alone."""
         self.largest = 0
-        """Of the results of convolutions."""
+        """Elements of the largest convolution output."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Count, and go on as if nobody had looked."""
+        """Call the operator, count it, and return its result unchanged."""
         result = func(*args, **(kwargs or {}))
         operator = func._overloadpacket
         self.elements += self._moved(operator, args, result)
@@ -131,7 +130,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _moved(self, operator: Any, args: tuple[Any, ...], result: Any) -> int:
         name = operator.__name__
         if operator is torch.ops.aten.convolution_backward and result[0] is None:
-            args = args[:2]  # of the first layer: without a gradient to its input, no weight
+            args = args[:2]  # the first layer has no gradient to its input and reads no weight
         if operator in flop_registry:
             return self._size(args) + self._size(result)
         if name in POOLINGS or _is_global_pooling(operator, args):
@@ -141,7 +140,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return 0
 
     def _size(self, tensors: Any) -> int:
-        """Elements of all floating-point tensors in there but the images."""
+        """Count the elements of all floating-point tensors except the images."""
         found = (each for each in tree_iter(tensors) if isinstance(each, torch.Tensor))
         return sum(each.numel() for each in found if self._counts(each))
 
@@ -150,7 +149,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _is_global_pooling(operator: Any, args: tuple[Any, ...]) -> bool:
-    """Whether this is the mean over all pixels, as which an average pool to one pixel is done."""
+    """Return whether this is a mean over all pixels; average pooling to one pixel becomes one."""
     if operator is not torch.ops.aten.mean or len(args) < 2 or args[0].dim() != 4:
         return False
     return sorted(dim % 4 for dim in args[1]) == [2, 3]

@@ -1,7 +1,7 @@
-"""Residual networks of basic blocks: `resnet34` and the report's small `modified_resnet`.
+"""Residual networks of basic blocks: `resnet34` and the study's small `modified_resnet`.
 
 ResNet34 does a quarter of VGG16's arithmetic in twice as many, smaller layers, so launch costs and
-memory traffic weigh more in it. The modified one keeps the four widths but only one block each.
+memory traffic matter more. The modified network keeps the four widths, with one block each.
 
     python -c "from cnnperf.models import build_model; print(build_model('modified_resnet'))"
 
@@ -19,13 +19,13 @@ from cnnperf.models.initialization import initialise_convolutions
 STAGE_WIDTHS = (64, 128, 256, 512)
 """Channels of the four stages (He et al. 2015, arXiv:1512.03385, table 1)."""
 STAGE_STRIDES = (1, 2, 2, 2)
-"""Stride of each stage's first block, where its convolutions halve the sides."""
+"""Stride of each stage's first block; 2 halves the sides."""
 RESNET34_BLOCKS = (3, 4, 6, 3)
-"""Basic blocks a stage (He et al. 2015, table 1, the 34-layer column)."""
+"""Basic blocks per stage (He et al. 2015, table 1, the 34-layer column)."""
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions whose result is added to their input (He et al. 2015, figure 5)."""
+    """Add the result of two 3x3 convolutions to their input (He et al. 2015, figure 5)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -40,16 +40,16 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Add what two convolutions find: features (B, C, H, W) to (B, D, h, w)."""
+        """Map features (B, C, H, W) to (B, D, h, w)."""
         features_BDhw: Tensor = self.residual(features_BCHW)
-        # In place: no backward formula reads the batch norm's output, and memory is measured.
+        # In place, to save memory: no backward formula reads the batch norm's output.
         features_BDhw += self.shortcut(features_BCHW)
         activations_BDhw: Tensor = self.relu(features_BDhw)
         return activations_BDhw
 
 
 class ResNet(nn.Module):
-    """A stem, four stages of basic blocks, a global average and one linear layer."""
+    """A stem, four stages of basic blocks, a global average pool and one linear layer."""
 
     def __init__(
         self, stem: nn.Sequential, stage_blocks: tuple[int, ...], num_classes: int
@@ -58,12 +58,12 @@ class ResNet(nn.Module):
         self.stem = stem
         self.stages = nn.Sequential(*_stages(stage_blocks))
         self.pool = nn.AdaptiveAvgPool2d(1)
-        # It keeps PyTorch's own first weights, uniform within 1 / sqrt(512), as torchvision does.
+        # Like torchvision, keep PyTorch's first weights, uniform within 1 / sqrt(512).
         self.classifier = nn.Linear(STAGE_WIDTHS[-1], num_classes)
         initialise_convolutions(self)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Score each image for each class: images (B, C, H, W) to logits (B, K)."""
+        """Map images (B, C, H, W) to logits (B, K)."""
         features_BDhw = self.stages(self.stem(images_BCHW))
         features_BD = torch.flatten(self.pool(features_BDhw), 1)
         logits_BK: Tensor = self.classifier(features_BD)
@@ -74,20 +74,20 @@ def build_resnet34(
     *,
     num_classes: int,
     in_channels: int,
-    resolution: int,  # noqa: ARG001 - every builder gets it; the global average takes any size
+    resolution: int,  # noqa: ARG001 - all builders get it; the global average takes any size
 ) -> ResNet:
-    """ResNet34 of He et al. 2015, arXiv:1512.03385, table 1.
+    """Build ResNet34 (He et al. 2015, arXiv:1512.03385, table 1).
 
     Where a stage changes the shape, the shortcut is a 1x1 convolution with batch norm (the
     paper's option B).
 
     Args:
-        num_classes: K, the width of the logits.
+        num_classes: K, the number of logits.
         in_channels: C of the images (B, C, H, W).
-        resolution: H = W in pixels; fixes no layer, since the global average takes any size.
+        resolution: H = W in pixels; it does not change any layer.
 
     Returns:
-        A module in train mode, images (B, C, H, W) to logits (B, K).
+        A module in train mode, from images (B, C, H, W) to logits (B, K).
     """
     stem = nn.Sequential(
         *_stem(in_channels, kernel_size=7, stride=2),
@@ -100,20 +100,13 @@ def build_modified_resnet(
     *,
     num_classes: int,
     in_channels: int,
-    resolution: int,  # noqa: ARG001 - every builder gets it; the global average takes any size
+    resolution: int,  # noqa: ARG001 - all builders get it; the global average takes any size
 ) -> ResNet:
-    """The report's modified ResNet: a 3x3 stem without max pool, one block a stage.
+    """Build the study's modified ResNet: a 3x3 stem without max pool, one block per stage.
 
-    The report gives one residual block a stage, a 3x3 stem "with a smaller stride", and no first
-    max pool. The stride of 1 and the four widths of ResNet34 are our reading.
-
-    Args:
-        num_classes: K, the width of the logits.
-        in_channels: C of the images (B, C, H, W).
-        resolution: H = W in pixels; fixes no layer, since the global average takes any size.
-
-    Returns:
-        A module in train mode, images (B, C, H, W) to logits (B, K).
+    The study specifies one residual block per stage, a 3x3 stem "with a smaller stride", and no
+    first max pool. The stride of 1 and the four widths of ResNet34 are our reading. Arguments and
+    result are those of `build_resnet34`.
     """
     stem = nn.Sequential(*_stem(in_channels, kernel_size=3, stride=1))
     return ResNet(stem, (1, 1, 1, 1), num_classes)
@@ -122,21 +115,21 @@ def build_modified_resnet(
 def _convolution(
     in_channels: int, out_channels: int, *, kernel_size: int, stride: int
 ) -> nn.Conv2d:
-    """A convolution padded to keep the size at stride 1, without the bias that its norm has."""
+    """Return a convolution that keeps the size at stride 1; batch norm supplies the bias."""
     return nn.Conv2d(
         in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
     )
 
 
 def _stem(in_channels: int, *, kernel_size: int, stride: int) -> list[nn.Module]:
-    """Layers from images to the first stage's width."""
+    """Return the layers from images to the first stage."""
     width = STAGE_WIDTHS[0]
     convolution = _convolution(in_channels, width, kernel_size=kernel_size, stride=stride)
     return [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """What brings a block's input to its output's shape: nothing where they agree."""
+    """Return the path from a block's input to the shape of its output."""
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
     projection = _convolution(in_channels, out_channels, kernel_size=1, stride=stride)
@@ -144,7 +137,7 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
 
 
 def _stages(stage_blocks: tuple[int, ...]) -> list[nn.Module]:
-    """One sequence of blocks per stage; only a stage's first block changes the shape."""
+    """Return one sequence of blocks per stage; only its first block changes the shape."""
     stages: list[nn.Module] = []
     in_channels = STAGE_WIDTHS[0]
     for count, width, stride in zip(stage_blocks, STAGE_WIDTHS, STAGE_STRIDES, strict=True):

@@ -1,13 +1,13 @@
-"""VGG networks from a plan of their layers: `vgg16` and the report's small `modified_vgg`.
+"""VGG networks from a plan of their layers: `vgg16` and the study's small `modified_vgg`.
 
-VGG16 is the suite's heaviest case, nearly all of it in 3x3 convolutions and one very wide linear
-layer, so it shows what a device does when it is busy. The modified one has 230 times fewer
-parameters at a 64th of the pixels, so it shows what a step costs when the device is idle.
+VGG16 is the heaviest case of the suite. Most of its work is in 3x3 convolutions and one very wide
+linear layer, so it measures a busy device. The modified network has 230 times fewer parameters and
+a 64th of the pixels, so it measures the overhead of a step.
 
     python -c "from cnnperf.models import build_model; print(build_model('modified_vgg'))"
 
-Shapes: B batch, C input channels, H W pixels, D channels after the convolutions, h w what pooling
-leaves of H and W, F = D * h * w flattened features, K classes.
+Shapes: B batch, C input channels, H W pixels, D channels after the convolutions, h w pixels after
+pooling, F = D * h * w flattened features, K classes.
 """
 
 from __future__ import annotations
@@ -18,29 +18,25 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from cnnperf.models.initialization import initialise_convolutions
-
-LINEAR_STD = 0.01
-"""Standard deviation of a linear layer's first weights (Krizhevsky et al. 2012, section 5, and
-torchvision's VGG; Simonyan & Zisserman 2014, section 3.1, have a variance of 0.01)."""
+from cnnperf.models.initialization import initialise_convolutions, initialise_linears
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VGGPlan:
-    """What tells one VGG from another."""
+    """The layers of a VGG network."""
 
     stages: tuple[tuple[int, ...], ...]
-    """Output channels of each 3x3 convolution; a stage ends in a 2x2 max pool."""
+    """Output channels of each 3x3 convolution; each stage ends in a 2x2 max pool."""
     hidden_widths: tuple[int, ...]
     """Units of each hidden linear layer."""
     pooled_side: int | None = None
-    """Features are averaged to this many pixels a side; None leaves them as they are."""
+    """Pixels a side to which features are averaged; None leaves them unchanged."""
     dropout: float = 0.5
-    """Probability that a hidden unit is dropped while training."""
+    """Probability of dropping a hidden unit in training."""
 
     def feature_side(self, resolution: int) -> int:
-        """Pixels a side of what is flattened, for an input of `resolution` pixels a side."""
-        # Each pool rounds down, and halving n times with rounding is one division by 2**n.
+        """Return the pixels a side before flattening, for images of `resolution` pixels a side."""
+        # Each pool rounds down; halving n times with rounding is one division by 2**n.
         return self.pooled_side or resolution // 2 ** len(self.stages)
 
 
@@ -52,7 +48,7 @@ CONFIGURATION_D = VGGPlan(
 """Simonyan & Zisserman 2014, arXiv:1409.1556, table 1, column D."""
 
 MODIFIED = VGGPlan(stages=((32, 32), (64, 64), (128, 128)), hidden_widths=(256,))
-"""Our reading of the report's modified VGG; see `build_modified_vgg`."""
+"""Our reading of the study's modified VGG; see `build_modified_vgg`."""
 
 
 class VGG(nn.Module):
@@ -66,13 +62,13 @@ class VGG(nn.Module):
         self.convolutions = nn.Sequential(*_convolutions(plan, in_channels))
         self.classifier = nn.Sequential(*_classifier(plan, features, num_classes))
         initialise_convolutions(self)
-        _initialise_linears(self)
+        initialise_linears(self)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Score each image for each class: images (B, C, H, W) to logits (B, K)."""
+        """Map images (B, C, H, W) to logits (B, K)."""
         features_BDhw = images_BCHW
         for layer in self.convolutions:
-            if not _changes_nothing(layer, features_BDhw):
+            if not _is_identity(layer, features_BDhw):
                 features_BDhw = layer(features_BDhw)
         features_BF = torch.flatten(features_BDhw, 1)
         logits_BK: Tensor = self.classifier(features_BF)
@@ -80,20 +76,19 @@ class VGG(nn.Module):
 
 
 def build_vgg16(*, num_classes: int, in_channels: int, resolution: int) -> VGG:
-    """VGG16: configuration D of Simonyan & Zisserman 2014, arXiv:1409.1556.
+    """Build VGG16, configuration D of Simonyan & Zisserman 2014, arXiv:1409.1556.
 
-    It departs from the paper in three ways. Batch norm follows each convolution: without it Adam
-    at 1e-3 does not train this depth reliably. An average pool to 7x7 lets it take other sizes;
-    at 224 pixels it would change nothing and is passed over. The first weights are torchvision's,
-    not the paper's.
+    It differs from the paper in three ways. Batch norm follows each convolution: without it, Adam
+    at 1e-3 does not train this depth reliably. An average pool to 7x7 allows other image sizes; at
+    224 pixels it is skipped because it changes nothing. The first weights are torchvision's.
 
     Args:
-        num_classes: K, the width of the logits.
+        num_classes: K, the number of logits.
         in_channels: C of the images (B, C, H, W).
-        resolution: H = W in pixels, 32 or more, since five pools halve it; fixes no layer.
+        resolution: H = W in pixels, 32 or more because five pools halve it; it changes no layer.
 
     Returns:
-        A module in train mode, images (B, C, H, W) to logits (B, K).
+        A module in train mode, from images (B, C, H, W) to logits (B, K).
     """
     return VGG(
         CONFIGURATION_D, num_classes=num_classes, in_channels=in_channels, resolution=resolution
@@ -101,31 +96,30 @@ def build_vgg16(*, num_classes: int, in_channels: int, resolution: int) -> VGG:
 
 
 def build_modified_vgg(*, num_classes: int, in_channels: int, resolution: int) -> VGG:
-    """The report's modified VGG, as we read it: 32-32-M-64-64-M-128-128-M, 256, K.
+    """Build the study's modified VGG as we read it: 32-32-M-64-64-M-128-128-M, 256, K.
 
-    The report says only that the first convolution takes 1 channel, that the first width falls
+    The study specifies only that the first convolution takes 1 channel, that the first width falls
     from 64 to 32, that there are fewer blocks, and that the first linear layer falls from 512 to
-    256. Its figure with the exact layer list is not available to us, so this reading is ours, and
-    so are the batch norm after each convolution and the dropout of 0.5 before the last layer.
+    256. Its figure with the exact layers is not available to us, so this reading is ours. So are
+    the batch norm after each convolution and the dropout of 0.5 before the last layer.
 
     Args:
-        num_classes: K, the width of the logits.
+        num_classes: K, the number of logits.
         in_channels: C of the images (B, C, H, W).
-        resolution: H = W in pixels, 8 or more, since three pools halve it; the first linear layer
-            takes 128 * (resolution // 8)**2 features, 1152 at 28 pixels. The module then takes
-            this size only.
+        resolution: H = W in pixels, 8 or more because three pools halve it. The module takes only
+            this size: its first linear layer has 128 * (resolution // 8)**2 inputs, 1152 at 28.
 
     Returns:
-        A module in train mode, images (B, C, H, W) to logits (B, K).
+        A module in train mode, from images (B, C, H, W) to logits (B, K).
     """
     return VGG(MODIFIED, num_classes=num_classes, in_channels=in_channels, resolution=resolution)
 
 
-def _changes_nothing(layer: nn.Module, features_BDhw: Tensor) -> bool:
-    """Whether this is the average pool, and each of its means is of a single pixel.
+def _is_identity(layer: nn.Module, features_BDhw: Tensor) -> bool:
+    """Return whether the layer is an average pool from its own output size.
 
-    It is then left out, since its backward pass has no deterministic form on CUDA; it stays among
-    the layers, so that the model's hash is the one that older records have.
+    Such a pool is skipped because its backward pass is not deterministic on CUDA. It stays among
+    the layers because the hash of the model in older records includes it.
     """
     return isinstance(layer, nn.AdaptiveAvgPool2d) and features_BDhw.shape[-2:] == (
         layer.output_size,
@@ -134,11 +128,11 @@ def _changes_nothing(layer: nn.Module, features_BDhw: Tensor) -> bool:
 
 
 def _convolutions(plan: VGGPlan, in_channels: int) -> list[nn.Module]:
-    """Layers from images (B, C, H, W) to features (B, D, h, w)."""
+    """Return the layers from images (B, C, H, W) to features (B, D, h, w)."""
     layers: list[nn.Module] = []
     for widths in plan.stages:
         for before, after in pairwise((in_channels, *widths)):
-            # In place: batch norm keeps its input for the backward pass, not this tensor.
+            # In place: for the backward pass, batch norm keeps its input, not its output.
             layers += [
                 nn.Conv2d(before, after, kernel_size=3, padding=1),
                 nn.BatchNorm2d(after),
@@ -152,17 +146,9 @@ def _convolutions(plan: VGGPlan, in_channels: int) -> list[nn.Module]:
 
 
 def _classifier(plan: VGGPlan, features: int, num_classes: int) -> list[nn.Module]:
-    """Layers from flattened features (B, F) to logits (B, K)."""
+    """Return the layers from flattened features (B, F) to logits (B, K)."""
     layers: list[nn.Module] = []
     widths = (features, *plan.hidden_widths)
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(plan.dropout)]
     return [*layers, nn.Linear(widths[-1], num_classes)]
-
-
-def _initialise_linears(module: nn.Module) -> None:
-    """Draw every linear layer's weights anew and set its biases to zero, in place."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=LINEAR_STD)
-            nn.init.zeros_(layer.bias)

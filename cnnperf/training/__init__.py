@@ -1,1 +1,1 @@
-"""Training on a device: engines, data, clock, evaluation and the worker process. Needs torch."""
+"""Training on one device: engines, data, clock, evaluation and the worker process."""

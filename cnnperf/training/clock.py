@@ -1,28 +1,34 @@
-"""Timing on a device that runs behind the host: synchronise rarely, place events instead.
+"""Time work on a device that runs asynchronously from the host.
 
-Torch half. `synchronize` stands at the two ends of the clock; between them `StepTimer` places
-an event a step, which costs microseconds, and reads them all once the epoch is over.
+`synchronize` is called at both ends of the clock. Between them, `StepTimer` records one event per
+step, which costs microseconds, and reads all events at the end of the epoch.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+
+MIN_TIMES_P90 = 10
+MIN_TIMES_P99 = 100
+"""With fewer times, the percentile is the maximum, which a single outlier decides."""
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done everything asked of it so far."""
+    """Wait until the device has finished all queued work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 class StepTimer:
-    """Time of each step of an epoch, without waiting for the device at any of them.
+    """Time each step of an epoch without waiting for the device.
 
-    On CUDA and XPU the times are the device's own, between events in its stream. On a CPU they
-    are the host's. Elsewhere the host's too, which shows when a step was queued, not when it ran.
+    On CUDA and XPU, the times lie between events on the device. On a CPU they are the host's.
+    On other devices they are the host's too, and show when a step was queued, not when it ran.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -32,10 +38,10 @@ class StepTimer:
         self._steps: list[int] = []
 
     def mark(self, *, steps: int = 1) -> None:
-        """The boundary between two steps; the first call starts the first step.
+        """Mark the end of some steps, or with the first call the start of the first step.
 
         Args:
-            steps: how many there were since the last mark; each is given its share of the time.
+            steps: number of steps since the last mark; they share the time equally.
         """
         self._steps.append(steps)
         if self._event_type is None:
@@ -46,12 +52,21 @@ class StepTimer:
         self._marks.append(event)
 
     def step_seconds(self) -> list[float]:
-        """Seconds of each step; call after the device is synchronised."""
+        """Return the seconds of each step; synchronise the device first."""
         spans = zip(self._marks, self._marks[1:], self._steps[1:], strict=False)
         return [
             self._seconds(start, end) / steps for start, end, steps in spans for _ in range(steps)
         ]
 
     def _seconds(self, start: Any, end: Any) -> float:
-        between: float = end - start if self._event_type is None else start.elapsed_time(end) / 1e3
-        return between
+        return float(end - start if self._event_type is None else start.elapsed_time(end) / 1e3)
+
+
+def percentiles(seconds: Sequence[float], prefix: str) -> dict[str, float | None]:
+    """Return `{prefix}_p50`, `_p90` and `_p99` of at least one time; None where too few."""
+    p50, p90, p99 = np.percentile(seconds, [50, 90, 99]).tolist()
+    return {
+        f"{prefix}_p50": p50,
+        f"{prefix}_p90": p90 if len(seconds) >= MIN_TIMES_P90 else None,
+        f"{prefix}_p99": p99 if len(seconds) >= MIN_TIMES_P99 else None,
+    }

@@ -1,8 +1,9 @@
-"""From predictions to the report's figures: accuracy, macro F1, per class, confusion matrix.
+"""Compute loss, accuracy, macro F1, per-class scores and the confusion matrix from predictions.
 
-Torch half. Everything follows from the confusion matrix, which is counted on the device and read
-once: copying and sorting the predictions of every epoch would cost a fast GPU more than making
-them. `B` images of a batch, `K` classes; `confusion_KK[true class, predicted class]`.
+All scores follow from the confusion matrix. It is counted on the device and read once: copying and
+sorting every epoch's predictions would take a fast GPU longer than making them.
+
+Shapes: B images of a batch, K classes; `confusion_KK[true class, predicted class]`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Tally:
 
     Args:
         num_classes: K.
-        device: where the predictions are.
+        device: device of the predictions.
     """
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
@@ -31,7 +32,7 @@ class Tally:
         self._loss_sums: list[torch.Tensor] = []
 
     def add(self, logits_BK: torch.Tensor, labels_B: torch.Tensor) -> None:
-        """Count a batch; the device is not waited for."""
+        """Count a batch without waiting for the device."""
         self._loss_sums.append(
             functional.cross_entropy(logits_BK.float(), labels_B, reduction="sum")
         )
@@ -39,29 +40,29 @@ class Tally:
         self._counts.index_add_(0, cells_B, torch.ones_like(cells_B))
 
     def read(self) -> tuple[float, Counts]:
-        """Mean loss of an image, and the confusion matrix; waits for the device."""
+        """Wait for the device and return the mean loss per image and the confusion matrix."""
         confusion_KK: Counts = self._counts.cpu().numpy().reshape(self._num_classes, -1)
         loss_sum = float(torch.stack(self._loss_sums).cpu().double().sum())
         return loss_sum / int(confusion_KK.sum()), confusion_KK
 
 
 def accuracy_and_f1(confusion_KK: Counts) -> tuple[float, float]:
-    """Accuracy and macro F1, both fractions; a class that never occurs counts as F1 0."""
+    """Return accuracy and macro F1 as fractions; a class that never occurs has F1 0."""
     accuracy = np.trace(confusion_KK) / confusion_KK.sum()
     return float(accuracy), float(np.mean(per_class_scores(confusion_KK).f1))
 
 
 def per_class_scores(confusion_KK: Counts) -> PerClass:
-    """Precision, recall and F1 of each class; 0 where they are not defined."""
+    """Return precision, recall and F1 of each class; undefined values are 0."""
     right_K = np.diag(confusion_KK)
     true_K, predicted_K = confusion_KK.sum(axis=1), confusion_KK.sum(axis=0)
     return PerClass(
-        precision=_share(right_K, predicted_K),
-        recall=_share(right_K, true_K),
-        f1=_share(2 * right_K, true_K + predicted_K),
+        precision=_ratios(right_K, predicted_K),
+        recall=_ratios(right_K, true_K),
+        f1=_ratios(2 * right_K, true_K + predicted_K),
     )
 
 
-def _share(part_K: Counts, whole_K: Counts) -> list[float]:
-    shares: list[float] = (part_K / np.maximum(whole_K, 1)).tolist()
-    return shares
+def _ratios(part_K: Counts, whole_K: Counts) -> list[float]:
+    ratios: list[float] = (part_K / np.maximum(whole_K, 1)).tolist()
+    return ratios

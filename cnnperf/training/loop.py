@@ -1,8 +1,8 @@
-"""The training itself, on the clock: every epoch, its validation, then the test set.
+"""Run and time a training: all epochs, each with its validation.
 
-Torch half. The clock starts synchronised, before the data set's first byte is read, and stops
-synchronised at the end of the last epoch's validation (MLPerf's order). Preparing stands before
-it, the test set after it; both are timed apart.
+The clock follows MLPerf. It starts, synchronised, before the first byte of the data set is read,
+and stops, synchronised, after the last epoch's validation. Preparation and test are outside it;
+both are timed separately.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from cnnperf.training.engines import Engine, Evaluation, Observer, TrainPhase
 from cnnperf.training.evaluation import accuracy_and_f1
 from cnnperf.training.losses import check_finite
 
-Say = Callable[[Progress | EpochDone], None]
+Send = Callable[[Progress | EpochDone], None]
+"""Sends a message to the parent process."""
 
 
 @dataclass(kw_only=True)
 class TrainingLog:
-    """What the clocked part of a training measured."""
+    """Times, losses and scores of the clocked part of a training."""
 
     train_seconds: float = 0.0
     epochs: list[EpochResult] = field(default_factory=list)
@@ -32,12 +33,12 @@ class TrainingLog:
 
     @property
     def images(self) -> int:
-        """Training images, each counted as often as it was seen."""
+        """Number of training images processed, over all epochs."""
         return sum(phase.images for phase in self.phases)
 
     @property
     def phase_seconds(self) -> float:
-        """Time of the training phases, without reading the data set and validating."""
+        """Time of the training phases, without loading data and validation."""
         return sum(phase.seconds for phase in self.phases)
 
     @property
@@ -52,50 +53,53 @@ class TrainingLog:
 
     @property
     def data_wait_fraction(self) -> float:
-        """Share of the training phases spent waiting for a batch."""
+        """Fraction of the training phases spent waiting for batches."""
         waited = sum(phase.data_wait_seconds for phase in self.phases)
         return min(1.0, waited / self.phase_seconds)
 
 
-def run_training(engine: Engine, say: Say) -> TrainingLog:
-    """Train a prepared engine's case from start to end, saying how it goes."""
-    course = ClockedCourse(engine, say)
+def run_training(engine: Engine, send: Send) -> TrainingLog:
+    """Train a prepared engine's case on the clock, and send its progress."""
+    recorder = TrainingRecorder(engine, send)
     engine.load_data()
-    engine.train(course)
-    return course.stop()
+    engine.train(recorder)
+    return recorder.stop()
 
 
-class ClockedCourse:
-    """The clock and the log of one training; the clock starts as this is made."""
+class TrainingRecorder:
+    """Clock and log of one training; creating it starts the clock.
 
-    def __init__(self, engine: Engine, say: Say) -> None:
-        self._engine, self._say = engine, say
+    This is the `EpochHandler` that engines are given.
+    """
+
+    def __init__(self, engine: Engine, send: Send) -> None:
+        self._engine, self._send = engine, send
         self.log = TrainingLog()
         synchronize(engine.device)
         self._start = time.perf_counter()
 
     def stop(self) -> TrainingLog:
-        """Stop the clock once the device is done."""
+        """Wait for the device, stop the clock, and return the log."""
         synchronize(self._engine.device)
         self.log.train_seconds = time.perf_counter() - self._start
         return self.log
 
     @property
     def steps_left(self) -> int | None:
-        """Training steps that may still be taken; None where only epochs count."""
+        """Number of steps left; None if the recipe limits only epochs."""
         limit = self._engine.recipe.max_steps
         return None if limit is None else limit - len(self.log.step_seconds)
 
     @property
     def epochs(self) -> int:
-        """That there will be, once the data are loaded: a limit on steps may end them earlier."""
+        """Number of epochs that will run; a limit on steps may reduce it."""
         recipe = self._engine.recipe
         if recipe.max_steps is None:
             return recipe.epochs
         return min(recipe.epochs, -(-recipe.max_steps // self._engine.steps_per_epoch()))
 
     def finish_epoch(self, phase: TrainPhase) -> bool:
-        """Validate after an epoch and log both; returns whether to go on."""
+        """Validate after an epoch, log both, and return whether training continues."""
         log, engine = self.log, self._engine
         log.phases.append(phase)
         result = EpochResult(
@@ -104,13 +108,13 @@ class ClockedCourse:
         if not engine.recipe.is_sample:
             result = self._validate(result)
         log.epochs.append(result)
-        if log.time_to_accuracy_seconds is None and reached_target(engine, result):
+        if log.time_to_accuracy_seconds is None and _reached_target(engine, result):
             log.time_to_accuracy_seconds = time.perf_counter() - self._start
-        self._say(EpochDone(epochs=self.epochs, result=result))
+        self._send(EpochDone(epochs=self.epochs, result=result))
         return len(log.epochs) < self.epochs and self.steps_left != 0
 
     def _validate(self, result: EpochResult) -> EpochResult:
-        self._say(
+        self._send(
             Progress(phase="validation", epoch=result.epoch, epochs=self.epochs, step=0, steps=0)
         )
         start = time.perf_counter()
@@ -127,14 +131,14 @@ class ClockedCourse:
         )
 
     def observer(self, epoch: int) -> Observer:
-        """Whom to tell how an epoch goes: it passes on step, loss and images/s."""
+        """Return a function that sends the step, loss and images per second of an epoch."""
         start = time.perf_counter()
         engine = self._engine
-        steps = min(engine.steps_per_epoch(), self.steps_left or engine.steps_per_epoch())
+        steps = engine.steps_in_epoch(self.steps_left)
 
-        def send(step: int, mean_loss: float) -> None:
+        def observe(step: int, mean_loss: float) -> None:
             images = step * engine.recipe.batch_size
-            self._say(
+            self._send(
                 Progress(
                     phase="train",
                     epoch=epoch,
@@ -146,15 +150,15 @@ class ClockedCourse:
                 )
             )
 
-        return send
+        return observe
 
 
 def learned_scores(engine: Engine, evaluation: Evaluation) -> tuple[float, float] | None:
-    """Accuracy and macro F1, or None where the labels are random."""
+    """Return accuracy and macro F1, or None if the labels are random."""
     return accuracy_and_f1(evaluation.confusion_KK) if engine.dataset.learnable else None
 
 
-def reached_target(engine: Engine, result: EpochResult) -> bool:
-    """Whether an epoch's validation reached the data set's target accuracy."""
+def _reached_target(engine: Engine, result: EpochResult) -> bool:
+    """Return whether the validation reached the data set's target accuracy."""
     target = engine.dataset.target_accuracy
     return target is not None and result.val_accuracy is not None and result.val_accuracy >= target

@@ -1,8 +1,10 @@
-"""Watching the loss of every step without making the device wait for the host.
+"""Check the loss of every step without waiting for the device at each step.
 
-Torch half. The losses of an epoch stay in one tensor on the device. They are looked at now and
-then, for the progress display and to stop at the first loss that is not a number; on a CPU,
-where looking is free, at every step.
+The losses of an epoch stay in one tensor on the device. An accelerator's losses are read about
+twice per second, for the progress display and to stop at the first loss that is not finite. On a
+CPU reading is free, so every step is checked.
+
+Shapes: S steps of an epoch, K steps at once.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from collections.abc import Callable
 import torch
 
 LOOK_SECONDS = 0.5
-"""An accelerator is asked for its losses this often."""
+"""Time between two reads of an accelerator's losses."""
 
 
 class NaNLossError(ArithmeticError):
-    """The loss stopped being a finite number."""
+    """The loss is not a finite number."""
 
     def __init__(self, loss: float, where: str) -> None:
         super().__init__(
@@ -34,13 +36,13 @@ def check_finite(loss: float, where: str) -> None:
 
 
 class LossMonitor:
-    """The losses of one epoch's steps (S); once it is finished, `losses_S` has them on the host.
+    """Collect and check the losses of one epoch; after `finish`, `losses_S` is on the host.
 
     Args:
-        steps: how many steps the epoch has.
-        epoch: its number, from 1.
-        device: where the losses are.
-        on_look: called as `on_look(step, mean loss since the last look)`, both plain numbers.
+        steps: S, the number of steps of the epoch.
+        epoch: number of the epoch, from 1.
+        device: device of the losses.
+        on_look: called as `on_look(step, mean loss since the last look)`, with plain numbers.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class LossMonitor:
         self._next_look = time.monotonic() + (0.0 if self._every_step else LOOK_SECONDS)
 
     def add(self, losses_K: torch.Tensor) -> None:
-        """Take the mean losses of the next K steps: a tensor of shape (K) without history."""
+        """Add the mean losses of the next K steps, a tensor (K) without history."""
         self._losses[self._step : self._step + len(losses_K)] = losses_K
         self._step += len(losses_K)
         overdue = time.monotonic() >= self._next_look
@@ -67,7 +69,7 @@ class LossMonitor:
             self._look(show=overdue)
 
     def _look(self, *, show: bool) -> None:
-        """Check the losses since the last look; this waits for the device."""
+        """Wait for the device and check the losses since the last look."""
         fresh = self._losses[self._looked_at : self._step].tolist()
         for offset, loss in enumerate(fresh):
             check_finite(loss, f"epoch {self._epoch}, step {self._looked_at + offset + 1}")
@@ -77,9 +79,9 @@ class LossMonitor:
         self._looked_at = self._step
 
     def finish(self, images_per_step: list[int]) -> float:
-        """Check what is left and return the mean loss over the epoch's images."""
+        """Check the remaining losses and return the mean loss per image of the epoch."""
         self._look(show=False)
         weights = torch.tensor(images_per_step, dtype=torch.float64)
         self.losses_S = self._losses[: self._step].cpu()
-        losses = self.losses_S.double()  # no float64 on Apple GPUs
+        losses = self.losses_S.double()  # after the copy: Apple GPUs have no float64
         return float((losses * weights).sum() / weights.sum())

@@ -27,7 +27,7 @@ def meta_sha256(name: str) -> str:
         return model_sha256(build_model(name))
 
 
-def test_architectures_are_those_that_records_name() -> None:
+def test_hashes_equal_those_of_earlier_records() -> None:
     """The same in every version of torch: layers' wording (`repr`) stays out of the hash."""
     assert {name: meta_sha256(name) for name in NAMES} == KNOWN_SHA256
 
@@ -45,7 +45,7 @@ def test_the_hash_is_the_same_in_another_process() -> None:
     assert finished.stdout.split() == [KNOWN_SHA256[name] for name in NAMES[2:]]
 
 
-def test_the_hash_does_not_see_weights_mode_or_device() -> None:
+def test_hash_does_not_depend_on_weights_mode_or_device() -> None:
     """Seeds, training, evaluation and `meta` leave an architecture what it is."""
     hashes = set()
     for seed in (0, 1):
@@ -84,21 +84,21 @@ CHANGES: dict[str, Callable[[nn.Module], object]] = {
 }
 
 
-def test_the_hash_sees_every_change_of_architecture() -> None:
+def test_every_change_of_architecture_changes_the_hash() -> None:
     """Each of these differs from the original and from every other."""
     hashes = {name: model_sha256(changed(change)) for name, change in CHANGES.items()}
     hashes["none"] = KNOWN_SHA256["modified_vgg"]
     assert len(set(hashes.values())) == len(CHANGES) + 1
 
 
-def test_the_hash_sees_what_a_model_was_built_for() -> None:
+def test_classes_channels_and_resolution_change_the_hash() -> None:
     """Channels, classes and, in a VGG, the resolution change the shapes of its tensors."""
     requests = [{}, {"in_channels": 3}, {"num_classes": 9}, {"resolution": 32}]
     hashes = {model_sha256(build_model("modified_vgg", **request)) for request in requests}
     assert len(hashes) == len(requests)
 
 
-def test_the_hash_sees_that_a_layer_is_used_twice() -> None:
+def test_using_a_layer_twice_changes_the_hash() -> None:
     """One layer in two places has the tensors of one, but does the work of two."""
     one = nn.Linear(4, 4)
     hashes = {model_sha256(nn.Sequential(*layers)) for layers in ([one], [one, one])}

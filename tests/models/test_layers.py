@@ -113,7 +113,7 @@ def test_logits_have_one_column_a_class_down_to_the_smallest_image(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_wish_a_model_takes_its_first_channel_count_and_ten_classes(name: str) -> None:
+def test_default_model_has_its_first_channel_count_and_ten_classes(name: str) -> None:
     """Three channels for the two full models, one for the modified ones."""
     with torch.device("meta"):
         model = build_model(name)
@@ -124,7 +124,7 @@ def test_without_a_wish_a_model_takes_its_first_channel_count_and_ten_classes(na
 
 
 @pytest.mark.parametrize("name", ["modified_vgg", "modified_resnet"])
-def test_a_modified_model_learns_eight_random_images_by_heart(name: str) -> None:
+def test_modified_model_memorises_eight_random_images(name: str) -> None:
     """The report's optimizer, Adam at 1e-3, halves the loss in 30 steps, dropout or not."""
     torch.manual_seed(0)
     model = build_model(name, resolution=8)
@@ -187,8 +187,8 @@ def test_no_backward_pass_pools_adaptively(name: str, layout: torch.memory_forma
     assert not [each for each in operations if "AdaptiveAvgPool" in each]
 
 
-def test_vgg16_still_averages_what_is_not_seven_pixels_a_side() -> None:
-    """Of 64 pixels two are left, which it stretches to seven."""
+def test_vgg16_averages_features_that_are_not_seven_pixels_a_side() -> None:
+    """At 64 pixels, two pixels a side remain, which it stretches to seven."""
     with torch.device("meta"):
         operations = _graph(build_model("vgg16")(torch.randn(2, 3, 64, 64)).sum())
     assert [each for each in operations if "AdaptiveAvgPool" in each]

@@ -92,20 +92,20 @@ def around(mean: float) -> list[float]:
     return [mean + step / 1000 for step in (-2, -1, 0, 1, 2)]
 
 
-def test_an_engine_that_is_worse_is_found_out() -> None:
-    """By two points, by exactly the margin, and by half a margin that five seeds cannot tell."""
+def test_worse_engine_is_detected() -> None:
+    """Worse by two points, by the margin, or by half a margin that five seeds cannot show."""
     assert chance_if_inferior(around(-0.02)) > 0.99
     assert chance_if_inferior(around(-0.01)) == pytest.approx(0.5)
     assert chance_if_inferior([-0.03, 0.02, -0.02, 0.01, -0.005]) > ALPHA
 
 
 def test_an_engine_that_is_as_good_passes() -> None:
-    """Also one that is a little worse than the other, all seeds agreeing on how much."""
+    """An engine may be a little worse, by the same amount with all seeds."""
     assert chance_if_inferior(around(0.0)) < ALPHA
     assert chance_if_inferior(around(-0.005)) < ALPHA
 
 
-def test_the_border_is_where_the_table_of_t_has_it() -> None:
+def test_threshold_is_that_of_the_table_of_t() -> None:
     """With 4 degrees of freedom, 5 % lie above 2.132: that many standard errors over the margin."""
     border = -MARGIN + 2.132 * 0.5**0.5 / 1000
     assert chance_if_inferior(around(border)) == pytest.approx(ALPHA, abs=1e-4)
@@ -119,7 +119,7 @@ def test_the_border_is_where_the_table_of_t_has_it() -> None:
 @pytest.mark.parametrize(
     ("difference", "chance"), [(0.0, 0.0), (0.02, 0.0), (-0.009, 0.0), (-0.01, 1.0), (-0.5, 1.0)]
 )
-def test_equal_differences_speak_for_themselves(difference: float, chance: float) -> None:
+def test_equal_differences_need_no_spread(difference: float, chance: float) -> None:
     """No spread, no t: what counts is on which side of the margin they are."""
     assert chance_if_inferior([difference] * 5) == chance
 
@@ -161,7 +161,7 @@ def assert_fast_is_no_worse(dataset: str, recipe: Recipe) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(HAS_MNIST, reason="MNIST is here, which shows it better")
 def test_fast_is_no_worse_than_eager_on_digits() -> None:
-    """By the smoke tier's recipe, resized to 28 pixels as there."""
+    """The recipe is the smoke tier's, at 28 pixels."""
     assert_fast_is_no_worse("digits", BRIEF)
 
 

@@ -36,7 +36,7 @@ def annotation(name: str, start: float, end: float) -> Event:
 
 
 def step(end: float, start: float = 0) -> Event:
-    """As the profiler marks one."""
+    """Return a step as the profiler marks it."""
     return annotation("ProfilerStep#1", start, end)
 
 
@@ -82,7 +82,7 @@ def test_kernels_that_overlap_count_once() -> None:
     assert found.longest_kernels[0].seconds_per_step == pytest.approx(5.5e-3)
 
 
-def test_an_operator_knows_better_than_its_kernels_name() -> None:
+def test_class_of_the_operator_has_priority_over_the_kernels_name() -> None:
     """What cuDNN calls a batch norm says little; a bias that a convolution adds is its own."""
     convolution = event("aten::cudnn_convolution", 0, 0.5)
     bias = event("aten::add_", 0.4, 0.5)
@@ -96,7 +96,7 @@ def test_an_operator_knows_better_than_its_kernels_name() -> None:
     assert milliseconds(found) == {"convolution": 2, "normalisation": 2, "idle": 6}
 
 
-def test_all_that_the_optimizer_launches_is_the_optimizers() -> None:
+def test_everything_that_the_optimizer_launches_counts_as_optimizer() -> None:
     """Whatever operators it is made of."""
     adding = event("aten::add_", 1, 2)
     found = on_gpu(step(4), annotation("Optimizer.step#Adam.step", 0.5, 3), adding,
@@ -104,7 +104,7 @@ def test_all_that_the_optimizer_launches_is_the_optimizers() -> None:
     assert milliseconds(found) == {"optimizer": 2, "idle": 2}
 
 
-def test_a_graph_has_no_operators_and_the_names_must_do() -> None:
+def test_kernels_of_a_graph_are_classified_by_name() -> None:
     """25 steps that one launch replays; kernels of the same name are counted together."""
     names = ["sm90_xmma_wgrad_implicit_gemm", "FusedAdamMathFunctor"]
     kernels = [kernel(names[i % 2], i, i + 0.5) for i in range(50)]
@@ -114,7 +114,7 @@ def test_a_graph_has_no_operators_and_the_names_must_do() -> None:
     assert [each.calls_per_step for each in found.longest_kernels] == [1, 1]
 
 
-def test_waiting_for_data_counts_where_the_device_has_nothing_to_do() -> None:
+def test_data_wait_counts_only_while_the_device_is_idle() -> None:
     """While it still works, nobody loses anything by waiting."""
     found = on_gpu(step(10), annotation(DATA_WAIT, 1, 6), kernel("ampere_sgemm", 0, 4))
     assert milliseconds(found) == {"matmul": 4, "data_wait": 2, "idle": 4}
@@ -128,7 +128,7 @@ def test_copies_within_a_wait_are_copies() -> None:
     assert milliseconds(found) == {"copy": 1, "data_wait": 1, "idle": 2}
 
 
-def test_a_trace_without_kernels_is_no_profile_of_a_device() -> None:
+def test_device_trace_without_kernels_is_an_error() -> None:
     """The host's times would be those of launching."""
     with pytest.raises(ValueError, match="no kernels"):
         on_gpu(step(4), event("aten::mm", 1, 2))
@@ -145,7 +145,7 @@ def test_what_ran_outside_the_steps_is_left_out() -> None:
 
 
 def test_an_operator_has_its_own_time_alone() -> None:
-    """Not that of those it calls; what no operator covers is idle."""
+    """Called operators have their own time; time without an operator is idle."""
     found = on_cpu(
         step(10),
         event("aten::conv2d", 1, 5),
@@ -158,7 +158,7 @@ def test_an_operator_has_its_own_time_alone() -> None:
     assert own["aten::conv2d"] == pytest.approx(2e-3)
 
 
-def test_a_copy_on_somebodys_account_is_theirs() -> None:
+def test_copy_inside_an_operator_counts_for_that_operator() -> None:
     """A clearing within pooling is pooling; a cast within a convolution (autocast) is a copy."""
     found = on_cpu(
         step(10),
@@ -169,13 +169,13 @@ def test_a_copy_on_somebodys_account_is_theirs() -> None:
     assert milliseconds(found) == {"pooling": 3, "convolution": 2, "copy": 2, "idle": 3}
 
 
-def test_pythons_time_in_the_optimizer_is_the_optimizers() -> None:
+def test_python_time_in_the_optimizer_counts_as_optimizer() -> None:
     """On a CPU the host is what is busy."""
     found = on_cpu(step(4), annotation("Optimizer.step#Adam.step", 1, 3), event("aten::mul_", 2, 3))
     assert milliseconds(found) == {"optimizer": 2, "idle": 2}
 
 
-def test_all_that_happens_in_a_wait_is_waiting() -> None:
+def test_operators_inside_a_wait_count_as_data_wait() -> None:
     """Operators of the loader are no kernels."""
     found = on_cpu(step(4), annotation(DATA_WAIT, 0, 2), event("aten::stack", 1, 2),
                    event("aten::mm", 2, 3))  # fmt: skip
@@ -183,14 +183,14 @@ def test_all_that_happens_in_a_wait_is_waiting() -> None:
     assert [each.name for each in found.longest_kernels] == ["aten::mm"]
 
 
-def test_another_thread_counts_where_the_one_that_trains_waits_for_it() -> None:
-    """As where autograd has one of its own."""
+def test_other_thread_counts_while_the_training_thread_waits() -> None:
+    """Autograd has a thread of its own."""
     found = on_cpu(step(6), event("aten::mm", 0, 2), event("aten::relu_", 1, 4, tid=8))
     assert milliseconds(found) == {"matmul": 2, "activation": 2, "idle": 2}
 
 
 def test_the_ten_longest_come_first() -> None:
-    """Of eleven, by their time per step."""
+    """Eleven kernels are sorted by their time per step."""
     events = [event(f"op{n}", n, n + 0.05 * (n + 1)) for n in range(11)]
     found = on_cpu(step(11), *events, steps=2)
     assert [each.name for each in found.longest_kernels] == [f"op{n}" for n in range(10, 0, -1)]
@@ -210,7 +210,7 @@ SPANS = st.lists(
 
 
 @given(SPANS)
-def test_every_instant_belongs_to_one(spans: list[Span]) -> None:
+def test_every_instant_belongs_to_one_class(spans: list[Span]) -> None:
     """Held to looking at each instant alone: the lowest rank, then whoever began first."""
     expected: dict[str, int] = {}
     for instant in range(25):
@@ -233,7 +233,7 @@ def test_every_instant_belongs_to_one(spans: list[Span]) -> None:
 # --- the file -----------------------------------------------------------------------------------
 
 
-def test_a_trace_is_read_packed_or_not(tmp_path: Path) -> None:
+def test_trace_is_read_compressed_and_uncompressed(tmp_path: Path) -> None:
     """The same events."""
     content = json.dumps({"traceEvents": [step(1)]})
     plain, packed = tmp_path / "a.pt.trace.json", tmp_path / "a.pt.trace.json.gz"
@@ -242,8 +242,8 @@ def test_a_trace_is_read_packed_or_not(tmp_path: Path) -> None:
     assert read_events(plain) == read_events(packed) == [step(1)]
 
 
-def test_what_is_no_trace_is_named(tmp_path: Path) -> None:
-    """With its file, or what is missing in it."""
+def test_file_that_is_no_trace_is_named(tmp_path: Path) -> None:
+    """The error names the file or the missing part."""
     path = tmp_path / "a.json"
     path.write_text("[]")
     with pytest.raises(ValueError, match=r"a\.json has no traceEvents"):

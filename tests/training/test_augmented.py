@@ -39,13 +39,13 @@ def ready(engine_class: type[Engine], augmentation: Augmentation | None) -> Engi
 
 
 def losses(engine: Engine, steps: int = 3) -> list[float]:
-    """Of the first steps, one at a time."""
+    """Train the first steps one at a time and return their losses."""
     return [engine.train_epoch(1, lambda step, loss: None, 1).mean_loss for _ in range(steps)]
 
 
 @ENGINES
 def test_the_model_is_trained_on_the_augmented_batch(engine_class: type[Engine]) -> None:
-    """With the first numbers that the generator gives after the seed."""
+    """The first numbers after the seed decide the result."""
     engine = ready(engine_class, AUGMENTED.augmentation)
     batch = next(iter(engine.train_batches()))
     seen: list[torch.Tensor] = []

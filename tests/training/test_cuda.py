@@ -1,4 +1,4 @@
-"""What only a GPU can show: graphs and compiling train what plain launching trains."""
+"""On a GPU, graphs and compilation train the same as plain launches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from cnnperf.catalog.specs import Case  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.training.engines.fast import free_memory as memory  # noqa: E402
+from cnnperf.training.engines.fast import device_data as memory  # noqa: E402
 from tests.training.untouched import assert_is_fresh  # noqa: E402
 
 pytestmark = pytest.mark.cuda
@@ -118,7 +118,7 @@ def test_graphs_train_what_eager_trains(model: str, compiled: str) -> None:
     assert sum(got[-10:]) == pytest.approx(sum(expected[-10:]), rel=0.2)
 
 
-def test_dropout_draws_anew_at_every_replay() -> None:
+def test_dropout_differs_at_every_replay() -> None:
     """The same rows twice, without learning: another mask is another loss."""
     engine = make_engine(FastEngine, recipe={"name": "test", "batch_size": 16,
                                              "learning_rate": 1e-12})  # fmt: skip
@@ -130,7 +130,7 @@ def test_dropout_draws_anew_at_every_replay() -> None:
     assert first != second
 
 
-def test_what_a_trials_graph_reads_lives_as_long_as_the_trial(
+def test_trial_keeps_the_memory_that_its_graph_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else the allocator may give the batch's memory to somebody else, who writes there."""
@@ -151,10 +151,10 @@ def test_what_a_trials_graph_reads_lives_as_long_as_the_trial(
     assert all(tensor() is not None for tensor in made)
 
 
-def test_a_step_that_waits_for_the_host_is_not_captured_and_trains_all_the_same(
+def test_step_that_waits_for_the_host_trains_without_capture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With dropout, whose generator a failed capture would leave unusable."""
+    """The model has dropout, whose generator a failed capture could leave unusable."""
     plain = FastEngine._step_on_rows
 
     def waiting(self: FastEngine, rows_B: torch.Tensor) -> torch.Tensor:
@@ -172,7 +172,7 @@ def test_a_step_that_waits_for_the_host_is_not_captured_and_trains_all_the_same(
 
 
 def test_chunks_and_graphs_together_train_every_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU with next to no memory left."""
+    """A GPU has almost no memory left."""
     monkeypatch.setattr(memory, "chunk_images", lambda *given, **named: 640)
     engine = make_engine(FastEngine)
     engine.prepare()
@@ -193,7 +193,7 @@ def test_peak_memory_holds_what_the_captured_steps_took() -> None:
 def test_captured_steps_take_about_what_launched_ones_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By torch's own count of what was allocated, above what was there before."""
+    """Torch counts the bytes allocated above the start."""
     before = torch.cuda.memory_allocated()
     graphed = make_engine(FastEngine, compile="off")
     graphed.prepare()
@@ -222,7 +222,7 @@ def test_step_times_come_from_the_device_and_cover_the_epoch() -> None:
 
 
 def test_bfloat16_is_taken_where_the_gpu_has_it() -> None:
-    """From compute capability 8.0 on, and never float16 in its place."""
+    """GPUs have it from compute capability 8.0; float16 never replaces it."""
     engine = make_engine(FastEngine, precision="bfloat16")
     engine.prepare()
     assert engine.precision == "bfloat16"

@@ -1,4 +1,4 @@
-"""What a training's memory is said to be, against tensors of a known size and torch's own count."""
+"""The peak memory of a training, compared with tensors of known size and torch's count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.training.conftest import USER_MODULE  # noqa: E402
 pytestmark = pytest.mark.cuda
 
 HEAVY_BYTES = 64 * 2**20
-"""Of `heavy` in `gpu_nets.py`, beyond `light`."""
+"""Bytes of `heavy` in `gpu_nets.py`, beyond `light`."""
 
 ADAM_COPIES = 4
 """A weight, its gradient, and Adam's two moments: what must be there at the end of a step."""

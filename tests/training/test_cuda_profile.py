@@ -21,7 +21,7 @@ ENGINES: dict[str, type[Engine]] = {"eager": EagerEngine, "fast": FastEngine}
 
 
 def profiled(folder: Path, engine: str, compiled: str = "off") -> Profile:
-    """Of the modified VGG on digits: 71 whole steps an epoch, so that graphs of 25 are replayed."""
+    """The modified VGG on digits: 71 whole steps per epoch, so that graphs of 25 are replayed."""
     case = Case.model_validate(
         {"model": "modified_vgg", "dataset": "digits", "resolution": 28, "engine": engine,
          "precision": "float32", "compile": compiled,

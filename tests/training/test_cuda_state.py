@@ -71,7 +71,7 @@ def test_the_state_of_a_busy_gpu_is_read() -> None:
 
 
 def test_a_training_has_its_state_and_its_energy(make_job: MakeJob) -> None:
-    """As its record tells them: the parent watches, and the worker is not company.
+    """The record holds the state: the parent samples it, and the worker is no other program.
 
     This process may be, having used CUDA itself: a container's NVML can list both by the host's
     numbers, of which one is taken for our own.
@@ -96,7 +96,7 @@ def test_a_training_has_its_state_and_its_energy(make_job: MakeJob) -> None:
         assert state.device.other_processes in (0, 1)
 
 
-def test_nvml_and_torch_speak_of_the_same_gpu() -> None:
+def test_nvml_and_torch_use_the_same_gpu() -> None:
     """Which one NVML is asked about is found by UUID or order; what only torch knows is there too.
 
     NVML counts the memory that the driver keeps for itself, torch does not.

@@ -20,14 +20,14 @@ from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.run.worker_process import WorkerError  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
 from cnnperf.training.loop import run_training  # noqa: E402
-from cnnperf.training.worker.determinism import CUBLAS_VARIABLE, be_deterministic  # noqa: E402
+from cnnperf.training.worker.device import CUBLAS_VARIABLE, be_deterministic  # noqa: E402
 from cnnperf.training.worker.failures import failed_message  # noqa: E402
 from tests.training.conftest import USER_MODULE, MakeJob  # noqa: E402
 
 CPU = torch.device("cpu")
 
 IMAGES_PER_STEP = [128] * 8 + [126]
-"""Of an epoch of digits: 1,150 images."""
+"""Training images of digits per epoch: 1,150."""
 
 ENGINES: dict[str, type[Engine]] = {"eager": EagerEngine, "fast": FastEngine}
 
@@ -70,7 +70,7 @@ def test_two_trainings_with_one_seed_have_identical_losses(twins: tuple[Repeat, 
     assert first.metrics.test_loss == second.metrics.test_loss
 
 
-def test_their_mean_over_an_epochs_images_is_its_training_loss(
+def test_mean_of_step_losses_is_the_epochs_training_loss(
     twins: tuple[Repeat, Repeat],
 ) -> None:
     """Each batch weighs as much as it has images; the last one has fewer."""
@@ -82,8 +82,8 @@ def test_their_mean_over_an_epochs_images_is_its_training_loss(
         assert total / sum(IMAGES_PER_STEP) == pytest.approx(epoch.train_loss, rel=1e-12)
 
 
-def test_the_settings_of_the_process_say_so(twins: tuple[Repeat, Repeat]) -> None:
-    """As torch itself reports them, after training."""
+def test_deterministic_run_records_its_settings(twins: tuple[Repeat, Repeat]) -> None:
+    """Torch reports the settings after training."""
     settings = twins[0].settings
     assert settings is not None
     assert settings.deterministic_algorithms is True
@@ -91,7 +91,7 @@ def test_the_settings_of_the_process_say_so(twins: tuple[Repeat, Repeat]) -> Non
     assert settings.cudnn_benchmark is False
 
 
-def test_losses_are_float32_and_stay_so_in_json(twins: tuple[Repeat, Repeat]) -> None:
+def test_step_losses_stay_float32_in_json(twins: tuple[Repeat, Repeat]) -> None:
     """Between worker and parent they went through JSON already; once more changes no bit."""
     losses = twins[0].step_losses or []
     assert torch.tensor(losses, dtype=torch.float32).tolist() == losses
@@ -123,7 +123,7 @@ def build(*, num_classes, in_channels, resolution):
 """A model with an operation of which torch has no deterministic form."""
 
 
-def test_an_operation_that_is_not_deterministic_fails_with_a_sentence(
+def test_nondeterministic_operation_fails_with_one_sentence(
     make_job: MakeJob, tmp_path: Path
 ) -> None:
     """It names the operation and what can be done, and not torch's switch, which nobody set."""
@@ -139,8 +139,8 @@ def test_an_operation_that_is_not_deterministic_fails_with_a_sentence(
         train(job)
     assert caught.value.kind == "exception"
     assert str(caught.value) == (
-        "put_ has no deterministic implementation on this device: leave the case out with -k, "
-        "choose another --cnnperf-device, or go without --cnnperf-deterministic"
+        "put_ has no deterministic implementation on this device: exclude the case with -k, "
+        "choose another --cnnperf-device, or omit --cnnperf-deterministic"
     )
     assert "put_(torch.arange(10)" in (caught.value.traceback or "")
 
@@ -154,6 +154,7 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     monkeypatch.setenv(CUBLAS_VARIABLE, "")
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    cudnn.benchmark = True
     be_deterministic()
     yield
     torch.use_deterministic_algorithms(before[0])
@@ -199,7 +200,7 @@ def round_from_step_3(engine: Engine) -> None:
     ],
     ids=["nothing", "seed", "learning rate", "precision of step 3", "batch"],
 )
-def test_a_change_shows_at_its_first_step(
+def test_changed_training_differs_from_its_first_changed_step(
     engine: str, altered: dict[str, object], first_step: int | None
 ) -> None:
     """The first loss is the fresh weights', so another learning rate shows at the second."""
@@ -209,13 +210,20 @@ def test_a_change_shows_at_its_first_step(
 
 
 @pytest.mark.usefixtures("deterministic")
-def test_cublas_is_given_the_workspace_that_torch_asks_for() -> None:
+def test_deterministic_process_switches_cudnns_benchmark_off() -> None:
+    """The benchmark may choose another algorithm each time."""
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_cublas_workspace_is_the_one_that_torch_requires() -> None:
     """One of the two values in torch's notes on reproducibility; else CUDA products raise."""
     assert os.environ[CUBLAS_VARIABLE] in (":4096:8", ":16:8")
 
 
 @pytest.mark.usefixtures("deterministic")
-def test_torch_still_words_it_as_we_expect() -> None:
+def test_torchs_message_contains_the_expected_phrase() -> None:
     """A real exception of this torch becomes the sentence, with its traceback."""
     with pytest.raises(RuntimeError) as caught:
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))

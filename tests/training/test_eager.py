@@ -1,15 +1,17 @@
-"""The eager engine against a loop written here, by hand, with nothing of cnnperf's training."""
+"""The eager engine, compared with a loop written here without cnnperf's training."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
+import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.metrics import confusion_matrix  # noqa: E402
@@ -21,10 +23,8 @@ from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.data import split_images  # noqa: E402
 from cnnperf.training.data.sources import load_digits as our_digits  # noqa: E402
-from cnnperf.training.engines import (  # noqa: E402
-    EagerEngine,
-    base,
-)
+from cnnperf.training.engines import EagerEngine, Engine, FastEngine, base  # noqa: E402
+from cnnperf.training.engines.base import Batch  # noqa: E402
 from tests.training.untouched import assert_is_fresh  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -49,11 +49,11 @@ def prepared_engine(seed: int = 5, **recipe: object) -> EagerEngine:
 
 
 def ignore(step: int, loss: float) -> None:
-    """An observer that does not care."""
+    """Ignore the progress."""
 
 
 def plain_training(seed: int, epochs: int) -> tuple[nn.Module, list[float]]:
-    """The same training as the tutorials write it: dataset, DataLoader, loop."""
+    """Train as in a tutorial: dataset, DataLoader, loop."""
     split = split_images(get_dataset("digits"), our_digits("."))
     transform = transforms.Compose(
         [
@@ -100,7 +100,7 @@ def test_training_equals_a_plain_loop_weight_for_weight() -> None:
     assert [phase.mean_loss for phase in phases] == pytest.approx(losses, rel=1e-6)
 
 
-def test_warming_up_leaves_no_trace() -> None:
+def test_warm_up_changes_neither_model_nor_optimizer() -> None:
     """After preparing, weights and running statistics are those of a fresh model of that seed."""
     engine = EagerEngine(case=digits_case(), seed=9, device=CPU, data_dir=".")
     engine.prepare()
@@ -143,10 +143,10 @@ def test_starting_the_loaders_workers_counts_as_waiting_for_data() -> None:
     assert engine.train_epoch(1, ignore).data_wait_seconds >= 0.1
 
 
-def test_what_was_asked_of_the_device_before_an_epoch_is_no_part_of_it(
+def test_work_queued_before_an_epoch_is_not_part_of_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Such as the resize of the whole data set, which a GPU does while the host goes on."""
+    """A GPU may still resize the data set while the host goes on."""
     engine = prepared_engine()
     queued = [0.3]
     monkeypatch.setattr(base, "synchronize", lambda device: time.sleep(queued.pop(0)))
@@ -182,8 +182,8 @@ def test_evaluation_counts_every_image_with_its_label() -> None:
     assert evaluation.mean_loss == pytest.approx(loss, rel=1e-5)
 
 
-def test_evaluation_teaches_nothing() -> None:
-    """Weights and running statistics stay as they are."""
+def test_evaluation_changes_no_weights_or_statistics() -> None:
+    """All tensors of the model stay equal."""
     engine = prepared_engine()
     before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
     engine.evaluate("validation")
@@ -191,13 +191,30 @@ def test_evaluation_teaches_nothing() -> None:
         assert torch.equal(tensor, before[name]), name
 
 
-def test_the_test_set_is_not_trained_on() -> None:
-    """The published digits that we test on are in neither training nor validation."""
-    engine = prepared_engine()
-    published = load_digits().images
-    assert len(engine.splits.train) + len(engine.splits.val) + len(engine.splits.test) == len(
-        published
+@pytest.mark.parametrize("engine_class", [EagerEngine, FastEngine])
+def test_no_test_image_is_trained_or_validated_on(engine_class: type[Engine]) -> None:
+    """Indices in scikit-learn's digits, and tensors fed to the model, are disjoint."""
+    case = digits_case().model_copy(update={"precision": "float32", "compile": "off"})
+    engine = engine_class(case=case, seed=5, device=CPU, data_dir=".")
+    engine.prepare()
+    engine.load_data()
+    published = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
+    index_of = {image.tobytes(): index for index, image in enumerate(published)}
+    assert len(index_of) == len(published), "no image is published twice"
+    train, val, test = (
+        [index_of[image.tobytes()] for image in split.images_NHWC]
+        for split in (engine.splits.train, engine.splits.val, engine.splits.test)
     )
+    assert not set(test) & {*train, *val}
+    assert sorted([*train, *val, *test]) == list(range(len(published)))
+
+    def fed(batches: Iterable[Batch]) -> Counter[bytes]:
+        return Counter(image.numpy().tobytes() for images, _ in batches for image in images)
+
+    tested = fed(engine.evaluation_batches("test"))
+    learned = fed(engine.train_batches()) + fed(engine.evaluation_batches("validation"))
+    assert not tested & learned
+    assert (tested.total(), learned.total()) == (len(test), len(train) + len(val))
 
 
 def test_a_sample_stops_after_its_steps(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How `fast` executes steps: compiled, in chunks, in graphs; and what it does where that fails."""
+"""The execution of `fast`: compiled, in chunks, in graphs, and its fallbacks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.engines import FastEngine  # noqa: E402
-from cnnperf.training.engines.fast import bfloat16, compiling  # noqa: E402
+from cnnperf.training.engines.fast import bfloat16, compilation  # noqa: E402
+from cnnperf.training.engines.fast import device_data as memory  # noqa: E402
 from cnnperf.training.engines.fast import engine as fast_module  # noqa: E402
-from cnnperf.training.engines.fast import free_memory as memory  # noqa: E402
-from cnnperf.training.engines.fast.snapshot import Snapshot  # noqa: E402
+from cnnperf.training.engines.fast.compilation import Snapshot  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -59,7 +59,7 @@ def first_losses(engine: FastEngine, steps: int = 5) -> list[float]:
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_a_restored_model_trains_as_if_it_had_never_been_warmed_up(fused: bool) -> None:
+def test_restored_model_trains_like_a_fresh_one(fused: bool) -> None:
     """Weights, running statistics and Adam's moments, bit for bit, and in the same memory."""
     torch.manual_seed(0)
     model = build_model("modified_resnet", in_channels=1)
@@ -125,7 +125,7 @@ def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch)
 
 
 def break_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where there is no C++ compiler: the error comes with the first call."""
+    """Without a C++ compiler, the error comes with the first call."""
 
     def compile_(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         def fail(*arguments: Any) -> None:
@@ -133,10 +133,10 @@ def break_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return fail
 
-    monkeypatch.setattr(compiling.torch, "compile", compile_)
+    monkeypatch.setattr(compilation.torch, "compile", compile_)
 
 
-def test_where_compiling_fails_training_goes_on_with_a_warning(
+def test_failed_compilation_gives_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Under `auto`; the weights are those of a training that never tried."""
@@ -152,7 +152,7 @@ def test_where_compiling_fails_training_goes_on_with_a_warning(
     assert engine.compile_seconds is None
 
 
-def test_where_compiling_was_asked_for_its_failure_is_an_error(
+def test_failed_compilation_is_an_error_if_requested(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One sentence with the reason and the way out."""
@@ -165,7 +165,7 @@ def test_where_compiling_was_asked_for_its_failure_is_an_error(
     ("epochs", "compiled_speed", "tried", "taken"),
     [(1, 0.5, False, False), (10_000, 0.5, True, True), (10_000, 1.0, True, False)],
 )
-def test_on_a_cpu_auto_compiles_where_a_trial_of_a_long_training_pays(
+def test_auto_compiles_on_a_cpu_only_if_a_trial_of_long_training_pays(
     monkeypatch: pytest.MonkeyPatch, epochs: int, compiled_speed: float, tried: bool, taken: bool
 ) -> None:
     """Ten thousand epochs of digits are long enough; a step must be 5 % faster."""
@@ -194,7 +194,7 @@ def test_on_a_cpu_auto_compiles_where_a_trial_of_a_long_training_pays(
         ("bfloat16", True, [torch.bfloat16]),
     ],
 )
-def test_bfloat16_is_tried_unless_it_is_hopeless_and_nobody_asked_for_it(
+def test_auto_skips_hopeless_bfloat16(
     monkeypatch: pytest.MonkeyPatch, precision: str, hopeless: bool, tried: list[torch.dtype | None]
 ) -> None:
     """A CPU without it would take minutes to find that out, in every repeat."""
@@ -211,7 +211,7 @@ def test_bfloat16_is_tried_unless_it_is_hopeless_and_nobody_asked_for_it(
 
 
 @pytest.mark.parametrize(("times_slower", "hopeless"), [(0.5, False), (2.0, False), (9.0, True)])
-def test_what_takes_many_times_as_long_in_bfloat16_is_hopeless(
+def test_bfloat16_is_hopeless_if_several_times_slower(
     monkeypatch: pytest.MonkeyPatch, times_slower: float, hopeless: bool
 ) -> None:
     """Emulation, which takes twice as long, may still pay; the number of threads stays."""
@@ -224,7 +224,7 @@ def test_what_takes_many_times_as_long_in_bfloat16_is_hopeless(
 
 
 def test_a_convolution_can_be_timed_in_both_precisions() -> None:
-    """By the processor time that it took."""
+    """Both times are processor times above zero."""
     assert all(bfloat16._convolution_seconds(d) > 0 for d in (torch.float32, torch.bfloat16))
 
 
@@ -295,7 +295,7 @@ def pretend_to_capture(monkeypatch: pytest.MonkeyPatch, graphed: Callable[..., A
     monkeypatch.setattr(fast_module, "capture_steps", capture_steps)
 
 
-def test_graphs_train_the_same_and_what_warmed_them_up_is_undone(
+def test_graphs_train_the_same_and_their_warm_up_is_undone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two graphs of 25 steps, 21 of one, and the short batch's; also after compiling."""
@@ -317,10 +317,10 @@ def test_graphs_train_the_same_and_what_warmed_them_up_is_undone(
     both.train_step()
 
 
-def test_where_capturing_fails_training_goes_on_with_a_warning(
+def test_failed_capture_gives_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From the same weights."""
+    """Both start from the same weights."""
     expected = first_losses(make_engine())
 
     def graphed(step: Callable[..., Any], **given: Any) -> None:
@@ -349,7 +349,7 @@ class FakeGraph:
 
 
 def expected_chunks(chunk_images: int | None, steps: int) -> range:
-    """Of 1,150 images, those that a number of steps of 16 images reaches."""
+    """Return how many of 1,150 images some steps of 16 images reach."""
     return range(0, min(1150, steps * 16), chunk_images or 1150)
 
 
@@ -392,7 +392,7 @@ def test_an_epoch_is_cut_into_graphs_single_steps_and_a_short_batch(
     assert sum(images) == sum(k * b for k, b in expected)
 
 
-def test_a_case_leaves_its_execution_to_measurements_unless_it_says_otherwise() -> None:
+def test_default_case_chooses_its_execution_by_measurement() -> None:
     """Precision and compiling are `auto`."""
     case = Case(model="m", dataset="d", resolution=28, recipe=Recipe(name="report"))
     assert (case.precision, case.compile, case.variant) == ("auto", "auto", None)

@@ -37,8 +37,8 @@ def raised_by(code: str) -> BaseException:
         ("1 / 0", "exception"),
     ],
 )  # fmt: skip
-def test_the_kind_of_a_failure_is_told_by_the_exception(code: str, kind: str) -> None:
-    """Memory is told apart from other errors, also where torch raises a plain RuntimeError."""
+def test_exception_decides_the_kind_of_failure(code: str, kind: str) -> None:
+    """Out-of-memory errors are recognised, also if torch raises a plain RuntimeError."""
     message = failed_message(raised_by(code))
     assert message.error == kind
     assert message.message
@@ -46,7 +46,7 @@ def test_the_kind_of_a_failure_is_told_by_the_exception(code: str, kind: str) ->
     assert message.traceback is not None
 
 
-def test_the_users_own_mistake_has_no_traceback() -> None:
+def test_usage_error_has_no_traceback() -> None:
     """A sentence for people needs no stack."""
     message = failed_message(UsageError("no such thing; do this"))
     assert message.message == "no such thing; do this"
@@ -76,7 +76,7 @@ def run_check(tmp_path: Path, **modules: str) -> str:
     return done.stdout.strip()
 
 
-def test_builds_that_do_not_match_are_recognised(tmp_path: Path) -> None:
+def test_mismatched_torch_and_torchvision_give_a_remedy(tmp_path: Path) -> None:
     """The error of a CPU-only torch beside a CUDA-built torchvision says what to install."""
     said = run_check(
         tmp_path,

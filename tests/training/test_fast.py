@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
-from cnnperf.training.engines.fast.fold import fold_grey_input  # noqa: E402
+from cnnperf.training.engines.fast.grey_input import fold_grey_input  # noqa: E402
 from tests.training.untouched import assert_is_fresh  # noqa: E402
 
 STEPS = 50
@@ -72,7 +72,7 @@ def train_on_noise(engine: Engine, dtype: torch.dtype, nudge: float = 0.0) -> li
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model", ["modified_vgg", "modified_resnet"])
-def test_the_mathematics_is_eagers(
+def test_fast_computes_the_mathematics_of_eager(
     model: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In float64, where rounding has no time to grow, fifty losses are equal."""
@@ -112,7 +112,7 @@ def test_bfloat16_stays_close_to_float32_for_a_step() -> None:
     assert fast.precision == "bfloat16"
 
 
-def test_trying_out_precisions_leaves_no_trace() -> None:
+def test_trials_of_precisions_change_neither_model_nor_optimizer() -> None:
     """After preparing, weights and running statistics are those of a fresh model of that seed."""
     fast = prepared(FastEngine)
     assert_is_fresh(fast)
@@ -173,7 +173,7 @@ def test_folding_grey_images_preserves_function_and_training(name: str) -> None:
     torch.testing.assert_close(weight_f, weight, rtol=0, atol=2.1e-3)
 
 
-def test_folding_refuses_what_it_cannot_fold() -> None:
+def test_folding_an_unsupported_convolution_is_an_error() -> None:
     """A first convolution of one channel has nothing to fold."""
     with pytest.raises(ValueError, match="takes 1 channels, not 3"):
         fold_grey_input(build_model("modified_vgg", in_channels=1))

@@ -12,7 +12,7 @@ from tests.training.conftest import MakeJob
 pytest.importorskip("torch", reason="training needs the extra `train`")
 
 
-def test_a_workers_life_is_accounted_for(make_job: MakeJob) -> None:
+def test_phases_of_a_worker_add_up_to_its_life(make_job: MakeJob) -> None:
     """Spans and training fill it without gap or overlap, and none runs backwards.
 
     It is shorter than from before it is started until it is gone, and longer than from when it has

@@ -18,6 +18,7 @@ from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.machine.flags import KINDS  # noqa: E402
 from cnnperf.record.messages import Progress  # noqa: E402
 from cnnperf.record.schema import InferenceResult  # noqa: E402
+from cnnperf.training.clock import percentiles  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
 from cnnperf.training.inference import (  # noqa: E402
     Limits,
@@ -32,7 +33,6 @@ from cnnperf.training.inference import (  # noqa: E402
     time_queued,
 )
 from cnnperf.training.loop import run_training  # noqa: E402
-from cnnperf.training.percentiles import percentiles  # noqa: E402
 
 CPU = torch.device("cpu")
 QUICK = Limits(budget_seconds=0, min_calls=12, max_calls=12)
@@ -101,7 +101,7 @@ class Bench:
         return self.now
 
 
-def test_a_latency_is_the_call_and_the_wait_for_its_answer() -> None:
+def test_latency_covers_call_and_wait() -> None:
     """What the device still does when the call returns is part of it; one time a call."""
     bench = Bench([0.2, 0.1, 0.3])
     limits = Limits(budget_seconds=0, min_calls=3)
@@ -129,7 +129,7 @@ def test_queued_calls_are_waited_for_once() -> None:
 def test_calls_are_made_for_a_second_or_until_there_are_enough(
     call_seconds: float, calls: int
 ) -> None:
-    """By hand from the limits: 1 s, 20 to 10,000 calls, 5 s."""
+    """The limits are 1 s, 20 to 10,000 calls, and 5 s."""
     bench = Bench([call_seconds] * 20_000)
     seconds = time_calls(bench.call, bench.wait, Limits(), bench.clock)
     assert len(seconds) == pytest.approx(calls, rel=0.15)
@@ -139,10 +139,10 @@ def test_calls_are_made_for_a_second_or_until_there_are_enough(
 def test_percentiles_are_numpys_where_there_are_enough_times(calls: int) -> None:
     """p90 from 10 times on, p99 from 100."""
     seconds = np.random.default_rng(calls).exponential(size=calls)
-    found = percentiles(seconds.tolist())
-    assert found["p50"] == pytest.approx(np.quantile(seconds, 0.5))
-    assert found["p90"] == (pytest.approx(np.quantile(seconds, 0.9)) if calls >= 10 else None)
-    assert found["p99"] == (pytest.approx(np.quantile(seconds, 0.99)) if calls >= 100 else None)
+    found = percentiles(seconds.tolist(), "s")
+    assert found["s_p50"] == pytest.approx(np.quantile(seconds, 0.5))
+    assert found["s_p90"] == (pytest.approx(np.quantile(seconds, 0.9)) if calls >= 10 else None)
+    assert found["s_p99"] == (pytest.approx(np.quantile(seconds, 0.99)) if calls >= 100 else None)
 
 
 def test_large_images_come_in_small_batches_and_fewer_on_a_cpu() -> None:
@@ -188,7 +188,7 @@ def test_throughput_is_images_over_time(
     assert result.latency_seconds_p90 == pytest.approx(np.quantile(times, 0.9))
 
 
-def test_few_test_images_are_taken_again(trained: Engine, subject: Subject) -> None:
+def test_few_test_images_are_repeated(trained: Engine, subject: Subject) -> None:
     """The largest batch has 1,000, digits 360: the engine's own test images, in order."""
     own = torch.cat([images for images, _ in trained.evaluation_batches("test")])
     assert len(own) == 360
@@ -222,7 +222,7 @@ def test_the_metrics_are_those_of_the_training_precision() -> None:
 # --- the predictions ----------------------------------------------------------------------------
 
 
-def test_in_the_training_precision_nothing_is_lost(trained: Engine, subject: Subject) -> None:
+def test_training_precision_loses_no_accuracy(trained: Engine, subject: Subject) -> None:
     """float32's accuracy is that of the engine's own evaluation, and it agrees with itself."""
     found = {a.precision: a for a in compare_precisions(trained, subject)}
     confusion_KK = trained.evaluate("test").confusion_KK
@@ -248,7 +248,7 @@ def test_bfloat16_is_compared_with_the_model_as_trained(trained: Engine, subject
     assert found.accuracy_difference == pytest.approx(difference / len(labels))
 
 
-def test_a_training_in_bfloat16_is_what_copies_are_compared_with() -> None:
+def test_precisions_are_compared_with_training_in_bfloat16() -> None:
     """Autocast, with float32 weights; the float32 copy is named for what it multiplies in."""
     engine = digits_engine(FastEngine, epochs=1)
     engine.autocast_dtype = torch.bfloat16
@@ -290,7 +290,7 @@ class Stubborn(nn.Module):
 
 
 def fake_engine(model: nn.Module, *, learnable: bool = True) -> Any:
-    """As much of an engine as inference asks for: 200 images, each showing its class's number."""
+    """Return the parts of an engine that inference uses: 200 images that show their class."""
     labels_N = torch.arange(200) % 10
     images_NCHW = labels_N.float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
 
@@ -307,7 +307,7 @@ def fake_engine(model: nn.Module, *, learnable: bool = True) -> Any:
     )  # fmt: skip
 
 
-def test_a_model_that_bfloat16_spoils_is_flagged() -> None:
+def test_accuracy_lost_in_bfloat16_is_flagged() -> None:
     """bfloat16 knows 1000, 1004, 1008: of ten classes three are left, by the rounding to even."""
     engine = fake_engine(Fragile())
     float32, bfloat16 = compare_precisions(engine, prepare_subject(engine))
@@ -321,12 +321,12 @@ def test_a_model_that_bfloat16_spoils_is_flagged() -> None:
     assert flag.kind == "inference_accuracy_lost"
     assert flag.value == pytest.approx(1 - right)
     lost = f"{100 * (1 - right):.2f} percentage points"
-    for words in ("bfloat16", f"{right:.2%}", lost, "Likely", "autocast"):
+    for words in ("bfloat16", f"{right:.2%}", lost, "likely cause", "autocast"):
         assert words in flag.message
 
 
-def test_a_model_that_refuses_a_precision_is_measured_without_it() -> None:
-    """With a sentence that says why."""
+def test_precision_that_fails_is_left_out_with_a_warning() -> None:
+    """The warning gives the reason."""
     engine = fake_engine(Stubborn())
     assert list(prepare_subject(engine).models) == ["float32"]
     (flag,) = engine.flags
@@ -336,7 +336,7 @@ def test_a_model_that_refuses_a_precision_is_measured_without_it() -> None:
     assert "\n" not in flag.message
 
 
-def test_random_labels_have_no_accuracy_to_lose() -> None:
+def test_random_labels_have_no_accuracy() -> None:
     """Agreement has a meaning all the same."""
     engine = fake_engine(Fragile(), learnable=False)
     _, bfloat16 = compare_precisions(engine, prepare_subject(engine))
@@ -356,7 +356,7 @@ def test_random_labels_have_no_accuracy_to_lose() -> None:
         (9900, 9800, 10_000, False),  # a gain
     ],
 )
-def test_a_loss_is_flagged_where_it_is_more_than_chance_and_half_a_point(
+def test_lost_accuracy_is_flagged_above_chance_and_half_a_point(
     right: int, as_trained: int, images: int, flagged: bool
 ) -> None:
     """Both limits, from either side; the flag is one sentence or two with the numbers."""

@@ -133,14 +133,14 @@ OPERATORS = {
 @pytest.mark.parametrize(
     ("name", "expected"), [(n, c) for c, names in KERNELS.items() for n in names]
 )
-def test_a_kernel_is_known_by_its_name(name: str, expected: str) -> None:
-    """As replayed from a CUDA graph, without the operator that launched it."""
+def test_class_of_kernel(name: str, expected: str) -> None:
+    """A CUDA graph replays kernels without the operators that launched them."""
     assert class_of_kernel(name) == expected
 
 
 @pytest.mark.parametrize(
     ("name", "expected"), [(n, c) for c, names in OPERATORS.items() for n in names]
 )
-def test_an_operator_is_known_by_its_name(name: str, expected: str | None) -> None:
+def test_class_of_operator(name: str, expected: str | None) -> None:
     """Forward, backward, and autograd's own names; None where a name says nothing."""
     assert class_of_operator(name).kernel_class == expected

@@ -57,7 +57,7 @@ def test_accelerate_trains_in_a_worker() -> None:
 def test_a_worker_without_the_package_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As another interpreter's does, into which the parent cannot look."""
+    """The worker may be another interpreter, whose packages the parent cannot see."""
     variables = python_with(hide_packages("timm"), tmp_path)
     monkeypatch.setenv("PYTHONPATH", variables["PYTHONPATH"])
     case = get_case("resnet34-mnist-224-peers-timm")

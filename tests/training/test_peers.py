@@ -1,4 +1,4 @@
-"""Other people's loops train what they are said to train: against a loop written here, by hand."""
+"""The peers, compared with a loop written here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnnperf.catalog.specs import Augmentation, Case, Recipe  # noqa: E402
 from cnnperf.errors import NotInstalledError, UsageError  # noqa: E402
 from cnnperf.models import build_model, model_sha256  # noqa: E402
 from cnnperf.training.engines import ENGINES, Engine, TrainPhase, engine_class  # noqa: E402
-from cnnperf.training.loop import ClockedCourse, TrainingLog  # noqa: E402
+from cnnperf.training.loop import TrainingLog, TrainingRecorder  # noqa: E402
 from cnnperf.training.losses import NaNLossError  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -99,7 +99,7 @@ def train_on(
     engine = prepared(name, **recipe)
     engine.train_loader = engine.val_loader = batches
     watched = Watched(engine)
-    course = ClockedCourse(engine, lambda message: None)
+    course = TrainingRecorder(engine, lambda message: None)
     engine.train(course)
     return engine, course.stop(), watched
 
@@ -137,7 +137,7 @@ def modified_vgg() -> nn.Module:
 
 
 @pytest.mark.parametrize("name", FLOAT32)
-def test_in_float32_a_peers_losses_are_a_plain_loops(name: str) -> None:
+def test_float32_peer_has_the_losses_of_a_plain_loop(name: str) -> None:
     """Over two epochs, with a validation between them that must leave no trace."""
     batches = same_batches(peer_case(name))
     _, _, watched = train_on(batches, name)
@@ -146,7 +146,7 @@ def test_in_float32_a_peers_losses_are_a_plain_loops(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BFLOAT16)
-def test_in_bfloat16_a_peers_losses_are_an_autocast_loops(name: str) -> None:
+def test_bfloat16_peer_has_the_losses_of_an_autocast_loop(name: str) -> None:
     """And not float32's: the precision is really on. The first steps, before rounding grows."""
     batches = same_batches(peer_case(name))
     engine, _, watched = train_on(batches, name, epochs=1)
@@ -177,14 +177,14 @@ def test_a_peer_sees_the_images_in_eagers_order(name: str) -> None:
     for each in ("eager", name):
         engine = prepared(each, batch_size=64, max_steps=2)
         watched = Watched(engine)
-        engine.train(ClockedCourse(engine, lambda message: None))
+        engine.train(TrainingRecorder(engine, lambda message: None))
         labels[each] = watched.labels
     assert len(labels[name]) == 128
     assert labels[name] == labels["eager"]
 
 
 def test_the_plain_loader_gives_every_image_once_and_in_another_order_each_time() -> None:
-    """As DataLoader's `shuffle` does."""
+    """DataLoader's `shuffle` works so."""
     engine = prepared("plain", batch_size=128)
     first, second = (
         torch.cat([labels for _, labels in engine.train_loader]).tolist() for _ in range(2)
@@ -235,8 +235,8 @@ def test_max_steps_bounds_the_whole_training(name: str) -> None:
     assert [epoch.val_loss for epoch in log.epochs] == [None, None]
 
 
-class OneEpoch(ClockedCourse):
-    """A course that has enough after one epoch."""
+class OneEpoch(TrainingRecorder):
+    """A handler that stops after one epoch."""
 
     def finish_epoch(self, phase: TrainPhase) -> bool:
         """Always the last."""
@@ -245,8 +245,8 @@ class OneEpoch(ClockedCourse):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_stops_when_the_course_says_so(name: str) -> None:
-    """Though its recipe has more epochs."""
+def test_peer_stops_when_the_handler_says_so(name: str) -> None:
+    """Its recipe has more epochs."""
     engine = prepared(name, epochs=3)
     engine.train_loader = engine.val_loader = same_batches(engine.case)
     watched = Watched(engine)
@@ -262,7 +262,7 @@ def test_a_loss_that_is_no_number_ends_the_training(name: str) -> None:
     batches[1][0].fill_(float("nan"))
     engine.train_loader = engine.val_loader = batches
     with pytest.raises(NaNLossError, match="epoch 1, step 2"):
-        engine.train(ClockedCourse(engine, lambda message: None))
+        engine.train(TrainingRecorder(engine, lambda message: None))
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -271,14 +271,14 @@ def test_progress_is_shown(name: str) -> None:
     engine = prepared(name)
     engine.train_loader = engine.val_loader = same_batches(engine.case)
     said: list[object] = []
-    engine.train(ClockedCourse(engine, said.append))
+    engine.train(TrainingRecorder(engine, said.append))
     training = [message for message in said if getattr(message, "phase", None) == "train"]
     assert {message.epoch for message in training} == {1, 2}
     assert all(message.step >= 1 and message.loss > 0 for message in training)
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_preparing_leaves_no_trace(name: str) -> None:
+def test_preparing_a_peer_changes_neither_model_nor_optimizer(name: str) -> None:
     """After the warm-up the weights are a fresh model's; afterwards a profile's steps are taken."""
     engine = prepared(name)
     torch.manual_seed(SEED)
@@ -335,7 +335,7 @@ def test_accelerate_is_held_to_the_runs_device(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet34"])
-def test_timms_model_is_ours_but_for_its_names(name: str) -> None:
+def test_timms_model_equals_ours_except_for_names(name: str) -> None:
     """With our weights, in the order of the layers, it gives our logits; dropout is equal too."""
     pytest.importorskip("timm", reason="needs the extra `peers`")
     from cnnperf.training.engines.peers.timm import timm_model
@@ -371,7 +371,7 @@ def test_timm_says_which_models_it_has() -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_an_engines_name_leads_to_its_class(name: str) -> None:
+def test_engine_name_gives_its_class(name: str) -> None:
     """Every name that a case can have."""
     if name in PACKAGES:
         pytest.importorskip(PACKAGES[name], reason="needs the extra `peers`")

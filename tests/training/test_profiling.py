@@ -106,7 +106,7 @@ def test_ten_operators_at_most_the_longest_first(profile: Profile) -> None:
     assert convolution.calls_per_step == 6
 
 
-def test_a_training_knows_nothing_of_its_profile(repeat: Repeat) -> None:
+def test_profile_does_not_change_the_training(repeat: Repeat) -> None:
     """The same losses, accuracy and counts as without; the times' fields are all there."""
     plain = train(None)
     assert plain.profile is None
@@ -141,7 +141,7 @@ def test_the_trace_is_one_that_viewers_read(folder: Path, profile: Profile) -> N
     assert "aten::convolution_backward" in names
 
 
-def test_a_trace_is_worked_through_as_it_lies(folder: Path, profile: Profile) -> None:
+def test_record_of_a_trace_equals_its_file(folder: Path, profile: Profile) -> None:
     """The step's time is that between the marks in the file."""
     assert profile.trace is not None
     steps = [
@@ -182,16 +182,14 @@ def test_short_batches_are_not_profiled(tmp_path: Path) -> None:
     assert sizes == [512] * (1 + MIN_STEPS)
 
 
-def test_a_profile_that_cannot_be_recorded_costs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_profile_gives_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning with the reason, and what to do."""
     monkeypatch.setattr(profiling, "_record", _full_disk)
     profile, (flag,) = record_profile(prepared(), str(tmp_path), "mine", None)
     assert profile is None
     assert flag.kind == "no_profile"
     assert "OSError: [Errno 28] No space left on device" in flag.message
-    assert "free some and run the case again" in flag.message
+    assert "free some and run it again" in flag.message
 
 
 def _full_disk(*arguments: object) -> int:

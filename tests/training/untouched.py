@@ -1,4 +1,4 @@
-"""Whether preparing an engine has left its model as it was drawn."""
+"""Assert that preparing an engine does not change its model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Images and labels for the worker: read, divided, transformed, batched (needs torch).
+"""Images and labels for training: sources, splits, transforms, batches, downloads.
 
-What data sets there are, and whether their files are in place, is `cnnperf.catalog.datasets`, which
-works without torch; getting them is `cnnperf.training.data.fetch`.
+`cnnperf.catalog.datasets` describes the data sets and checks their files without torch.
 """
 
 from __future__ import annotations

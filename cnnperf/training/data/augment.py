@@ -1,14 +1,14 @@
-"""Training images changed at random, a whole batch at once, on the device where they are.
+"""Augment training images at random, a whole batch at once, on their device.
 
-Torch half. The study names rotation, scaling, cropping and elastic deformation as the remedy for
-the overfitting it saw. All four say where a pixel's value is to be taken from, so they are folded
-into one grid and the image is interpolated once: four passes would blur it four times. Nothing here
-waits for the device or asks Python for a number, so it can stand in a CUDA graph.
+The study proposes rotation, scaling, cropping and elastic deformation against the overfitting that
+it saw. All four move pixels, so they are combined into one grid and the image is interpolated once:
+four passes would blur it four times. Nothing here waits for the device or reads a number from it,
+so it works in a CUDA graph.
 
     augment(images_BCHW, Augmentation(rotation_degrees=15, elastic_alpha_pixels=20))
 
-Shapes: `B` images, `C` channels, `H W` pixels; a last or second dimension of 2 is x, y. The origin
-is the middle of the image, x points right and y down.
+Shapes: B images, C channels, H W pixels; a dimension of 2 is x, y. The origin is the middle of the
+image, x points right and y points down.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from cnnperf.catalog.specs import Augmentation
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """What was drawn for each image of a batch."""
+    """Random parameters of each image of a batch."""
 
     angle_radians_B: Tensor
     """Clockwise."""
     scale_B: Tensor
-    """Above 1, what the image shows becomes larger."""
+    """Above 1, the content becomes larger."""
     shift_pixels_B2: Tensor
-    """What the image shows moves right and down."""
+    """The content moves right and down."""
     displacement_pixels_B2HW: Tensor | None = None
-    """Where each pixel looks, seen from where it is; None where nothing is elastic."""
+    """Offset from each pixel to its source; None without elastic deformation."""
 
 
 def augment(images_BCHW: Tensor, augmentation: Augmentation | None) -> Tensor:
-    """Change each image in its own way; without an augmentation they come back as they are.
+    """Augment each image independently; without an augmentation, return the images unchanged.
 
-    Call it outside of autocast, which would round the grid.
+    Call it outside autocast, which would round the grid.
 
     Args:
-        images_BCHW: floating point, normalised or not: the one is as the other.
-        augmentation: what may happen to an image.
+        images_BCHW: floating-point images, normalised or not.
+        augmentation: the largest changes.
     """
     if augmentation is None:
         return images_BCHW
@@ -67,7 +67,7 @@ def draw(
     width: int,
     device: torch.device,
 ) -> Draws:
-    """Draw for every image what happens to it, from the device's default generator."""
+    """Draw the parameters of every image from the device's default generator."""
     angle_B, scale_B, x_B, y_B = _noise(4, batch_size, device=device)
     displacement_B2HW = None
     if augmentation.elastic_alpha_pixels > 0:
@@ -83,17 +83,19 @@ def draw(
 
 
 def _noise(*shape: int, device: torch.device) -> Tensor:
-    """Uniform in -1..1."""
+    """Draw numbers uniform in -1..1."""
     return torch.rand(shape, device=device) * 2 - 1
 
 
 def warp(images_BCHW: Tensor, draws: Draws) -> Tensor:
-    """Do to each image what was drawn for it; shape, dtype and order in memory stay.
+    """Apply the draws to each image; shape, dtype and memory layout stay the same.
 
-    It is interpolated between pixels; beyond its border an image is continued by its mirror image,
-    not by a colour, so that it does not matter whether it is normalised before or afterwards.
+    Values are interpolated between pixels. Outside its border an image is reflected, not filled
+    with a colour, so the result does not depend on normalising before or after.
     """
-    precise = torch.promote_types(images_BCHW.dtype, torch.float32)  # bfloat16 cannot tell pixels
+    precise = torch.promote_types(
+        images_BCHW.dtype, torch.float32
+    )  # bfloat16 is too coarse for positions
     grid_BHW2 = _sampling_grid(draws, *images_BCHW.shape[-2:]).to(precise)
     warped_BCHW = grid_sample(
         images_BCHW.to(precise),
@@ -106,10 +108,10 @@ def warp(images_BCHW: Tensor, draws: Draws) -> Tensor:
 
 
 def _sampling_grid(draws: Draws, height: int, width: int) -> Tensor:
-    """Where each pixel takes its value from, (B, H, W, 2): -1 and 1 are an image's two borders.
+    """Return the source position of each pixel, (B, H, W, 2); -1 and 1 are the image's borders.
 
-    The draws are undone from the last to the first: an image is rotated and scaled about its
-    middle, then shifted, then deformed.
+    An image is rotated and scaled about its middle, then shifted, then deformed. Source positions
+    invert these changes, from the last to the first.
     """
     positions_2HW = torch.stack(
         (
@@ -133,15 +135,15 @@ def _sampling_grid(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def _centred(size: int, like: Tensor) -> Tensor:
-    """Positions of that many pixels in a row, from the row's middle."""
+    """Return the positions of the pixels of a row, relative to its middle."""
     return torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
 
 
 def blur(planes_XHW: Tensor, sigma_pixels: float) -> Tensor:
-    """Gaussian blur of the last two dimensions, of any number of planes (X).
+    """Apply a Gaussian blur to the last two dimensions of any number of planes (X).
 
-    Along each of the two it is a product with a matrix: less work on small images than a
-    convolution with a kernel that is wider than they are.
+    It is a matrix product along each dimension: on small images, a convolution with a wider kernel
+    would take more work.
     """
     height, width = planes_XHW.shape[-2:]
     rows_HH = _blur_matrix(height, sigma_pixels, planes_XHW)
@@ -150,11 +152,11 @@ def blur(planes_XHW: Tensor, sigma_pixels: float) -> Tensor:
 
 
 def _blur_matrix(size: int, sigma_pixels: float, like: Tensor) -> Tensor:
-    """The blur of a row of `size` pixels: each row of the matrix holds one pixel's weights (N, N).
+    """Return the blur of a row of N = `size` pixels as a matrix (N, N), one output pixel per row.
 
-    The kernel (T) reaches as far as torchvision's elastic deformation lets it, 4 sigma, and the row
-    is continued by its mirror image about the middle of its last pixel. It is made on the device
-    at each call: a tensor kept from call to call would belong to the CUDA graph that first made it.
+    As in torchvision's elastic deformation, the kernel (T) reaches 4 sigma, and the row is
+    reflected about the middle of its last pixel. The matrix is made on the device at each call: a
+    tensor kept between calls would belong to the CUDA graph that first made it.
     """
     reach = int(8 * sigma_pixels + 1) // 2
     offsets_T = torch.arange(-reach, reach + 1, device=like.device)

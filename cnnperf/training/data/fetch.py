@@ -1,7 +1,7 @@
-"""Gets the files of a data set from the network, once, before any run.
+"""Download the files of a data set, once, before any run. Runs never download.
 
-Files are downloaded into a folder of their own, checked there, and only then moved to where
-loaders look: an interrupted download is never taken for data. Runs themselves never download.
+Files are downloaded into a temporary folder, checked there, and then moved to the data directory,
+so that loaders never see an interrupted download.
 
     cnnperf data mnist
 """
@@ -13,7 +13,6 @@ import http.client
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchvision import datasets as tv_datasets
@@ -24,41 +23,23 @@ from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
 
 SILENCE_SECONDS = 60.0
-"""A server that sends nothing for so long has failed; torchvision would wait for ever."""
+"""Timeout for a silent server; torchvision has none."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Download:
-    """How torchvision gets a data set."""
-
-    run: Callable[[Path], object]
-    """Downloads into a folder, as the data directory is laid out."""
-    source: str
-    """Where from, for people."""
-
-
-_DOWNLOADS = {
-    "mnist": _Download(
-        run=lambda folder: tv_datasets.MNIST(folder, download=True),
-        source=" or ".join(tv_datasets.MNIST.mirrors),
-    ),
-    "cifar10": _Download(
-        run=lambda folder: tv_datasets.CIFAR10(folder, download=True),
-        source=str(tv_datasets.CIFAR10.url),
-    ),
-}
+_DOWNLOADS = {"mnist": tv_datasets.MNIST, "cifar10": tv_datasets.CIFAR10}
+"""Torchvision's data sets; their folders have the layout of the data directory."""
 
 
 def fetch(name: str, data_dir: str | Path, *, on_message: Callable[[str], None]) -> None:
-    """Make sure that a data set's files are in `data_dir` and undamaged; download what is not.
+    """Check a data set's files in `data_dir` and download them if any is missing or damaged.
 
     Args:
-        name: of a registered data set.
-        data_dir: made if it is not there.
-        on_message: called with a line of progress, for people.
+        name: name of a registered data set.
+        data_dir: the data directory, created if it does not exist.
+        on_message: called with each line of progress.
 
     Raises:
-        UsageError: there is no such data set, no known way to download it, or no success.
+        UsageError: the data set is not registered, has no known download, or the download failed.
     """
     spec, data_dir = get_dataset(name), Path(data_dir)
     if not spec.files:
@@ -73,28 +54,28 @@ def fetch(name: str, data_dir: str | Path, *, on_message: Callable[[str], None])
 def _download(
     spec: DatasetSpec, data_dir: Path, problem: DataProblem, on_message: Callable[[str], None]
 ) -> None:
-    download = _DOWNLOADS.get(spec.name)
-    if download is None:
+    data_set = _DOWNLOADS.get(spec.name)
+    if data_set is None:
         raise UsageError(
-            f"data set {spec.name}: {problem.path.name} is {problem.kind} at {problem.path} and "
-            f"cnnperf does not know where to download it; {_by_hand(spec, data_dir)} "
-            f"({spec.source})"
+            f"data set {spec.name}: {problem.path.name} is {problem.kind} at {problem.path}, and "
+            f"cnnperf cannot download this data set; {_by_hand(spec, data_dir)} ({spec.source})"
         )
-    on_message(f"data set {spec.name}: downloading from {download.source} to {data_dir}")
+    source = " or ".join(getattr(data_set, "mirrors", None) or [data_set.url])
+    on_message(f"data set {spec.name}: downloading from {source} to {data_dir}")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        # Inside the data directory: moving a file is atomic only within a file system.
+        # In the data directory, because a move is atomic only within one file system.
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=data_dir) as folder:
-            with _silence_is_failure():
-                download.run(Path(folder))
+            with _timeout():
+                data_set(folder, download=True)
             _move_checked(spec, Path(folder), data_dir)
-    # What torchvision lets through: RuntimeError for a wrong checksum or when every mirror
-    # failed, OSError for the network and the disk, HTTPException for a broken connection.
+    # Torchvision raises RuntimeError for a wrong checksum or if all mirrors fail, OSError for the
+    # network and the disk, and HTTPException for a broken connection.
     except (RuntimeError, OSError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(
-            f"data set {spec.name} could not be downloaded from {download.source} to "
-            f"{problem.path.parent} ({reason}); try again where the network allows it, or "
+            f"data set {spec.name} could not be downloaded from {source} to "
+            f"{problem.path.parent} ({reason}); try again on a machine with network access, or "
             f"{_by_hand(spec, data_dir)}"
         ) from error
 
@@ -102,7 +83,7 @@ def _download(
 def _move_checked(spec: DatasetSpec, folder: Path, data_dir: Path) -> None:
     problem = check_files(spec, folder, checksum=True)
     if problem is not None:
-        raise RuntimeError(f"the download's {problem.path.name} is {problem.kind}")
+        raise RuntimeError(f"the downloaded {problem.path.name} is {problem.kind}")
     for file in spec.files:
         target = data_dir / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +96,7 @@ def _by_hand(spec: DatasetSpec, data_dir: Path) -> str:
 
 
 @contextlib.contextmanager
-def _silence_is_failure() -> Iterator[None]:
+def _timeout() -> Iterator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE_SECONDS)
     try:

@@ -1,13 +1,13 @@
-"""Reads the data sets into memory, as published: uint8 pixels and labels, nothing transformed.
+"""Read data sets into memory as published: uint8 pixels and labels, without any transform.
 
-Reading uses torchvision's own readers and never the network, so that a run works offline and
-learns from the same bytes as any other PyTorch script. Checksums are not looked at here, inside
-the clock, but before the run by `cnnperf.catalog.datasets.check_files`.
+Torchvision's readers are used, and never the network, so a run works offline and learns from the
+same bytes as other PyTorch scripts. Loading is on the clock, so checksums are verified before the
+run, by `cnnperf.catalog.datasets.check_files`.
 
     python -c "from cnnperf.training.data import load_digits; print(load_digits('.'))"
-"""
 
-# Shapes: N images, H W pixels, C channels.
+Shapes: N images, H W pixels, C channels.
+"""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ Labels: TypeAlias = npt.NDArray[np.int64]
 DIGITS_SPLIT_SEED = 0
 SYNTHETIC_SEED = 0
 DIGITS_MAX = 16
-"""scikit-learn's digits count the dark pixels of 4 x 4 blocks."""
+"""Largest pixel of scikit-learn's digits, which count the dark pixels of 4 x 4 blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawImages:
-    """A data set as published: what a loader returns.
+    """A data set as published, the result of a loader.
 
     Raises:
-        DataError: an array has another type or shape than is said here.
+        DataError: an array has a wrong type or shape.
     """
 
     train_images_NHWC: Images
-    """Everything that may be learned from, validation images included."""
+    """All images to learn from, including validation images."""
     train_labels_N: Labels
     test_images_NHWC: Images
     test_labels_N: Labels
     val_rows_N: Rows | None = None
-    """Rows of the training images that are for validation, where the data set has a split of its
-    own; `None`: `split_images` draws one."""
+    """Rows of the training images for validation, if the data set has its own split; otherwise
+    `split_images` draws them."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -63,7 +63,7 @@ class RawImages:
             if images != labels:
                 raise DataError(
                     f"RawImages: {images} {part} images but {labels} labels; expected one label "
-                    "an image: mend the loader that made them"
+                    "per image: correct the loader"
                 )
 
 
@@ -85,20 +85,20 @@ def load_cifar10(data_dir: str | Path) -> RawImages:
     return _read(CIFAR10, Path(data_dir), _read_cifar10)
 
 
-def load_digits(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - they come with a package
-    """The 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn.
+def load_digits(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - part of a package
+    """Load the 1,797 handwritten digits of 8 x 8 pixels that are part of scikit-learn.
 
-    Pixels 0..16 are scaled to 0..255 and rounded. scikit-learn has no split of them: test and
-    validation images are drawn here, fixed and stratified.
+    Pixels 0..16 are scaled to 0..255 and rounded. scikit-learn does not split them; test and
+    validation images are a fixed, stratified draw.
 
     Raises:
-        NotInstalledError: scikit-learn is not there.
+        NotInstalledError: scikit-learn is not installed.
     """
     try:
         from sklearn import datasets as sklearn_datasets
     except ImportError as error:
         raise NotInstalledError(
-            f"data set digits comes with scikit-learn, which cannot be imported ({error}); "
+            f"data set digits is part of scikit-learn, which cannot be imported ({error}): "
             "install it with `pip install 'cnnperf[train]'`"
         ) from error
     bundled = sklearn_datasets.load_digits()
@@ -117,8 +117,8 @@ def load_digits(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - they come 
     )
 
 
-def load_synthetic(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - made, not read
-    """Noise with random labels: the shape of MNIST, for measuring speed without any files."""
+def load_synthetic(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - generated
+    """Make noise with random labels in the shape of MNIST, to measure speed without files."""
     spec = SYNTHETIC
     train = spec.train_images + spec.val_images
     shape_NHWC = (train + spec.test_images, spec.resolution, spec.resolution, spec.channels)
@@ -134,10 +134,7 @@ def load_synthetic(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - made, n
 
 
 class _CIFAR10(tv_datasets.CIFAR10):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's CIFAR-10 without its checksums, which read every file twice more.
-
-    They would be on the clock; `check_files` has compared them before.
-    """
+    """Torchvision's CIFAR-10 without checksums, which would read every file twice on the clock."""
 
     train_list = [[name, None] for name, _ in tv_datasets.CIFAR10.train_list]  # noqa: RUF012
     test_list = [[name, None] for name, _ in tv_datasets.CIFAR10.test_list]  # noqa: RUF012
@@ -145,22 +142,22 @@ class _CIFAR10(tv_datasets.CIFAR10):  # type: ignore[misc]  # torchvision has no
 
 
 def _read(spec: DatasetSpec, data_dir: Path, reader: Callable[[Path], RawImages]) -> RawImages:
-    """Call a reader; where it fails because of a file, say which and what to do."""
+    """Call a reader; if it fails because of a file, name the file and the remedy."""
     problem = check_files(spec, data_dir, checksum=False)
     if problem is not None:
         raise DataError(problem.message)
     try:
         return reader(data_dir)
-    except Exception as error:  # a damaged file fails anywhere in its reader, in many ways
+    except Exception as error:  # a damaged file can fail anywhere in its reader
         problem = check_files(spec, data_dir, checksum=True)
         if problem is None:
-            raise  # the files are as published: the fault lies elsewhere
+            raise  # the files are good, so the cause is elsewhere
         raise DataError(problem.message) from error
 
 
 def _read_mnist(data_dir: Path) -> RawImages:
-    # Not `datasets.MNIST(...)`: that reads `MNIST/processed/*.pt`, left by torchvision before
-    # 0.9, instead of the files that were checked.
+    # `datasets.MNIST` would prefer `MNIST/processed/*.pt`, written by torchvision before 0.9, to
+    # the checked files.
     raw = data_dir / "MNIST" / "raw"
     return RawImages(
         train_images_NHWC=read_image_file(str(raw / "train-images-idx3-ubyte")).numpy()[..., None],
@@ -181,15 +178,13 @@ def _read_cifar10(data_dir: Path) -> RawImages:
 
 
 def _check_array(name: str, array: object) -> None:
-    """The name says the shape: `..._NHWC` is four-dimensional uint8, `..._N` a row of int64."""
+    """Check an array by its name: `..._NHWC` is 4-dimensional uint8, `..._N` is a row of int64."""
     dims, dtype = (4, np.uint8) if name.endswith("_NHWC") else (1, np.int64)
     if not isinstance(array, np.ndarray) or array.ndim != dims or array.dtype != dtype:
-        found = (
-            f"{array.dtype} of shape {array.shape}"
-            if isinstance(array, np.ndarray)
-            else type(array).__name__
-        )
+        found = type(array).__name__
+        if isinstance(array, np.ndarray):
+            found = f"{array.dtype} of shape {array.shape}"
         raise DataError(
             f"RawImages: {name} is {found}, expected a numpy array of {np.dtype(dtype).name} with "
-            f"{dims} dimension{'s' * (dims > 1)}: mend the loader that made it"
+            f"{dims} dimension{'s' * (dims > 1)}: correct the loader"
         )

@@ -1,14 +1,13 @@
-"""Divides a data set into train, validation and test, the same way in every run.
+"""Split a data set into train, validation and test, in the same way in every run.
 
-The division must not depend on a repeat's seed: repeats would then differ by what they learned
-from, not only by how training went, and two records could not be compared. `dataset_sha256` goes
-into the record to prove that they are the same.
+The split does not depend on a repeat's seed. Otherwise repeats would learn from different images,
+and records would not be comparable. The record holds `dataset_sha256` as the proof.
 
     splits = split_images(DIGITS, load_digits("."))
     print(dataset_sha256(splits))
-"""
 
-# Shapes: N images, H W pixels, C channels.
+Shapes: N images, H W pixels, C channels.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +22,12 @@ from cnnperf.training.data.draws import Rows, permutation
 from cnnperf.training.data.sources import Images, Labels, RawImages
 
 SPLIT_SEED = 0
-"""Of the train/validation split; a constant, since another one makes other data sets."""
+"""Seed of the train/validation split; constant, because another seed makes another data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Images that are used for one purpose, with their labels."""
+    """Images and labels for one purpose."""
 
     images_NHWC: Images
     labels_N: Labels
@@ -39,7 +38,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """A data set, divided."""
+    """A data set in three splits."""
 
     train: Split
     val: Split
@@ -47,15 +46,17 @@ class Splits:
 
 
 def split_images(spec: DatasetSpec, raw: RawImages) -> Splits:
-    """Divide the training images into train and validation; the test images stay as they are.
+    """Split the training images into train and validation; the test images stay unchanged.
 
     Raises:
-        DataError: the images are not as many, or not such, as the specification says.
+        DataError: images or labels do not match the specification.
     """
-    _check_counts(spec, raw)
-    for part in ("train", "test"):
-        _check_images(spec, part, getattr(raw, f"{part}_images_NHWC"))
-        _check_labels(spec, part, getattr(raw, f"{part}_labels_N"))
+    problem = _problem(spec, raw)
+    if problem is not None:
+        raise DataError(
+            f"data set {spec.name}: {spec.loader} gave {problem}; replace its files or correct "
+            "its specification"
+        )
     train_rows, val_rows = split_rows(spec, raw)
     return Splits(
         train=_take(raw, train_rows),
@@ -65,11 +66,11 @@ def split_images(spec: DatasetSpec, raw: RawImages) -> Splits:
 
 
 def split_rows(spec: DatasetSpec, raw: RawImages) -> tuple[Rows, Rows]:
-    """Which training images are for training, and which for validation.
+    """Return the rows of the training images for training, and those for validation.
 
     Raises:
-        DataError: the data set's own validation rows are not as many as the specification says,
-            or name a row twice or one that is not there.
+        DataError: the data set's own validation rows are too few or too many, repeat a row, or
+            contain a row that does not exist.
     """
     count = spec.train_images + spec.val_images
     if raw.val_rows_N is None:
@@ -80,20 +81,19 @@ def split_rows(spec: DatasetSpec, raw: RawImages) -> tuple[Rows, Rows]:
         raise DataError(
             f"data set {spec.name}: its loader's {len(raw.val_rows_N)} validation rows leave "
             f"{len(train_rows)} training images, expected {spec.val_images} different rows below "
-            f"{count}, leaving {spec.train_images}; mend {spec.loader}"
+            f"{count}, leaving {spec.train_images}; correct {spec.loader}"
         )
     return train_rows, raw.val_rows_N
 
 
 def dataset_sha256(splits: Splits) -> str:
-    """SHA-256 over what is learned from and tested on: shapes, pixels and labels, in order."""
+    """Return the SHA-256 of all shapes, pixels and labels, in order."""
     digest = hashlib.sha256()
     for name in ("train", "val", "test"):
         split: Split = getattr(splits, name)
         digest.update(f"{name} {split.images_NHWC.shape}\n".encode())
         digest.update(np.ascontiguousarray(split.images_NHWC).data)
-        # Little-endian on every machine.
-        digest.update(np.ascontiguousarray(split.labels_N, dtype="<i8").data)
+        digest.update(np.ascontiguousarray(split.labels_N, dtype="<i8").data)  # little-endian
     return digest.hexdigest()
 
 
@@ -101,31 +101,24 @@ def _take(raw: RawImages, rows: Rows) -> Split:
     return Split(images_NHWC=raw.train_images_NHWC[rows], labels_N=raw.train_labels_N[rows])
 
 
-def _check_counts(spec: DatasetSpec, raw: RawImages) -> None:
+def _problem(spec: DatasetSpec, raw: RawImages) -> str | None:
+    """Describe the first mismatch between a data set and its specification, if there is one."""
     expected = (spec.train_images + spec.val_images, spec.test_images)
     found = (len(raw.train_labels_N), len(raw.test_labels_N))
     if found != expected:
-        raise DataError(
-            f"data set {spec.name}: {spec.loader} gave {found[0]} training and {found[1]} test "
-            f"images, expected {expected[0]} ({spec.train_images} train + {spec.val_images} "
-            f"validation) and {expected[1]}; replace its files or correct its specification"
+        return (
+            f"{found[0]} training and {found[1]} test images, expected {expected[0]} "
+            f"({spec.train_images} train + {spec.val_images} validation) and {expected[1]}"
         )
-
-
-def _check_images(spec: DatasetSpec, part: str, images_NHWC: Images) -> None:
     expected_HWC = (spec.resolution, spec.resolution, spec.channels)
-    if images_NHWC.shape[1:] != expected_HWC:
-        raise DataError(
-            f"data set {spec.name}: {spec.loader} gave {part} images of shape "
-            f"{images_NHWC.shape[1:]}, expected {expected_HWC}; replace its files or correct its "
-            "specification"
+    for part in ("train", "test"):
+        images_NHWC, labels_N = (
+            getattr(raw, f"{part}_images_NHWC"),
+            getattr(raw, f"{part}_labels_N"),
         )
-
-
-def _check_labels(spec: DatasetSpec, part: str, labels_N: Labels) -> None:
-    lowest, highest = int(labels_N.min()), int(labels_N.max())
-    if lowest < 0 or highest >= spec.num_classes:
-        raise DataError(
-            f"data set {spec.name}: {spec.loader} gave {part} labels from {lowest} to {highest}, "
-            f"expected 0 to {spec.num_classes - 1}; replace its files or correct its specification"
-        )
+        if images_NHWC.shape[1:] != expected_HWC:
+            return f"{part} images of shape {images_NHWC.shape[1:]}, expected {expected_HWC}"
+        lowest, highest = int(labels_N.min()), int(labels_N.max())
+        if lowest < 0 or highest >= spec.num_classes:
+            return f"{part} labels from {lowest} to {highest}, expected 0 to {spec.num_classes - 1}"
+    return None

@@ -1,7 +1,7 @@
-"""What happens to an image before a model sees it: the report's protocol, image by image.
+"""The transforms of the study's protocol, image by image: resize, repeat, scale, normalise.
 
-The `eager` engine runs this as a careful user would write it, with torchvision on PIL images;
-faster engines must give the same numbers, so this is also what they are checked against.
+The `eager` engine runs them with torchvision on PIL images. Faster engines must give the same
+numbers and are checked against them.
 
     print(build_transform(MNIST, resolution=224, channels=3))
 """
@@ -18,25 +18,29 @@ from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
 
 Transform: TypeAlias = Callable[[Any], Tensor]
-"""From a PIL image to a tensor of shape C, H, W."""
+"""From a PIL image to a tensor (C, H, W)."""
 
 
 def build_transform(spec: DatasetSpec, *, resolution: int, channels: int) -> Transform:
-    """Resize, repeat a grey image for each channel, scale to 0..1 and normalise.
+    """Return a transform that resizes, repeats grey images, scales to 0..1 and normalises.
 
-    Resizing is torchvision's default for PIL images: bilinear, antialiased. It comes before
-    repeating, where it is a third of the work and gives the same bits.
+    Resizing is torchvision's default for PIL images: bilinear, antialiased. It runs before the
+    channels are repeated, which is a third of the work and gives the same bits.
 
     Args:
         spec: the data set.
-        resolution: pixels a side that the model is fed; equal to the data set's, nothing is
-            resized.
-        channels: that the model is fed.
+        resolution: pixels a side of the model's input; images of this size are not resized.
+        channels: channels of the model's input.
 
     Raises:
-        UsageError: the data set cannot be had in that many channels.
+        UsageError: the data set cannot be converted to that many channels.
     """
-    repeats = _repeats(spec, channels)
+    if channels != spec.channels and (spec.channels, channels) != (1, 3):
+        raise UsageError(
+            f"data set {spec.name} has {spec.channels} channels and cannot be fed as {channels}; "
+            "only grey images can be repeated to 3 channels: choose another model or data set"
+        )
+    repeats = channels // spec.channels
     steps: list[Callable[[Any], Any]] = []
     if resolution != spec.resolution:
         steps.append(transforms.Resize((resolution, resolution)))
@@ -46,15 +50,3 @@ def build_transform(spec: DatasetSpec, *, resolution: int, channels: int) -> Tra
     steps.append(transforms.Normalize(spec.mean * repeats, spec.std * repeats))
     composed: Transform = transforms.Compose(steps)
     return composed
-
-
-def _repeats(spec: DatasetSpec, channels: int) -> int:
-    """How often each channel of the data set is fed to the model."""
-    if channels == spec.channels:
-        return 1
-    if (spec.channels, channels) == (1, 3):
-        return 3
-    raise UsageError(
-        f"data set {spec.name} has {spec.channels} channels and cannot be fed as {channels}; "
-        "only grey images can be turned into 3 channels: choose another model or data set"
-    )

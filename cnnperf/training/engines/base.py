@@ -1,11 +1,10 @@
-"""What every engine does, whatever it does it with: prepare, read data, train, evaluate.
+"""The base class of all engines: prepare, load data, train, evaluate.
 
-Torch half. An engine executes a recipe; it does not decide what is learned. `cnnperf.training.loop`
-starts it and holds the clock. The training step, the loop over an epoch and the evaluation stand
-here in their plain form; an engine says where its batches come from, and replaces what it does
-better.
+An engine executes a recipe; it does not change what is learned. `cnnperf.training.loop` calls it
+and keeps the clock. The base class has a plain training step, epoch loop and evaluation. Each
+engine supplies its batches and overrides what it does differently.
 
-Shapes: `B` images of a batch, `C` channels, `H W` pixels, `K` classes, `S` steps of an epoch.
+Shapes: B images of a batch, C channels, H W pixels, K classes, S steps of an epoch.
 """
 
 from __future__ import annotations
@@ -35,16 +34,25 @@ from cnnperf.training.evaluation import Counts, Tally
 from cnnperf.training.losses import LossMonitor
 from cnnperf.training.worker.torch_environment import tf32_cudnn
 
+SMALL_RESOLUTION = 64
+"""Images of up to this many pixels a side are cheap to process in large batches."""
+
 SplitName = Literal["validation", "test"]
 
 Observer = Callable[[int, float], None]
-"""Called as `observer(step, mean loss)` now and then during an epoch."""
+"""Called as `observer(step, mean loss)` at intervals during an epoch."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (B, C, H, W) and labels (B)."""
 
 Block = tuple[torch.Tensor, list[int]]
-"""Mean losses of K steps, on the device, and how many images each of them had."""
+"""Mean losses of some steps, on the device, and the number of images of each step."""
+
+
+def channels_last(batch: Batch) -> Batch:
+    """Return the batch with its images channels last in memory."""
+    images_BCHW, labels_B = batch
+    return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,43 +70,43 @@ class TrainPhase:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a model made of a whole split."""
+    """Loss and predictions on a whole split."""
 
     mean_loss: float
     confusion_KK: Counts
-    """Images by [true class, predicted class]."""
+    """Number of images by [true class, predicted class]."""
     seconds: float
 
 
-class Course(Protocol):
-    """Who keeps the clock and the log of a training, as an engine sees them."""
+class EpochHandler(Protocol):
+    """What an engine calls before and after each epoch."""
 
     def observer(self, epoch: int) -> Observer:
-        """Whom to tell how an epoch goes."""
+        """Return the observer of an epoch's progress."""
 
     @property
     def steps_left(self) -> int | None:
-        """Training steps that may still be taken; None where only epochs count."""
+        """Number of steps left; None if only epochs are limited."""
 
     def finish_epoch(self, phase: TrainPhase) -> bool:
-        """Validate after an epoch; returns whether to go on."""
+        """Validate after an epoch and return whether training continues."""
 
 
 class Engine(ABC):
     """One training of one case on one device.
 
     Args:
-        case: what to train.
-        seed: of weights, order and dropout.
-        device: where.
-        data_dir: where the data sets lie.
+        case: the case to train.
+        seed: seed of the weights, the order of images and dropout.
+        device: the device to train on.
+        data_dir: the folder of the data sets.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     splits: Splits
     foreign_loop = False
-    """Whether another package's loop trains: `train_blocks`, and a profile of it, is not that."""
+    """Whether another package's loop trains; it does not use `train_blocks`, which is profiled."""
 
     def __init__(self, *, case: Case, seed: int, device: torch.device, data_dir: str) -> None:
         self.case = case
@@ -108,34 +116,36 @@ class Engine(ABC):
         self.data_dir = data_dir
         self.dataset = get_dataset(case.dataset)
         self.channels = input_channels(get_model(case.model), self.dataset)
+        self.fed_channels = self.channels
+        """Channels of the batches; `fast` feeds one of three equal ones."""
         self.loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = (
             nn.CrossEntropyLoss()
         )
         self.autocast_dtype: torch.dtype | None = None
         self.compile_seconds: float | None = None
         self.settings: dict[str, Any] = {}
-        """Fields of `cnnperf.record.environment.Settings` that only the engine knows, by name."""
+        """Fields of `cnnperf.record.environment.Settings` that the engine sets, by name."""
         self.captured_peak_bytes = 0
-        """Most bytes allocated while steps were captured: replaying them allocates nothing."""
+        """Peak bytes allocated while steps were captured; replaying them allocates nothing."""
         self.flags: list[Flag] = []
-        """Reasons to doubt or to know this repeat, for its record."""
+        """Warnings and notes for the record of this repeat."""
         self.waiting_time: Callable[[Iterable[Any]], WaitingTime[Any]] = WaitingTime
-        """How waiting for data is timed; a profile marks it in its trace, too."""
+        """Times the wait for data; a profile replaces it to mark the wait in its trace."""
 
     # --- before the clock starts ------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Build the model and warm up on synthetic data; nothing of it may show in training."""
+        """Build the model and warm up on synthetic data, without any effect on training."""
         torch.manual_seed(self.seed)
         model = self.make_model()
         self.model_sha256 = model_sha256(model)
         self.model = self.place(model)
         self.optimizer = self.build_optimizer(self.model)
         self.warm_up()
-        torch.manual_seed(self.seed)  # so that dropout does not depend on the warm-up
+        torch.manual_seed(self.seed)  # dropout must not depend on the warm-up
 
     def make_model(self) -> nn.Module:
-        """The case's model with fresh weights, drawn from torch's generator, on the CPU."""
+        """Build the case's model on the CPU, with fresh weights from torch's generator."""
         return build_model(
             self.case.model,
             num_classes=self.dataset.num_classes,
@@ -144,20 +154,20 @@ class Engine(ABC):
         )
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Bring a fresh model to the device, in the form in which it is to be trained."""
+        """Move a fresh model to the device and prepare it for training."""
         return model.to(self.device)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The recipe's optimizer for a model's parameters."""
+        """Create the recipe's optimizer for a model's parameters."""
         return torch.optim.Adam(model.parameters(), lr=self.recipe.learning_rate)
 
     @abstractmethod
     def warm_up(self) -> None:
-        """Steps on noise that leave the model, its statistics and the optimizer as they were."""
+        """Run steps on noise that leave the model, its statistics and the optimizer unchanged."""
 
     @contextmanager
     def on_a_copy(self) -> Iterator[None]:
-        """Train on copies of model and optimizer, which are thrown away afterwards."""
+        """Use copies of model and optimizer, which are discarded afterwards."""
         model, optimizer = self.model, self.optimizer
         self.model = copy.deepcopy(model)
         self.optimizer = self.build_optimizer(self.model)
@@ -167,82 +177,70 @@ class Engine(ABC):
             self.model, self.optimizer = model, optimizer
 
     def train_step(self, batch_size: int | None = None) -> None:
-        """One step on noise, `batch_size` images (default: the recipe's): warm-up."""
+        """Take one step on noise, for warm-up; the default batch size is the recipe's."""
         self.model.train()
         self.step(self.noise(batch_size or self.recipe.batch_size))
 
     def noise(self, size: int) -> Batch:
-        """A batch like the recipe's, of noise."""
+        """Return a batch of noise, shaped like training batches."""
         pixels = self.case.resolution
-        images_BCHW = torch.randn(size, self.channels, pixels, pixels, device=self.device)
+        images_BCHW = torch.randn(size, self.fed_channels, pixels, pixels, device=self.device)
         return images_BCHW, torch.arange(size, device=self.device) % self.dataset.num_classes
 
     # --- on the clock -----------------------------------------------------------------------
 
     @abstractmethod
     def load_data(self) -> None:
-        """Read the data set: the first thing on the clock."""
+        """Read the data set; this is the first work on the clock."""
 
     def read_splits(self) -> Splits:
-        """Read the case's data set from disk and divide it."""
+        """Read the case's data set from disk and split it."""
         load = pkgutil.resolve_name(self.dataset.loader)
         return split_images(self.dataset, load(self.data_dir))
 
-    def train(self, course: Course) -> None:
-        """Train every epoch; after each the course validates and says whether to go on."""
+    def train(self, handler: EpochHandler) -> None:
+        """Train epoch by epoch until the handler stops."""
         for epoch in range(1, self.recipe.epochs + 1):
-            phase = self.train_epoch(epoch, course.observer(epoch), course.steps_left)
-            if not course.finish_epoch(phase):
+            phase = self.train_epoch(epoch, handler.observer(epoch), handler.steps_left)
+            if not handler.finish_epoch(phase):
                 break
 
-    @abstractmethod
     def steps_per_epoch(self) -> int:
-        """Training steps of one epoch; known once the data are loaded."""
+        """Return the number of training batches of an epoch; the last may be short."""
+        return -(-self.dataset.train_images // self.recipe.batch_size)
+
+    def steps_in_epoch(self, steps_left: int | None) -> int:
+        """Return the steps of the next epoch, which a limit on steps may cut short."""
+        return min(self.steps_per_epoch(), steps_left or self.steps_per_epoch())
 
     @abstractmethod
     def train_batches(self) -> Iterable[Batch]:
-        """The training images on the device, each once, in a new order."""
+        """Yield the training images on the device, each once, in a new order."""
 
     def train_epoch(
         self, epoch: int, observer: Observer, max_steps: int | None = None
     ) -> TrainPhase:
-        """Train one epoch, counted from 1, or only its first `max_steps` steps.
-
-        The losses stay on the device until someone looks.
-        """
-        steps = min(self.steps_per_epoch(), max_steps or self.steps_per_epoch())
-        monitor = LossMonitor(steps=steps, epoch=epoch, device=self.device, on_look=observer)
-        timer = StepTimer(self.device)
-        images_per_step: list[int] = []
+        """Train one epoch, counted from 1, or only its first `max_steps` steps."""
+        steps = self.steps_in_epoch(max_steps)
+        recorder = PhaseRecorder(self.device, steps=steps, epoch=epoch, observer=observer)
         self.model.train()
         self.data_wait_seconds = 0.0
-        synchronize(self.device)  # what was asked of it before, such as a resize, is no step's time
-        start = time.perf_counter()
-        timer.mark()
+        synchronize(self.device)  # earlier work, such as a resize, must not count as a step
+        start_seconds = time.perf_counter()
+        recorder.start()
         for losses_K, images in self.train_blocks(steps):
-            monitor.add(losses_K)
-            timer.mark(steps=len(images))
-            images_per_step.extend(images)
-        mean_loss = monitor.finish(images_per_step)
-        synchronize(self.device)
-        return TrainPhase(
-            mean_loss=mean_loss,
-            seconds=time.perf_counter() - start,
-            images=sum(images_per_step),
-            step_seconds=timer.step_seconds(),
-            data_wait_seconds=self.data_wait_seconds,
-            losses_S=monitor.losses_S,
-        )
+            recorder.add(losses_K, images)
+        return recorder.finish(start_seconds, self.data_wait_seconds)
 
     def train_blocks(self, steps: int) -> Iterator[Block]:
-        """Train the first steps of an epoch; yields as often as the host gets its hands back."""
+        """Train the first steps of an epoch; yield whenever the host regains control."""
         waited = self.waiting_time(self.train_batches())
         for batch in islice(waited, steps):
             self.data_wait_seconds = waited.seconds
             yield self.step(batch).view(1), [len(batch[1])]
 
     def step(self, batch: Batch) -> torch.Tensor:
-        """Forward, backward, update; returns the mean loss of the batch, a scalar."""
+        """Run forward, backward and update; return the mean loss of the batch, a scalar."""
         images_BCHW, labels_B = batch
         images_BCHW = augment(images_BCHW, self.recipe.augmentation)
         self.optimizer.zero_grad(set_to_none=True)
@@ -253,22 +251,22 @@ class Engine(ABC):
         return loss.detach()
 
     def forward_loss(self, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        """Mean loss of a batch, a scalar."""
+        """Return the mean loss of a batch, a scalar."""
         return self.loss_function(self.model(images_BCHW), labels_B)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The precision of a forward pass; nothing where that is the tensors' own."""
+        """Return the autocast context of a forward pass; it does nothing in float32."""
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast_dtype)
 
     @abstractmethod
     def evaluation_batches(self, split: SplitName) -> Iterable[Batch]:
-        """Validation or test images on the device, in order."""
+        """Yield validation or test images on the device, in order."""
 
     @torch.inference_mode()
     def evaluate(self, split: SplitName) -> Evaluation:
-        """Predict a split without learning from it."""
+        """Predict a split, without training on it."""
         start = time.perf_counter()
         self.model.eval()
         tally = Tally(self.dataset.num_classes, self.device)
@@ -283,29 +281,70 @@ class Engine(ABC):
 
     @property
     def precision(self) -> Literal["float32", "tf32", "bfloat16", "float16"]:
-        """What the multiplications are done in."""
+        """Precision of convolutions and matrix products."""
         if self.autocast_dtype is not None:
             return "bfloat16" if self.autocast_dtype == torch.bfloat16 else "float16"
         return self.plain_precision
 
     @property
     def plain_precision(self) -> Literal["float32", "tf32"]:
-        """What float32 tensors are multiplied in: TF32 where cuDNN may (its default) and can."""
+        """Precision for float32 tensors: TF32 if the GPU has it and cuDNN may use it (default)."""
         ampere_or_later = self.device.type == "cuda" and torch.cuda.get_device_capability(
             self.device
         ) >= (8, 0)
         return "tf32" if ampere_or_later and tf32_cudnn() else "float32"
 
 
+class PhaseRecorder:
+    """Collect the losses and times of one epoch of training.
+
+    The losses stay on the device, except at intervals and at the end.
+    """
+
+    def __init__(self, device: torch.device, *, steps: int, epoch: int, observer: Observer) -> None:
+        self._device = device
+        self._monitor = LossMonitor(steps=steps, epoch=epoch, device=device, on_look=observer)
+        self._timer = StepTimer(device)
+        self._images_per_step: list[int] = []
+
+    def start(self) -> None:
+        """Start the first step."""
+        self._timer.mark()
+
+    def add(self, losses_K: torch.Tensor, images_per_step: list[int]) -> None:
+        """Add the mean losses of K steps and the number of images of each."""
+        self._monitor.add(losses_K)
+        self._timer.mark(steps=len(images_per_step))
+        self._images_per_step.extend(images_per_step)
+
+    def finish(self, start_seconds: float, data_wait_seconds: float) -> TrainPhase:
+        """Wait for the device and return the losses and times.
+
+        Args:
+            start_seconds: `time.perf_counter()` at the start of the epoch.
+            data_wait_seconds: time that the host waited for batches.
+        """
+        mean_loss = self._monitor.finish(self._images_per_step)
+        synchronize(self._device)
+        return TrainPhase(
+            mean_loss=mean_loss,
+            seconds=time.perf_counter() - start_seconds,
+            images=sum(self._images_per_step),
+            step_seconds=self._timer.step_seconds(),
+            data_wait_seconds=data_wait_seconds,
+            losses_S=self._monitor.losses_S,
+        )
+
+
 T = TypeVar("T")
 
 
 class WaitingTime(Generic[T]):
-    """Iterates over batches, or chunks of them, and adds up the time that the host waited."""
+    """Iterate over batches or chunks and add up the host's waiting time in `seconds`."""
 
     def __init__(self, items: Iterable[T]) -> None:
         start = time.perf_counter()
-        self._items = iter(items)  # starts the workers of a DataLoader
+        self._items = iter(items)  # starts a DataLoader's workers
         self.seconds = time.perf_counter() - start
 
     def __iter__(self) -> Iterator[T]:

@@ -1,7 +1,7 @@
-"""The `eager` engine: the recipe as a careful user of PyTorch would write it.
+"""The `eager` engine: the recipe as a careful PyTorch user would write it.
 
-Torch half. torchvision's transforms image by image, a DataLoader, float32, no compiling, and
-torch's own defaults for everything else. What the `fast` engine gains is measured against this.
+It uses torchvision's transforms image by image, a DataLoader, float32, no compilation, and torch's
+defaults for everything else. It is the reference for the speed-up of the `fast` engine.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from cnnperf.training.engines.base import Batch, Engine, SplitName
 WARMUP_STEPS = 3
 WARMUP_STEPS_CPU = 1
 WARMUP_BATCH_CPU = 8
-"""A CPU needs its kernels loaded, not its clocks raised; a 224-pixel batch of 128 takes minutes."""
+"""On a CPU, warm-up only loads kernels: a batch of 128 at 224 pixels would take minutes."""
 
 
 class EagerEngine(Engine):
-    """Plain PyTorch; see the module's text."""
+    """Plain PyTorch with a DataLoader; see the module's docstring."""
 
     def warm_up(self) -> None:
-        """A few steps of the recipe's batch; on a CPU one small one."""
+        """Take a few steps at the recipe's batch size; on a CPU, one small step."""
         on_cpu = self.device.type == "cpu"
         batch_size = min(self.recipe.batch_size, WARMUP_BATCH_CPU if on_cpu else 1 << 30)
         with self.on_a_copy():
@@ -33,7 +33,7 @@ class EagerEngine(Engine):
             synchronize(self.device)
 
     def load_data(self) -> None:
-        """Read the data set and set up the loaders."""
+        """Read the data set and create the loaders."""
         self.splits = self.read_splits()
         self.workers = choose_workers(self.device.type)
         self.settings["dataloader_workers"] = self.workers
@@ -41,7 +41,7 @@ class EagerEngine(Engine):
         self.val_loader = self.loader(self.splits.val, shuffle=False)
 
     def loader(self, split: Split, *, shuffle: bool) -> DataLoader[Batch]:
-        """Batches of a split, transformed image by image."""
+        """Create a loader of a split, with transforms image by image."""
         return build_loader(
             split,
             build_transform(self.dataset, resolution=self.case.resolution, channels=self.channels),
@@ -53,28 +53,25 @@ class EagerEngine(Engine):
         )
 
     def steps_per_epoch(self) -> int:
-        """Batches of the training split, the last of which may be short."""
+        """Return the number of batches of the training loader; the last may be short."""
         return len(self.train_loader)
 
     def train_batches(self) -> Iterator[Batch]:
-        """As the DataLoader hands them out; its workers start when the first is asked for.
+        """Yield the DataLoader's batches; its workers start with the first request.
 
-        That is time spent waiting for data, which counts from there on.
+        Their start counts as waiting for data.
         """
         for batch in self.train_loader:
             yield self.to_device(batch)
 
     def evaluation_batches(self, split: SplitName) -> Iterator[Batch]:
-        """In the recipe's batches."""
-        loader = (
-            self.val_loader
-            if split == "validation"
-            else self.loader(self.splits.test, shuffle=False)
-        )
+        """Yield batches of the recipe's size."""
+        is_test = split == "test"
+        loader = self.loader(self.splits.test, shuffle=False) if is_test else self.val_loader
         return map(self.to_device, loader)
 
     def to_device(self, batch: Batch) -> Batch:
-        """Copy a batch there, without waiting where its memory is pinned."""
+        """Copy a batch to the device, without waiting if its memory is pinned."""
         images_BCHW, labels_B = batch
         return (
             images_BCHW.to(self.device, non_blocking=True),

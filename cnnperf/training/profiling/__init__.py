@@ -1,1 +1,1 @@
-"""Profiles of training steps: recording, reading traces, and attributing time to kinds of work."""
+"""Profiles of training steps: record a trace, read it, and attribute time to kinds of work."""

@@ -1,9 +1,9 @@
-"""Where the time of the profiled steps went: every instant of them belongs to one class.
+"""Attribute each instant of the profiled steps to one class of work.
 
-Torch-free. On a GPU an instant belongs to the kernel that runs, to a copy where no kernel runs, to
-`data_wait` where nothing runs and the host waits for a batch, and else to `idle`. On a CPU it
-belongs to the innermost operator of the thread that trains, or of another where that one waits;
-`idle` is what no operator covers: Python, mostly.
+On a GPU, an instant belongs to the running kernel, to a copy if no kernel runs, to `data_wait` if
+nothing runs and the host waits for a batch, and else to `idle`. On a CPU, it belongs to the
+innermost operator of the training thread, or of another thread if that one waits. `idle` is then
+time without an operator, mostly Python.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import NamedTuple, get_args
 from cnnperf.record.schema import KernelClass, KernelTime, Profile
 from cnnperf.training.profiling.trace import Slice, Trace
 
-LONGEST = 10
+MAX_KERNELS = 10
+"""Number of the longest kernels in the record."""
 
-MAX_NAME = 400
-"""Characters of a kernel's name that are kept: a C++ template's may have thousands."""
+MAX_NAME_CHARACTERS = 400
+"""Longer names are cut: those of C++ templates can have thousands of characters."""
 
 MICROSECOND = 1e-6
 
 
 class Work(NamedTuple):
-    """One call of a kernel, or of an operator without those that it calls itself."""
+    """One call of a kernel, or of an operator without the operators that it calls."""
 
     name: str
     kernel_class: KernelClass
@@ -34,7 +35,7 @@ class Work(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Some time with a claim to it; of several at an instant the lowest rank has it."""
+    """A time span of one class; at each instant, the span of the lowest rank counts."""
 
     start: float
     end: float
@@ -43,15 +44,15 @@ class Span(NamedTuple):
 
 
 def attribute(trace: Trace, *, steps: int, on_host: bool) -> Profile:
-    """Time by class and the longest kernels, for each step.
+    """Return the time by class and the longest kernels, per step.
 
     Args:
-        trace: of whole steps.
-        steps: training steps in it.
-        on_host: whether the operators themselves do the work, as on a CPU; else kernels do.
+        trace: a trace of whole steps.
+        steps: number of training steps in it.
+        on_host: whether operators do the work, as on a CPU; otherwise kernels do.
 
     Raises:
-        ValueError: there are no kernels where there should be some.
+        ValueError: the trace of a device has no kernels.
     """
     if not on_host and not trace.kernels:
         raise ValueError("the trace has no kernels of the device")
@@ -72,9 +73,9 @@ def attribute(trace: Trace, *, steps: int, on_host: bool) -> Profile:
 
 
 def busy_by_class(spans: Iterable[Span], start: float, end: float) -> dict[KernelClass, float]:
-    """Time from start to end that each class has, where spans overlap counted once.
+    """Return the time of each class from start to end, in which overlapping spans count once.
 
-    Of two of equal rank the one that began first has the time.
+    Of two spans of equal rank, the earlier one counts.
     """
     clipped = sorted(
         (max(span.start, start), min(span.end, end), span.rank, span.kernel_class)
@@ -103,7 +104,7 @@ def busy_by_class(spans: Iterable[Span], start: float, end: float) -> dict[Kerne
 
 def _device_spans(trace: Trace) -> Iterator[Span]:
     for kernel in trace.kernels:
-        rank = 1 if kernel.kernel_class == "copy" else 0  # a copy that hides costs nothing
+        rank = 1 if kernel.kernel_class == "copy" else 0  # a copy beside a kernel costs nothing
         yield Span(kernel.start, kernel.end, kernel.kernel_class, rank)
     for wait in trace.waits:
         yield Span(wait.start, wait.end, "data_wait", 2)
@@ -127,7 +128,7 @@ def _host_spans(trace: Trace) -> Iterator[Span]:
 
 
 def _operators(trace: Trace) -> Iterator[Work]:
-    """All but those that ran while the host waited for data."""
+    """Yield all operators except those inside a wait for data."""
     for each in (each for thread in trace.threads for each in _all(thread)):
         if each.kernel_class != "data_wait" and trace.start <= each.start < trace.end:
             microseconds = sum(end - start for start, end in _own_pieces(each))
@@ -141,7 +142,7 @@ def _all(slices: Sequence[Slice]) -> Iterator[Slice]:
 
 
 def _own_pieces(operator: Slice) -> Iterator[tuple[float, float]]:
-    """The time of an operator before, between and after those that it calls."""
+    """Yield the time spans of an operator outside the operators that it calls."""
     start = operator.start
     for child in operator.children:
         yield start, max(start, child.start)
@@ -153,14 +154,14 @@ def _own_pieces(operator: Slice) -> Iterator[tuple[float, float]]:
 
 
 def _longest(work: Iterable[Work], steps: int) -> list[KernelTime]:
-    """The ten names that took longest, each with its class; they may run beside each other."""
+    """Return the names with the longest total time; they may run in parallel."""
     microseconds: dict[tuple[str, KernelClass], float] = defaultdict(float)
     calls: dict[tuple[str, KernelClass], int] = defaultdict(int)
     for each in work:
-        key = _shortened(each.name), each.kernel_class
+        key = _shorten(each.name), each.kernel_class
         microseconds[key] += each.microseconds
         calls[key] += 1
-    order = sorted(microseconds, key=lambda key: (-microseconds[key], key))[:LONGEST]
+    order = sorted(microseconds, key=lambda key: (-microseconds[key], key))[:MAX_KERNELS]
     return [
         KernelTime(
             name=name,
@@ -172,5 +173,6 @@ def _longest(work: Iterable[Work], steps: int) -> list[KernelTime]:
     ]
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+def _shorten(name: str) -> str:
+    limit = MAX_NAME_CHARACTERS
+    return name if len(name) <= limit else name[: limit - 1] + "…"

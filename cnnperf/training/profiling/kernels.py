@@ -1,9 +1,8 @@
-"""Which kind of work an operator or a kernel does, told by its name.
+"""Classify operators and kernels by their names.
 
-Torch-free. An operator's name is the better witness: `aten::convolution_backward` is a convolution
-whatever cuDNN launches for it. Where none is at hand (a CUDA graph replays kernels without their
-operators) a kernel's own name has to do. The names are those of torch 2.11 to 2.15 with cuDNN 9,
-cuBLAS 12 and 13, and Triton.
+An operator's name is more reliable: `aten::convolution_backward` is a convolution, whatever cuDNN
+launches for it. A CUDA graph replays kernels without operators, so there the kernel's name decides.
+The names are those of torch 2.11 to 2.15 with cuDNN 9, cuBLAS 12 and 13, and Triton.
 
     class_of_kernel("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tile...")
 """
@@ -16,7 +15,7 @@ from typing import NamedTuple
 from cnnperf.record.schema import KernelClass
 
 Rules = tuple[tuple[KernelClass, re.Pattern[str]], ...]
-"""The first whose pattern is found in a lower-case name gives the class."""
+"""The first pattern found in a lower-case name gives the class."""
 
 
 def _rules(*pairs: tuple[KernelClass, str]) -> Rules:
@@ -41,16 +40,17 @@ OPERATORS = _rules(
     ("activation", ACTIVATION),
     ("copy", r"^aten::(to|_to_copy|_pin_memory)$"),
 )
-"""What an operator is for, whatever runs inside it."""
+"""Classes of operators, for all that runs inside them."""
 
 SERVANTS = re.compile(
     r"^aten::(copy_|clone|contiguous|cat|stack|index|index_select|gather|fill_|zero_|zeros|zeros_like|"
     r"ones_like|full|_index_put_impl_|index_put_|reshape|_reshape_alias|narrow_copy|constant_pad_nd)$"
 )
-"""Operators that move or clear memory on somebody's account, or else on their own: `copy`."""
+"""Operators that move or clear memory; they count for the operator around them, if there is one,
+and else as `copy`."""
 
 WRAPPERS = re.compile(r"^(##|Torch-Compiled|CompiledFunction|ProfilerStep)")
-"""They hold everything, and their names have letters of any kind in them."""
+"""Operators around everything, whose names could match any pattern."""
 
 KERNELS = _rules(
     ("copy", r"^mem(cpy|set)"),
@@ -66,7 +66,7 @@ KERNELS = _rules(
     ("activation", ACTIVATION),
     ("copy", r"copy|catarray|gather|scatter|index_|indexselect|fillfunctor|transpose"),
 )
-"""A kernel on its own; its template arguments are part of its name, so order matters."""
+"""Classes of kernels; the order matters, because names contain template arguments."""
 
 TRITON_FUSED = _rules(
     ("normalisation", NORMALISATION),
@@ -77,21 +77,21 @@ TRITON_FUSED = _rules(
     ("other", r"softmax|nll_loss|cross_entropy"),
     ("copy", r"_to_copy|convert_element_type|clone|copy|index|(?<![a-z])cat(?![a-z])|permute"),
 )
-"""Of the operators that Inductor names in a fused kernel. A convolution comes after what it is
-fused with: it is computed elsewhere, and what is fused is its bias or its layout."""
+"""Classes of Inductor's fused kernels, whose names list their operators. A convolution comes late:
+its kernel is separate, and only its bias or layout is fused."""
 
 
 class OperatorClass(NamedTuple):
-    """What an operator's name says."""
+    """Class of an operator by its name."""
 
     kernel_class: KernelClass | None
-    """None where the name says nothing."""
+    """None if the name matches nothing."""
     is_servant: bool = False
-    """Whether an operator around it, where that has a class, knows better."""
+    """Whether the class of an operator around it has priority."""
 
 
 def class_of_operator(name: str) -> OperatorClass:
-    """The class of an operator as torch's profiler names it, without what is around it."""
+    """Return the class of an operator of torch's profiler by its name alone."""
     if name.startswith("triton_"):
         return OperatorClass(class_of_kernel(name))
     if WRAPPERS.match(name):
@@ -102,7 +102,7 @@ def class_of_operator(name: str) -> OperatorClass:
 
 
 def class_of_kernel(name: str) -> KernelClass:
-    """The class of a kernel by its name alone; `other` where it says nothing."""
+    """Return the class of a kernel by its name alone; `other` if it matches nothing."""
     lowered = name.lower()
     if lowered.startswith("triton_"):
         return _class_of_triton(lowered)
@@ -110,10 +110,10 @@ def class_of_kernel(name: str) -> KernelClass:
 
 
 def _class_of_triton(name: str) -> KernelClass:
-    """Inductor's names: `triton_poi_` pointwise, `red`, `per` reductions, `for` many tensors."""
+    """Classify Inductor's names: `poi` is pointwise, `red` and `per` reduce, `for` is foreach."""
     if name.startswith("triton_for_"):  # foreach: an optimizer's update of all parameters
         return "optimizer"
-    if name.startswith("triton_tem_"):  # a template computes it, the others are its epilogue
+    if name.startswith("triton_tem_"):  # a template, with other operators as its epilogue
         return "convolution" if re.search(CONVOLUTION, name) else "matmul"
     return _first(TRITON_FUSED, name) or "other"
 
@@ -123,5 +123,5 @@ def _first(rules: Rules, name: str) -> KernelClass | None:
 
 
 def _snake(name: str) -> str:
-    """`NativeBatchNormBackward0` as `native_batch_norm_backward0`; other names in lower case."""
+    """Turn `NativeBatchNormBackward0` into `native_batch_norm_backward0`; lower other names."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

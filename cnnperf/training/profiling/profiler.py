@@ -1,8 +1,7 @@
-"""A profile of a few training steps, recorded after the timed run so that it costs that nothing.
+"""Profile a few training steps after the timed training, which is therefore not affected.
 
-Torch half. The steps are the engine's own: its loader, its graphs, its optimizer, on the weights
-that the training has ended with. What is left is a trace that TensorBoard (torch-tb-profiler) and
-Perfetto open, and in the record where the time went.
+The steps use the engine's loader, graphs and optimizer, from the final weights. The result is a
+trace for TensorBoard (torch-tb-profiler) and Perfetto, and the time by class in the record.
 
     pytest benchmarks -k modified_vgg-mnist-28-fast --cnnperf-profile=traces
     tensorboard --logdir traces
@@ -13,8 +12,9 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,17 @@ from cnnperf.training.profiling.trace import DATA_WAIT, parse_trace, read_events
 from cnnperf.training.worker.failures import one_line
 
 MIN_STEPS, MAX_STEPS = 3, 10
-"""Fewer say little of a step; more make a trace that viewers are slow with."""
+"""Fewer steps are not representative; more make viewers slow."""
 
 SECONDS = 1.0
-"""Of profiled steps, within these bounds: a profile a repeat must stay cheap."""
+"""Approximate duration of the profiled steps, within these bounds."""
 
 
 def check_profile_dir(folder: str) -> None:
-    """Make the folder, and a file in it, before hours of training.
+    """Create the folder and test that it is writable, before hours of training.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the folder cannot be written.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -51,49 +51,45 @@ def check_profile_dir(folder: str) -> None:
             pass
     except OSError as error:
         raise UsageError(
-            f"--cnnperf-profile: {folder} cannot be written: {error.strerror or error}"
+            f"--cnnperf-profile: {folder} cannot be written ({error.strerror or error}): choose "
+            "another folder"
         ) from error
 
 
 def record_profile(
     engine: Engine, folder: str, name: str, step_seconds: float | None
 ) -> tuple[Profile | None, list[Flag]]:
-    """Profile a few steps; where that fails, say so, since the training itself counts all the same.
+    """Profile a few steps; on failure, return a warning, because the training still counts.
 
     Args:
-        engine: a trained engine; its weights change a little.
-        folder: for the trace.
-        name: how the trace is to be called.
-        step_seconds: of a training step, where that is known.
+        engine: a trained engine; its weights change slightly.
+        folder: folder of the trace.
+        name: name of the trace.
+        step_seconds: seconds of a training step, if known.
     """
     if engine.foreign_loop:
-        why = "another package's loop trains, which cannot be stopped after a few steps"
+        why = "another package's loop trains and cannot be stopped after a few steps"
         return None, [_no_profile(why, "Profile the same case with another engine.")]
-    worker_name = re.sub(r"[^\w.-]", "_", name)
-    path = Path(folder) / f"{worker_name}.{time.time_ns()}.pt.trace.json.gz"
+    file_name = re.sub(r"[^\w.-]", "_", name)
+    path = Path(folder) / f"{file_name}.{time.time_ns()}.pt.trace.json.gz"
     try:
         steps = _record(engine, path, _wanted_steps(engine, step_seconds))
         trace = parse_trace(read_events(path))
         found = attribute(trace, steps=steps, on_host=engine.device.type == "cpu")
     except Exception as error:
         why = f"{type(error).__name__}: {one_line(str(error))}"
-        return None, [_no_profile(why, _advice(path))]
+        advice = "The likely cause is a full disk or too little memory: free some and run it again."
+        if path.exists():
+            advice = (
+                f"The trace is {path.name}. If it has no kernels, this user may not profile the "
+                "device (NVIDIA: ERR_NVGPUCTRPERM), or torch's profiler does not support it."
+            )
+        return None, [_no_profile(why, advice)]
     return found.model_copy(update={"trace": path.name}), []
 
 
 def _no_profile(why: str, advice: str) -> Flag:
     return Flag(kind="no_profile", message=f"No profile was recorded ({why}). {advice}")
-
-
-def _advice(path: Path) -> str:
-    if path.exists():
-        return (
-            f"Its trace is {path.name}. If that has no kernels, this user may not profile this "
-            "device (NVIDIA: ERR_NVGPUCTRPERM), or torch's profiler does not know it."
-        )
-    return (
-        "Likely a full disk or too little memory for the trace: free some and run the case again."
-    )
 
 
 # --- which steps --------------------------------------------------------------------------------
@@ -104,14 +100,14 @@ def _loader_workers(engine: Engine) -> int:
 
 
 def _wanted_steps(engine: Engine, step_seconds: float | None) -> int:
-    """About a second's; of a loader with workers two rounds, since they deliver in bursts."""
+    """Return the steps of about a second; two rounds of loader workers, which deliver in bursts."""
     rounds = 2 * _loader_workers(engine)
     affordable = int(SECONDS / step_seconds) if step_seconds else MIN_STEPS
     return max(MIN_STEPS, min(max(MAX_STEPS, rounds), affordable))
 
 
 def _blocks(engine: Engine) -> Iterator[Block]:
-    """Training as it goes on, epoch after epoch, without the short batch at an epoch's end."""
+    """Continue training, epoch after epoch, without the short batch at the end of an epoch."""
     whole = max(1, engine.dataset.train_images // engine.recipe.batch_size)
     engine.model.train()
     while True:
@@ -119,9 +115,9 @@ def _blocks(engine: Engine) -> Iterator[Block]:
 
 
 def _settle(engine: Engine, blocks: Iterator[Block]) -> int:
-    """Train until loader and device have their pace; returns the steps of a block.
+    """Train until loader and device have a steady pace; return the number of steps per block.
 
-    The first batches of an iteration come as fast as they never will again, or slower.
+    The first batches of an iteration can be faster or slower than all later ones.
     """
     on_device = engine.device.type != "cpu"
     steps, deadline = 1, time.perf_counter() + SECONDS
@@ -136,12 +132,12 @@ def _settle(engine: Engine, blocks: Iterator[Block]) -> int:
 
 
 def _record(engine: Engine, path: Path, wanted_steps: int) -> int:
-    """Leave a trace; returns how many training steps are in it.
+    """Write a trace and return the number of training steps in it.
 
-    The profiler itself needs a block to get warm, which is not kept. Steps are cut where the device
-    has nothing left to do, so that all that was launched in them has run in them.
+    The first block warms up the profiler and is not recorded. The recording starts and ends when
+    the device is idle, so that all launched work is inside it.
     """
-    engine.waiting_time = QuietWait if engine.device.type == "cpu" else MarkedWait
+    engine.waiting_time = partial(MarkedWait, quiet=engine.device.type == "cpu")
     blocks = _blocks(engine)
     active = max(1, wanted_steps // _settle(engine, blocks))
     steps = 0
@@ -168,42 +164,35 @@ def _activities(device: torch.device) -> list[ProfilerActivity]:
 
 
 class MarkedWait(WaitingTime[Any]):
-    """Waiting for data, marked in the trace."""
+    """Mark the wait for data in the trace, if `quiet` without the operators that run in it.
 
-    def __next__(self) -> Any:
-        with _mark(DATA_WAIT):
-            return super().__next__()
-
-
-class QuietWait(WaitingTime[Any]):
-    """The same, with what is done meanwhile kept out of the trace.
-
-    On a CPU, a loader without workers calls thousands of small operators a batch. Recording them
+    On a CPU, a loader without workers calls thousands of small operators per batch. Recording them
     takes about as long as running them, and most of the file.
     """
 
+    def __init__(self, batches: Iterable[Any], *, quiet: bool) -> None:
+        super().__init__(batches)
+        # The switch is private in torch. Without it, a trace is only larger.
+        switch = getattr(torch.autograd, "_enable_record_function", None)
+        self._record_operators: Callable[[bool], None] | None = switch if quiet else None
+
     def __next__(self) -> Any:
         with _mark(DATA_WAIT):
-            _record_operators(False)
+            if self._record_operators is None:
+                return super().__next__()
+            self._record_operators(False)
             try:
                 return super().__next__()
             finally:
-                _record_operators(True)
+                self._record_operators(True)
 
 
 def _mark(name: str) -> AbstractContextManager[Any]:
-    """An operator of this name in the trace.
+    """Return a context that records an operator of this name.
 
-    torch-tb-profiler 0.4.3 overlooks annotations, as which torch itself writes the waiting for a
-    DataLoader. Without torch's private class it is one here too.
+    torch-tb-profiler 0.4.3 ignores annotations, which is how torch records a DataLoader's wait.
+    Without torch's private class, an annotation has to do.
     """
     operator = getattr(torch._C._profiler, "_RecordFunctionFast", record_function)
     marked: AbstractContextManager[Any] = operator(name)
     return marked
-
-
-def _record_operators(wanted: bool) -> None:
-    """Torch has this switch, but not as a public name; without it a trace is just larger."""
-    switch = getattr(torch.autograd, "_enable_record_function", None)
-    if switch is not None:
-        switch(wanted)

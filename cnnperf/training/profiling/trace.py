@@ -1,8 +1,7 @@
-"""A trace of torch's profiler, as it lies on the disk: who ran when, and what for.
+"""Read a trace of torch's profiler: what ran, when, and for which kind of work.
 
-Torch-free. It is read from the file that people open in TensorBoard and Perfetto, so that the
-record says what they see there, and so that tests can write one by hand. The format is Chrome's
-trace event format; times are microseconds.
+The file is the one that TensorBoard and Perfetto open, so the record agrees with them, and tests
+can write traces by hand. The format is Chrome's trace event format; times are microseconds.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from cnnperf.record.schema import KernelClass
 from cnnperf.training.profiling.kernels import class_of_kernel, class_of_operator
 
 DATA_WAIT = "enumerate(DataLoader)#cnnperf::data_wait.__next__"
-"""Name of the time in which the host waits for the next batch, also where no DataLoader is at work:
-torch-tb-profiler knows it by how it begins and ends."""
+"""Name of the host's wait for the next batch, with and without a DataLoader. torch-tb-profiler
+recognises its start and its end."""
 
 STEP = "ProfilerStep#"
-"""Torch's profiler writes one for each time its `step` is called."""
+"""Start of the event that torch's profiler writes for each call of its `step`."""
 
 HOST_CATEGORIES = ("cpu_op", "user_annotation")
 DEVICE_CATEGORIES = ("kernel", "gpu_memcpy", "gpu_memset")
@@ -33,48 +32,48 @@ Event = dict[str, Any]
 
 @dataclass(slots=True)
 class Slice:
-    """Something that ran from `start` to `end`, in microseconds."""
+    """An operator or kernel that ran from `start` to `end`, in microseconds."""
 
     name: str
     start: float
     end: float
     kernel_class: KernelClass
     children: list[Slice] = field(default_factory=list)
-    """What ran within it in the same thread, in order."""
+    """Operators that it called in the same thread, in order."""
 
 
 @dataclass(slots=True)
 class _Operator(Slice):
-    """A slice of the host, with what its name and those around it say."""
+    """An operator on the host, with classes from its name and from the operators around it."""
 
     own: KernelClass | None = None
-    """Of the innermost operator with a name that says something."""
+    """Class of the innermost operator whose name has one."""
     servant: bool = False
-    """Whether it is `copy` only where nothing around it says otherwise."""
+    """Whether a class around it has priority over its own."""
     region: KernelClass | None = None
-    """Of the optimizer's step or the wait for data around it: it holds for all that is in them."""
+    """The optimizer's step or the wait for data around it; it applies to everything inside."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What the profiled steps did."""
+    """Everything that ran in the profiled steps."""
 
     start: float
     end: float
-    """Of all steps together: from the end of the one before to the end of the last."""
+    """End of the last step; the profile lasts from `start` to here."""
     threads: list[list[Slice]]
-    """The host's operators that are in no other, by thread; first the one that trains."""
+    """Outermost operators of the host, by thread; the training thread is first."""
     kernels: list[Slice]
-    """What ran on the device."""
+    """Kernels and copies on the device."""
     waits: list[Slice]
-    """When the host waited for data."""
+    """The host's waits for data."""
 
 
 def read_events(path: Path) -> list[Event]:
-    """Every event of a trace's file.
+    """Return all events of a trace file.
 
     Raises:
-        ValueError: it is no trace.
+        ValueError: the file is not a trace.
     """
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:
@@ -86,10 +85,10 @@ def read_events(path: Path) -> list[Event]:
 
 
 def parse_trace(events: Iterable[Event]) -> Trace:
-    """What ran, with its class.
+    """Nest and classify the events.
 
     Raises:
-        ValueError: no step is marked in it.
+        ValueError: the trace has no marked step.
     """
     complete = [event for event in events if event.get("ph") == "X"]
     steps = [event for event in complete if _is_step(event)]
@@ -124,11 +123,11 @@ def _end(event: Event) -> float:
 
 
 def _nest(events: list[Event], operators: dict[int, _Operator]) -> list[Slice]:
-    """A thread's operators, each within the one that called it.
+    """Return a thread's outermost operators, which hold the operators that they called.
 
     Args:
-        events: of one thread.
-        operators: filled with those that a kernel may refer to, by their external id.
+        events: events of one thread.
+        operators: filled with the operators that kernels may refer to, by external id.
     """
     outermost: list[Slice] = []
     open_ones: list[_Operator] = []
@@ -147,13 +146,13 @@ def _nest(events: list[Event], operators: dict[int, _Operator]) -> list[Slice]:
 
 
 def _operator(name: str, start: float, end: float, parent: _Operator | None) -> _Operator:
-    """An operator that knows what its name, or else what is around it, says."""
+    """Classify an operator by its name and the operator around it."""
     own, servant = class_of_operator(name)
     region: KernelClass | None = "data_wait" if name == DATA_WAIT else None
     if own == "optimizer":
         region = "optimizer"
     if parent is not None:
-        end = min(end, parent.end)  # they round by a nanosecond
+        end = min(end, parent.end)  # times are rounded by a nanosecond
         region = parent.region or region
         if parent.own is not None and (own is None or (servant and not parent.servant)):
             own, servant = parent.own, parent.servant
@@ -162,15 +161,16 @@ def _operator(name: str, start: float, end: float, parent: _Operator | None) -> 
 
 
 def _kernel(event: Event, operators: dict[int, _Operator]) -> Slice:
-    """A kernel, by the operator that launched it, and by its own name where that says nothing."""
+    """Classify a kernel by the operator that launched it, or else by its own name."""
     name = str(event["name"])
     launcher = operators.get(_arguments(event).get("External id", -1))
     kernel_class = class_of_kernel(name)
     if launcher is not None and launcher.region == "optimizer":
         kernel_class = "optimizer"
-    elif launcher is not None and launcher.own is not None:
-        kernel_knows_better = launcher.servant and kernel_class != "other"
-        kernel_class = kernel_class if kernel_knows_better else launcher.own
+    elif (launcher is not None and launcher.own is not None) and (
+        not launcher.servant or kernel_class == "other"
+    ):
+        kernel_class = launcher.own
     return Slice(name, float(event["ts"]), _end(event), kernel_class)
 
 
@@ -180,7 +180,7 @@ def _arguments(event: Event) -> dict[str, Any]:
 
 
 def _named(slices: Iterable[Slice], name: str) -> Iterator[Slice]:
-    """The outermost of this name."""
+    """Yield the outermost slices of this name."""
     for each in slices:
         if each.name == name:
             yield each

@@ -1,5 +1,5 @@
-"""The worker: one process a repeat, started as `python -m cnnperf.training.worker`.
+"""The worker: a process per repeat, started as `python -m cnnperf.training.worker`.
 
-A CUDA fault, an out-of-memory kill or a hang takes this process with it and nothing else.
-`cnnperf.record.messages` defines its messages; `cnnperf.run.worker_process` is the other end.
+A CUDA fault, an out-of-memory kill or a hang ends only this process. `cnnperf.record.messages`
+defines the messages; `cnnperf.run.worker_process` is the parent's side.
 """

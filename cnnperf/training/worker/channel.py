@@ -1,4 +1,4 @@
-"""The worker's two ends of the line to its parent, and its duty to die with it."""
+"""The worker's connection to its parent, and the guardian that ends the worker with it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from cnnperf.record.messages import GO, JOB, ProbeJob, TrainJob
 
 
 class Channel:
-    """Reads the job and `go` from standard input; writes messages to standard output.
+    """Read the job and `go` from standard input; write messages to standard output.
 
-    Whatever else in this process prints goes to standard error: a library's chatter must not
-    look like a message. Nothing else reads the input either. Make it before anything that starts
-    a thread or takes much memory: it forks.
+    All other output of this process goes to standard error, because a library's print must not look
+    like a message. Create the channel before anything that starts a thread or takes much memory: it
+    forks.
     """
 
     def __init__(self) -> None:
         _start_guardian()
         self._out = os.fdopen(os.dup(1), "wb", buffering=0)
         os.dup2(2, 1)
-        # Plain descriptors: a thread that sleeps in a buffered read holds its lock, and Python
-        # cannot shut down while it does.
+        # Plain descriptors: a thread in a buffered read holds its lock, which blocks Python's exit.
         self._lines = _read_lines(os.dup(0))
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123
             os.dup2(nothing.fileno(), 0)
@@ -34,18 +33,18 @@ class Channel:
         self._lock = threading.Lock()
 
     def read_job(self) -> TrainJob | ProbeJob:
-        """The first line of the input."""
+        """Read the first line, the job, and listen for `go` from then on."""
         job = JOB.validate_json(next(self._lines, b""))
         threading.Thread(target=self._listen, name="cnnperf-parent", daemon=True).start()
         return job
 
-    def say(self, message: BaseModel) -> None:
+    def send(self, message: BaseModel) -> None:
         """Send one message."""
         with self._lock:
             self._out.write(message.model_dump_json().encode() + b"\n")
 
     def wait_for_go(self) -> None:
-        """Return when the parent says `go`."""
+        """Wait until the parent sends `go`."""
         self._go.wait()
 
     def _listen(self) -> None:
@@ -55,7 +54,7 @@ class Channel:
 
 
 def _read_lines(descriptor: int) -> Iterator[bytes]:
-    """Lines without their ends, as they come."""
+    """Yield lines without their ends, as they arrive."""
     pending = b""
     while chunk := os.read(descriptor, 65536):
         *lines, pending = (pending + chunk).split(b"\n")
@@ -63,19 +62,19 @@ def _read_lines(descriptor: int) -> Iterator[bytes]:
 
 
 def _start_guardian() -> None:
-    """Fork a process that ends this one, and all it has started, when the parent is gone.
+    """Fork a process that kills this one and its children when the parent is gone.
 
-    The parent holds the other end of the standard input, so the kernel tells when it dies, however
-    it dies. A thread could not do this: code that hangs may hold the interpreter's lock.
+    The parent holds the other end of standard input, so the kernel reports its death, whatever the
+    cause. A thread could not do this: code that hangs may hold the interpreter's lock.
     """
     worker = os.getpid()
     if os.fork():
         return
-    os.close(1)  # else the parent would take the worker for alive while the guardian is
+    os.close(1)  # otherwise the guardian would keep the worker's output open after its end
     poll = select.poll()
-    poll.register(0, 0)  # only a hang-up is reported: the lines are for the worker to read
+    poll.register(0, 0)  # wait for the hang-up only: the worker reads the lines
     poll.poll()
-    if os.getpgid(0) == worker:  # the parent gave the worker a group of its own
+    if os.getpgid(0) == worker:  # the parent gave the worker its own group
         os.killpg(worker, signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
     os._exit(0)

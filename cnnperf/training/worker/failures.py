@@ -1,6 +1,6 @@
-"""From an exception in the worker to the one line that a table shows.
+"""Turn an exception in the worker into the message that a table shows.
 
-No torch at import: importing torch may be what failed.
+This module does not import torch on import, because that import may be what fails.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ OUT_OF_MEMORY_PHRASES = (
     "cublas_status_alloc_failed",
     "std::bad_alloc",
 )
-"""How torch words it when it raises a plain RuntimeError: on a CPU, in cuBLAS, in a DataLoader."""
+"""Parts of torch's messages for out-of-memory RuntimeErrors: on a CPU, in cuBLAS, in a loader."""
 
 NOT_DETERMINISTIC = " does not have a deterministic implementation"
-"""What torch says after an operation's name, before advice for people who switched it on."""
+"""Torch's words after the name of an operation, before its advice."""
 
 TRAIN_EXTRA = "pip install 'cnnperf[train]' (torch, torchvision and scikit-learn from one index)"
 
 
 def failed_message(error: BaseException) -> Failed:
-    """What to tell the parent about an exception."""
+    """Return the message to the parent; a user's own mistake needs no traceback."""
     kind, message = _kind_and_message(error)
-    said_all = isinstance(error, UsageError) and error.__cause__ is None
-    trace = None if said_all else "".join(traceback.format_exception(error))
+    is_complete = isinstance(error, UsageError) and error.__cause__ is None
+    trace = None if is_complete else "".join(traceback.format_exception(error))
     return Failed(error=kind, message=message, traceback=trace)
 
 
@@ -51,8 +51,8 @@ def _kind_and_message(error: BaseException) -> tuple[ErrorKind, str]:
     operation, found, _ = text.partition(NOT_DETERMINISTIC)
     if found:
         return "exception", (
-            f"{operation} has no deterministic implementation on this device: leave the case out "
-            "with -k, choose another --cnnperf-device, or go without --cnnperf-deterministic"
+            f"{operation} has no deterministic implementation on this device: exclude the case "
+            "with -k, choose another --cnnperf-device, or omit --cnnperf-deterministic"
         )
     return "exception", f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -67,16 +67,16 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """A text on one line, cut to `limit` characters; what happened stands at its beginning."""
+    """Return a text on one line, cut at the end to `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def check_torch() -> None:
-    """Import torch, torchvision and scikit-learn, or say in one sentence what is wrong.
+    """Import torch, torchvision and scikit-learn, with a clear error if that fails.
 
     Raises:
-        NotInstalledError: one is missing, or torch and torchvision do not belong together.
+        NotInstalledError: a package is missing, or torch and torchvision do not match.
     """
     try:
         import sklearn  # noqa: F401

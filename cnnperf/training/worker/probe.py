@@ -1,4 +1,4 @@
-"""The probe: what this machine is, and what the planned cases' models cost."""
+"""Describe this machine and the cost of the planned cases' models."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from cnnperf.models import (
     training_flops_per_image,
 )
 from cnnperf.record.messages import ModelFacts, ProbeJob, ProbeResult, Traffic
-from cnnperf.training.worker.bandwidth import last_cache_bytes, measure_copy
+from cnnperf.training.worker.ceilings import last_cache_bytes, measure_copy, measure_matmul
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
-from cnnperf.training.worker.matmul_peak import measure_matmul
 from cnnperf.training.worker.torch_environment import environment_with_torch
 
 
 def run_probe(job: ProbeJob, channel: Channel) -> None:
-    """Say what the machine and the models are."""
+    """Send a description of the machine and the models."""
     device = choose_device(job.device)
     environment = environment_with_torch(device)
     ceilings = measure_matmul(device) if job.measure_peak else {}
@@ -34,7 +33,7 @@ def run_probe(job: ProbeJob, channel: Channel) -> None:
         hardware = environment.hardware.model_copy(update={"matmul_flops_per_second": peaks})
         environment = environment.model_copy(update={"hardware": hardware})
     cache_bytes = last_cache_bytes(device) if job.floors else None
-    channel.say(
+    channel.send(
         ProbeResult(
             device=device.type,
             environment=environment,
@@ -47,17 +46,15 @@ def run_probe(job: ProbeJob, channel: Channel) -> None:
 
 
 def model_facts(case: Case, *, with_traffic: bool = False) -> ModelFacts:
-    """Size and cost of a case's model, counted without computing anything.
+    """Return size and cost of a case's model, counted on the meta device.
 
-    A user's model may not work on the meta device; what cannot be counted is None.
+    Figures are None if a user's model does not work there.
     """
     dataset = get_dataset(case.dataset)
     channels = input_channels(get_model(case.model), dataset)
-    what = (case.model, channels, case.resolution, dataset.num_classes)
-    counted = _count(*what)
-    if with_traffic:
-        counted = counted.model_copy(update={"traffic": _traffic(*what)})
-    return counted.model_copy(update={"case_id": case.id})
+    model = (case.model, channels, case.resolution, dataset.num_classes)
+    traffic = _traffic(*model) if with_traffic else None
+    return _count(*model).model_copy(update={"case_id": case.id, "traffic": traffic})
 
 
 @functools.cache  # many cases have the same model

@@ -20,7 +20,7 @@ from tests.training.data.handmade import noise, spec_of, write_idx
 
 @pytest.fixture
 def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSpec:
-    """20 + 8 images in MNIST's format in tmp_path, and cnnperf told of their checksums."""
+    """20 + 8 images in MNIST's format in tmp_path, registered with their checksums."""
     raw = tmp_path / "MNIST" / "raw"
     for part, count in (("train", 20), ("t10k", 8)):
         write_idx(raw / f"{part}-images-idx3-ubyte", noise(count, 28, 28, seed=count))

@@ -94,8 +94,8 @@ def test_rotation_scale_and_shift_are_torchvisions_affine(
     torch.testing.assert_close(ours, reference.center_crop(theirs, list(size)), atol=5e-4, rtol=0)
 
 
-def test_what_is_beyond_the_border_is_the_images_mirror_image() -> None:
-    """As if the image had been padded with itself, reversed, before a window was cut out."""
+def test_pixels_outside_the_border_are_reflected() -> None:
+    """The result equals a crop of the image padded with its reflection."""
     images_BCHW = pictures(2, 3, 12, 12)
     ours = warp(images_BCHW, draws_of({"shift": (3, -2)}, {"shift": (-4, 0)}))
     padded = v2.Pad(5, padding_mode="symmetric")(images_BCHW)
@@ -117,7 +117,7 @@ def test_an_elastic_deformation_is_torchvisions() -> None:
 
 
 def test_the_displacement_is_drawn_as_torchvision_draws_it() -> None:
-    """From the same numbers of the generator: noise, blurred, times half of its alpha."""
+    """The same random numbers give noise, blurred, times half of its alpha."""
     draws = drawn(Augmentation(elastic_alpha_pixels=20, elastic_sigma_pixels=2.5), 1, seed=7)
     torch.manual_seed(7)
     torch.rand(4, 1)  # angle, scale and the two of the shift come first
@@ -127,7 +127,7 @@ def test_the_displacement_is_drawn_as_torchvision_draws_it() -> None:
     torch.testing.assert_close(draws.displacement_pixels_B2HW, expected_B2HW, atol=1e-5, rtol=0)
 
 
-def test_elastic_and_affine_at_once_are_one_after_the_other() -> None:
+def test_elastic_and_affine_together_equal_one_after_the_other() -> None:
     """On a smooth picture, which does not notice that torchvision interpolates it twice."""
     columns = torch.linspace(0, 3, 64)
     image_CHW = (torch.sin(columns) * torch.cos(columns + 1).view(-1, 1)).unsqueeze(0)
@@ -151,7 +151,7 @@ def test_elastic_and_affine_at_once_are_one_after_the_other() -> None:
 @given(sigma=st.floats(0.2, 4), height=st.integers(17, 40), width=st.integers(17, 40))
 @settings(max_examples=25)
 def test_the_blur_is_torchvisions(sigma: float, height: int, width: int) -> None:
-    """With the kernel that its elastic deformation takes; both sides of the image may differ."""
+    """The kernel is that of its elastic deformation; images need not be square."""
     planes_XHW = pictures(3, height, width) * 2 - 1
     kernel = int(8 * sigma + 1) // 2 * 2 + 1
     theirs = reference.gaussian_blur(planes_XHW, [kernel, kernel], [sigma, sigma])
@@ -176,7 +176,7 @@ def test_strengths_of_zero_leave_the_images_as_they_are(channels: int) -> None:
     torch.testing.assert_close(augment(images_BCHW, Augmentation()), images_BCHW, atol=1e-5, rtol=0)
 
 
-def test_without_an_augmentation_the_very_images_come_back() -> None:
+def test_without_augmentation_the_same_tensor_is_returned() -> None:
     """No copy, and nothing is drawn: dropout goes on as it would have."""
     images_BCHW = pictures(4, 3, 28, 28)
     before = torch.get_rng_state()
@@ -214,7 +214,7 @@ def test_the_precision_of_the_images_stays(dtype: torch.dtype) -> None:
     torch.testing.assert_close(ours, exact.to(dtype), atol=1e-5, rtol=2**-7)
 
 
-def test_the_images_themselves_are_not_written_to() -> None:
+def test_augmentation_does_not_write_to_its_input() -> None:
     """They may be the data set, which is looked at again in the next epoch."""
     images_BCHW = pictures(4, 3, 28, 28)
     seeded(images_BCHW)
@@ -222,7 +222,7 @@ def test_the_images_themselves_are_not_written_to() -> None:
 
 
 @each
-def test_normalising_before_is_normalising_afterwards(augmentation: Augmentation) -> None:
+def test_normalising_before_or_after_gives_the_same(augmentation: Augmentation) -> None:
     """No colour from outside comes in, and weights of a pixel add up to 1."""
     images_BCHW = pictures(4, 3, 28, 28)
     normalise = v2.Normalize((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
@@ -311,7 +311,7 @@ def test_the_built_in_recipe_moves_pixels_by_about_one_elastically() -> None:
 # --- as the engines run it ----------------------------------------------------------------------
 
 
-def test_nothing_asks_the_device_for_a_number() -> None:
+def test_augmentation_reads_no_number_from_the_device() -> None:
     """On meta tensors there is none to be had: whatever needs one raises.
 
     That is what a CUDA graph needs: the same operations on the same shapes, whatever is drawn.
@@ -322,7 +322,7 @@ def test_nothing_asks_the_device_for_a_number() -> None:
     assert augment(torch.empty(8, 3, 28, 28, device=meta), ALL_FOUR).device == meta
 
 
-def test_it_is_one_graph_to_a_compiler() -> None:
+def test_augmentation_compiles_as_one_graph() -> None:
     """Traced without a break, and the trace gives the same pictures."""
     images_BCHW = pictures(4, 3, 28, 28)
     draws = drawn(ALL_FOUR, 4)
@@ -334,7 +334,7 @@ def test_it_is_one_graph_to_a_compiler() -> None:
 
 
 @pytest.mark.cuda
-def test_a_cuda_graph_draws_anew_at_each_replay() -> None:
+def test_draws_differ_at_each_replay_of_a_cuda_graph() -> None:
     """Captured once; every replay gives other pictures, those that the seed alone decides."""
     images_BCHW = pictures(4, 3, 28, 28).cuda()
     augment(images_BCHW, ALL_FOUR)

@@ -99,7 +99,7 @@ def test_the_data_directory_is_the_one_named_in_the_environment(
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_the_data_directory_is_in_the_cache_when_nobody_says(
+def test_default_data_directory_is_in_the_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None
 ) -> None:
     """An empty variable counts as absent: it must not mean the current directory."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cnnperf.training.data.draws import permutation, random_bytes, stratified_rows
 
 
-def test_the_first_draws_are_those_written_down() -> None:
+def test_first_draws_never_change() -> None:
     """The raw output of numpy's PCG64 is promised never to change; this would notice."""
     assert permutation(10, seed=0).tolist() == [3, 2, 1, 8, 6, 0, 7, 4, 5, 9]
     assert len(random_bytes(13, seed=0)) == 13

@@ -1,4 +1,4 @@
-"""Downloads, from a mirror on this machine, and what is said where there is none."""
+"""Downloads from a mirror on this machine, and errors without a network."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_fetching_puts_every_file_in_its_place_and_says_so(
 
 
 def test_fetching_replaces_a_damaged_file(mnist_mirror: DatasetSpec, tmp_path: Path) -> None:
-    """By itself, torchvision takes any file with the right name for the data set."""
+    """Torchvision itself accepts any file with the right name."""
     for file in mnist_mirror.files:
         (tmp_path / file.path).write_bytes(b"damaged")
     fetch("mnist", tmp_path, on_message=lambda message: None)
@@ -119,7 +119,7 @@ def test_fetching_cifar10_unpacks_its_archive(
     assert set(files_below(tmp_path / "new")) == {file.path for file in tiny_cifar10.files}
 
 
-def test_what_is_there_is_not_downloaded_again(
+def test_complete_data_set_is_not_downloaded_again(
     tiny_mnist: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine without a network can check its data."""
@@ -174,7 +174,7 @@ def test_a_broken_download_leaves_nothing_behind(
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_a_data_directory_that_cannot_be_made_is_a_sentence_too(tmp_path: Path) -> None:
+def test_data_directory_that_cannot_be_created_gives_one_sentence(tmp_path: Path) -> None:
     """Here a file lies where the folder should be."""
     (tmp_path / "data").write_text("")
     with pytest.raises(UsageError, match=r"could not be downloaded from .*File exists"):
@@ -190,9 +190,7 @@ def test_data_sets_without_files_have_nothing_to_fetch(spec: DatasetSpec, tmp_pa
     assert not (tmp_path / "data").exists()
 
 
-def test_a_users_data_set_is_theirs_to_bring(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_users_data_set_has_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says that cnnperf cannot download it, and which file is expected where."""
     files = (DataFile(path="shapes/all.npz", md5="0" * 32),)
     spec = MNIST.model_copy(update={"name": "shapes", "files": files, "source": "our own camera"})
@@ -200,8 +198,8 @@ def test_a_users_data_set_is_theirs_to_bring(
     with pytest.raises(UsageError) as error:
         fetch("shapes", tmp_path, on_message=lambda message: None)
     assert str(error.value) == (
-        f"data set shapes: all.npz is missing at {tmp_path / 'shapes/all.npz'} and cnnperf does "
-        f"not know where to download it; copy these files into {tmp_path} by hand: "
+        f"data set shapes: all.npz is missing at {tmp_path / 'shapes/all.npz'}, and cnnperf "
+        f"cannot download this data set; copy these files into {tmp_path} by hand: "
         "shapes/all.npz (our own camera)"
     )
 

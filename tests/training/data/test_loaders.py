@@ -114,7 +114,7 @@ def test_every_epoch_is_every_image_once_in_an_order_of_its_own() -> None:
 
 
 def test_the_order_depends_on_the_seed_only() -> None:
-    """Not on torch's global state, nor on how many workers prepare the batches."""
+    """Torch's global state and the number of workers do not matter."""
     torch.manual_seed(1)
     expected = epochs_of(loader_of(seed=5))
     torch.manual_seed(2)

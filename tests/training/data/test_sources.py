@@ -46,7 +46,7 @@ def test_every_data_set_names_a_loader_that_exists() -> None:
         assert getattr(importlib.import_module(module), function) is LOADERS[spec.name]
 
 
-def test_mnist_is_read_as_it_lies_on_disk(tiny_mnist: DatasetSpec, tmp_path: Path) -> None:
+def test_mnist_equals_its_files(tiny_mnist: DatasetSpec, tmp_path: Path) -> None:
     """Pixels and labels come back as they were written, in order."""
     raw = load_mnist(tmp_path)
     assert np.array_equal(raw.train_images_NHWC, noise(20, 28, 28, seed=20)[..., None])
@@ -58,7 +58,7 @@ def test_mnist_is_read_as_it_lies_on_disk(tiny_mnist: DatasetSpec, tmp_path: Pat
 def test_mnist_ignores_what_old_versions_of_torchvision_left_beside_the_files(
     tiny_mnist: DatasetSpec, tmp_path: Path
 ) -> None:
-    """To torchvision such leftovers come before the files, which are what was checked."""
+    """Torchvision would prefer such leftovers to the checked files."""
     processed = tmp_path / "MNIST" / "processed"
     processed.mkdir()
     for name in ("training.pt", "test.pt"):
@@ -80,7 +80,7 @@ def test_cifar10_is_read_channels_last_from_all_five_batches(
     assert raw.train_images_NHWC.flags.c_contiguous
 
 
-def test_digits_are_scikit_learns_and_nothing_of_them_is_lost() -> None:
+def test_digits_are_all_of_scikit_learns() -> None:
     """Each of the 1,797 is there once; scaling to 0..255 can be undone exactly."""
     reference = sklearn.datasets.load_digits()
     splits = splits_of(DIGITS)
@@ -185,7 +185,7 @@ def test_a_damaged_file_is_named_by_the_loader(
     assert f"`cnnperf data {name} --data-dir {tmp_path}`" in str(error.value)
 
 
-def test_a_reader_that_fails_on_good_files_is_not_blamed_on_them(
+def test_reader_error_with_good_files_is_not_a_data_error(
     tiny_mnist: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Downloading again would not help, so the original error is shown."""
@@ -208,9 +208,9 @@ def test_a_reader_that_fails_on_good_files_is_not_blamed_on_them(
         ({"val_rows_N": np.arange(4.0)}, "val_rows_N is float64"),
     ],
 )
-def test_a_loader_that_returns_other_arrays_is_told_so(changes: dict[str, Any], words: str) -> None:
+def test_loader_with_wrong_arrays_is_an_error(changes: dict[str, Any], words: str) -> None:
     """Users write loaders too; a wrong type must not surface as a shape error in training."""
     with pytest.raises(UsageError) as error:
         some_images(**changes)
     assert words in str(error.value)
-    assert "mend the loader" in str(error.value)
+    assert "correct the loader" in str(error.value)

@@ -39,7 +39,7 @@ SHA256 = {
     "digits": "1132daa8a1f3c78b08b3d4411a21e94084ba2ea1d6b1547d45b9bdfa6e3fc3a8",
     "synthetic": "71a5df6f636846e9b42b445084c310ce7e1f40cec60f7ca7e23b7511ce4c28c4",
 }
-"""Of the splits. If one changes, records made before cannot be compared with new ones."""
+"""SHA-256 of the splits. If one changes, old records are not comparable with new ones."""
 
 
 def contents(*splits: Split) -> Counter[tuple[bytes, int]]:
@@ -102,7 +102,7 @@ def test_splits_never_change(any_spec: DatasetSpec) -> None:
     assert dataset_sha256(splits_of(any_spec)) == SHA256[any_spec.name]
 
 
-def test_splits_depend_on_no_random_state() -> None:
+def test_splits_do_not_depend_on_random_state() -> None:
     """A repeat's seed, set before loading, changes nothing."""
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -129,7 +129,7 @@ def test_splits_are_the_same_in_another_process() -> None:
 
 
 def test_every_split_of_the_digits_has_its_share_of_every_class() -> None:
-    """To within one image of the class's share of all 1,797, in validation and test."""
+    """Validation and test have each class's share of all 1,797 to within one image."""
     total = np.bincount(sklearn.datasets.load_digits().target)
     splits = splits_of(DIGITS)
     for split, tolerance in ((splits.train, 2), (splits.val, 1), (splits.test, 1)):
@@ -139,7 +139,7 @@ def test_every_split_of_the_digits_has_its_share_of_every_class() -> None:
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 @pytest.mark.parametrize("what", ["pixel", "label", "order"])
-def test_the_checksum_of_a_data_set_notices_any_change(part: str, what: str) -> None:
+def test_any_change_of_a_data_set_changes_its_checksum(part: str, what: str) -> None:
     """One pixel, one label or two images swapped, in any of the three splits."""
     splits = split_images(SOME, some_images())
     before = dataset_sha256(splits)
@@ -153,7 +153,7 @@ def test_the_checksum_of_a_data_set_notices_any_change(part: str, what: str) -> 
     assert dataset_sha256(splits) != before
 
 
-def test_the_checksum_of_a_data_set_does_not_depend_on_how_arrays_lie_in_memory() -> None:
+def test_checksum_does_not_depend_on_memory_layout() -> None:
     """A transposed view of the same pixels is the same data set."""
     splits = split_images(SOME, some_images())
     train = Split(

@@ -69,7 +69,7 @@ def test_nothing_is_resized_at_the_data_sets_own_resolution(spec: DatasetSpec) -
 
 
 @pytest.mark.parametrize(("spec", "channels"), [(CIFAR10, 1), (MNIST, 4)])
-def test_channels_that_cannot_be_had_are_refused(spec: DatasetSpec, channels: int) -> None:
+def test_impossible_channels_are_an_error(spec: DatasetSpec, channels: int) -> None:
     """Colour is not thrown away silently."""
     with pytest.raises(UsageError) as error:
         build_transform(spec, resolution=28, channels=channels)

@@ -1,1 +1,1 @@
-"""The fast engine: the same training, executed near the hardware's limit."""
+"""The `fast` engine: the same training, as fast as the hardware allows."""

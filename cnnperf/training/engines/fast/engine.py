@@ -1,17 +1,16 @@
-"""The `fast` engine: the same training, executed as near to the hardware's limit as we can.
+"""The `fast` engine: the same training, as close to the hardware's limit as possible.
 
-Torch half. The same data, split, batch size, optimizer and metrics as `eager`; what differs is how
-they are executed:
+Data, split, batch size, optimizer and metrics are those of `eager`. The execution differs:
 
-- the data set lives on the device as bytes, resized once, and a batch is a gather;
-- multiplications in bfloat16 where a short measurement says that this is faster here;
-- channels last in memory, and Adam in one fused kernel;
-- a grey image that a model takes three times is convolved once (`fold_grey_input`);
-- forward pass and loss compiled, and on CUDA whole steps captured as graphs;
-- evaluation in large batches, and no waiting for the device within an epoch.
+- the data set is on the device as bytes, resized once, and a batch is a gather;
+- convolutions and matrix products use bfloat16 if a short trial shows that it is faster;
+- tensors are channels last, and Adam is one fused kernel;
+- a grey image for a three-channel model is convolved once (`fold_grey_input`);
+- forward pass and loss are compiled, and on CUDA whole steps are captured as graphs;
+- evaluation uses large batches, and nothing waits for the device within an epoch.
 
-Shapes: `B` images of a batch, `K` steps of a graph, `N` images of a split, `C` channels, `H W`
-pixels.
+Shapes: B images of a batch, K steps of a graph, S steps of an epoch, N images of a split, M images
+of a chunk, C channels, H W pixels.
 """
 
 from __future__ import annotations
@@ -28,46 +27,56 @@ from torch import nn
 from cnnperf.catalog.specs import WORTHWHILE
 from cnnperf.errors import UsageError
 from cnnperf.training.clock import synchronize
-from cnnperf.training.engines.base import Batch, Block, Engine, SplitName
-from cnnperf.training.engines.fast import fallbacks as warnings
+from cnnperf.training.engines.base import (
+    SMALL_RESOLUTION,
+    Batch,
+    Block,
+    Engine,
+    SplitName,
+    channels_last,
+)
+from cnnperf.training.engines.fast import fallbacks
 from cnnperf.training.engines.fast.bfloat16 import is_hopeless
-from cnnperf.training.engines.fast.compiling import ForwardLoss, cache_state, compile_forward_loss
-from cnnperf.training.engines.fast.device_splits import SMALL_RESOLUTION, ResidentData
-from cnnperf.training.engines.fast.fold import fold_grey_input
+from cnnperf.training.engines.fast.compilation import (
+    ForwardLoss,
+    Snapshot,
+    cache_state,
+    compile_forward_loss,
+)
+from cnnperf.training.engines.fast.device_data import DeviceData
 from cnnperf.training.engines.fast.graphs import GraphedSteps, RowsStep, capture_steps
-from cnnperf.training.engines.fast.snapshot import Snapshot
+from cnnperf.training.engines.fast.grey_input import fold_grey_input
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
     "auto": (None, torch.bfloat16),
     "float32": (None,),
     "bfloat16": (torch.bfloat16,),
 }
-"""What is tried for a case's precision; None is float32."""
+"""Dtypes to try for a case's precision; None is float32."""
 
 TRIAL_STEPS_CPU = 2
 TRIAL_STEPS_CUDA = 20
-"""Timed of each way to execute a step, after a few that are not; the fastest way trains. On a GPU
-steps are short, and its clocks have to rise."""
+"""Steps timed for each way to execute them, after a few untimed ones; the fastest way trains. A GPU
+needs more: its steps are short and its clocks must rise."""
 
 TRIAL_BATCH_CPU = 4
-"""For images that are not small: a batch of 128 at 224 pixels takes a CPU minutes."""
+"""For large images: a batch of 128 at 224 pixels takes a CPU minutes."""
 
 COMPILE_TRIAL_SECONDS = 600.0
-"""On a CPU compiling is tried where training is going to take longer than this: trying takes time,
-and where it was measured it did not pay (docs/performance.md)."""
+"""On a CPU, compilation is tried only if training will take longer than this: the trial takes time,
+and it did not pay where it was measured (docs/performance.md)."""
 
 GRAPH_STEPS = 25
-"""In one graph for small images: 15 graphs make an epoch of 375 steps."""
+"""Steps of one graph for small images: 15 replays make an epoch of 375 steps."""
 
 
 class FastEngine(Engine):
-    """Plain PyTorch's mathematics at the device's speed; see the module's text."""
+    """The mathematics of `eager` at the device's speed; see the module's docstring."""
 
     # --- before the clock starts ------------------------------------------------------------
 
     def place(self, model: nn.Module) -> nn.Module:
-        """On the device, channels last, and fed one channel where the three would be equal."""
-        self.fed_channels = self.channels
+        """Move to the device, channels last; take one channel if all three would be equal."""
         if self.channels == 3 and self.dataset.channels == 1:
             fold_grey_input(model)
             self.fed_channels = 1
@@ -75,7 +84,7 @@ class FastEngine(Engine):
         return model.to(self.device).to(memory_format=torch.channels_last)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Adam in one kernel, where this device has that; on CUDA one that a graph can hold."""
+        """Create Adam, fused into one kernel where possible; on CUDA, one that graphs can hold."""
         return torch.optim.Adam(
             model.parameters(),
             lr=self.recipe.learning_rate,
@@ -84,14 +93,14 @@ class FastEngine(Engine):
         )
 
     def warm_up(self) -> None:
-        """Choose precision and execution by trials on copies, compile, capture; undo it all."""
+        """Choose the execution by trials on copies, compile, capture, then restore the model."""
         self._compiled: ForwardLoss | None = None
         self._graphs: list[GraphedSteps] = []
         if self.device.type == "cuda":
-            # Every batch but the last has the same shape; but a trial's winner may change.
+            # All batches but the last have one shape. A trial may choose other kernels each time.
             torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         step_seconds = self._choose_precision()
-        self.data = ResidentData(
+        self.data = DeviceData(
             self.dataset,
             resolution=self.case.resolution,
             channels=self.fed_channels,
@@ -119,7 +128,7 @@ class FastEngine(Engine):
 
     @torch.inference_mode()
     def _warm_up_evaluation(self) -> None:
-        """Let cuDNN choose its kernels for the evaluation's batches too, before the clock."""
+        """Let cuDNN choose its kernels for evaluation batches before the clock starts."""
         self.model.eval()
         for images_BCHW, _ in self.data.noise_for_evaluation():
             with self.autocast():
@@ -127,25 +136,22 @@ class FastEngine(Engine):
         synchronize(self.device)
 
     def noise(self, size: int) -> Batch:
-        """A batch like the recipe's, of noise, in the memory order of real ones."""
-        pixels = self.case.resolution
-        images_BCHW = torch.randn(size, self.fed_channels, pixels, pixels, device=self.device)
-        labels_B = torch.arange(size, device=self.device) % self.dataset.num_classes
-        return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
+        """Return a batch of noise, channels last."""
+        return channels_last(super().noise(size))
 
     def _choose_precision(self) -> float:
-        """The case's, or bfloat16 where it makes a step faster here; seconds of such a step."""
+        """Set the case's precision, or the faster one; return the seconds of a step in it."""
         seconds: dict[torch.dtype | None, float] = {}
         for dtype in PRECISIONS[self.case.precision]:
-            if seconds and is_hopeless(self.device):  # bfloat16, which nobody asked for
+            if seconds and is_hopeless(self.device):  # bfloat16, which is optional here
                 continue
             self.autocast_dtype = dtype
             try:
                 seconds[dtype] = self._trial_seconds()
             except RuntimeError as error:
-                if not seconds:  # float32, or the only one asked for: there is nothing else
+                if not seconds:  # there is no other precision to use
                     raise
-                self.flags.append(warnings.fell_back("no_bfloat16", error))
+                self.flags.append(fallbacks.fell_back("no_bfloat16", error))
         reduced = seconds.get(torch.bfloat16, math.inf)
         worthwhile = reduced * WORTHWHILE < seconds.get(None, math.inf)
         self.autocast_dtype = torch.bfloat16 if worthwhile else None
@@ -153,7 +159,7 @@ class FastEngine(Engine):
         return seconds[self.autocast_dtype]
 
     def _trial_seconds(self, *, compiled: bool = False) -> float:
-        """Time of a step as it is now to be executed, on a copy that is thrown away."""
+        """Time a step with the current settings, on a copy that is discarded."""
         size = self._trial_batch_size()
         steps = TRIAL_STEPS_CUDA if self.device.type == "cuda" else TRIAL_STEPS_CPU
         with self.on_a_copy():
@@ -174,17 +180,17 @@ class FastEngine(Engine):
                 self._compiled = None
 
     def _trial_step(self, size: int) -> Callable[[], object]:
-        """A step on noise; on CUDA as a graph, since launching would hide what the device takes."""
+        """Return a step on noise; on CUDA a graph, because launching would dominate the time."""
         if self.device.type != "cuda":
             return lambda: self.train_step(size)
         batch = self.noise(size)
         self.model.train()
         try:
             graph = self._graph_of(lambda _: self.step(batch), steps=1, batch_size=size)
-        except RuntimeError:  # what cannot be captured is launched, here as in training
+        except RuntimeError:  # launch what cannot be captured, as in training
             return lambda: self.train_step(size)
         rows_1B = torch.arange(size, device=self.device).view(1, -1)
-        return lambda: (graph.replay(rows_1B), batch)  # its memory is what the graph reads
+        return lambda: (graph.replay(rows_1B), batch)  # keeps the memory that the graph reads
 
     def _trial_batch_size(self) -> int:
         small = self.case.resolution <= SMALL_RESOLUTION
@@ -194,10 +200,10 @@ class FastEngine(Engine):
     # --- compiling and capturing ------------------------------------------------------------
 
     def _is_to_be_compiled(self, step_seconds: float) -> bool:
-        """On CUDA unless it is switched off; on a CPU where long training makes a trial pay.
+        """Return whether to compile: on CUDA by default; on a CPU if a trial of long training pays.
 
         Args:
-            step_seconds: of a trial's step without compiling.
+            step_seconds: seconds of a trial step without compilation.
         """
         if self.case.compile != "auto":
             return self.case.compile == "on"
@@ -211,20 +217,20 @@ class FastEngine(Engine):
         try:
             return self._trial_seconds(compiled=True) * WORTHWHILE < step_seconds
         except Exception as error:
-            self.flags.append(warnings.fell_back("not_compiled", error))
+            self.flags.append(fallbacks.fell_back("not_compiled", error))
             return False
 
     def _compile(self) -> None:
-        """Compile for the recipe's batch; where that fails, go on without unless it was asked for.
+        """Compile for the recipe's batch size; on failure, continue without, with a warning.
 
         Raises:
-            UsageError: --cnnperf-compile=on, and it cannot be compiled.
+            UsageError: compilation fails with --cnnperf-compile=on.
         """
         self._compiled = compile_forward_loss(self.model, self.loss_function)
         self._compiled_batch_size = self.recipe.batch_size
         self.model.train()
         try:
-            # On a batch as training will gather it: one with other strides is compiled for again.
+            # Use a gathered batch as in training: other strides would compile again.
             rows_B = torch.arange(self._compiled_batch_size, device=self.device)
             self._step_on_rows(rows_B % self.data.train.chunk_images)
             synchronize(self.device)
@@ -233,22 +239,21 @@ class FastEngine(Engine):
             self._compiled = None
             if self.case.compile == "on":
                 raise UsageError(
-                    f"{self.case.id} cannot be compiled ({warnings.first_line(error)}): install a "
-                    "C++ compiler, leave the case out with -k, or say --cnnperf-compile=auto where "
-                    "it was on that asked for it"
+                    f"{self.case.id} cannot be compiled ({fallbacks.first_line(error)}): install "
+                    "a C++ compiler, exclude the case with -k, or use --cnnperf-compile=auto"
                 ) from error
-            self.flags.append(warnings.fell_back("not_compiled", error))
+            self.flags.append(fallbacks.fell_back("not_compiled", error))
 
     def _can_capture(self) -> bool:
-        """Only CUDA has graphs, and they need a whole batch."""
+        """Return whether to capture: only CUDA has graphs, and they need a whole batch."""
         whole_batch = self.recipe.batch_size <= self.data.train.chunk_images
         return self.device.type == "cuda" and whole_batch
 
     def _capture(self) -> None:
-        """Capture whole steps; where that fails, launch their kernels one by one.
+        """Capture whole steps; on failure, continue with launches, with a warning.
 
-        A graph holds addresses: which images lie there may change, as it does when they come in
-        chunks. The short batch at the end of an epoch has a graph of its own, too.
+        A graph holds addresses; the images there may change, as they do with chunks. The short
+        batch at the end of an epoch has its own graph.
         """
         small = self.case.resolution <= SMALL_RESOLUTION
         whole = self.recipe.batch_size
@@ -266,7 +271,7 @@ class FastEngine(Engine):
         except Exception as error:
             self._graphs, self.captured_peak_bytes = [], 0
             self.optimizer.zero_grad(set_to_none=True)
-            self.flags.append(warnings.fell_back("not_captured", error))
+            self.flags.append(fallbacks.fell_back("not_captured", error))
 
     def _graph_of(self, step: RowsStep, *, steps: int, batch_size: int) -> GraphedSteps:
         return capture_steps(
@@ -282,13 +287,13 @@ class FastEngine(Engine):
         return self.step(self.data.train.batch(rows_B))
 
     def forward_loss(self, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        """Mean loss of a batch; a short one is not worth compiling for."""
+        """Return the mean loss of a batch; only whole batches use the compiled function."""
         if self._compiled is not None and len(labels_B) == self._compiled_batch_size:
             return self._compiled(images_BCHW, labels_B)
         return super().forward_loss(images_BCHW, labels_B)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Without its cache of weights: each is used once, and a graph would keep a stale one."""
+        """Return autocast without its weight cache, whose copies would be stale in a graph."""
         if self.autocast_dtype is None:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast_dtype, cache_enabled=False)
@@ -296,27 +301,23 @@ class FastEngine(Engine):
     # --- the data ---------------------------------------------------------------------------
 
     def load_data(self) -> None:
-        """Read the data set, copy it to the device and resize it there."""
+        """Read the data set, copy it to the device, and resize it there."""
         self.splits = self.read_splits()
         self.data.fill(self.splits)
 
-    def steps_per_epoch(self) -> int:
-        """Batches of the training split, the last of which may be short."""
-        return -(-len(self.data.train) // self.recipe.batch_size)
-
     def train_batches(self) -> Iterator[Batch]:
-        """Gathered on the device."""
+        """Gather batches on the device."""
         for rows_M in self.data.shuffled_chunks():
             yield from map(self.data.train.batch, torch.split(rows_M, self.recipe.batch_size))
 
     def evaluation_batches(self, split: SplitName) -> Iterator[Batch]:
-        """Large batches; the test images come to the device only now."""
+        """Yield large batches; test images are copied to the device only now."""
         return self.data.evaluation_batches(split)
 
     # --- training ---------------------------------------------------------------------------
 
     def train_blocks(self, steps: int) -> Iterator[Block]:
-        """Graph by graph where there are any, else step by step."""
+        """Train the first steps of an epoch, graph by graph if there are graphs."""
         if not self._graphs:
             yield from super().train_blocks(steps)
             return
@@ -328,7 +329,7 @@ class FastEngine(Engine):
                 steps -= len(rows_KB)
 
     def _graph_sized(self, rows_M: torch.Tensor, steps: int) -> Iterator[torch.Tensor]:
-        """Rows of a chunk, (K, B) at a time: as large graphs as fit, then what is left over."""
+        """Split a chunk into rows (K, B): the largest graphs that fit, then the short batch."""
         size = self.recipe.batch_size
         whole = min(steps, len(rows_M) // size)
         rows_SB = rows_M[: whole * size].view(whole, size)
@@ -347,7 +348,7 @@ class FastEngine(Engine):
         return self._step_on_rows(rows_KB[0]).view(1)
 
     def train_step(self, batch_size: int | None = None) -> None:
-        """One step, as training does it: by the one-step graph where there is one."""
+        """Take one step on noise, with the one-step graph if there is one."""
         if self._graphs and batch_size in (None, self.recipe.batch_size):
             rows_B = torch.arange(self.recipe.batch_size, device=self.device)
             self._graphs[0].replay(rows_B.view(1, -1))

@@ -1,10 +1,11 @@
-"""Training steps captured as CUDA graphs: the host asks for many kernels at once.
+"""Capture training steps as CUDA graphs, so that one launch runs many kernels.
 
-Torch half, CUDA only. The modified models' steps are 50 to 110 kernels of a few microseconds each;
-launched one by one, the host is slower than the device. A graph replays them with one launch, from
-the gather of the batch to the optimizer; for small images many steps stand in one graph.
+CUDA only. A step of the modified models has 50 to 110 kernels of a few microseconds each; launching
+them one by one takes the host longer than running them takes the device. A graph replays them with
+one launch, from the gather of the batch to the optimizer. For small images, one graph holds many
+steps.
 
-Shapes: `K` steps of a graph, `B` images of a batch.
+Shapes: K steps of a graph, B images of a batch.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from typing import Any
 import torch
 
 WARMUP_STEPS = 3
-"""On a stream of their own, as capturing asks for: they allocate what lasts, such as the
-optimizer's state, and let cuDNN choose its kernels."""
+"""Steps on a side stream before capture: they allocate lasting memory, such as the optimizer's
+state, and let cuDNN choose its kernels."""
 
 RowsStep = Callable[[torch.Tensor], torch.Tensor]
-"""One training step on the images of some rows (B); returns its mean loss, a scalar."""
+"""Trains one step on the images of some rows (B) and returns its mean loss, a scalar."""
 
 
 class GraphedSteps:
     """Some training steps as one graph.
 
     Args:
-        step: what to capture; it must not wait for the device.
+        step: the step to capture; it must not wait for the device.
         steps: K.
         batch_size: B.
-        device: where.
-        pool: memory pool of another graph that is never replayed at the same time.
+        device: the device.
+        pool: memory pool to share with another graph, never replayed at the same time.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class GraphedSteps:
     ) -> None:
         self.steps, self.batch_size = steps, batch_size
         self.peak_bytes = 0
-        """Most bytes that were allocated while it was captured: replaying it allocates nothing."""
+        """Peak bytes allocated during capture; a replay allocates nothing."""
         self._graph = torch.cuda.CUDAGraph()
         rows_B = torch.arange(batch_size, device=device)
         self._rows_KB = rows_B.expand(steps, batch_size).contiguous()
@@ -54,13 +55,13 @@ class GraphedSteps:
 
     @property
     def pool(self) -> Any:
-        """Torch's handle of its memory pool, for a graph to share."""
+        """Torch's handle of the memory pool, for another graph to share."""
         return self._graph.pool()
 
     def replay(self, rows_KB: torch.Tensor) -> torch.Tensor:
-        """Train on these rows; returns the steps' losses (K).
+        """Train on these rows and return the losses of the steps (K).
 
-        They are overwritten when a graph of the same pool is replayed next.
+        The next replay of a graph of the same pool overwrites them.
         """
         self._rows_KB.copy_(rows_KB)
         self._graph.replay()
@@ -76,10 +77,10 @@ def capture_steps(
     device: torch.device,
     pool: Any = None,
 ) -> GraphedSteps:
-    """Warm a step up and capture it; training can go on without graphs where that fails.
+    """Warm up a step and capture it; if that fails, training can continue without graphs.
 
-    The arguments are those of `GraphedSteps`, and `forget_gradients`, which is called between
-    warming up and capturing, so that the graph makes its own.
+    The arguments are those of `GraphedSteps`. `forget_gradients` is called between warm-up and
+    capture, so that the graph allocates its own gradients.
     """
     with _usable_after_failure(device):
         _warm_up(step, batch_size, device)
@@ -91,7 +92,7 @@ def capture_steps(
 
 
 def _warm_up(step: RowsStep, batch_size: int, device: torch.device) -> None:
-    """A few steps on a side stream."""
+    """Run a few steps on a side stream."""
     rows_B = torch.arange(batch_size, device=device)
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
@@ -104,10 +105,10 @@ def _warm_up(step: RowsStep, batch_size: int, device: torch.device) -> None:
 
 @contextmanager
 def _usable_after_failure(device: torch.device) -> Iterator[None]:
-    """Undo what a failed capture leaves behind, so that training can go on without graphs.
+    """Clean up after a failed capture, so that training can continue without graphs.
 
-    torch 2.11 stays on the capture's stream, and its generator goes on believing that it is being
-    captured, which the next dropout would refuse.
+    torch 2.11 stays on the capture's stream, and its generator stays in capture mode, so that the
+    next dropout would fail.
     """
     stream = torch.cuda.current_stream(device)
     try:

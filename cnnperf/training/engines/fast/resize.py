@@ -1,14 +1,14 @@
-"""Resizing whole data sets on the device, bit for bit as Pillow does it image by image.
+"""Resize whole data sets on the device, equal in every bit to Pillow's result for each image.
 
-Torch half. The protocol resizes 28-pixel images to 224 with torchvision's `Resize` on PIL images:
-Pillow's bilinear filter, antialiased, in fixed-point arithmetic. Done in the DataLoader it costs
-more time than many a training step. It is linear in each direction, so here it is two matrix
-products over all images at once, with Pillow's own integer coefficients and rounding.
+The protocol resizes 28-pixel images to 224 with torchvision's `Resize` on PIL images: Pillow's
+bilinear filter, antialiased, in fixed-point arithmetic. In a DataLoader this can take longer than a
+training step. The filter is linear in each direction, so here it is two matrix products over all
+images at once, with Pillow's integer coefficients and rounding.
 
 Source: Pillow's `src/libImaging/Resample.c` (coefficients scaled by 2**22, rounded, summed with
 half a unit, shifted, clipped; first along the rows, then along the columns).
 
-Shapes: `N` images, `C` channels, `H W` pixels, `R` pixels a side afterwards.
+Shapes: N images, C channels, H W pixels before, R pixels a side after.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import math
 import torch
 
 PRECISION_BITS = 22
-"""Of Pillow's coefficients: 32, less 8 bits of pixel and 2 of headroom."""
+"""Bits of Pillow's coefficients: 32 minus 8 bits for a pixel and 2 of headroom."""
 
 BATCH_BYTES = 2**28
-"""Float64 work space for one batch of images."""
+"""Float64 memory for one batch of images."""
 
 
 def resize_exactly(images_NHWC: torch.Tensor, resolution: int) -> torch.Tensor:
@@ -45,19 +45,19 @@ def resize_exactly(images_NHWC: torch.Tensor, resolution: int) -> torch.Tensor:
 
 
 def _to_pixels(scaled: torch.Tensor) -> torch.Tensor:
-    """From sums of pixel times integer coefficient to whole pixels: add half, shift, clip."""
+    """Turn sums of pixel times integer coefficient into pixels: add half, shift, clip."""
     half = 2.0 ** (PRECISION_BITS - 1)
     return ((scaled + half) / 2.0**PRECISION_BITS).floor_().clamp_(0.0, 255.0)
 
 
 def _coefficients(size: int, resolution: int, device: torch.device) -> torch.Tensor:
-    """Pillow's integer coefficients of the bilinear filter, one row an output pixel, in float64.
+    """Return Pillow's integer coefficients of the bilinear filter, one row per output pixel.
 
-    Sums of products stay below 2**31, which float64 holds exactly.
+    They are float64, which holds the sums of products, below 2**31, exactly.
     """
     scale = size / resolution
     filter_scale = max(scale, 1.0)
-    support = filter_scale  # the bilinear (triangle) filter reaches one pixel, scaled
+    support = filter_scale  # the triangle filter reaches one pixel, scaled
     rows = torch.zeros(resolution, size, dtype=torch.float64)
     for pixel in range(resolution):
         center = (pixel + 0.5) * scale

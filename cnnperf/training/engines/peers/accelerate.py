@@ -1,8 +1,10 @@
-"""The `accelerate` peers: Hugging Face's Accelerate, as its quick tour writes it.
+"""The `accelerate` peers: Hugging Face's Accelerate, used as in its quick tour.
 
-Torch half. `Accelerator`, `prepare` for model, optimizer and loader, `accelerator.backward`. The
-loader is the one that `eager` has; Accelerate copies its batches to the device, without waiting
-where their memory is pinned, as its guide advises.
+They use `Accelerator`, `prepare` for model, optimizer and loader, and `accelerator.backward`. The
+loader is that of `eager`. Accelerate copies its batches to the device without waiting if their
+memory is pinned, as its guide recommends.
+
+Shapes: B images, C channels, H W pixels.
 """
 
 from __future__ import annotations
@@ -16,21 +18,21 @@ from torch import nn
 
 from cnnperf.errors import UsageError
 from cnnperf.training.data.augment import augment
-from cnnperf.training.engines.base import Batch
+from cnnperf.training.engines.base import Batch, channels_last
 from cnnperf.training.engines.eager import EagerEngine
-from cnnperf.training.engines.peers.batches import Bf16ChannelsLast, channels_last
+from cnnperf.training.engines.peers.amp import AmpEngine
 
 
 class AccelerateEngine(EagerEngine):
-    """float32."""
+    """Accelerate in float32."""
 
     mixed_precision = "no"
 
     def place(self, model: nn.Module) -> nn.Module:
-        """On the device, which must be Accelerate's too.
+        """Create the accelerator and move the model to the device.
 
         Raises:
-            UsageError: a variable of the environment makes Accelerate choose another device.
+            UsageError: an environment variable makes Accelerate choose another device.
         """
         self.accelerator = Accelerator(
             mixed_precision=self.mixed_precision,
@@ -40,27 +42,27 @@ class AccelerateEngine(EagerEngine):
         chosen = self.accelerator.device
         if chosen.type != self.device.type:
             raise UsageError(
-                f"Accelerate chose the device {chosen}, but the run's is {self.device}: unset the "
-                "environment's ACCELERATE_ variables, or say --cnnperf-device"
+                f"Accelerate chose the device {chosen}, but the run uses {self.device}: unset the "
+                "ACCELERATE_ environment variables, or set --cnnperf-device"
             )
         return super().place(model)
 
     def warm_up(self) -> None:
-        """Hand model and optimizer to Accelerate; then as `eager` does, on copies of both."""
+        """Prepare model and optimizer with Accelerate, then warm up like `eager` on copies."""
         self.model, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
         super().warm_up()
 
     def load_data(self) -> None:
-        """Read the data set, set up the loaders and hand over the one that trains."""
+        """Read the data set, create the loaders, and prepare the training loader."""
         super().load_data()
         self.train_loader = self.accelerator.prepare(self.train_loader)
 
     def train_batches(self) -> Iterator[Batch]:
-        """As Accelerate's loader hands them out: on the device."""
+        """Yield the batches of Accelerate's loader, which are on the device."""
         return iter(self.train_loader)
 
     def step(self, batch: Batch) -> torch.Tensor:
-        """The quick tour's lines; the precision is in the prepared model."""
+        """Take a step as in the quick tour; the prepared model sets the precision."""
         images_BCHW, labels_B = batch
         images_BCHW = augment(images_BCHW, self.recipe.augmentation)
         self.optimizer.zero_grad()
@@ -70,11 +72,11 @@ class AccelerateEngine(EagerEngine):
         return loss.detach()
 
 
-class AccelerateBf16Engine(Bf16ChannelsLast, AccelerateEngine):
-    """bfloat16 where autocast has it, and channels last like `amp`."""
+class AccelerateBf16Engine(AmpEngine, AccelerateEngine):
+    """Accelerate with autocast to bfloat16 and channels last."""
 
     mixed_precision = "bf16"
 
     def train_batches(self) -> Iterator[Batch]:
-        """In the order of the model's weights."""
+        """Yield batches channels last."""
         return map(channels_last, super().train_batches())

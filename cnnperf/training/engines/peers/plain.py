@@ -1,8 +1,9 @@
-"""The `plain` peer: the training loop as PyTorch's tutorials write it.
+"""The `plain` peer: the training loop of PyTorch's tutorials.
 
-Torch half. What it has less than `eager` is what a tutorial leaves out: pinned memory, copies that
-nobody waits for, DataLoader workers that live longer than an epoch and are as many as the machine
-can use.
+Unlike `eager`, it has no pinned memory, no asynchronous copies, and two DataLoader workers that are
+started again in every epoch.
+
+Shapes: B images, C channels, H W pixels.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from cnnperf.training.engines.base import Batch
 from cnnperf.training.engines.eager import EagerEngine
 
 TUTORIAL_WORKERS = 2
-"""Of "Training a Classifier" (docs.pytorch.org/tutorials/beginner/blitz/cifar10_tutorial.html)."""
+"""In "Training a Classifier" (docs.pytorch.org/tutorials/beginner/blitz/cifar10_tutorial.html)."""
 
 PRINT_STEPS = 100
-"""So often a tutorial prints the loss, for which it waits for the device."""
+"""Steps between two prints of the loss in a tutorial; each print waits for the device."""
 
 
 class PlainEngine(EagerEngine):
-    """A tutorial's loop; see the module's text."""
+    """A tutorial's loop; see the module's docstring."""
 
     steps_taken = 0
 
     def load_data(self) -> None:
-        """Two workers, and none on a CPU of a few cores, where they would take those that train."""
+        """Read the data set with at most two workers; none on a CPU with few cores."""
         self.workers = min(TUTORIAL_WORKERS, choose_workers(self.device.type))
         self.settings["dataloader_workers"] = self.workers
         self.splits = self.read_splits()
@@ -37,7 +38,7 @@ class PlainEngine(EagerEngine):
         self.val_loader = self.loader(self.splits.val, shuffle=False)
 
     def loader(self, split: Split, *, shuffle: bool) -> DataLoader[Batch]:
-        """Torch's defaults; the order comes from its global generator, which the seed sets."""
+        """Create a loader with torch's defaults; its order comes from the global generator."""
         transform = build_transform(
             self.dataset, resolution=self.case.resolution, channels=self.channels
         )
@@ -49,12 +50,12 @@ class PlainEngine(EagerEngine):
         )
 
     def to_device(self, batch: Batch) -> Batch:
-        """Copy a batch there and wait for it."""
+        """Copy a batch to the device and wait for it."""
         images_BCHW, labels_B = batch
         return images_BCHW.to(self.device), labels_B.to(self.device)
 
     def step(self, batch: Batch) -> torch.Tensor:
-        """Forward, backward, update; now and then the loss is asked for, as if to print it."""
+        """Take a step; every `PRINT_STEPS` steps, read the loss as if to print it."""
         loss = super().step(batch)
         self.steps_taken += 1
         if self.steps_taken % PRINT_STEPS == 0:

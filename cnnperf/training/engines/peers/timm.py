@@ -1,8 +1,8 @@
-"""The `timm` peer: timm's model of the same architecture in the loop of `amp`.
+"""The `timm` peer: timm's model of the same architecture, in the loop of `amp`.
 
-Torch half. timm has no loop to import (its training script is an example), so this peer compares
-the models. Its modules are other classes with other names, so the model's hash differs from ours,
-and it draws its first weights in its own way; what it computes from the same weights is the same.
+timm has no loop to import (its training script is an example), so this peer compares the models.
+Its classes and names differ from ours, and so do the model's hash and first weights. From the same
+weights, both models compute the same.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from cnnperf.errors import UsageError
 from cnnperf.training.engines.peers.amp import AmpEngine
 
 TIMM_MODELS: dict[str, dict[str, Any]] = {
-    "vgg16": {"model_name": "vgg16_bn", "drop_rate": 0.5},  # the paper's, which timm leaves out
+    "vgg16": {"model_name": "vgg16_bn", "drop_rate": 0.5},  # the dropout of the paper
     "resnet34": {"model_name": "resnet34"},
 }
-"""Arguments of `timm.create_model`, by our model's name."""
+"""Arguments of `timm.create_model`, by the name of our model."""
 
 
 class TimmEngine(AmpEngine):
-    """The loop of `amp` with timm's model."""
+    """Timm's model in the loop of `amp`."""
 
     def make_model(self) -> nn.Module:
-        """Timm's model instead of ours."""
+        """Build timm's model on the CPU."""
         return timm_model(self.case.model, self.dataset.num_classes, self.channels)
 
 
 def timm_model(name: str, num_classes: int, in_channels: int) -> nn.Module:
-    """Timm's model of that architecture, with fresh weights.
+    """Build timm's model of an architecture, with fresh weights.
 
     Raises:
-        UsageError: it has none.
+        UsageError: timm has no such model.
     """
     if name not in TIMM_MODELS:
         raise UsageError(

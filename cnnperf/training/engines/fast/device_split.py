@@ -1,13 +1,13 @@
-"""Images that stay on the device as bytes: gathered, scaled and normalised there, batch by batch.
+"""One split of a data set on the device: batches are gathered and normalised there.
 
-Torch half. A DataLoader decodes, transforms and copies every image in every epoch. Here a split is
-copied once, as uint8, and a batch is a gather of rows; normalising it gives, bit for bit, the
-tensors that torchvision's `ToTensor` and `Normalize` give. The memory is taken before the data set
-is read, so that a CUDA graph can hold its address. A split that does not fit is kept on the host
-and comes to the device in chunks.
+A DataLoader decodes, transforms and copies every image in every epoch. Here a split is copied once
+as uint8, and a batch is a gather of rows. Normalised, it equals in every bit the tensors of
+torchvision's `ToTensor` and `Normalize`. Its memory is allocated before the data set is read, so
+that a CUDA graph can hold the address. A split that does not fit stays on the host and is copied in
+chunks.
 
-Shapes: `N` images of a split, `M` of a chunk, `B` of a batch, `C` channels, `H W` pixels, `R`
-pixels a side that the model is fed.
+Shapes: N images of a split, M of a chunk, B of a batch, C channels, H W pixels, R pixels a side of
+the model's input.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from cnnperf.training.data import Split
 from cnnperf.training.engines.fast.resize import resize_exactly
 
 
-class ResidentSplit:
-    """One split on a device, as a whole or a chunk at a time.
+class DeviceSplit:
+    """One split on a device, whole or one chunk at a time.
 
     Args:
         spec: the data set, for its mean and deviation.
-        images: of the split.
-        resolution: pixels a side that the model is fed.
-        channels: that the model is fed; a grey image is repeated where they are 3.
-        device: where to keep it.
-        chunk_images: images on the device at a time; by default all of them.
+        images: N, the number of images.
+        resolution: R, pixels a side of the model's input.
+        channels: channels of the model's input; 3 repeat a grey image.
+        device: the device.
+        chunk_images: number of images on the device at a time; the default is all.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ResidentSplit:
         )  # fmt: skip
         self.labels_M = torch.empty(self.chunk_images, dtype=torch.int64, device=device)
         self._mean_C11 = torch.tensor(spec.mean, device=device).view(-1, 1, 1)
-        # A tensor, since CUDA would multiply by the inverse of a plain number.
+        # A tensor, because CUDA multiplies by the inverse of a plain number.
         self._255 = torch.tensor(255.0, device=device)
         self._std_C11 = torch.tensor(spec.std, device=device).view(-1, 1, 1)
 
@@ -64,12 +64,12 @@ class ResidentSplit:
         return self.chunk_images == self._images
 
     def fill_with_noise(self) -> None:
-        """Images of noise, all of class 0: something to warm up on before the data set is read."""
+        """Fill with noise of class 0, for warm-up before the data set is read."""
         self.images_MRRC.random_(0, 256)
         self.labels_M.zero_()
 
     def fill(self, split: Split) -> None:
-        """Take the split's pixels and labels as they were read: resized here, once, if whole."""
+        """Take a split's pixels and labels; if it fits, copy and resize it now."""
         self._host_NHWC = torch.as_tensor(split.images_NHWC)
         self._host_labels_N = torch.as_tensor(split.labels_N)
         if self.is_whole:
@@ -82,10 +82,10 @@ class ResidentSplit:
         self.labels_M[: len(labels_M)] = labels_M
 
     def chunks(self, order_N: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
-        """Bring all images to the device in an order; yields the rows (M) where they then lie.
+        """Copy all images to the device, chunk by chunk, and yield the rows (M) of each chunk.
 
         Args:
-            order_N: rows of the split, on any device; None is the split's own order.
+            order_N: rows of the split in the wanted order, on any device; the default is 0 to N-1.
         """
         device = self.labels_M.device
         if order_N is None:
@@ -98,15 +98,15 @@ class ResidentSplit:
             yield torch.arange(len(chunk_M), device=device)
 
     def batch(self, rows_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (B, C, R, R), float32, channels last in memory, and labels (B).
+        """Return images (B, C, R, R), float32, channels last in memory, and labels (B).
 
         Args:
-            rows_B: rows of the chunk that is on the device.
+            rows_B: rows of the chunk on the device.
         """
         return self._normalise(self.images_MRRC[rows_B]), self.labels_M[rows_B]
 
     def _normalise(self, images_BHWC: torch.Tensor) -> torch.Tensor:
-        """In the order of torchvision's own operations: rounding depends on it."""
+        """Apply torchvision's operations in their order, which decides the rounding."""
         images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(torch.float32).div_(self._255)
         images_BCHW = images_BCHW.sub_(self._mean_C11).div_(self._std_C11)
         return images_BCHW.expand(-1, self._channels, -1, -1)

@@ -1,4 +1,4 @@
-"""Images on the device: the same bits as torchvision and Pillow give, image by image."""
+"""Images on the device equal those of torchvision and Pillow in every bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchvision import transforms  # noqa: E402
 
 from cnnperf.catalog.registry import get_dataset  # noqa: E402
 from cnnperf.training.data import Split, build_transform  # noqa: E402
-from cnnperf.training.engines.fast.device_images import ResidentSplit  # noqa: E402
+from cnnperf.training.engines.fast.device_split import DeviceSplit  # noqa: E402
 from cnnperf.training.engines.fast.resize import resize_exactly  # noqa: E402
 
 
@@ -51,7 +51,7 @@ def test_a_batch_equals_torchvisions_transforms_in_every_bit(
     images = random_images(12, spec.resolution, spec.channels)
     labels = np.arange(12, dtype=np.int64)
     split = Split(images_NHWC=images, labels_N=labels)
-    resident = ResidentSplit(
+    resident = DeviceSplit(
         spec, images=12, resolution=resolution, channels=channels, device=torch.device("cpu")
     )
     resident.fill(split)
@@ -70,7 +70,7 @@ def test_in_chunks_a_split_gives_the_same_images_in_the_same_order(resolution: i
     spec = get_dataset("mnist")
     split = Split(images_NHWC=random_images(10, 28, 1), labels_N=np.arange(10, dtype=np.int64))
     whole, chunked = (
-        ResidentSplit(
+        DeviceSplit(
             spec, images=10, resolution=resolution, channels=1, device=torch.device("cpu"),
             chunk_images=chunk,
         )
@@ -93,7 +93,7 @@ def test_colour_batches_are_channels_last_in_memory() -> None:
     """So that the first convolution need not copy them."""
     spec = get_dataset("cifar10")
     split = Split(images_NHWC=random_images(4, 32, 3), labels_N=np.zeros(4, dtype=np.int64))
-    resident = ResidentSplit(spec, images=4, resolution=28, channels=3, device=torch.device("cpu"))
+    resident = DeviceSplit(spec, images=4, resolution=28, channels=3, device=torch.device("cpu"))
     resident.fill(split)
     images, _ = resident.batch(torch.arange(4))
     assert images.is_contiguous(memory_format=torch.channels_last)

@@ -41,7 +41,7 @@ def test_forward_arithmetic_of_the_modified_vgg_agrees_with_a_count_by_hand() ->
         ("modified_resnet", 1 * 64 * 9 * 28**2),
     ],
 )
-def test_training_does_thrice_the_forward_arithmetic_but_for_the_images_gradient(
+def test_training_flops_are_three_forwards_minus_the_gradient_of_images(
     name: str, first_macs: int
 ) -> None:
     """Each layer differentiates to its weights and its input; the images need no gradient."""

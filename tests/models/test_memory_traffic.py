@@ -65,7 +65,7 @@ def test_a_second_convolution_reads_what_its_two_gradients_share_once() -> None:
 
 
 @pytest.mark.parametrize("fused", [nn.ReLU, nn.Dropout, nn.GELU, lambda: nn.ReLU(inplace=True)])
-def test_what_can_be_fused_moves_nothing(fused: Callable[[], nn.Module]) -> None:
+def test_fusible_operators_move_nothing(fused: Callable[[], nn.Module]) -> None:
     """Forward and backward."""
     plain = _builder(_convolution(1, 4), nn.Flatten, _linear(64))
     with_it = _builder(_convolution(1, 4), fused, nn.Flatten, _linear(64))
@@ -136,7 +136,7 @@ class _Everything(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet34", "modified_vgg", "modified_resnet"])
-def test_the_least_is_less_than_what_plain_execution_moves_and_not_by_orders(name: str) -> None:
+def test_lower_bound_is_below_plain_execution_but_of_the_same_order(name: str) -> None:
     """A lower bound that is far too low would be of no use: it is a fifth of it at least."""
     spec = get_model(name)
     channels, pixels, batch = spec.channels[0], spec.resolution, 8

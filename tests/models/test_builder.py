@@ -1,4 +1,4 @@
-"""Wrong requests for a model, and what the user is told."""
+"""Errors of wrong requests for a model."""
 
 from __future__ import annotations
 
@@ -36,23 +36,21 @@ from tests.models.helpers import NAMES
         ({"name": "resnet34", "num_classes": True}, "resnet34 takes 2 classes or more, not True"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_possible(
-    request_: dict[str, object], message: str
-) -> None:
+def test_wrong_request_names_the_possible_values(request_: dict[str, object], message: str) -> None:
     """One sentence, before any layer is made."""
     with pytest.raises(UsageError) as caught:
         build_model(**request_)
     assert str(caught.value) == message
 
 
-def test_an_unknown_model_is_told_the_known_ones() -> None:
+def test_unknown_model_names_the_registered_models() -> None:
     """Every registered name stands in the message."""
     with pytest.raises(UsageError) as caught:
         build_model("vgg17")
     assert all(name in str(caught.value) for name in ("vgg17", *NAMES))
 
 
-def test_counting_an_impossible_model_is_told_what_is_possible() -> None:
+def test_counting_with_wrong_channels_names_the_possible_ones() -> None:
     """The counts check a request as building does."""
     with pytest.raises(UsageError, match="takes 1 or 3 input channels, not 4"):
         training_flops_per_image("modified_vgg", 4, 28)
@@ -63,7 +61,7 @@ def pretend_registered(
 ) -> None:
     """Let every name lead to one spec, without touching the registry other tests read."""
     spec = ModelSpec(name="mine", builder=builder, resolution=28, channels=channels)
-    monkeypatch.setattr("cnnperf.models.build.get_model", lambda name: spec)
+    monkeypatch.setattr("cnnperf.models.builder.get_model", lambda name: spec)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +97,7 @@ def test_a_builder_that_returns_no_module_is_named_with_its_model(
         ((4, 3, 1), "takes 1, 3 or 4 input channels, not 9"),
     ],
 )
-def test_any_number_of_channel_counts_reads_well(
+def test_message_lists_one_two_or_three_channel_counts(
     monkeypatch: pytest.MonkeyPatch, channels: tuple[int, ...], text: str
 ) -> None:
     """One is singular; several are sorted and joined."""

@@ -1,9 +1,9 @@
-"""The first convolution of a model for colour images, fed with grey ones: a third of its work.
+"""Feed one channel of a grey image to a model for colour images: a third of the first convolution.
 
-Torch half. The three channels of a repeated grey image are equal, so
-`sum over c of conv(x, W[:, c])` is `conv(x, sum over c of W[:, c])`. The parameter keeps its three
-slices and the sum is part of the graph: each slice gets the gradient it would have had, and Adam
-does the same with it. Function and recipe are preserved up to the order of rounding.
+The three channels of a repeated grey image are equal, so `sum over c of conv(x, W[:, c])` equals
+`conv(x, sum over c of W[:, c])`. The parameter keeps its three slices, and the sum is part of the
+graph: each slice gets the same gradient as before, and Adam updates it in the same way. Function
+and recipe are unchanged up to rounding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 
 class GreyConv2d(nn.Conv2d):
-    """A convolution for three channels that is fed one of three equal ones."""
+    """A convolution for three channels, fed with one of three equal ones."""
 
     def forward(self, images_B1HW: torch.Tensor) -> torch.Tensor:
         """Convolve with the sum of the weight's slices."""
@@ -29,10 +29,11 @@ class GreyConv2d(nn.Conv2d):
 
 
 def fold_grey_input(model: nn.Module) -> nn.Module:
-    """Let a model that takes 3 equal channels take one of them; in place.
+    """Change a model for 3 equal channels, in place, so that it takes one of them.
 
     Raises:
-        ValueError: its first convolution does not take 3 channels in one group.
+        ValueError: its first convolution does not take 3 channels in one group, has a padding
+            other than zeros, or is a subclass of `nn.Conv2d`.
     """
     convolution = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     if (convolution.in_channels, convolution.groups) != (3, 1):
@@ -41,5 +42,5 @@ def fold_grey_input(model: nn.Module) -> nn.Module:
         raise ValueError(f"padding mode {convolution.padding_mode} cannot be folded")
     if type(convolution) is not nn.Conv2d:
         raise ValueError(f"a {type(convolution).__name__} cannot be folded, only a plain Conv2d")
-    convolution.__class__ = GreyConv2d  # parameters, their names and hooks stay as they are
+    convolution.__class__ = GreyConv2d  # keeps parameters, their names and hooks
     return model
