@@ -81,7 +81,14 @@ def test_a_package_that_is_there_is_found(monkeypatch: pytest.MonkeyPatch) -> No
 def _settings(tmp_path: Path, python: str | None = None) -> RunSettings:
     """Nothing but what is said here."""
     unsaid = {field.name: None for field in dataclasses.fields(RunSettings)}
-    said = {"repeats": 1, "seed": 0, "data_dir": tmp_path, "python": python}
+    said = {
+        "repeats": 1,
+        "seed": 0,
+        "device": "auto",
+        "deterministic": False,
+        "data_dir": tmp_path,
+        "python": python,
+    }
     return RunSettings(**{**unsaid, **said})  # type: ignore[arg-type]
 
 

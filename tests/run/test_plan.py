@@ -11,6 +11,7 @@ import pytest
 
 from cnnperf.catalog.datasets import check_files
 from cnnperf.catalog.registry import get_case
+from cnnperf.catalog.specs import Case
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Environment, Settings, Software
 from cnnperf.record.messages import ModelFacts, ProbeResult
@@ -20,10 +21,10 @@ from cnnperf.run.plan import (
     STEP_OVERHEAD_SECONDS,
     Plan,
     PlannedCase,
-    as_asked,
     choose_tier,
     estimate_seconds,
     make_plan,
+    plan_case,
     plan_digest,
 )
 from cnnperf.run.settings import OPTIONS, RunSettings
@@ -119,7 +120,7 @@ def test_a_case_without_data_is_planned_but_not_run(tmp_path: Path) -> None:
     assert problem is not None
     assert problem.kind == "data"
     assert f"cnnperf data mnist --data-dir {tmp_path}" in problem.message
-    assert [planned.case.id for planned in made.runnable] == [DIGITS]
+    assert [planned.id for planned in made.runnable] == [DIGITS]
     assert made.trainings == 3
 
 
@@ -155,7 +156,9 @@ def test_a_plan_of_nothing_is_empty() -> None:
 def test_a_case_is_trained_as_it_stands_by_default() -> None:
     """Nothing is changed and nothing marked."""
     case = get_case(DIGITS)
-    assert as_asked(case, _settings()) == case
+    assert plan_case(case, _settings()).model_dump(include=set(Case.model_fields)) == (
+        case.model_dump()
+    )
     assert not make_plan([DIGITS], _settings(), "smoke").cases[DIGITS].shortened
 
 
@@ -163,8 +166,8 @@ def test_fewer_epochs_change_the_recipe_and_mark_the_case() -> None:
     """The id stays: it is the case that was asked for."""
     planned = make_plan([DIGITS], _settings(epochs=2), "smoke").cases[DIGITS]
     assert planned.shortened
-    assert planned.case.id == DIGITS
-    assert planned.case.recipe == get_case(DIGITS).recipe.model_copy(update={"epochs": 2})
+    assert planned.id == DIGITS
+    assert planned.recipe == get_case(DIGITS).recipe.model_copy(update={"epochs": 2})
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_fewer_epochs_change_the_recipe_and_mark_the_case() -> None:
 )
 def test_a_limit_of_steps_never_lengthens_a_sample(case_id: str, limit: int, steps: int) -> None:
     """A sample of 4 steps stays one of 4 where the limit is 99."""
-    case = as_asked(get_case(case_id), _settings(limit_steps=limit))
+    case = plan_case(get_case(case_id), _settings(limit_steps=limit))
     assert case.recipe.max_steps == steps
     assert case.recipe.is_sample
 
@@ -191,8 +194,8 @@ def test_compiling_and_precision_are_asked_of_fast_alone_and_a_sweep_keeps_its_o
     """--cnnperf-compile=off --cnnperf-precision=float32; ids stay, and nothing is shortened."""
     settings = _settings(compile="off", precision="float32")
     planned = make_plan([case_id], settings, "full").cases[case_id]
-    assert planned.case.id == case_id
-    assert (planned.case.compile, planned.case.precision) == (compiled, precision)
+    assert planned.id == case_id
+    assert (planned.compile, planned.precision) == (compiled, precision)
     assert not planned.shortened
 
 
@@ -213,7 +216,7 @@ def test_a_deterministic_run_leaves_nothing_to_a_stopwatch(
     case_id: str, asked: dict[str, str], compiled: str, precision: str
 ) -> None:
     """What is asked for explicitly, by an option or by the case itself, is taken all the same."""
-    case = as_asked(get_case(case_id), _settings(deterministic=True, **asked))
+    case = plan_case(get_case(case_id), _settings(deterministic=True, **asked))
     assert (case.compile, case.precision) == (compiled, precision)
     assert case.id == case_id
     assert case.recipe == get_case(case_id).recipe
@@ -222,17 +225,17 @@ def test_a_deterministic_run_leaves_nothing_to_a_stopwatch(
 # --- the estimate -------------------------------------------------------------------------------
 
 
-def _planned(repeats: int = 1, **recipe: Any) -> PlannedCase:
-    return PlannedCase(
-        case=example_case(**recipe), number=1, repeats=repeats, first_seed=0, shortened=False
-    )
+def _planned(case: Case | None = None, /, **fields: Any) -> PlannedCase:
+    names = PlannedCase.model_fields.keys() - Case.model_fields.keys()
+    planned = {name: fields.pop(name) for name in names & fields.keys()}
+    return PlannedCase(**dict(case or example_case(**fields)), **planned)
 
 
 def _estimate(
     *planned: PlannedCase, flops: float | None = 1e9, peaks: dict[str, float] | None = None
 ) -> float | None:
     plan = Plan(cases={str(number): each for number, each in enumerate(planned)})
-    facts = [ModelFacts(case_id=each.case.id, training_flops_per_image=flops) for each in planned]
+    facts = [ModelFacts(case_id=each.id, training_flops_per_image=flops) for each in planned]
     hardware = {"matmul_flops_per_second": {"float32": 1e13} if peaks is None else peaks}
     probe = ProbeResult(device="cuda", environment=example_environment(**hardware), models=facts)
     return estimate_seconds(plan, probe)
@@ -305,7 +308,7 @@ def _digest(
 ) -> str:
     environment = environment or example_environment()
     planned = planned or _planned()
-    models = [ModelFacts(case_id=planned.case.id, sha256=model_sha256)]
+    models = [ModelFacts(case_id=planned.id, sha256=model_sha256)]
     return plan_digest(planned, ProbeResult(device=device, environment=environment, models=models))
 
 
@@ -328,9 +331,7 @@ def _changed(**parts: Any) -> Environment:
         lambda: _digest(environment=_changed(software=Software(cnnperf_commit="abc"))),
         lambda: _digest(environment=_changed(settings=Settings(tf32_matmul=True))),
         lambda: _digest(environment=_changed(settings=DETERMINISTIC)),
-        lambda: _digest(
-            PlannedCase(case=example_case(), number=1, repeats=1, first_seed=0, shortened=True)
-        ),
+        lambda: _digest(_planned(shortened=True)),
     ],
 )
 def test_what_a_result_depends_on_changes_the_digest(digest: Callable[[], str]) -> None:
@@ -345,9 +346,8 @@ def test_what_a_result_depends_on_changes_the_digest(digest: Callable[[], str]) 
         lambda: _digest(environment=example_environment(matmul_flops_per_second=None)),
         lambda: _digest(_planned(repeats=5)),
         lambda: _digest(
-            PlannedCase(
-                case=example_case().model_copy(update={"tiers": ("full",)}),
-                number=7, repeats=1, first_seed=3, shortened=False,
+            _planned(
+                example_case().model_copy(update={"tiers": ("full",)}), number=7, first_seed=3
             )
         ),
     ],
