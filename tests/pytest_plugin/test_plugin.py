@@ -157,7 +157,7 @@ def test_paths_of_the_ini_file_are_relative_to_it(
     assert "~" not in str(given.stash[SETTINGS].profile)
 
 
-def test_the_environment_variable_names_the_data_directory(
+def test_environment_variable_sets_the_data_directory(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where neither command line nor ini file does."""

@@ -36,7 +36,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the cases ----------------------------------------------------------------------------------
 
 
-def test_peers_train_by_the_reports_recipe_for_three_epochs() -> None:
+def test_peers_recipe_is_the_studys_in_three_epochs() -> None:
     """So that what differs between the rows of a table is the engine alone."""
     assert PEERS.model_copy(update={"name": "report", "epochs": 10}) == STUDY
     assert PEERS.epochs == 3
