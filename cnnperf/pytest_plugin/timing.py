@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,9 +20,6 @@ from cnnperf.run.worker_process import WorkerError
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
-
-UNSTABLE_CPU_FIELDS = ("hz_actual", "hz_actual_friendly", "hz_advertised", "hz_advertised_friendly")
-"""They change all the time, and pytest-benchmark warns if machine_info is not exactly equal."""
 
 
 def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> CaseRecord:
@@ -77,27 +74,21 @@ def _train_all(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixtur
     return durations + rounds.durations
 
 
-class _Rounds:
+class _Rounds(ExitStack):
     """The callbacks of `pedantic`: each training ends before the next one starts."""
 
     def __init__(self, run: RunSession, planned: PlannedCase, seeds: list[int]) -> None:
+        super().__init__()
         self._run, self._planned = run, planned
         self._seeds = iter(seeds)
-        self._stack = ExitStack()
         self._current: RepeatRun | None = None
         self.durations: list[float] = []
-
-    def __enter__(self) -> _Rounds:
-        return self
-
-    def __exit__(self, *exception: Any) -> bool | None:
-        return self._stack.__exit__(*exception)
 
     def prepare(self) -> None:
         """Finish the previous training and start a worker; not timed."""
         self.finish()
         seed = next(self._seeds)
-        self._current = self._stack.enter_context(self._run.repeat(self._planned, seed))
+        self._current = self.enter_context(self._run.repeat(self._planned, seed))
         self._current.prepare()
 
     def train(self) -> None:
@@ -111,14 +102,6 @@ class _Rounds:
             return
         repeat = self._current.finish()
         self._current = None
-        self._stack.close()
+        self.close()
         self._run.keep(self._planned, repeat)
         self.durations.append(repeat.timed_seconds)
-
-
-def describe_machine(machine_info: dict[str, Any]) -> None:
-    """Remove the fields of `machine_info` that change by themselves."""
-    cpu = machine_info.get("cpu")
-    if isinstance(cpu, dict):
-        for name in UNSTABLE_CPU_FIELDS:
-            cpu.pop(name, None)
