@@ -13,6 +13,7 @@ case of its suite.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -53,16 +54,15 @@ def suite_of(test: pytest.Item) -> str:
     return str(names[0])
 
 
-def cases_of(test: pytest.Item, tier: Tier) -> list[Case]:
-    """Return the cases that a test runs, and take the marks that name them off the test.
+def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Case]:
+    """Return the cases of a test's suite and tier that all tables name, and the user's cases.
 
     Raises:
-        UsageError: a row of the test's parameters names no case.
+        UsageError: a row names no case.
     """
     from cnnperf.catalog.registry import BUILTIN_IDS, all_cases
 
     suite = suite_of(test)
-    tables = _take_tables(test)
     for row in (row for table in tables for row in table):
         if not any(_matches(case, row) for case in all_cases(suite=suite)):
             wanted = ", ".join(f"{name}={value!r}" for name, value in row.items())
@@ -77,21 +77,26 @@ def cases_of(test: pytest.Item, tier: Tier) -> list[Case]:
     ]
 
 
-def _take_tables(test: pytest.Item) -> list[list[Row]]:
-    """Remove the marks that name cases; return the rows of each."""
+def take_tables(test: pytest.Item) -> list[list[Row]]:
+    """Remove the marks that name cases from a test; return the rows of each."""
     tables: list[list[Row]] = []
     for mark in list(test.own_markers):
         names = mark.args[0] if mark.name == "parametrize" and mark.args else ()
         names = [each.strip() for each in names.split(",")] if isinstance(names, str) else names
         if names and NAMES.issuperset(names):
             test.own_markers.remove(mark)
-            values = [getattr(each, "values", each) for each in mark.args[1]]  # of pytest.param
-            tables.append(
-                [dict(zip(names, [row] if len(names) == 1 else row, strict=True)) for row in values]
-            )
+            tables.append([_row(names, given) for given in mark.args[1]])
     if tables and not any("recipe" in row for table in tables for row in table):
         tables.append([{"recipe": "report"}])
     return tables
+
+
+def _row(names: Sequence[str], given: Any) -> Row:
+    if hasattr(given, "marks"):  # pytest.param
+        given = given.values
+    elif len(names) == 1:
+        given = [given]
+    return dict(zip(names, given, strict=True))
 
 
 def _matches(case: Case, row: Row) -> bool:

@@ -21,6 +21,7 @@ from cnnperf.pytest_plugin.collect import (
     cases_of,
     prepare_collection,
     suite_of,
+    take_tables,
 )
 from cnnperf.pytest_plugin.state import (
     BAD_USAGE,
@@ -82,12 +83,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize every test that requests `cnnperf_case` by the ids of its cases."""
     if "cnnperf_case" not in metafunc.fixturenames:
         return
+    tables = take_tables(metafunc.definition)
     if BAD_USAGE in metafunc.config.stash:  # reported already
         metafunc.parametrize("cnnperf_case", [NO_CASES])
         return
     try:
         tier, _ = prepare_collection(metafunc.config)
-        ids = [case.id for case in cases_of(metafunc.definition, tier)]
+        ids = [case.id for case in cases_of(metafunc.definition, tables, tier)]
     except UsageError as error:  # pytest shows this kind without a traceback
         metafunc.config.stash[BAD_USAGE] = True
         raise pytest.Collector.CollectError(f"cnnperf: {error}") from None

@@ -75,6 +75,25 @@ def test_row_that_names_no_case_is_an_error(pytester: pytest.Pytester) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
+def test_wrong_use_is_reported_once_for_several_modules(pytester: pytest.Pytester) -> None:
+    """The tables of the other modules cause no errors of their own."""
+    pytester.makeini("[pytest]\ncnnperf_modules = no_such_module")
+    table = TABLE.format(engines=["eager"], rows=[("vgg16", "mnist", 224)])
+    pytester.makepyfile(test_a=table, test_b=table)
+    result = pytester.runpytest("--cnnperf-tier=smoke")
+    assert result.stdout.str().count("no_such_module cannot be imported") == 1
+    result.stdout.no_fnmatch_line("*uses no argument*")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_rows_may_be_pytest_params(pytester: pytest.Pytester) -> None:
+    """Both a row of several names and one of a single name."""
+    rows = '[pytest.param("vgg16", "mnist", 224)]'
+    pytester.makepyfile(TABLE.format(engines='[pytest.param("fast")]', rows=rows))
+    items, _ = pytester.inline_genitems("--cnnperf-tier=full")
+    assert _ids(items) == ["vgg16-mnist-224-fast"]
+
+
 @pytest.mark.parametrize("suite", ["train", "peers", "infer", "sweep", "harness"])
 def test_benchmark_module_lists_every_builtin_case_of_its_suite(
     pytester: pytest.Pytester, suite: str
