@@ -1,4 +1,4 @@
-"""Root of both pytest runs, the project's tests and its benchmarks.
+"""Root of both pytest runs: the tests and the benchmarks.
 
-The plugin is not named here: pytest finds it by its entry point, and naming it twice is an error.
+pytest finds the plugin by its entry point; naming it here, too, would be an error.
 """

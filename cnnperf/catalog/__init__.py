@@ -1,1 +1,1 @@
-"""What can be trained: models, data sets, recipes, engines and the cases made of them."""
+"""Models, data sets, recipes and engines, and the cases made of them."""

@@ -1,25 +1,33 @@
-"""The models, recipes and cases that cnnperf brings: the report's five rows and their kin.
+"""The built-in models, recipes and cases.
 
-`pytest benchmarks --collect-only -q` lists the cases of a tier, `cnnperf list` all of them.
-The report is "Exploring Deep Networks for Image Classification: A Comparative Study of VGG,
-ResNet, and a Custom Architecture".
+    cnnperf list                                # all cases
+    pytest benchmarks --collect-only -q         # the cases of the tier that fits this machine
+
+The tables in `benchmarks/test_*.py` name the same cases; a test compares them with this list.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
+from cnnperf.catalog.engines import OWN_ENGINES
 from cnnperf.catalog.specs import (
     Augmentation,
     Case,
     Choice,
-    Engine,
     ModelSpec,
     Precision,
     Recipe,
     Suite,
     Tier,
 )
+from cnnperf.catalog.study import STUDY
+from cnnperf.catalog.study import STUDY_RESULTS as REPORTED
+from cnnperf.catalog.study import StudyResult as ReportedResult
+from cnnperf.catalog.study import study_result as reported
+
+__all__ = ["REPORTED", "ReportedResult", "reported"]  # until their users import catalog.study
 
 BUILTIN_MODELS = (
     ModelSpec(
@@ -52,21 +60,21 @@ BUILTIN_MODELS = (
     ),
 )
 
-REPORT = Recipe(name="report")
-"""The report's training: 10 epochs, mini-batches of 128, Adam at 1e-3, cross-entropy."""
+# --- recipes ------------------------------------------------------------------------------------
 
 BRIEF = Recipe(name="brief", epochs=4, batch_size=32)
-"""The report's training in 4 epochs, so that the smoke tier stays a matter of minutes.
+"""The study's training in 4 epochs, so that tier smoke takes minutes.
 
-The batches are smaller because digits has few images: 9 batches of 128 an epoch leave the running
-statistics of batch norm far behind the weights, and validation accuracy at 30 % after 4 epochs.
+The batches are smaller because digits has few images: an epoch of 9 batches of 128 leaves the
+running statistics of batch norm far behind the weights, and validation accuracy is 30 % after 4
+epochs.
 """
 
 SAMPLE = Recipe(name="sample", epochs=1, batch_size=8, max_steps=4)
-"""Four steps of 8 images: how fast, not how well. For the 224-pixel models in the smoke tier."""
+"""Four steps of 8 images, for the 224-pixel models in tier smoke: measures speed, not accuracy."""
 
 ONE_STEP = Recipe(name="onestep", epochs=1, batch_size=8, max_steps=1)
-"""One step of 8 images: next to no training, so that what is left is the suite's own time."""
+"""One step of 8 images: nearly all of the time is the suite's own."""
 
 AUGMENTED = Recipe(
     name="augmented",
@@ -78,40 +86,39 @@ AUGMENTED = Recipe(
         elastic_sigma_pixels=4,
     ),
 )
-"""The report's training with the remedy that it proposes for overfitting on CIFAR-10: rotation,
+"""The study's training with the remedy that it proposes for overfitting on CIFAR-10: rotation,
 scaling, cropping and elastic deformation.
 
-It names no strengths. These are usual for small images: windows moved by up to an eighth of a side,
-as those cut out of CIFAR-10 with 4 pixels of padding are, and elastic displacements of 1 pixel,
-root mean square.
+The study names no strengths. These are usual for small images: crops move by up to an eighth of a
+side, as crops of CIFAR-10 with 4 pixels of padding do, and elastic displacements are 1 pixel (root
+mean square).
 """
 
-REPORT30 = REPORT.model_copy(update={"name": "report30", "epochs": 30})
+STUDY30 = STUDY.model_copy(update={"name": "report30", "epochs": 30})
 AUGMENTED30 = AUGMENTED.model_copy(update={"name": "augmented30", "epochs": 30})
-"""Both for 30 epochs: images that are never the same twice are learned more slowly."""
+"""Both for 30 epochs: augmented images never repeat, so they take longer to learn."""
 
 PEERS = Recipe(name="peers", epochs=3)
-"""The report's training in 3 epochs, enough to compare loops: other people's take the longer."""
+"""The study's training in 3 epochs, enough to compare the speed of training loops."""
 
 INFER = BRIEF.model_copy(update={"name": "infer"})
 INFER_SAMPLE = SAMPLE.model_copy(update={"name": "infersample"})
-"""`brief` and `sample` once more, before inference is measured: a model that has learned where
-accuracy is to be compared, and at 224 pixels, where that would take long, one that is only fast."""
+"""`brief` and `sample` before inference is measured: a trained model where accuracy is compared,
+and at 224 pixels, where training takes long, only speed."""
 
 SWEEP_BATCHES = (32, 128, 512, 2048)
 SWEEPS = {size: Recipe(name=f"batch{size}", epochs=1, batch_size=size) for size in SWEEP_BATCHES}
-"""One epoch in batches of another size: where on its range a device is at home."""
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         *SWEEPS.values(),
-        REPORT,
+        STUDY,
         BRIEF,
         SAMPLE,
         ONE_STEP,
         AUGMENTED,
-        REPORT30,
+        STUDY30,
         AUGMENTED30,
         PEERS,
         INFER,
@@ -119,115 +126,88 @@ RECIPES = {
     )
 }
 
-ENGINES: tuple[Engine, ...] = ("eager", "fast")
+# --- cases --------------------------------------------------------------------------------------
+
+SMALL = ("modified_vgg", "modified_resnet")
+LARGE = ("resnet34", "vgg16")
+
+SMALL_PEERS = (
+    "fast", "eager", "plain", "amp", "lightning", "lightning_bf16", "accelerate",
+    "accelerate_bf16",
+)  # fmt: skip
+LARGE_PEERS = ("fast", "eager", "plain", "amp", "timm", "lightning_bf16")
+"""At 224 pixels a loop's own cost is lost in the arithmetic, but timm has these models."""
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 COMPILED: dict[Choice, str] = {"off": "uncompiled", "on": "compiled"}
 
-SMALL_PEERS: tuple[Engine, ...] = (
-    "fast", "eager", "plain", "amp", "lightning", "lightning_bf16", "accelerate",
-    "accelerate_bf16",
-)  # fmt: skip
-LARGE_PEERS: tuple[Engine, ...] = ("fast", "eager", "plain", "amp", "timm", "lightning_bf16")
-"""At 224 pixels a loop's own cost is lost in the arithmetic, but timm has these models."""
+_RESOLUTIONS = {spec.name: spec.resolution for spec in BUILTIN_MODELS}
 
 
 def _cases(
+    models: Sequence[str],
     dataset: str,
     recipe: Recipe,
-    tiers: tuple[Tier, ...],
-    engines: tuple[Engine, ...] = ENGINES,
+    tier: Tier = "full",
+    engines: Sequence[str] = OWN_ENGINES,
     suite: Suite = "train",
-    **resolutions: int,
+    **execution: Any,
 ) -> tuple[Case, ...]:
+    """Combine models and engines; every case is in tier full, too."""
     return tuple(
         Case(
             model=model,
             dataset=dataset,
-            resolution=pixels,
+            resolution=_RESOLUTIONS[model],
             recipe=recipe,
             engine=engine,
             suite=suite,
-            tiers=tiers,
+            tiers=("full",) if tier == "full" else (tier, "full"),
+            **execution,
         )
-        for model, pixels in resolutions.items()
+        for model in models
         for engine in engines
     )
 
 
-def _sweep(model: str, resolution: int, batches: tuple[int, ...]) -> tuple[Case, ...]:
-    """A model on MNIST in every precision, with and without compiling, for several batch sizes."""
+def _sweep(model: str, batches: Sequence[int]) -> tuple[Case, ...]:
+    """Combine batch sizes with each precision, compiled and not, for a model on MNIST."""
     return tuple(
-        Case(
-            model=model,
-            dataset="mnist",
-            resolution=resolution,
-            recipe=SWEEPS[size],
-            engine="fast",
-            precision=precision,
-            compile=choice,
-            variant=f"{precision}_{name}",
-            suite="sweep",
-        )
+        case
         for size in batches
         for precision in PRECISIONS
         for choice, name in COMPILED.items()
-    )
+        for case in _cases(
+            [model], "mnist", SWEEPS[size], engines=["fast"], suite="sweep",
+            precision=precision, compile=choice, variant=f"{precision}_{name}",
+        )
+    )  # fmt: skip
 
 
 BUILTIN_CASES = (
-    *_cases("digits", REPORT, ("smoke", "full"), modified_vgg=28),
-    *_cases("digits", BRIEF, ("smoke", "full"), modified_resnet=28),
-    *_cases("digits", SAMPLE, ("smoke", "full"), ("eager",), resnet34=224, vgg16=224),
-    *_cases("mnist", REPORT, ("standard", "full"), modified_vgg=28, modified_resnet=28),
-    *_cases("cifar10", REPORT, ("standard", "full"), modified_vgg=28),
-    *_cases("mnist", REPORT, ("standard", "full"), resnet34=224, vgg16=224),
-    *_cases("cifar10", REPORT, ("full",), modified_resnet=28, resnet34=224, vgg16=224),
-    *_cases("digits", REPORT, ("full",), modified_resnet=28),
-    *_cases("digits", SAMPLE, ("full",), ("fast",), resnet34=224, vgg16=224),
-    *_cases("cifar10", AUGMENTED, ("full",), modified_vgg=28, modified_resnet=28),
-    *_cases("cifar10", REPORT30, ("full",), ("fast",), modified_vgg=28),
-    *_cases("cifar10", AUGMENTED30, ("full",), ("fast",), modified_vgg=28),
-    *_cases("synthetic", BRIEF, ("full",), modified_vgg=28, modified_resnet=28),
-    *_cases("synthetic", SAMPLE, ("full",), resnet34=224, vgg16=224),
-    *_cases("digits", PEERS, ("full",), SMALL_PEERS, "peers", modified_vgg=28),
-    *_cases("mnist", PEERS, ("full",), SMALL_PEERS, "peers", modified_vgg=28, modified_resnet=28),
-    *_cases("mnist", PEERS, ("full",), LARGE_PEERS, "peers", resnet34=224, vgg16=224),
-    *_cases("digits", INFER, ("full",), ("fast",), "infer", modified_vgg=28, modified_resnet=28),
-    *_cases("mnist", INFER, ("full",), ("fast",), "infer", modified_vgg=28, modified_resnet=28),
-    *_cases("digits", INFER_SAMPLE, ("full",), ("fast",), "infer", resnet34=224, vgg16=224),
-    *_sweep("modified_vgg", 28, SWEEP_BATCHES),
-    *_sweep("modified_resnet", 28, SWEEP_BATCHES),
-    *_sweep("resnet34", 224, SWEEP_BATCHES[:3]),
-    *_sweep("vgg16", 224, SWEEP_BATCHES[:3]),
-    *_cases("synthetic", ONE_STEP, ("full",), suite="harness", modified_vgg=28),
+    *_cases(["modified_vgg"], "digits", STUDY, "smoke"),
+    *_cases(["modified_resnet"], "digits", BRIEF, "smoke"),
+    *_cases(LARGE, "digits", SAMPLE, "smoke", ["eager"]),
+    *_cases(SMALL, "mnist", STUDY, "standard"),
+    *_cases(["modified_vgg"], "cifar10", STUDY, "standard"),
+    *_cases(LARGE, "mnist", STUDY, "standard"),
+    *_cases(["modified_resnet", *LARGE], "cifar10", STUDY),
+    *_cases(["modified_resnet"], "digits", STUDY),
+    *_cases(LARGE, "digits", SAMPLE, engines=["fast"]),
+    *_cases(SMALL, "cifar10", AUGMENTED),
+    *_cases(["modified_vgg"], "cifar10", STUDY30, engines=["fast"]),
+    *_cases(["modified_vgg"], "cifar10", AUGMENTED30, engines=["fast"]),
+    *_cases(SMALL, "synthetic", BRIEF),
+    *_cases(LARGE, "synthetic", SAMPLE),
+    *_cases(["modified_vgg"], "digits", PEERS, engines=SMALL_PEERS, suite="peers"),
+    *_cases(SMALL, "mnist", PEERS, engines=SMALL_PEERS, suite="peers"),
+    *_cases(LARGE, "mnist", PEERS, engines=LARGE_PEERS, suite="peers"),
+    *_cases(SMALL, "digits", INFER, engines=["fast"], suite="infer"),
+    *_cases(SMALL, "mnist", INFER, engines=["fast"], suite="infer"),
+    *_cases(LARGE, "digits", INFER_SAMPLE, engines=["fast"], suite="infer"),
+    *_sweep("modified_vgg", SWEEP_BATCHES),
+    *_sweep("modified_resnet", SWEEP_BATCHES),
+    *_sweep("resnet34", SWEEP_BATCHES[:3]),
+    *_sweep("vgg16", SWEEP_BATCHES[:3]),
+    *_cases(["modified_vgg"], "synthetic", ONE_STEP, suite="harness"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportedResult:
-    """A row of the report's table; its GPU is unknown."""
-
-    train_seconds: float | None
-    test_accuracy: float
-    test_f1: float
-
-
-REPORTED = {
-    ("vgg16", "mnist"): ReportedResult(train_seconds=3460, test_accuracy=0.986, test_f1=0.985),
-    ("resnet34", "mnist"): ReportedResult(train_seconds=2815, test_accuracy=0.992, test_f1=0.991),
-    ("modified_vgg", "mnist"): ReportedResult(
-        train_seconds=199, test_accuracy=0.990, test_f1=0.990
-    ),
-    ("modified_resnet", "mnist"): ReportedResult(
-        train_seconds=235, test_accuracy=0.989, test_f1=0.989
-    ),
-    ("modified_vgg", "cifar10"): ReportedResult(
-        train_seconds=None, test_accuracy=0.55, test_f1=0.547
-    ),
-}
-
-
-def reported(model: str, dataset: str, recipe: str) -> ReportedResult | None:
-    """What the report measured for this training, or None where it has no such row."""
-    return REPORTED.get((model, dataset)) if recipe == REPORT.name else None

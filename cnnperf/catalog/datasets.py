@@ -1,8 +1,7 @@
-"""The data sets that come with cnnperf, and whether their files are where they should be.
+"""The built-in data sets, and the check of their files.
 
-A run must not find out after an hour that a file is missing, and a damaged file must not end up
-as a slightly worse accuracy: files are checked before anything is timed, here, in the half of
-the project that has no torch. Reading them is `cnnperf.training.data`'s task.
+Files are checked before anything is timed: a missing file must not stop a run after an hour, and a
+damaged file must not look like a slightly worse accuracy. `cnnperf.training.data` reads the files.
 
     cnnperf data mnist        # fetch or check one data set
 """
@@ -22,8 +21,7 @@ from cnnperf.catalog.specs import DataFile, DatasetSpec
 MNIST = DatasetSpec(
     name="mnist",
     loader="cnnperf.training.data.sources:load_mnist",
-    # MD5 of the uncompressed files: torchvision publishes those of the archives (mnist.py,
-    # `resources`); these are of what the archives hold.
+    # MD5 of the unpacked files; torchvision (mnist.py, `resources`) has those of the archives.
     files=(
         DataFile(path="MNIST/raw/train-images-idx3-ubyte", md5="6bbc9ace898e44ae57da46a324031adb"),
         DataFile(path="MNIST/raw/train-labels-idx1-ubyte", md5="a25bea736e30d166cdddb491f175f624"),
@@ -36,7 +34,7 @@ MNIST = DatasetSpec(
     val_images=12_000,
     test_images=10_000,
     # The usual values (pytorch/examples, mnist/main.py), over all pixels of all 60,000 training
-    # images; computed again in tests/training/data/test_sources.py.
+    # images; tests/training/data/test_sources.py computes them.
     mean=(0.1307,),
     std=(0.3081,),
     target_accuracy=0.99,
@@ -65,8 +63,8 @@ CIFAR10 = DatasetSpec(
     train_images=40_000,
     val_images=10_000,
     test_images=10_000,
-    # Over all pixels of all 50,000 training images, computed again in test_sources.py.
-    # The 0.2023, 0.1994, 0.2010 of many scripts are means of each image's own deviation.
+    # Over all pixels of all 50,000 training images (tests/training/data/test_sources.py computes
+    # them). The 0.2023, 0.1994, 0.2010 of many scripts are means of each image's own deviation.
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
     source="Krizhevsky: CIFAR-10, https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -96,7 +94,7 @@ SYNTHETIC = DatasetSpec(
     train_images=4_096,
     val_images=512,
     test_images=512,
-    # Of a uniform distribution over 0..255: 1/2 and sqrt((256**2 - 1) / 12) / 255.
+    # A uniform distribution over 0..255 has 1/2 and sqrt((256**2 - 1) / 12) / 255.
     mean=(0.5,),
     std=(0.2898,),
     learnable=False,
@@ -105,9 +103,6 @@ SYNTHETIC = DatasetSpec(
 
 BUILTIN_DATASETS: tuple[DatasetSpec, ...] = (MNIST, CIFAR10, DIGITS, SYNTHETIC)
 
-# Said to be a mere checksum, MD5 also works on machines in FIPS mode.
-_MD5 = functools.partial(hashlib.md5, usedforsecurity=False)
-
 
 @dataclass(frozen=True, kw_only=True)
 class DataProblem:
@@ -115,35 +110,32 @@ class DataProblem:
 
     kind: Literal["missing", "damaged"]
     path: Path
-    """The file, as it was looked for."""
+    """The file that was expected."""
     message: str
-    """One sentence: the file, where it was expected, and the command that gets it."""
+    """One sentence: the file, its expected place, and the command that fetches it."""
 
 
 def default_data_dir() -> Path:
-    """Where data sets lie when nobody says: `CNNPERF_DATA_DIR`, else a folder in the cache."""
+    """Return `$CNNPERF_DATA_DIR`, else a folder in the user's cache."""
     chosen = os.environ.get("CNNPERF_DATA_DIR")
     return Path(chosen or "~/.cache/cnnperf/data").expanduser()
 
 
 def check_files(spec: DatasetSpec, data_dir: Path, *, checksum: bool) -> DataProblem | None:
-    """Look for the files of a data set; return the first problem, or `None`.
+    """Return the first problem with the files of a data set, or None.
 
     Args:
         spec: the data set.
         data_dir: the folder that its paths are relative to.
         checksum: also read every file and compare its MD5 (a third of a second for MNIST and
-            CIFAR-10 together, once cached); without it only a missing or an empty file is noticed.
+            CIFAR-10 together, once cached); otherwise only missing and empty files are found.
     """
-    for file in spec.files:
-        problem = _check_file(spec, data_dir, file, checksum=checksum)
-        if problem is not None:
-            return problem
-    return None
+    problems = (_check_file(spec, data_dir, file, checksum=checksum) for file in spec.files)
+    return next((problem for problem in problems if problem is not None), None)
 
 
 def fetch_command(name: str, data_dir: Path) -> str:
-    """The command line that fetches a data set, ready to be pasted into a shell."""
+    """Return the shell command that fetches a data set."""
     return f"cnnperf data {name} --data-dir {shlex.quote(str(data_dir))}"
 
 
@@ -151,40 +143,32 @@ def _check_file(
     spec: DatasetSpec, data_dir: Path, file: DataFile, *, checksum: bool
 ) -> DataProblem | None:
     path = data_dir / file.path
+    kind: Literal["missing", "damaged"]
     if not path.is_file():
-        return DataProblem(
-            kind="missing",
-            path=path,
-            message=f"data set {spec.name}: {path.name} is missing, expected at {path}; "
-            f"{_advice(spec, data_dir, 'get it', 'put it there')}",
-        )
-    fault = _fault(path, file.md5 if checksum else None)
-    if fault is None:
+        kind, found, fix = "missing", f"missing, expected at {path}", "get it"
+    elif (fault := _find_fault(path, file.md5 if checksum else None)) is not None:
+        kind, found, fix = "damaged", f"damaged at {path} ({fault})", "replace it"
+    else:
         return None
-    return DataProblem(
-        kind="damaged",
-        path=path,
-        message=f"data set {spec.name}: {path.name} is damaged at {path} ({fault}); "
-        f"{_advice(spec, data_dir, 'replace it', 'replace it')}",
-    )
-
-
-def _advice(spec: DatasetSpec, data_dir: Path, by_command: str, by_hand: str) -> str:
-    """How to mend it: by the command where that knows the source, else by hand."""
     if spec.downloadable:
-        return f"{by_command} with `{fetch_command(spec.name, data_dir)}`"
-    return f"{by_hand} ({spec.source})"
+        advice = f"{fix} with `{fetch_command(spec.name, data_dir)}`"
+    else:
+        advice = f"{'put it there' if kind == 'missing' else fix} ({spec.source})"
+    message = f"data set {spec.name}: {path.name} is {found}; {advice}"
+    return DataProblem(kind=kind, path=path, message=message)
 
 
-def _fault(path: Path, md5: str | None) -> str | None:
-    """What is wrong with a file that exists, in a few words."""
+def _find_fault(path: Path, md5: str | None) -> str | None:
+    """Describe in a few words what is wrong with an existing file."""
     try:
         if path.stat().st_size == 0:
             return "the file is empty"
         if md5 is None:
             return None
         with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, _MD5).hexdigest()
+            # usedforsecurity=False: machines in FIPS mode refuse MD5 otherwise
+            digest = functools.partial(hashlib.md5, usedforsecurity=False)
+            found = hashlib.file_digest(stream, digest).hexdigest()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None if found == md5 else f"its MD5 is {found}, expected {md5}"

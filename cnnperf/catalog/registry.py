@@ -1,8 +1,8 @@
-"""Where models, data sets and cases are looked up, and where users add their own.
+"""Look up models, data sets and cases by name, and register new ones.
 
 A module named by the ini key `cnnperf_modules` calls `register_model`, `register_dataset` and
-`register_case`; it is imported both by pytest and by the worker, so it names its functions as
-`"package.module:function"` instead of importing torch itself.
+`register_case`. Both pytest and the worker import it, so it names functions as
+`"package.module:function"` and does not import torch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from cnnperf.catalog.datasets import BUILTIN_DATASETS
 from cnnperf.catalog.specs import Case, DatasetSpec, ModelSpec, Tier
 from cnnperf.errors import UsageError, one_of
 
+BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
+
 _models: dict[str, ModelSpec] = {spec.name: spec for spec in BUILTIN_MODELS}
 _datasets: dict[str, DatasetSpec] = {spec.name: spec for spec in BUILTIN_DATASETS}
 _cases: dict[str, Case] = {case.id: case for case in BUILTIN_CASES}
@@ -25,9 +27,11 @@ S = TypeVar("S", ModelSpec, DatasetSpec, Case)
 
 
 def _add(kind: str, registry: dict[str, S], key: str, spec: S) -> S:
-    """Add once; the same description again is harmless, another under its name is an error."""
+    """Add a description; the same one again is harmless, a different one is an error."""
     if registry.setdefault(key, spec) != spec:
-        raise UsageError(f"{kind} {key!r} is registered already, with another description")
+        raise UsageError(
+            f"{kind} {key!r} is registered already, with another description; choose another name"
+        )
     return spec
 
 
@@ -39,78 +43,78 @@ def _find(kind: str, registry: dict[str, S], key: str) -> S:
 
 
 def register_model(spec: ModelSpec) -> ModelSpec:
-    """Make a model known by its name."""
+    """Make a model available by its name."""
     return _add("model", _models, spec.name, spec)
 
 
 def register_dataset(spec: DatasetSpec) -> DatasetSpec:
-    """Make a data set known by its name."""
+    """Make a data set available by its name."""
     return _add("data set", _datasets, spec.name, spec)
 
 
 def register_case(case: Case) -> Case:
-    """Make a case known by its id.
+    """Make a case available by its id.
 
     Raises:
-        UsageError: its model or data set is unknown, they do not fit together, or its recipe
-            takes the name of one of cnnperf's own.
+        UsageError: the model or data set is unknown, they do not fit together, or the recipe has
+            the name of a built-in recipe but differs from it.
     """
     model, dataset = get_model(case.model), get_dataset(case.dataset)
     if RECIPES.get(case.recipe.name, case.recipe) != case.recipe:
         raise UsageError(
-            f"case {case.id}: recipe {case.recipe.name!r} is one of cnnperf's own and differs from "
-            "this one; give yours another name"
+            f"case {case.id}: recipe {case.recipe.name!r} differs from cnnperf's own recipe of "
+            "that name; choose another name"
         )
     if case.resolution < model.min_resolution:
         raise UsageError(
-            f"case {case.id}: {model.name} takes {model.min_resolution} pixels a side or more, "
-            f"not {case.resolution}"
+            f"case {case.id}: {model.name} needs {model.min_resolution} pixels a side or more, got "
+            f"{case.resolution}"
         )
     input_channels(model, dataset)
     return _add("case", _cases, case.id, case)
 
 
 def input_channels(model: ModelSpec, dataset: DatasetSpec) -> int:
-    """Channels that `model` is fed from `dataset`.
+    """Return the number of channels in which `model` gets the images of `dataset`.
 
-    A model that prefers one channel takes the data set's own where it can; a grey image is
-    repeated for a model that prefers three, as the report did for its 224-pixel models.
+    Grey images are repeated for a model that prefers three channels, as the study did for its
+    224-pixel models. Otherwise the images keep their own channels.
 
     Raises:
-        UsageError: colour images for a model that only takes grey ones.
+        UsageError: the model does not accept the images, such as colour images for a grey model.
     """
     for channels in (model.channels[0], dataset.channels):
         fits = channels == dataset.channels or (dataset.channels, channels) == (1, 3)
         if fits and channels in model.channels:
             return channels
     raise UsageError(
-        f"data set {dataset.name} has {dataset.channels} channels; {model.name} takes "
+        f"data set {dataset.name} has {dataset.channels} channels, but model {model.name} accepts "
         f"{' or '.join(map(str, model.channels))}"
     )
 
 
 def get_model(name: str) -> ModelSpec:
-    """The model of that name; `UsageError` lists what is possible."""
+    """Return a model; `UsageError` lists the possible names."""
     return _find("model", _models, name)
 
 
 def get_dataset(name: str) -> DatasetSpec:
-    """The data set of that name; `UsageError` lists what is possible."""
+    """Return a data set; `UsageError` lists the possible names."""
     return _find("data set", _datasets, name)
 
 
 def get_case(case_id: str) -> Case:
-    """The case of that id; `UsageError` lists what is possible."""
+    """Return a case; `UsageError` lists the possible ids."""
     return _find("case", _cases, case_id)
 
 
 def all_datasets() -> list[DatasetSpec]:
-    """Every data set known, in the order of registration."""
+    """Return every data set in the order of registration."""
     return list(_datasets.values())
 
 
 def all_cases(tier: Tier | None = None, suite: str | None = None) -> list[Case]:
-    """Every case of a tier and a suite, or of all; tier `full` holds the other two."""
+    """Return the cases of a tier and a suite in the order of registration; None means any."""
     return [
         case
         for case in _cases.values()
@@ -121,12 +125,12 @@ def all_cases(tier: Tier | None = None, suite: str | None = None) -> list[Case]:
 def import_modules(
     names: Iterable[str], python_path: Sequence[str] = (), asked_by: str = "cnnperf_modules"
 ) -> None:
-    """Import the user's modules, so that what they register is known here.
+    """Import the user's modules, which register models, data sets and cases.
 
     Args:
         names: dotted module names.
         python_path: folders to search first, such as pytest's root.
-        asked_by: the ini key or option that named them, for sentences.
+        asked_by: the ini key or option that named them, for error messages.
 
     Raises:
         UsageError: a module cannot be imported.
@@ -143,5 +147,5 @@ def import_modules(
         except Exception as error:
             raise UsageError(
                 f"{asked_by}: {name} cannot be imported ({type(error).__name__}: {error}); "
-                f"expected a module below {python_path[0] if python_path else 'sys.path'}"
+                f"expected a module in {python_path[0] if python_path else 'sys.path'}"
             ) from error

@@ -1,4 +1,4 @@
-"""Choosing cases by an expression, as `pytest benchmarks -k` does. Torch-free."""
+"""Select cases by an expression, as `pytest benchmarks -k` does."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError
 
 MAX_NEAR = 5
-"""Ids that a failed choice names."""
+"""Ids in the message about an expression that selects nothing."""
 
 
 def select_cases(expression: str | None, tier: Tier) -> list[str]:
-    """Ids of the cases of a tier that an expression selects, in the order of a run.
+    """Return the ids of the selected cases of a tier, in the order of a run.
 
     Args:
         expression: words of ids with `and`, `or`, `not` and brackets; case does not matter. None
             selects suite `train`; an expression selects from all suites.
-        tier: of the run.
+        tier: the tier of the run.
 
     Raises:
-        UsageError: it is no expression, or selects nothing; names ids that may have been meant.
+        UsageError: the expression is invalid or selects nothing; the message names similar ids.
     """
     if not expression:
         return [case.id for case in all_cases(tier, "train")]
@@ -34,12 +34,12 @@ def select_cases(expression: str | None, tier: Tier) -> list[str]:
 
 
 def matches(expression: str, case_id: str) -> bool:
-    """Whether pytest's `-k` would select a test of that id.
+    """Return whether pytest's `-k` would select a test of that id.
 
     Raises:
-        UsageError: it is no expression.
+        UsageError: the expression is invalid.
     """
-    from _pytest.mark.expression import Expression  # pytest's own reading of it, to the letter
+    from _pytest.mark.expression import Expression  # pytest's own parser: same rules as -k
 
     def contains(word: str, /, **_: object) -> bool:
         return word.lower() in case_id.lower()
@@ -55,15 +55,15 @@ def matches(expression: str, case_id: str) -> bool:
 
 
 def _hint(expression: str, tier: Tier) -> str:
-    """Cases of other tiers that the expression does select, else those with words like its own."""
+    """Name cases of another tier that the expression selects, else cases with similar words."""
     elsewhere = [case for case in all_cases() if matches(expression, case.id)]
     if elsewhere:
         other = elsewhere[0].tiers[0]
         there = [case.id for case in elsewhere if other in case.tiers]
-        return f"say --tier={other}, which has {_some(there)}"
+        return f"try --tier={other}, which has {_some(there)}"
     ids = list(dict.fromkeys(case.id for case in (*all_cases(tier), *all_cases())))
     near = [case_id for case_id in ids if _is_near(expression, case_id)]
-    return f"possible: {_some(near or ids)} (`cnnperf list` has all)"
+    return f"possible: {_some(near or ids)} (`cnnperf list` shows all)"
 
 
 def _is_near(expression: str, case_id: str) -> bool:

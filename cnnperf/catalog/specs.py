@@ -1,38 +1,36 @@
-"""What can be named: models, data sets, recipes and the cases made of them.
+"""Descriptions of models, data sets, recipes and the cases made of them.
 
-These are descriptions only: frozen, checked when made, free of torch. They cross the border
-between the pytest process and the worker as JSON, so they are pydantic models.
+They are frozen and checked when made. They pass between the pytest process and the worker as JSON,
+so they are pydantic models.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from cnnperf.catalog.engines import check_engine
 
 Tier = Literal["smoke", "standard", "full"]
-TIERS: tuple[Tier, ...] = ("smoke", "standard", "full")
 
-Engine = Literal[
-    "eager", "fast", "plain", "amp", "lightning", "lightning_bf16", "accelerate",
-    "accelerate_bf16", "timm",
-]  # fmt: skip
-"""How a case is executed: our two, then the peers that they are measured against."""
+Engine = Annotated[str, AfterValidator(check_engine)]
+"""A name in `cnnperf.catalog.engines.ENGINES`."""
 
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "on", "off"]
 
 WORTHWHILE = 1.05
-"""What changes rounding, or takes time to compile, must make a step of `fast` this much faster."""
+"""Factor by which bfloat16 or compiling must speed up a step of `fast` before `auto` uses it."""
 
 Suite = Literal["train", "peers", "sweep", "infer", "harness"]
-"""Which benchmark module runs a case: `benchmarks/test_<suite>.py`."""
+"""The benchmark module that runs a case: `benchmarks/test_<suite>.py`."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-"""Parts of a case id: no dash, since dashes separate them."""
+"""A part of a case id; dashes separate the parts."""
 
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-"""`package.module:callable`, imported in the worker only."""
+"""`package.module:callable`; only the worker imports it."""
 
 
 class Spec(BaseModel):
@@ -46,22 +44,22 @@ class ModelSpec(Spec):
 
     name: Name
     builder: ImportPath
-    """Called as `builder(num_classes=..., in_channels=..., resolution=...)`, returns a Module."""
+    """Called as `builder(num_classes=..., in_channels=..., resolution=...)`; returns a Module."""
     resolution: PositiveInt
-    """Pixels a side of the input that the architecture was made for."""
+    """Side of the input that the architecture was designed for, in pixels."""
     min_resolution: PositiveInt = 1
-    """The smallest input, in pixels a side, that it can take."""
+    """Side of the smallest input that it accepts, in pixels."""
     channels: tuple[PositiveInt, ...] = (1, 3)
-    """Input channels it can take; the first is what it gets when nobody asks."""
+    """Numbers of input channels that it accepts, the preferred one first."""
 
 
 class DataFile(Spec):
-    """One file of a data set as it lies on disk."""
+    """One file of a data set on disk."""
 
     path: str
     """Relative to the data directory."""
     md5: str
-    """As published by the data set's authors; a checksum, not a defence."""
+    """A checksum against damage, not against attackers."""
 
 
 class DatasetSpec(Spec):
@@ -69,52 +67,52 @@ class DatasetSpec(Spec):
 
     name: Name
     loader: ImportPath
-    """Called as `loader(data_dir)`, returns `cnnperf.training.data.RawImages`."""
+    """Called as `loader(data_dir)`; returns `cnnperf.training.data.RawImages`."""
     files: tuple[DataFile, ...] = ()
-    """Files that must be there before a run; empty where the data come with a package."""
+    """Files that a run needs; empty if the data come with a package."""
     channels: PositiveInt
     resolution: PositiveInt
-    """Pixels a side of the images as published."""
+    """Side of the published images, in pixels."""
     num_classes: PositiveInt = 10
     train_images: PositiveInt
     val_images: PositiveInt
     test_images: PositiveInt
     mean: tuple[float, ...]
-    """Per channel, of pixels in 0..1."""
+    """One value a channel, for pixels scaled to 0..1; so is `std`."""
     std: tuple[float, ...]
     target_accuracy: float | None = None
-    """Validation accuracy whose first crossing gives `time_to_accuracy_seconds`."""
+    """Validation accuracy (0 to 1) at which `time_to_accuracy_seconds` stops."""
     learnable: bool = True
-    """False where labels are random: accuracy and F1 are then left out."""
+    """False if the labels are random: accuracy and F1 are then left out."""
     source: str
     """Where the data come from, for people."""
     downloadable: bool = False
-    """Whether `cnnperf data` knows where to get it."""
+    """Whether `cnnperf data` can fetch it."""
 
 
 class Augmentation(Spec):
-    """How training images are changed at random, each time anew; the defaults change nothing.
+    """Random changes of training images, drawn again each time; the defaults change nothing.
 
-    Pixels are those of the image that the model is fed.
+    Pixels are pixels of the image that the model gets.
     """
 
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Rotation by up to this angle, either way."""
+    """Largest rotation, in both directions."""
     scale_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Enlarging or shrinking by up to this part of the size."""
+    """Largest change of size, up or down: 0.1 is 0.9 to 1.1."""
     crop_shift_pixels: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Cropping: the window that is cut out moves by up to this much, each way along each side."""
+    """Largest shift of the crop along each side, in both directions."""
     elastic_alpha_pixels: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Elastic deformation: each pixel moves by blurred noise from -1..1 times this.
 
-    torchvision's `ElasticTransform` halves it: its `alpha` is twice this.
+    The `alpha` of torchvision's `ElasticTransform` is twice this value.
     """
     elastic_sigma_pixels: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
-    """Standard deviation of that blur: larger is smoother, and less far."""
+    """Standard deviation of that blur: a larger one moves pixels more smoothly and less far."""
 
 
 class Recipe(Spec):
-    """What is learned and how: everything that must be equal for two times to be comparable."""
+    """What is learned and how; two times are comparable only if their recipes are equal."""
 
     name: Name
     epochs: PositiveInt = 10
@@ -123,18 +121,18 @@ class Recipe(Spec):
     learning_rate: PositiveFloat = 1e-3
     loss: Literal["cross_entropy"] = "cross_entropy"
     augmentation: Augmentation | None = None
-    """Of the training images alone; None leaves them as they are."""
+    """Applied to training images only."""
     max_steps: PositiveInt | None = None
-    """Stop after this many steps in all. Such a training is a sample: throughput only."""
+    """Total number of steps after which training stops. It then measures throughput only."""
 
     @property
     def is_sample(self) -> bool:
-        """True where training stops too early for its accuracy to mean anything."""
+        """Whether training stops too early for a meaningful accuracy."""
         return self.max_steps is not None
 
 
 class Case(Spec):
-    """A model trained on a data set at a resolution, by a recipe, through an engine."""
+    """A model trained on a data set at a resolution, by a recipe, with an engine."""
 
     model: Name
     dataset: Name
@@ -142,21 +140,17 @@ class Case(Spec):
     recipe: Recipe
     engine: Engine = "eager"
     precision: Literal["auto"] | Precision = "auto"
-    """Of the `fast` engine's multiplications; `auto` measures which is faster."""
+    """Precision of the matrix products of `fast`; `auto` measures which one is faster."""
     compile: Choice = "auto"
-    """Whether the `fast` engine compiles; `auto` does so where it pays."""
+    """Whether `fast` compiles; `auto` compiles if it pays."""
     variant: Name | None = None
-    """What tells apart cases that differ in precision or compiling alone."""
+    """Last part of the id, for cases that differ only in precision or compiling."""
     suite: Suite = "train"
     tiers: tuple[Tier, ...] = ("full",)
 
     @property
     def id(self) -> str:
-        """The case's name everywhere; the recipe stands in it only when it is not `report`."""
-        parts = [self.model, self.dataset, str(self.resolution)]
-        if self.recipe.name != "report":
-            parts.append(self.recipe.name)
-        parts.append(self.engine)
-        if self.variant is not None:
-            parts.append(self.variant)
-        return "-".join(parts)
+        """The name of the case everywhere; the study's recipe, `report`, is not part of it."""
+        recipe = None if self.recipe.name == "report" else self.recipe.name
+        parts = (self.model, self.dataset, str(self.resolution), recipe, self.engine, self.variant)
+        return "-".join(part for part in parts if part is not None)

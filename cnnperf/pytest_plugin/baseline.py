@@ -1,7 +1,4 @@
-"""The gate inside a run: its record against a baseline, once everything is trained.
-
-Torch-free.
-"""
+"""Compare a run with a baseline once everything is trained (--cnnperf-baseline)."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from cnnperf.run.session import RunSession
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A baseline and the rules by which a run is held to it."""
+    """A baseline and the rules of the comparison."""
 
     base: Side
     rules: Rules
@@ -36,40 +33,38 @@ class Gate:
     def open(
         cls, baseline: Path, root: Path, planned: Collection[str], across: Iterable[Across] = ()
     ) -> Gate:
-        """Read everything before anything is trained.
+        """Read all files, before anything is trained.
 
         Args:
-            baseline: the record to be held to; a calibration may lie beside it.
-            root: pytest's root folder, where thresholds are looked for.
-            planned: ids of the cases that are going to be trained.
-            across: what may differ, since it is the question.
+            baseline: the record to compare with; a calibration may lie beside it.
+            root: pytest's root folder, which may hold thresholds.
+            planned: ids of the cases of this run.
+            across: what may differ between the two, because the comparison is about it.
 
         Raises:
-            UsageError: one of the files cannot be read, or does not fit.
+            UsageError: a file cannot be read, or the baseline has none of the cases.
         """
         base = load_side([baseline])
         if not any(base.cases[each].outcome != "skipped" for each in planned if each in base.cases):
             raise UsageError(
-                f"{baseline} has none of this run's cases, so it cannot be their baseline; it has "
-                f"{', '.join(map(printable, base.cases)) or 'no case at all'}"
+                f"{baseline} has none of this run's cases: choose another baseline, or one of its "
+                f"cases with -k: {', '.join(map(printable, base.cases)) or 'none'}"
             )
         thresholds = find_thresholds(None, root)
         thresholds.check_cases([*(case.id for case in all_cases()), *base.cases])
-        hardware = base.records[0].environment.hardware
-        calibration = calibration_of(baseline, hardware)
         rules = Rules(
             thresholds=thresholds,
-            calibration=calibration,
+            calibration=calibration_of(baseline, base.records[0].environment.hardware),
             across=frozenset(across),
             words=Words(across="--cnnperf-across"),
         )
         return cls(base=base, rules=rules)
 
     def judge(self, record: Record, name: str, planned: Collection[str]) -> Comparison:
-        """Hold a run to the baseline.
+        """Compare a run with the baseline.
 
-        A case of the baseline that still exists and was not asked for, by -k or by another tier, is
-        left out; one that does not exist any more is missing.
+        A case of the baseline that this run did not select is left out; one that no longer exists
+        counts as missing.
         """
         exist = {case.id for case in all_cases()}
         expected = {
@@ -81,7 +76,7 @@ class Gate:
 
 
 class GateHooks:
-    """pytest's hooks of a run that is held to a baseline."""
+    """pytest's hooks of a run with a baseline."""
 
     def __init__(self, run: RunSession, gate: Gate) -> None:
         self._run, self._gate = run, gate
@@ -89,9 +84,9 @@ class GateHooks:
 
     @pytest.hookimpl
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a run that passed, but is worse than its baseline or cannot be held to it.
+        """Fail a run that is worse than its baseline or not comparable with it.
 
-        One that is out of time has not passed yet: its verdicts are shown and gate nothing.
+        A run that is out of time is incomplete: it shows verdicts, but they do not fail it.
         """
         run = self._run
         self._comparison = self._gate.judge(run.record, str(run.paths.record), run.plan.cases)
@@ -101,7 +96,7 @@ class GateHooks:
 
     @pytest.hookimpl(trylast=True)  # after the table of the results
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The verdicts."""
+        """Show the verdicts."""
         if self._comparison is not None:
             terminalreporter.section("cnnperf: verdicts")
             shown = render(comparison_summary(self._comparison), **look_of(terminalreporter))

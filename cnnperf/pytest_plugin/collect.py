@@ -1,8 +1,20 @@
-"""Which cases a test is for: the tier, the suite it names, and what stands in its parameters."""
+"""Which cases a test runs: those of its suite and tier that its parameters name.
+
+A benchmark module lists its cases with pytest's own decorator:
+
+    @pytest.mark.parametrize("engine", ["eager", "fast"])
+    @pytest.mark.parametrize(("model", "dataset", "resolution"), [("vgg16", "mnist", 224)])
+    def test_train(cnnperf_case, cnnperf_train): ...
+
+The plugin replaces these marks by the cases that they name and that the tier holds, so that a
+test id is a case id. Cases that the user registers are added. A test without such marks runs every
+case of its suite.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
@@ -10,18 +22,22 @@ from cnnperf.errors import UsageError, one_of
 from cnnperf.pytest_plugin.state import SETTINGS, TIER
 
 if TYPE_CHECKING:
-    from cnnperf.catalog.specs import Tier
-    from cnnperf.run.settings import RunSettings
+    from cnnperf.catalog.specs import Case, Tier
 
 NO_CASES = "none"
-"""Stands where a case id would, so that pytest says why a test has nothing to do."""
+"""Takes the place of a case id, so that pytest reports why a test does nothing."""
+
+NAMES = {"model", "dataset", "resolution", "recipe", "engine", "variant"}
+"""Parameters that name a case; recipe is `report`, the study's, unless a test has another."""
+
+Row = dict[str, Any]
 
 
 def suite_of(test: pytest.Item) -> str:
-    """The suite that a test's marker names.
+    """Return the suite in a test's marker; it is `train` without one.
 
     Raises:
-        UsageError: the marker says something else, or there is no such suite.
+        UsageError: the marker has other arguments, or the suite does not exist.
     """
     from cnnperf.catalog.specs import Suite
 
@@ -30,40 +46,87 @@ def suite_of(test: pytest.Item) -> str:
         return "train"
     names = [*marker.args, marker.kwargs.get("suite")][:1]
     if len(marker.args) + len(marker.kwargs) != 1 or names == [None]:
-        raise UsageError(f"{test.nodeid}: expected @pytest.mark.cnnperf(suite=...), and no more")
+        raise UsageError(
+            f"{test.nodeid}: expected @pytest.mark.cnnperf(suite=...) and nothing else"
+        )
     if names[0] not in get_args(Suite):
         raise UsageError(f"{test.nodeid}: {one_of('suite', str(names[0]), get_args(Suite))}")
     return str(names[0])
 
 
-def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
-    """The user's modules and the tier, once a run.
+def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Case]:
+    """Return the cases of a test's suite and tier that all tables name, and the user's cases.
 
     Raises:
-        UsageError: training is not installed, or a module cannot be imported.
+        UsageError: a row names no case.
+    """
+    from cnnperf.catalog.registry import BUILTIN_IDS, all_cases
+
+    suite = suite_of(test)
+    for row in (row for table in tables for row in table):
+        if not any(_matches(case, row) for case in all_cases(suite=suite)):
+            wanted = ", ".join(f"{name}={value!r}" for name, value in row.items())
+            raise UsageError(
+                f"{test.nodeid}: no case of suite {suite} has {wanted}; `cnnperf list` shows all"
+            )
+    return [
+        case
+        for case in all_cases(tier, suite)
+        if case.id not in BUILTIN_IDS
+        or all(any(_matches(case, row) for row in table) for table in tables)
+    ]
+
+
+def take_tables(test: pytest.Item) -> list[list[Row]]:
+    """Remove the marks that name cases from a test; return the rows of each."""
+    tables: list[list[Row]] = []
+    for mark in list(test.own_markers):
+        names = mark.args[0] if mark.name == "parametrize" and mark.args else ()
+        names = [each.strip() for each in names.split(",")] if isinstance(names, str) else names
+        if names and NAMES.issuperset(names):
+            test.own_markers.remove(mark)
+            tables.append([_row(names, given) for given in mark.args[1]])
+    if tables and not any("recipe" in row for table in tables for row in table):
+        tables.append([{"recipe": "report"}])
+    return tables
+
+
+def _row(names: Sequence[str], given: Any) -> Row:
+    if hasattr(given, "marks"):  # pytest.param
+        given = given.values
+    elif len(names) == 1:
+        given = [given]
+    return dict(zip(names, given, strict=True))
+
+
+def _matches(case: Case, row: Row) -> bool:
+    facts = {**dict(case), "recipe": case.recipe.name}
+    return all(facts[name] == value for name, value in row.items())
+
+
+def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
+    """Import the user's modules and choose the tier, once a run.
+
+    Raises:
+        UsageError: a package for training is missing, or a module cannot be imported.
     """
     if TIER not in config.stash:
         from cnnperf.catalog.registry import import_modules
         from cnnperf.run.plan import choose_tier
+        from cnnperf.run.session import missing_packages
 
         settings = config.stash[SETTINGS]
-        _check_installed(settings)
+        if settings.python is None and (missing := missing_packages()):
+            raise UsageError(
+                f"training needs {', '.join(missing)}: pip install 'cnnperf[train]' "
+                "(in a checkout: pip install -e '.[train]')"
+            )
         import_modules(settings.modules, settings.python_path)
         config.stash[TIER] = choose_tier(settings)
     return config.stash[TIER]
 
 
-def _check_installed(settings: RunSettings) -> None:
-    from cnnperf.run.session import missing_packages
-
-    if settings.python is None and (missing := missing_packages()):
-        raise UsageError(
-            f"training needs {', '.join(missing)}: pip install 'cnnperf[train]' "
-            "(in a checkout: pip install -e '.[train]')"
-        )
-
-
 def case_id_of(item: pytest.Item) -> str | None:
-    """The case that a collected test is parametrized with; None where it asks for none."""
+    """Return the case id of a collected test; None if it has none."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("cnnperf_case") if callspec is not None else None

@@ -1,9 +1,9 @@
-"""The pytest plugin: options, the benchmarks' fixtures, the header, the summary and the record.
+"""pytest's hooks: options, the fixtures of benchmarks, the header, the summary and the record.
 
     pytest benchmarks --benchmark-json=reports/run.json
 
-It is loaded into every pytest run by its entry point, so it costs nothing, and prints nothing,
-until a test asks for a case.
+Every pytest run loads this module by its entry point, so it imports nothing large and prints
+nothing unless a test requests a case.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.pytest_plugin.collect import NO_CASES, case_id_of, prepare_collection, suite_of
+from cnnperf.pytest_plugin.collect import (
+    NO_CASES,
+    case_id_of,
+    cases_of,
+    prepare_collection,
+    suite_of,
+    take_tables,
+)
 from cnnperf.pytest_plugin.state import (
     BAD_USAGE,
     DESELECTED,
@@ -36,16 +43,16 @@ from cnnperf.run.settings import add_options, resolve
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from cnnperf.catalog.specs import Case
     from cnnperf.record.schema import CaseRecord
+    from cnnperf.run.plan import PlannedCase
 
-SIDE_BY_SIDE = "cnnperf: trainings side by side would slow each other: run without -n"
-"""Why pytest-xdist's processes train nothing."""
+PARALLEL = "cnnperf: parallel trainings slow each other down: run without -n"
+"""Why nothing is trained under pytest-xdist."""
 
-ALL_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-"""pytest's exit codes of a run in which nothing failed; the second where every test was skipped."""
+NOTHING_FAILED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+"""pytest's exit codes of a run without failures; the second if every test was skipped."""
 
-TrainCase = Callable[["Case"], "CaseRecord"]
+TrainCase = Callable[["PlannedCase"], "CaseRecord"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,16 +61,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the settings: a value that does not fit ends pytest with a sentence."""
+    """Resolve the options; a wrong value ends pytest with a message."""
     config.addinivalue_line(
         "markers",
-        "cnnperf(suite='train'): the cases a test is for: train, peers, sweep, infer or harness",
+        "cnnperf(suite='train'): suite of a test's cases: train, peers, sweep, infer or harness",
     )
     settings = config.stash[SETTINGS] = resolve(config)
     if settings.baseline is not None and is_xdist(config):
         raise pytest.UsageError(
-            "cnnperf: --cnnperf-baseline holds a run to trainings, and with -n there are none, "
-            "since they would slow each other: run without -n"
+            "cnnperf: with -n nothing is trained that --cnnperf-baseline could compare, because "
+            "parallel trainings slow each other down: run without -n"
         )
     config.stash[STARTED] = time.monotonic()
 
@@ -71,32 +78,32 @@ def pytest_configure(config: pytest.Config) -> None:
 # --- collecting -------------------------------------------------------------------------------
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest applies the marks that name cases
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give every test that asks for `cnnperf_case` its cases of the tier, by their ids."""
+    """Parametrize every test that requests `cnnperf_case` by the ids of its cases."""
     if "cnnperf_case" not in metafunc.fixturenames:
         return
-    if BAD_USAGE in metafunc.config.stash:  # said once, not for every module
+    tables = take_tables(metafunc.definition)
+    if BAD_USAGE in metafunc.config.stash:  # reported already
         metafunc.parametrize("cnnperf_case", [NO_CASES])
         return
-    from cnnperf.catalog.registry import all_cases
-
     try:
         tier, _ = prepare_collection(metafunc.config)
-        suite = suite_of(metafunc.definition)
+        ids = [case.id for case in cases_of(metafunc.definition, tables, tier)]
     except UsageError as error:  # pytest shows this kind without a traceback
         metafunc.config.stash[BAD_USAGE] = True
         raise pytest.Collector.CollectError(f"cnnperf: {error}") from None
-    ids = [case.id for case in all_cases(tier, suite)]
     if ids:
         metafunc.parametrize("cnnperf_case", ids, indirect=True, ids=ids)
     else:
-        why = f"no case of suite {suite} in tier {tier}: say --cnnperf-tier=full"
+        suite = suite_of(metafunc.definition)
+        why = f"tier {tier} has no case of suite {suite}: try --cnnperf-tier=full"
         nothing = pytest.param(NO_CASES, marks=pytest.mark.skip(why), id=NO_CASES)
         metafunc.parametrize("cnnperf_case", [nothing], indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests that have no case in this tier, where others have one."""
+    """Deselect tests without a case in this tier, unless no test has one."""
     idle = [item for item in items if case_id_of(item) == NO_CASES]
     if idle and any(case_id_of(item) not in (None, NO_CASES) for item in items):
         items[:] = [item for item in items if item not in idle]
@@ -104,16 +111,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
-    """Remember which cases -k and -m left out, for a run that has none left."""
+    """Remember the cases that -k and -m left out, for the message if none is left."""
     for item in items:
         case_id = case_id_of(item)
         if case_id not in (None, NO_CASES):
             item.config.stash.setdefault(DESELECTED, set()).add(case_id)
 
 
-@pytest.hookimpl(tryfirst=True)  # the terminal asks for the header in this very hook
+@pytest.hookimpl(tryfirst=True)  # the terminal shows the header in this hook
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Make the plan, and find before training starts what would make it fail."""
+    """Start the run; whatever would make it fail is found before training."""
     config = session.config
     ids = [case_id_of(item) for item in session.items]
     planned_ids = [case_id for case_id in ids if case_id not in (None, NO_CASES)]
@@ -125,8 +132,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError(
-            "cnnperf: trainings are timed by pytest-benchmark, which is not loaded: install it, "
-            "and run without -p no:benchmark"
+            "cnnperf: pytest-benchmark, which times trainings, is not loaded: install it, and run "
+            "without -p no:benchmark"
         )
     if not skips_benchmarks(config) and not is_xdist(config):
         from cnnperf.pytest_plugin.start import begin_run
@@ -138,7 +145,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """The header: machine, tier, and how much work lies ahead."""
+    """Show the header: machine, tier, amount of work."""
     return config.stash.get(HEADER, [])
 
 
@@ -146,38 +153,42 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 
 @pytest.fixture
-def cnnperf_case(request: pytest.FixtureRequest) -> Case:
-    """One case of the tier; a test that asks for it runs once for each."""
+def cnnperf_case(request: pytest.FixtureRequest) -> PlannedCase:
+    """A case of the tier with the options of this run applied; the test runs once for each."""
     from cnnperf.catalog.registry import get_case
+    from cnnperf.run.plan import plan_case
 
-    return get_case(request.param)
+    config = request.config
+    if SESSION not in config.stash:  # --benchmark-skip, pytest-xdist: nothing is trained
+        return plan_case(get_case(request.param), config.stash[SETTINGS])
+    return config.stash[SESSION].plan.cases[request.param]
 
 
 @pytest.fixture
 def cnnperf_train(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> TrainCase:
-    """A function that trains a case as often as the run wants and returns its record.
+    """A function that trains every repeat of `cnnperf_case` and returns the case's record.
 
-    The test fails with one line when a worker does; it is skipped when the data are not there.
+    The test fails with one line if a training fails, and is skipped if the data are missing.
     """
     config = request.config
     if is_xdist(config):
         benchmark.skipped = True  # else pytest-benchmark warns that nothing was timed
-        pytest.skip(SIDE_BY_SIDE)
+        pytest.skip(PARALLEL)
 
-    def train(case: Case) -> CaseRecord:
+    def train(case: PlannedCase) -> CaseRecord:
         from cnnperf.pytest_plugin.timing import train_planned
 
         run = config.stash[SESSION]
-        if case.id not in run.plan.cases:
+        if run.plan.cases.get(case.id) != case:
             pytest.fail(
-                f"case {case.id} is not part of this run: only what the fixture cnnperf_case "
-                "gives can be trained",
+                f"case {case.id} is not planned in this run: pass cnnperf_case to cnnperf_train, "
+                "unchanged",
                 pytrace=False,
             )
         with uncaptured(config):
             try:
-                return train_planned(run, run.plan.cases[case.id], benchmark)
-            except UsageError as error:  # the disk refuses the journal: nothing more can be kept
+                return train_planned(run, case, benchmark)
+            except UsageError as error:  # the journal cannot be written: nothing more can be kept
                 pytest.exit(f"cnnperf: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
     return train
@@ -188,18 +199,19 @@ def cnnperf_train(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Leave only stable identity, which pytest-benchmark compares to the letter.
+    """Remove clock rates: they change all the time, and pytest-benchmark compares exactly.
 
-    It asks before any test is known, so this holds for runs without cases too.
+    It calls this before it collects tests, so this affects runs without cases, too.
     """
-    from cnnperf.pytest_plugin.timing import describe_machine
-
-    describe_machine(machine_info)
+    cpu = machine_info.get("cpu")
+    if isinstance(cpu, dict):
+        for name in [name for name in cpu if name.startswith(("hz_actual", "hz_advertised"))]:
+            del cpu[name]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Put the record into pytest-benchmark's file."""
+    """Add the record to pytest-benchmark's file."""
     if SESSION in config.stash:
         from cnnperf.record.schema import record_as_json
 
@@ -209,9 +221,9 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 @pytest.hookimpl(trylast=True)  # after pytest-benchmark has written, before the summary
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the record where pytest-benchmark had nothing to write, and close the journal."""
+    """Write the record if pytest-benchmark wrote no file, and close the journal."""
     config = session.config
-    if BAD_USAGE in config.stash:  # pytest calls a collection error an interruption
+    if BAD_USAGE in config.stash:  # pytest counts a collection error as an interruption
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
     if SESSION not in config.stash:
         return
@@ -223,16 +235,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         write_benchmark_json(run.record, run.paths.record)
         config.stash[WROTE_RECORD] = True
     config.stash[KEPT_JOURNAL] = run.close()
-    if run.limit.reached and session.exitstatus in ALL_WELL:
+    if run.limit.reached and session.exitstatus in NOTHING_FAILED:
         session.exitstatus = EXIT_OUT_OF_TIME if run.trained else pytest.ExitCode.USAGE_ERROR
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The results table, and where the results are."""
+    """Show the results and where they are."""
     config = terminalreporter.config
     if SESSION not in config.stash:
-        _tell_of_xdist(terminalreporter)
+        _explain_xdist(terminalreporter)
         return
     from cnnperf.report.terminal.profile import where_traces_are
     from cnnperf.report.terminal.run import look_of, render, run_summary
@@ -251,16 +263,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(traces)
 
 
-def _tell_of_xdist(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say why nothing was trained, which pytest alone does with -rs only."""
+def _explain_xdist(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show why nothing was trained; pytest shows it only with -rs."""
     skipped = terminalreporter.stats.get("skipped", [])
-    count = sum(SIDE_BY_SIDE in str(report.longrepr) for report in skipped)
+    count = sum(PARALLEL in str(report.longrepr) for report in skipped)
     if count:
         cases = "1 case was" if count == 1 else f"{count} cases were"
-        terminalreporter.write_line(f"{SIDE_BY_SIDE} ({cases} not trained)", yellow=True)
+        terminalreporter.write_line(f"{PARALLEL} ({cases} not trained)", yellow=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close what an aborted start left open."""
+    """Close the journal if a run ended early."""
     if SESSION in config.stash:
         config.stash[SESSION].journal.close()

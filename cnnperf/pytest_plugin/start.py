@@ -1,4 +1,4 @@
-"""The start of a run inside pytest: plan, look at the machine, open the gate, guard the record."""
+"""The start of a run inside pytest: plan, look at the machine, read the baseline."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from cnnperf.pytest_plugin.state import (
 )
 
 if TYPE_CHECKING:
-    from cnnperf.pytest_plugin.baseline import Gate
-    from cnnperf.run.plan import Plan
     from cnnperf.run.session import RunSession
 
 
 def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
-    """Plan these cases and look at the machine, so that what would fail fails before training.
+    """Plan the cases and look at the machine, so that a run that cannot work fails now.
 
     Raises:
         UsageError: a file, a device or an option does not fit.
     """
     from rich.console import Console
 
+    from cnnperf.pytest_plugin.baseline import Gate, GateHooks
     from cnnperf.record.paths import choose_paths
     from cnnperf.run.command_line import recorded_command
     from cnnperf.run.header import header_lines
@@ -45,7 +44,9 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     settings = config.stash[SETTINGS]
     plan = make_plan(case_ids, settings, tier, once=times_nothing(config))
     paths = choose_paths(config.getoption("benchmark_json"), config.rootpath)
-    gate = _open_gate(config, plan)
+    gate = None
+    if settings.baseline is not None and not times_nothing(config):
+        gate = Gate.open(settings.baseline, config.rootpath, plan.cases, settings.across)
     run = RunSession(settings, tier, plan, paths)
     asked = config.invocation_params
     run.command = recorded_command(asked.args, asked.dir)
@@ -65,30 +66,18 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     config.stash[SESSION] = run  # only now: a run that cannot start must not write a record
     config.stash[HEADER] = header_lines(run, reason)
     if gate is not None:
-        from cnnperf.pytest_plugin.baseline import GateHooks
-
         config.pluginmanager.register(GateHooks(run, gate))
 
 
-def _open_gate(config: pytest.Config, plan: Plan) -> Gate | None:
-    """What --cnnperf-baseline holds this run to; read before anything is trained."""
-    settings = config.stash[SETTINGS]
-    if settings.baseline is None or times_nothing(config):
-        return None
-    from cnnperf.pytest_plugin.baseline import Gate
-
-    return Gate.open(settings.baseline, config.rootpath, plan.cases, settings.across)
-
-
 class WriteGuard:
-    """Says where the results are when the record cannot be written in the end."""
+    """Reports where the results are if the record cannot be written."""
 
     def __init__(self, config: pytest.Config, run: RunSession) -> None:
         self._config, self._run = config, run
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Turn a full disk into a sentence that names the journal."""
+        """Turn an error such as a full disk into a sentence that names the journal."""
         try:
             return (yield)
         except (OSError, UsageError) as error:
@@ -99,8 +88,8 @@ class WriteGuard:
                 journal = self._run.paths.journal
                 reporter.ensure_newline()
                 reporter.write_line(
-                    f"cnnperf: the record could not be written ({error}); every finished training "
-                    f"is in {journal}: `cnnperf recover {journal} -o FILE`",
+                    f"cnnperf: the record could not be written ({error}); the journal {journal} "
+                    f"has every finished training: `cnnperf recover {journal} -o FILE`",
                     red=True,
                 )
             return None

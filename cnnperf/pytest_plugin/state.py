@@ -1,10 +1,10 @@
-"""What is remembered of a pytest run, and what one is asked: keys of its stash, and its options."""
+"""What the plugin keeps in pytest's stash, and questions about pytest's options."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,30 +27,29 @@ DESELECTED = pytest.StashKey[set[str]]()
 
 
 def is_xdist(config: pytest.Config) -> bool:
-    """Whether this is pytest-xdist's own process or one of those that it started."""
+    """Return whether this process is pytest-xdist's controller or one of its workers."""
     return "PYTEST_XDIST_WORKER" in os.environ or bool(config.getoption("numprocesses", None))
 
 
 def skips_benchmarks(config: pytest.Config) -> bool:
-    """pytest-benchmark's own rule."""
+    """Return whether pytest-benchmark skips all benchmarks, by its own rule."""
     return bool(config.getoption("benchmark_skip") and not config.getoption("benchmark_only"))
 
 
 def times_nothing(config: pytest.Config) -> bool:
-    """pytest-benchmark's own rule: each case then runs once, and no file is written."""
+    """Return whether pytest-benchmark runs each case once and writes no file, by its own rule."""
     return bool(config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"))
 
 
 @contextmanager
 def uncaptured(config: pytest.Config) -> Iterator[None]:
-    """Let the progress display reach the terminal, which pytest keeps from tests."""
+    """Let the progress display write to the terminal although pytest captures output."""
     manager = config.pluginmanager.getplugin("capturemanager")
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if manager is None:
         yield
         return
-    context: AbstractContextManager[None] = manager.global_and_fixture_disabled()
-    with context:
+    with manager.global_and_fixture_disabled():
         if reporter is not None and config.option.verbose >= 0:
             reporter.ensure_newline()
         yield

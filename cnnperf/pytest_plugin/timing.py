@@ -1,13 +1,12 @@
-"""Between a run and pytest-benchmark: its rounds are our trainings, timed from outside.
+"""Train a case inside pytest-benchmark: each of its rounds is one repeat, timed from outside.
 
-Torch-free. `pedantic(target=go..trained, setup=start..ready)` makes pytest-benchmark's figures
-the real training's.
+`pedantic(target=..., setup=...)` times from `go` to `trained`; starting the worker is setup.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,12 +21,9 @@ from cnnperf.run.worker_process import WorkerError
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-UNSTABLE_CPU_FIELDS = ("hz_actual", "hz_actual_friendly", "hz_advertised", "hz_advertised_friendly")
-"""They jitter, and pytest-benchmark warns whenever machine_info is not equal to the letter."""
-
 
 def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> CaseRecord:
-    """Train a case as often as planned and return its record; fails or skips the test if not."""
+    """Train every repeat of a case and return its record; fail or skip the test otherwise."""
     if planned.problem is not None:
         _refuse(run, planned, planned.problem, benchmark)
     try:
@@ -35,12 +31,12 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
     except WorkerError as error:
         benchmark.has_error = True
         run.fail(planned, error.as_case_error())
-        pytest.fail(printable(f"{planned.case.id}: {error}"), pytrace=False)
-    except OutOfTimeError as reason:  # what is finished is in the journal; a shorter case may fit
+        pytest.fail(printable(f"{planned.id}: {error}"), pytrace=False)
+    except OutOfTimeError as reason:  # a shorter case may still fit
         benchmark.has_error = True
-        pytest.skip(printable(f"{planned.case.id}: {reason}"))
+        pytest.skip(printable(f"{planned.id}: {reason}"))
     except BaseException:
-        benchmark.has_error = True  # Ctrl-C: pytest-benchmark must not look for its figures
+        benchmark.has_error = True  # Ctrl-C: pytest-benchmark must not read its missing figures
         raise
     record = run.finish(planned)
     if benchmark.stats is not None:
@@ -52,7 +48,7 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
 def _refuse(
     run: RunSession, planned: PlannedCase, problem: CaseError, benchmark: BenchmarkFixture
 ) -> None:
-    """Skip a case that cannot be trained here, or fail it where its data are required."""
+    """Skip a case that cannot be trained here, or fail it with --cnnperf-require-data."""
     if problem.kind == "data" and run.settings.require_data:
         benchmark.disabled = True
         benchmark.pedantic(lambda: None)  # else pytest-benchmark warns that nothing was timed
@@ -63,7 +59,7 @@ def _refuse(
 
 
 def _train_all(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> list[float]:
-    """Each repeat in turn, those of a resumed journal first taken over; their outside times."""
+    """Train what a resumed journal lacks; return the outside times of all repeats in seconds."""
     taken_over = run.begin(planned)
     durations = [repeat.timed_seconds for repeat in taken_over]
     done = {repeat.seed for repeat in taken_over}
@@ -71,56 +67,41 @@ def _train_all(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixtur
     if not seeds:
         benchmark.pedantic(lambda: None)
         return durations
-    rounds = _Rounds(run, planned, seeds)
-    benchmark.cprofile = None  # it would see this process wait, and train once more for that
-    with rounds:
+    benchmark.cprofile = None  # it would profile a waiting process, in an additional training
+    with _Rounds(run, planned, seeds) as rounds:
         benchmark.pedantic(rounds.train, setup=rounds.prepare, rounds=len(seeds))
         rounds.finish()
     return durations + rounds.durations
 
 
-class _Rounds:
-    """The callbacks of `pedantic`: one training after another, each finished before the next."""
+class _Rounds(ExitStack):
+    """The callbacks of `pedantic`: each training ends before the next one starts."""
 
     def __init__(self, run: RunSession, planned: PlannedCase, seeds: list[int]) -> None:
+        super().__init__()
         self._run, self._planned = run, planned
         self._seeds = iter(seeds)
-        self._stack = ExitStack()
         self._current: RepeatRun | None = None
         self.durations: list[float] = []
 
-    def __enter__(self) -> _Rounds:
-        return self
-
-    def __exit__(self, *exception: Any) -> bool | None:
-        return self._stack.__exit__(*exception)
-
     def prepare(self) -> None:
-        """Not timed: finish the training before this one, start a worker, wait for `ready`."""
+        """Finish the previous training and start a worker; not timed."""
         self.finish()
         seed = next(self._seeds)
-        self._current = self._stack.enter_context(self._run.repeat(self._planned, seed))
+        self._current = self.enter_context(self._run.repeat(self._planned, seed))
         self._current.prepare()
 
     def train(self) -> None:
-        """Timed: from `go` to `trained`."""
+        """Run from `go` to `trained`; timed."""
         assert self._current is not None
         self._current.train()
 
     def finish(self) -> None:
-        """Not timed: keep the result and end the worker."""
+        """Keep the result and end the worker; not timed."""
         if self._current is None:
             return
         repeat = self._current.finish()
         self._current = None
-        self._stack.close()
+        self.close()
         self._run.keep(self._planned, repeat)
         self.durations.append(repeat.timed_seconds)
-
-
-def describe_machine(machine_info: dict[str, Any]) -> None:
-    """Take out of `machine_info` what changes by itself."""
-    cpu = machine_info.get("cpu")
-    if isinstance(cpu, dict):
-        for name in UNSTABLE_CPU_FIELDS:
-            cpu.pop(name, None)

@@ -1,7 +1,4 @@
-"""What `cnnperf floors` starts from: cases, records of them, and a worker's look at the device.
-
-Torch-free.
-"""
+"""The inputs of `cnnperf floors`: cases, records of them, and the limits of the device."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from cnnperf.run.worker_process import probe
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A case of a record that finished a training."""
+    """A case of a record with at least one finished training."""
 
     path: Path
     hardware: Hardware
@@ -35,10 +32,10 @@ class Recorded:
 
     @property
     def as_trained(self) -> Case:
-        """The registered case, with the recipe that was trained: it may have been shortened.
+        """The registered case with the recorded recipe, which may be shortened.
 
         Raises:
-            UsageError: no such case is registered.
+            UsageError: the case is not registered.
         """
         case = get_case(self.case.id)
         if self.case.fingerprint is None:
@@ -48,10 +45,10 @@ class Recorded:
 
 
 def read_recorded(paths: Iterable[Path]) -> dict[str, Recorded]:
-    """Cases of some records by their ids, without those that have no finished training.
+    """Read the cases of some records that have finished trainings, by id.
 
     Raises:
-        UsageError: a record cannot be read, or two of them have the same case.
+        UsageError: a record cannot be read, or two records contain the same case.
     """
     found: dict[str, Recorded] = {}
     for path in paths:
@@ -61,8 +58,7 @@ def read_recorded(paths: Iterable[Path]) -> dict[str, Recorded]:
                 continue
             if case.id in found:
                 raise UsageError(
-                    f"{case.id} is in {found[case.id].path} and in {path}: its floor is set beside "
-                    "one of them; leave out the other"
+                    f"{case.id} is in {found[case.id].path} and in {path}: leave out one of them"
                 )
             found[case.id] = Recorded(path=path, hardware=record.environment.hardware, case=case)
     return found
@@ -76,10 +72,10 @@ def choose_cases(
     tier: str | None,
     device: str | None,
 ) -> list[Case]:
-    """The cases that were asked for, else those of the records, else the tier's.
+    """Return the given cases, else those of the records, else those of the tier.
 
     Raises:
-        UsageError: there is no such case, or two ways of choosing were mixed.
+        UsageError: a case does not exist, or both ids and an expression are given.
     """
     if ids and expression:
         raise UsageError("expected ids of cases or -k, not both")
@@ -94,16 +90,15 @@ def choose_cases(
 
 
 def look(cases: Sequence[Case], device: str | None, modules: Sequence[str]) -> ProbeResult:
-    """A worker's answer: the device's ceilings, and what each case's model costs.
+    """Measure the limits of the device and count the work of each case, in a worker.
 
     Raises:
-        UsageError: it cannot compute here.
+        UsageError: the device or a package is missing.
     """
     missing = missing_packages()
     if missing:
         raise UsageError(
-            f"floors are measured with torch: {', '.join(missing)} cannot be imported; install "
-            "them with pip install 'cnnperf[train]'"
+            f"floors need {', '.join(missing)} to measure this device: pip install 'cnnperf[train]'"
         )
     settings = settings_from({"device": device}, modules)
     return probe(
@@ -120,24 +115,24 @@ def look(cases: Sequence[Case], device: str | None, modules: Sequence[str]) -> P
 def floors_of(
     cases: Iterable[Case], probed: ProbeResult, recorded: dict[str, Recorded]
 ) -> list[CaseFloors]:
-    """Floors of each case, beside what was measured where that is known.
+    """Return the floors of each case, with the recorded measurements if there are any.
 
     Raises:
-        UsageError: a record is of another machine, whose ceilings are not these.
+        UsageError: a record is from another machine, whose limits differ.
     """
     here = probed.environment.hardware
     for each in recorded.values():
         if not _is_same_device(each.hardware, here):
             raise UsageError(
                 f"{each.path} was measured on another machine ({describe_machine(each.hardware)}) "
-                f"than this one ({describe_machine(here)}), whose ceilings are not its own: say "
+                f"than this one ({describe_machine(here)}), and floors depend on the machine: run "
                 "`cnnperf floors` there"
             )
     return [_floors_of(case, probed, recorded.get(case.id)) for case in cases]
 
 
 def _is_same_device(then: Hardware, here: Hardware) -> bool:
-    """A GPU's ceilings do not depend on what it is plugged into."""
+    """Compare GPUs by name only: the host does not affect their limits."""
     if then.gpu is not None and here.gpu is not None:
         return then.gpu.name == here.gpu.name
     return identity(then) == identity(here)

@@ -1,8 +1,7 @@
-"""What a repeat takes beside its training: moments of parent and worker, laid on one axis.
+"""The time that a repeat takes besides training, from moments in parent and worker.
 
-Torch-free. Both processes read the monotonic clock, which on Linux is one for the whole machine:
-Python's `time.monotonic` and `time.perf_counter` are both CLOCK_MONOTONIC (clock_gettime(2)),
-whatever process asks. So a moment that the worker names needs no translation here.
+All moments are on one clock: `time.monotonic` and `time.perf_counter` are both CLOCK_MONOTONIC on
+Linux, which is the same for every process (clock_gettime(2)).
 
     pytest benchmarks/test_harness.py --cnnperf-tier=full
 """
@@ -16,30 +15,30 @@ from cnnperf.record.schema import HarnessTimes
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Readings of the monotonic clock in seconds, in the order in which they come."""
+    """Readings of the monotonic clock in seconds, in order of time."""
 
     spawned: float
-    """The parent is about to start the process."""
+    """The parent starts the process."""
     began: float
-    """The worker's first own line."""
+    """The worker runs its first line."""
     imported: float
-    """Torch and everything else is there."""
+    """Torch and the engine are imported."""
     ready: float
-    """The worker is prepared and says so."""
+    """The worker sends `ready`."""
     ready_heard: float
     go: float
-    """The parent has read the machine's state and is about to say `go`."""
+    """The parent has read the machine's state and sends `go`."""
     clock_started: float
-    """The worker's: from here on it trains."""
+    """The worker starts to train."""
     clock_stopped: float
     trained_heard: float
     result_heard: float
     ended: float
-    """The process is gone."""
+    """The process has ended."""
 
 
 def harness_times(moments: Moments) -> HarnessTimes:
-    """The spans between the moments, without the training itself."""
+    """Return the time between the moments, without the training itself."""
     inside_seconds = moments.clock_stopped - moments.clock_started
     outside_seconds = moments.trained_heard - moments.go
     return HarnessTimes(
@@ -57,9 +56,9 @@ def harness_times(moments: Moments) -> HarnessTimes:
 
 
 def own_seconds(times: HarnessTimes) -> float:
-    """The suite's own part: starting, importing, handing over and ending.
+    """Return the suite's own time: starting, importing, messages, ending.
 
-    Preparing is mostly the engine's, and what follows the clock mostly the test set's.
+    Preparing is mostly the engine's time, and the time after the clock mostly the test set's.
     """
     others = {"prepare_seconds", "result_seconds", "clocks_apart_seconds"}
     spans: dict[str, float] = times.model_dump(exclude=others)

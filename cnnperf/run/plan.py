@@ -1,10 +1,8 @@
-"""The plan of a run: which cases, how often, on what, and roughly how long it will take.
-
-Torch-free.
-"""
+"""The plan of a run: its cases with all options applied, and a rough estimate of the time."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -16,20 +14,20 @@ from types import MappingProxyType
 from typing import Any
 
 from cnnperf.catalog.datasets import check_files
-from cnnperf.catalog.peers import missing_package, other_packages
+from cnnperf.catalog.engines import missing_package, other_packages
 from cnnperf.catalog.registry import get_case, get_dataset
 from cnnperf.catalog.specs import Case, Tier
 from cnnperf.machine.nvml import count_gpus
 from cnnperf.machine.visible_gpus import parse_visible_devices
-from cnnperf.record.messages import ModelFacts, ProbeResult
+from cnnperf.record.messages import Device, ProbeResult, TrainJob
 from cnnperf.record.schema import CaseError
 from cnnperf.run.settings import RunSettings
 
 STARTUP_SECONDS = 8.0
-"""Importing torch and warming up, per training."""
+"""Importing torch and warming up, for each training."""
 
 STEP_OVERHEAD_SECONDS = 0.003
-"""What a step takes however small its arithmetic: launching kernels, fetching a batch."""
+"""Launching kernels and fetching a batch, for each step."""
 
 GUESSED_MFU = 0.4
 
@@ -37,7 +35,7 @@ INFERENCE_SECONDS = 30.0
 """Measuring inference: a budget of one second for each precision and batch size."""
 
 EVALUATION_SHARE = 1 / 12
-"""Validating a quarter as many images as are trained, at a third of the arithmetic of each."""
+"""Validation has a quarter of the training images, at a third of the arithmetic each."""
 
 ONE_OF_ITS_KIND: dict[str, Any] = {
     "hardware": {
@@ -48,15 +46,69 @@ ONE_OF_ITS_KIND: dict[str, Any] = {
     "software": {"kernel"},
     "settings": {"visible_devices"},
 }
-"""Fields that tell one machine from the next of the same kind, or one moment from the next; none of
-them forbids a comparison either (`cnnperf.compare.comparability`)."""
+"""Fields that differ between two machines of one kind, or between two moments. They do not forbid
+a comparison either (`cnnperf.compare.comparability`)."""
 
 DETERMINISTIC_CHOICE = {"compile": "off", "precision": "float32"}
-"""What `auto` is where no stopwatch may decide: its answer need not be the next run's."""
+"""Replaces `auto` in a deterministic run, because `auto` decides by measured times."""
+
+
+class PlannedCase(Case):
+    """A case with every option of the run applied: the test, the worker and the record use it."""
+
+    number: int = 1
+    """Position in the run, from 1."""
+    repeats: int = 1
+    first_seed: int = 0
+    device: Device = "auto"
+    deterministic: bool = False
+    shortened: bool = False
+    """Whether --cnnperf-epochs or --cnnperf-limit-steps changed the recipe."""
+    problem: CaseError | None = None
+    """Why it cannot be trained here, such as missing data; None if it can."""
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of its repeats."""
+        return range(self.first_seed, self.first_seed + self.repeats)
+
+    def job(self, seed: int, settings: RunSettings, peaks: dict[str, float]) -> TrainJob:
+        """Return the worker's job for one repeat; `peaks` are matmul FLOP/s by precision."""
+        return TrainJob(
+            case=self,
+            seed=seed,
+            device=self.device,
+            deterministic=self.deterministic,
+            data_dir=str(settings.data_dir),
+            modules=settings.modules,
+            python_path=settings.python_path,
+            profile_dir=str(settings.profile.absolute()) if settings.profile else None,
+            matmul_flops_per_second=peaks,
+        )
+
+
+DIGESTED_FIELDS = set(Case.model_fields) - {"tiers"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Every case of a run by its id, in order."""
+
+    cases: dict[str, PlannedCase] = field(default_factory=dict)
+
+    @property
+    def runnable(self) -> list[PlannedCase]:
+        """The cases without a known problem."""
+        return [planned for planned in self.cases.values() if planned.problem is None]
+
+    @property
+    def trainings(self) -> int:
+        """Number of worker processes that train."""
+        return sum(planned.repeats for planned in self.runnable)
 
 
 def choose_tier(settings: RunSettings) -> tuple[Tier, str]:
-    """The tier, and why it is that one."""
+    """Return the tier and the reason for it."""
     if settings.tier != "auto":
         return settings.tier, "asked for"
     if settings.device == "cpu":
@@ -70,7 +122,7 @@ def choose_tier(settings: RunSettings) -> tuple[Tier, str]:
 
 
 def finds_accelerator() -> str | None:
-    """What accelerator this machine has, told without torch; None where none can be seen."""
+    """Name the accelerator of this machine, such as `2 NVIDIA GPUs`; None if none is found."""
     hidden = parse_visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES")) == []
     gpus = 0 if hidden else count_gpus()
     if gpus:
@@ -78,134 +130,87 @@ def finds_accelerator() -> str | None:
     return "Apple GPU" if (sys.platform, platform.machine()) == ("darwin", "arm64") else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlannedCase:
-    """A case as this run will train it."""
-
-    case: Case
-    number: int
-    repeats: int
-    first_seed: int
-    shortened: bool
-    problem: CaseError | None = None
-    """Why it cannot be trained here, where that is so: no data, or a package is not installed."""
-
-    @property
-    def seeds(self) -> range:
-        """One a repeat."""
-        return range(self.first_seed, self.first_seed + self.repeats)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Every case of a run, in order."""
-
-    cases: dict[str, PlannedCase] = field(default_factory=dict)
-
-    @property
-    def runnable(self) -> list[PlannedCase]:
-        """Those that nothing is known to stand in the way of."""
-        return [planned for planned in self.cases.values() if planned.problem is None]
-
-    @property
-    def trainings(self) -> int:
-        """Worker processes that will be started."""
-        return sum(planned.repeats for planned in self.runnable)
-
-
 def make_plan(
     case_ids: Sequence[str], settings: RunSettings, tier: Tier, *, once: bool = False
 ) -> Plan:
-    """Plan the selected cases; looks once at each data set's files, and for each peer's package.
+    """Plan the selected cases; check the files of each data set once.
 
     Args:
-        case_ids: what was selected, in order.
-        settings: what was asked for.
-        tier: of this run.
+        case_ids: the selected cases, in order.
+        settings: the options of the run.
+        tier: decides the number of repeats if the settings do not.
         once: train each case once, whatever the settings say (--benchmark-disable).
     """
-    data_problems: dict[str, CaseError | None] = {}
-    planned: dict[str, PlannedCase] = {}
-    for case_id in dict.fromkeys(case_ids):
-        case = get_case(case_id)
-        if case.dataset not in data_problems:
-            data_problems[case.dataset] = _data_problem(case, settings)
-        planned[case_id] = PlannedCase(
-            case=as_asked(case, settings),
-            number=len(planned) + 1,
-            repeats=1 if once else settings.repeats_in(tier),
-            first_seed=settings.seed,
-            shortened=settings.shortened,
-            problem=_package_problem(case, settings) or data_problems[case.dataset],
-        )
+    repeats = 1 if once else settings.repeats_in(tier)
+    data_problem = functools.cache(functools.partial(_data_problem, settings))
+    planned = {}
+    for number, case_id in enumerate(dict.fromkeys(case_ids), start=1):
+        case = plan_case(get_case(case_id), settings)
+        problem = _package_problem(case, settings) or data_problem(case.dataset)
+        found = {"number": number, "repeats": repeats, "problem": problem}
+        planned[case_id] = case.model_copy(update=found)
     return Plan(cases=planned)
 
 
-def _data_problem(case: Case, settings: RunSettings) -> CaseError | None:
-    """What is wrong with the files of a case's data set."""
-    problem = check_files(get_dataset(case.dataset), settings.data_dir, checksum=True)
+def plan_case(case: Case, settings: RunSettings) -> PlannedCase:
+    """Apply the options of the run to a case, for one repeat.
+
+    A case with a precision or compiling of its own, such as those of a sweep, keeps them.
+    """
+    recipe: dict[str, int] = {}
+    if settings.epochs is not None:
+        recipe["epochs"] = settings.epochs
+    if settings.limit_steps is not None:
+        recipe["max_steps"] = min(settings.limit_steps, case.recipe.max_steps or 10**9)
+    execution = {}
+    for name, choice in DETERMINISTIC_CHOICE.items():
+        if case.engine == "fast" and getattr(case, name) == "auto":
+            asked = getattr(settings, name)
+            execution[name] = choice if settings.deterministic and asked == "auto" else asked
+    applied = {**execution, "recipe": case.recipe.model_copy(update=recipe)}
+    return PlannedCase(
+        **{**dict(case), **applied},
+        first_seed=settings.seed,
+        device=settings.device,
+        deterministic=settings.deterministic,
+        shortened=settings.shortened,
+    )
+
+
+def _data_problem(settings: RunSettings, dataset: str) -> CaseError | None:
+    problem = check_files(get_dataset(dataset), settings.data_dir, checksum=True)
     return CaseError(kind="data", message=problem.message) if problem is not None else None
 
 
 def _package_problem(case: Case, settings: RunSettings) -> CaseError | None:
-    """What a case's engine lacks; another interpreter's packages only its worker can tell."""
+    """Name a missing package; only the worker can see the packages of another interpreter."""
     lacking = missing_package(case.engine) if settings.python is None else None
     return CaseError(kind="start", message=lacking) if lacking is not None else None
-
-
-def as_asked(case: Case, settings: RunSettings) -> Case:
-    """The case with --cnnperf-epochs, -limit-steps, -compile, -precision, -deterministic applied.
-
-    A case that is there for its own precision or compiling, as those of a sweep are, keeps it.
-    """
-    changes: dict[str, int] = {}
-    if settings.epochs is not None:
-        changes["epochs"] = settings.epochs
-    if settings.limit_steps is not None:
-        changes["max_steps"] = min(settings.limit_steps, case.recipe.max_steps or 10**9)
-    execution = {
-        name: _execution_asked(name, settings)
-        for name in DETERMINISTIC_CHOICE
-        if case.engine == "fast" and getattr(case, name) == "auto"
-    }
-    recipe = case.recipe.model_copy(update=changes)
-    return case.model_copy(update={"recipe": recipe, **execution})
-
-
-def _execution_asked(name: str, settings: RunSettings) -> str:
-    """What --cnnperf-compile or -precision asks for."""
-    asked: str = getattr(settings, name)
-    return DETERMINISTIC_CHOICE[name] if settings.deterministic and asked == "auto" else asked
 
 
 def estimate_seconds(
     plan: Plan, probe: ProbeResult, done: Mapping[str, int] = MappingProxyType({})
 ) -> float | None:
-    """Rough time of what is to be trained; None where the models' cost is not known.
+    """Estimate the time of a run; None if the cost of a model is unknown.
 
     Args:
         plan: every case.
-        probe: what the machine can do and the models cost.
-        done: trainings that need not be done any more, by case id.
+        probe: the speed of the machine and the cost of the models.
+        done: number of trainings that are finished already, by case id.
     """
     total = 0.0
     for planned in plan.runnable:
-        seconds = estimate_repeat_seconds(planned.case, probe)
+        seconds = estimate_repeat_seconds(planned, probe)
         if seconds is None:
             return None
-        total += (planned.repeats - done.get(planned.case.id, 0)) * seconds
+        total += (planned.repeats - done.get(planned.id, 0)) * seconds
     return total
 
 
 def estimate_repeat_seconds(case: Case, probe: ProbeResult) -> float | None:
-    """Rough time of one training, with its process; None where the model's cost is not known."""
+    """Estimate the time of one training with its process; None if the model's cost is unknown."""
     facts = {model.case_id: model for model in probe.models}.get(case.id)
-    return _repeat_seconds(case, facts, probe.environment.hardware.matmul_flops_per_second)
-
-
-def _repeat_seconds(
-    case: Case, facts: ModelFacts | None, peaks: dict[str, float] | None
-) -> float | None:
+    peaks = probe.environment.hardware.matmul_flops_per_second
     if facts is None or facts.training_flops_per_image is None or not peaks:
         return None
     recipe, batch = case.recipe, case.recipe.batch_size
@@ -220,22 +225,22 @@ def _repeat_seconds(
 
 
 def plan_digest(planned: PlannedCase, probed: ProbeResult) -> str:
-    """Hash of everything known before training that a repeat's result depends on.
+    """Hash everything known before training that affects a result.
 
-    Only a repeat with the same digest is taken over from a journal. What changes by itself, such
-    as a measured peak or the number of this run, is left out, and so is what differs between two
-    machines of one kind, so that a run can go on on another one (`ONE_OF_ITS_KIND`).
+    A resumed run takes a repeat from the journal only if the digests are equal. Values that differ
+    between two machines of one kind, or change by themselves, are left out (`ONE_OF_ITS_KIND`), so
+    a run can go on on another machine of the same kind.
     """
     environment = probed.environment
-    facts = {model.case_id: model for model in probed.models}.get(planned.case.id)
+    facts = {model.case_id: model for model in probed.models}.get(planned.id)
     content = {
-        "case": planned.case.model_dump(mode="json", exclude={"tiers"}),
+        "case": planned.model_dump(mode="json", include=DIGESTED_FIELDS),
         "model_sha256": facts and facts.sha256,
         "shortened": planned.shortened,
         "device": probed.device,
         "hardware": environment.hardware.model_dump(exclude=ONE_OF_ITS_KIND["hardware"]),
         "software": environment.software.model_dump(
-            exclude={*ONE_OF_ITS_KIND["software"], *other_packages(planned.case.engine)}
+            exclude={*ONE_OF_ITS_KIND["software"], *other_packages(planned.engine)}
         ),
         "settings": environment.settings.model_dump(exclude=ONE_OF_ITS_KIND["settings"]),
     }

@@ -1,14 +1,12 @@
-"""Conducting one repeat: the worker, and what the machine did meanwhile.
+"""One repeat: the worker trains, and the parent watches the machine.
 
-Torch-free. The parent is idle while the worker trains, so it is the one that watches clocks,
-power and other processes; its own stopwatch, from `go` to `trained`, must agree with the
-worker's.
+The parent is idle during training, so it reads clocks, power and other processes. Its own
+stopwatch, from `go` to `trained`, must agree with the worker's.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from typing import Any
 
 from cnnperf.machine.flags import run_flags
@@ -23,18 +21,17 @@ from cnnperf.run.time_limit import TimeLimit
 from cnnperf.run.worker_process import Listener, Worker, ignore_progress
 
 MIN_ENERGY_SECONDS = 5.0
-"""NVML's energy counter moves every 20 to 100 ms, so a shorter run's joules would be noise."""
-
+"""NVML's energy counter is updated every 20 to 100 ms, so the joules of shorter runs are noise."""
 
 CLOCK_SLACK_SECONDS = 0.25
 CLOCK_SLACK_SHARE = 0.02
-"""Between `go` and `trained` as seen from outside and inside: two messages through a pipe."""
+"""Accepted difference between the stopwatches of parent and worker: two messages in a pipe."""
 
 
 class RepeatRun:
-    """One repeat, in three steps that pytest-benchmark can time: prepare, train, finish.
+    """One repeat in three steps that pytest-benchmark can time: prepare, train, finish.
 
-    Use as a context manager: leaving it ends the worker, whatever happened.
+    Use it as a context manager; leaving it ends the worker.
     """
 
     def __init__(
@@ -51,28 +48,27 @@ class RepeatRun:
         self._worker = Worker(
             job, python=python, timeout_seconds=timeout_seconds, limit=limit, listener=listener
         )
-        self._stack = ExitStack()
         self.outside_seconds: float | None = None
-        """From `go` to `trained`."""
+        """Time from `go` to `trained`."""
         self.energy_joules: float | None = None
 
     def __enter__(self) -> RepeatRun:
-        self._stack.enter_context(self._worker)
+        self._worker.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._stack.close()
+        self._worker.__exit__(*exception)
 
     def prepare(self) -> None:
-        """Until the worker is ready for `go`; an `infer` case is trained by then."""
-        ready = self._worker.wait_ready()
-        self._ready, self._ready_heard = ready, self._worker.heard_at
-        self._gpu = visible_gpu_handle() if ready.device == "cuda" else None
-        self._before = read_state(self._gpu)  # this process and its descendants are ours
+        """Wait until the worker is ready; an `infer` case is trained by then."""
+        self._ready = self._worker.wait_ready()
+        self._ready_heard = self._worker.heard_at
+        self._gpu = visible_gpu_handle() if self._ready.device == "cuda" else None
+        self._before = read_state(self._gpu)  # this process and its descendants do not count
         self._sampler = StateSampler(self._gpu)
 
     def train(self) -> None:
-        """From `go` to `trained`, timed from outside: a training, or measuring inference."""
+        """Train, or measure inference; timed from outside, from `go` to `trained`."""
         with self._sampler:
             energy_before = _energy_millijoules(self._gpu)
             self._go = time.monotonic()
@@ -81,41 +77,36 @@ class RepeatRun:
             self._trained_heard = self._worker.heard_at
             self.outside_seconds = self._trained_heard - self._go
             energy_after = _energy_millijoules(self._gpu)
-        if (
-            energy_before is not None
-            and energy_after is not None
-            and self.outside_seconds >= MIN_ENERGY_SECONDS
-        ):
+        long_enough = self.outside_seconds >= MIN_ENERGY_SECONDS
+        if long_enough and energy_before is not None and energy_after is not None:
             self.energy_joules = (energy_after - energy_before) / 1e3
 
     def finish(self) -> Repeat:
-        """The worker's result, with what was seen from outside."""
+        """Return the worker's result, completed by what the parent observed."""
         after = read_state(self._gpu)
         repeat = self._worker.wait_result().repeat
         during = self._sampler.summary()
+        flags = run_flags(
+            before=self._before,
+            during=during,
+            hardware=self._hardware,
+            settings=repeat.settings,
+        )
+        flags += mfu_flags(repeat.metrics.mfu)
+        flags += clock_flags(self._trained.seconds, self.outside_seconds)
         return repeat.model_copy(
             update={
-                **self._seen_from_outside(repeat),
+                **self._observations(repeat),
                 "state": StateRecord(before=self._before, during=during, after=after),
-                "warnings": [
-                    *run_flags(
-                        before=self._before,
-                        during=during,
-                        hardware=self._hardware,
-                        settings=repeat.settings,
-                    ),
-                    *mfu_flags(repeat.metrics.mfu),
-                    *clock_flags(self._trained.seconds, self.outside_seconds),
-                    *repeat.warnings,
-                ],
+                "warnings": [*flags, *repeat.warnings],
             }
         )
 
-    def _seen_from_outside(self, repeat: Repeat) -> dict[str, Any]:
-        """Fields of a repeat as this process completes them.
+    def _observations(self, repeat: Repeat) -> dict[str, Any]:
+        """Return the fields of the repeat that the parent measures.
 
-        What it timed of an `infer` case is the measuring, whose time and energy are a budget's; the
-        training went before, unobserved.
+        For an `infer` case the parent times the measuring, whose length is a budget; training took
+        place before.
         """
         if repeat.inference is not None:
             times = {"outside_seconds": self.outside_seconds}
@@ -131,7 +122,6 @@ class RepeatRun:
         return {"metrics": metrics, "harness": harness}
 
     def _moments(self) -> Moments:
-        """What happened when; the worker's own moments are reckoned from those that it names."""
         ready, trained = self._ready, self._trained
         began = ready.at - ready.startup_seconds
         return Moments(
@@ -150,31 +140,31 @@ class RepeatRun:
 
 
 def mfu_flags(mfu: float | None) -> list[Flag]:
-    """A warning where training seems faster than the matmul peak of the same run."""
+    """Warn if training seems faster than the matmul peak of the same run."""
     if mfu is None or mfu <= 1:
         return []
     message = (
-        f"MFU came out as {mfu:.0%}, which cannot be: the matmul peak was measured while the "
-        "device was slowed down. Likely another job at the start of the run: repeat it when the "
-        "machine is idle, or go by images/s."
+        f"MFU is {mfu:.0%}, above the possible 100%: the device was slower while the matmul peak "
+        "was measured. Likely another job ran at the start: repeat the run on an idle machine, or "
+        "compare images/s."
     )
     return [Flag(kind="mfu_above_peak", value=mfu, message=message)]
 
 
 def clock_flags(inside_seconds: float, outside_seconds: float | None) -> list[Flag]:
-    """A warning where the worker's stopwatch and this process's do not agree."""
+    """Warn if the stopwatches of worker and parent disagree."""
     if outside_seconds is None:
         return []
     apart = outside_seconds - inside_seconds
     if -CLOCK_SLACK_SECONDS <= apart <= CLOCK_SLACK_SECONDS + CLOCK_SLACK_SHARE * inside_seconds:
         return []
     message = (
-        f"The worker timed {inside_seconds:.3f} s, this process {outside_seconds:.3f} s. Likely "
-        "the machine was suspended or so busy that one of them was not scheduled: repeat it."
+        f"The worker measured {inside_seconds:.3f} s, its parent {outside_seconds:.3f} s. Likely "
+        "the machine was suspended, or too busy to run one of them: repeat the run."
     )
     return [Flag(kind="clocks_disagree", value=apart, message=message)]
 
 
 def _energy_millijoules(gpu: GpuHandle | None) -> int | None:
-    """None also for a MIG slice: the counter is the whole board's."""
+    """Read the energy counter; None for a MIG slice, because the counter is the whole board's."""
     return None if gpu is None or gpu.is_mig else read_energy_millijoules(gpu)

@@ -1,8 +1,8 @@
-"""Taking up a stopped run: which repeats of its journal this run need not train again.
+"""Continue a stopped run: find the repeats in its journal that need no new training.
 
-A repeat is taken over when this run plans the same case with the same seed, and when everything
-known before training is the same: recipe, model, device, hardware, software and settings
-(`cnnperf.run.plan.plan_digest`). What is not taken over is said, with the reason.
+A repeat counts if this run plans the same case with the same seed, and everything known before
+training is equal: recipe, model, device, hardware, software and settings (`plan_digest`). The
+header lists the other repeats with the reason.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ MAX_NAMES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed:
-    """Repeats that a journal holds, sorted by what this run can do with them."""
+    """The repeats of a journal, sorted by their use for this run."""
 
     path: Path
     fitting: dict[Key, RepeatEntry] = field(default_factory=dict)
     changed: list[Key] = field(default_factory=list)
-    """Planned too, but made under other conditions."""
+    """Planned in this run, but made under other conditions."""
     unplanned: list[Key] = field(default_factory=list)
-    """Of cases or seeds that this run does not train."""
+    """Repeats of cases or seeds that are not part of this run."""
     other_card: bool = False
     """Whether they were made on another GPU of the same kind."""
 
     def report(self) -> list[str]:
-        """What is spared, what is not and why, in lines for people."""
+        """Return lines for the header: what is taken over, what is not, and why."""
         lines = [f"resuming {self.path}: {name_trainings(list(self.fitting))} taken over"]
         if self.other_card and self.fitting:
-            lines.append("  made on another GPU of the same kind: what differs between two counts")
+            lines.append("  from another GPU of the same kind: differences between the two count")
         if self.changed:
             lines.append(
-                f"  {name_trainings(self.changed)} trained again: made with another recipe, "
-                "model, setting, software, hardware or commit"
+                f"  {name_trainings(self.changed)} trained again: recipe, model, setting, "
+                "software, hardware or commit changed"
             )
         if self.unplanned:
             lines.append(f"  {name_trainings(self.unplanned)} left out: not part of this run")
@@ -50,10 +50,10 @@ class Resumed:
 
 
 def read_resumed(path: Path, plan: Plan, probed: ProbeResult) -> Resumed:
-    """Sort a journal's repeats; `UsageError` when it is no journal."""
+    """Sort the repeats of a journal; raise `UsageError` if it is not a journal."""
     header, entries = read_journal(path)
     digests = {
-        (planned.case.id, seed): plan_digest(planned, probed)
+        (planned.id, seed): plan_digest(planned, probed)
         for planned in plan.runnable
         for seed in planned.seeds
     }
@@ -78,7 +78,7 @@ def _card(environment: Environment) -> str | None:
 
 
 def name_trainings(keys: list[Key]) -> str:
-    """Such as `2 trainings (a seed 0, a seed 1)`."""
+    """Return text such as `2 trainings (a seed 0, a seed 1)`."""
     if not keys:
         return "no training"
     names = ", ".join(f"{case_id} seed {seed}" for case_id, seed in keys[:MAX_NAMES])

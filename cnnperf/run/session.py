@@ -1,6 +1,6 @@
-"""One run: the plan, the journal and the record, and the training of each case in its turn.
+"""One run: its plan, its journal, its record, and the training of each case.
 
-Torch-free. The plugin calls this; nothing here knows pytest's hooks.
+The pytest plugin drives it; nothing here depends on pytest's hooks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError
@@ -23,9 +22,9 @@ from cnnperf.record.journal import (
     new_case_record,
     read_journal,
 )
-from cnnperf.record.messages import ProbeJob, ProbeResult, TrainJob
+from cnnperf.record.messages import ProbeJob, ProbeResult
 from cnnperf.record.paths import ResultPaths, check_record_path
-from cnnperf.record.schema import CaseError, CaseRecord, Record, Repeat, now
+from cnnperf.record.schema import CaseError, CaseRecord, Outcome, Record, Repeat, now
 from cnnperf.run.plan import (
     Plan,
     PlannedCase,
@@ -44,15 +43,12 @@ TRAIN_PACKAGES = ("torch", "torchvision", "sklearn")
 
 
 def missing_packages() -> list[str]:
-    """What this interpreter lacks for training; found without importing any of it."""
+    """Return the packages that this interpreter lacks for training, without importing any."""
     return [name for name in TRAIN_PACKAGES if importlib.util.find_spec(name) is None]
 
 
 class RunSession:
-    """The state of a run, from the moment its cases are known.
-
-    Call `look_at_machine` first: nothing else works before.
-    """
+    """The state of a run once its cases are planned. Call `look_at_machine` first."""
 
     probed: ProbeResult
 
@@ -64,29 +60,35 @@ class RunSession:
         self.created = now()
         self.display: Display = Silent()
         self.side: str | None = None
-        """Where two runs alternate: what people call this one."""
+        """Name of this run if two runs take turns."""
         self.command: str | None = None
-        """How the run was called, for its record."""
+        """Command line of the run, for its record."""
         self.limit = TimeLimit(None)
         self.trained = 0
-        """Trainings that this very run has finished."""
+        """Trainings that this run has finished; those of a resumed journal do not count."""
         self.cases: dict[str, CaseRecord] = {}
         self.resumed: Resumed | None = None
         self._ended: set[str] = set()
         check_record_path(paths.record)
         if settings.resume is not None:
-            read_journal(settings.resume)  # what is wrong with it is found before anything slow
+            read_journal(settings.resume)  # fail before anything slow starts
         self.journal = Journal(paths.journal)
 
+    # --- the machine ----------------------------------------------------------------------------
+
     def look_at_machine(self) -> None:
-        """Ask a worker what this machine is; this fails where training could not work either."""
-        settings = self.settings
+        """Ask a worker about machine and models, then start the journal.
+
+        Raises:
+            UsageError: training is impossible here, or would use the CPU although a GPU is present.
+        """
+        settings, runnable = self.settings, self.plan.runnable
         job = ProbeJob(
             device=settings.device,
-            cases=tuple(planned.case for planned in self.plan.runnable),
+            cases=tuple(runnable),
             modules=settings.modules,
             python_path=settings.python_path,
-            measure_peak=bool(self.plan.runnable),
+            measure_peak=bool(runnable),
             deterministic=settings.deterministic,
         )
         self.probed = probe(job, python=settings.python, timeout_seconds=settings.timeout)
@@ -101,28 +103,30 @@ class RunSession:
             )
         )
         if settings.resume is not None:
-            self._resume(settings.resume)
+            self.resumed = read_resumed(settings.resume, self.plan, self.probed)
+            for (case_id, _), entry in self.resumed.fitting.items():
+                self._keep(self.plan.cases[case_id], entry.repeat)  # a second stop loses nothing
 
     def _check_accelerator_is_used(self) -> None:
-        """A GPU that torch cannot use would silently turn hours of training into days."""
-        on_cpu = self.probed.device == "cpu" and self.plan.runnable
-        if self.settings.device == "auto" and on_cpu and finds_accelerator():
-            shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-            look = f"see that CUDA_VISIBLE_DEVICES={shown} names one that is there, " * bool(shown)
-            raise UsageError(
-                f"a GPU is here, but torch {self.probed.environment.software.torch} cannot use "
-                f"it: {look}install a build of torch for it, or say --cnnperf-device=cpu"
-            )
+        """Refuse to train on the CPU for days because torch cannot use the GPU."""
+        if self.settings.device != "auto" or self.probed.device != "cpu" or not self.plan.runnable:
+            return
+        accelerator = finds_accelerator()
+        if accelerator is None:
+            return
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+        hint = f"check that CUDA_VISIBLE_DEVICES={shown} names a present GPU, " if shown else ""
+        raise UsageError(
+            f"{accelerator} found, but torch {self.probed.environment.software.torch} cannot use "
+            f"it: {hint}install a build of torch for it, or train on the CPU with "
+            "--cnnperf-device=cpu"
+        )
 
-    def _resume(self, path: Path) -> None:
-        """Copy what fits into this run's journal at once, so that a second stop loses nothing."""
-        self.resumed = read_resumed(path, self.plan, self.probed)
-        for (case_id, _), entry in self.resumed.fitting.items():
-            self._keep(self.plan.cases[case_id], entry.repeat)
+    # --- the record -----------------------------------------------------------------------------
 
     @property
     def record(self) -> Record:
-        """What has been measured so far; a case that was only begun is left out."""
+        """The record of everything measured so far, without cases that have only begun."""
         begun = [case for case in self.cases.values() if case.repeats or case.id in self._ended]
         return Record(
             created=self.created,
@@ -133,77 +137,68 @@ class RunSession:
             cases=begun,
         )
 
-    def begin(self, planned: PlannedCase) -> list[Repeat]:
-        """Start a case, from nothing or from what was taken over; returns the latter.
-
-        A test that is run a second time starts its case again, too.
-        """
-        fitting = self.resumed.fitting if self.resumed else {}
-        taken = [
-            fitting[planned.case.id, seed].repeat
-            for seed in planned.seeds
-            if (planned.case.id, seed) in fitting
-        ]
-        self.cases.pop(planned.case.id, None)
-        record = self._case_record(planned)
-        for repeat in taken:
-            add_repeat(record, planned.case, repeat)
-        return taken
-
     @property
     def taken_over(self) -> Counter[str]:
-        """Trainings that the resumed journal spares, by case id."""
+        """Number of trainings that the resumed journal saves, by case id."""
         return Counter(case_id for case_id, _ in (self.resumed.fitting if self.resumed else ()))
 
     @property
     def left(self) -> int:
-        """Trainings that this run was to do and has not; a failed case leaves none."""
-        waiting = [planned for planned in self.plan.runnable if planned.case.id not in self._ended]
-        return sum(
-            planned.repeats - len(self.cases[planned.case.id].repeats)
-            if planned.case.id in self.cases
-            else planned.repeats
-            for planned in waiting
-        )
+        """Number of planned trainings that are not done; a failed case has none left."""
+        done = Counter({case.id: len(case.repeats) for case in self.cases.values()})
+        waiting = (planned for planned in self.plan.runnable if planned.id not in self._ended)
+        return sum(planned.repeats - done[planned.id] for planned in waiting)
+
+    # --- a case ---------------------------------------------------------------------------------
+
+    def begin(self, planned: PlannedCase) -> list[Repeat]:
+        """Start a case, or start it again; return its repeats from the resumed journal."""
+        fitting = self.resumed.fitting if self.resumed else {}
+        keys = [(planned.id, seed) for seed in planned.seeds]
+        taken = [fitting[key].repeat for key in keys if key in fitting]
+        self.cases.pop(planned.id, None)
+        record = self._case_record(planned)
+        for repeat in taken:
+            add_repeat(record, planned, repeat)
+        return taken
 
     def skip(self, planned: PlannedCase, problem: CaseError) -> None:
-        """Note that a case cannot be trained here, for want of its data or of a package."""
-        self._end(planned, self._case_record(planned), "skipped", problem)
+        """End a case that cannot be trained here."""
+        self._end(planned, "skipped", problem)
 
     def fail(self, planned: PlannedCase, error: CaseError) -> None:
-        """Note that a case failed; what it has measured stays."""
-        self._end(planned, self._case_record(planned), "failed", error)
+        """End a case that failed; its finished repeats stay."""
+        self._end(planned, "failed", error)
 
     def finish(self, planned: PlannedCase) -> CaseRecord:
-        """Note that every repeat of a case is done."""
-        return self._end(planned, self._case_record(planned), "passed", None)
+        """End a case whose repeats are all done."""
+        return self._end(planned, "passed", None)
 
     def _case_record(self, planned: PlannedCase) -> CaseRecord:
-        record = new_case_record(planned.case, planned.shortened)
-        return self.cases.setdefault(planned.case.id, record)
+        record = new_case_record(planned, planned.shortened)
+        return self.cases.setdefault(planned.id, record)
 
-    def _end(
-        self, planned: PlannedCase, record: CaseRecord, outcome: str, error: CaseError | None
-    ) -> CaseRecord:
-        entry = OutcomeEntry.model_validate(
-            {"case": planned.case, "shortened": planned.shortened, "outcome": outcome,
-             "error": error}
-        )  # fmt: skip
-        record.outcome, record.error = entry.outcome, entry.error
-        self._ended.add(planned.case.id)
-        self.journal.append(entry)
+    def _end(self, planned: PlannedCase, outcome: Outcome, error: CaseError | None) -> CaseRecord:
+        record = self._case_record(planned)
+        record.outcome, record.error = outcome, error
+        self._ended.add(planned.id)
+        self.journal.append(
+            OutcomeEntry(case=planned, shortened=planned.shortened, outcome=outcome, error=error)
+        )
         return record
+
+    # --- a repeat -------------------------------------------------------------------------------
 
     @contextmanager
     def repeat(self, planned: PlannedCase, seed: int) -> Iterator[RepeatRun]:
-        """A repeat to be prepared, trained and finished; leaving it ends its worker.
+        """Start a worker for one repeat; leaving the context ends it.
 
         Raises:
-            OutOfTimeError: --cnnperf-max-minutes leaves no time for it, or ended it.
+            OutOfTimeError: --cnnperf-max-minutes leaves no time for it, or stopped it.
         """
-        self.limit.check(planned.case.id, estimate_repeat_seconds(planned.case, self.probed))
+        self.limit.check(planned.id, estimate_repeat_seconds(planned, self.probed))
         place = Place(
-            case_id=planned.case.id,
+            case_id=planned.id,
             case_number=planned.number,
             cases=len(self.plan.cases),
             repeat_number=seed - planned.first_seed + 1,
@@ -211,13 +206,14 @@ class RunSession:
             side=self.side,
         )
         self.display.start(place)
+        hardware = self.probed.environment.hardware
         run = RepeatRun(
-            self._job(planned, seed),
+            planned.job(seed, self.settings, hardware.matmul_flops_per_second or {}),
             python=self.settings.python,
             timeout_seconds=self.settings.timeout,
             limit=self.limit,
             listener=self.display.hear,
-            hardware=self.probed.environment.hardware,
+            hardware=hardware,
         )
         try:
             with run:
@@ -232,22 +228,8 @@ class RunSession:
         finally:
             self.display.close()
 
-    def _job(self, planned: PlannedCase, seed: int) -> TrainJob:
-        settings = self.settings
-        return TrainJob(
-            case=planned.case,
-            seed=seed,
-            device=settings.device,
-            data_dir=str(settings.data_dir),
-            modules=settings.modules,
-            python_path=settings.python_path,
-            matmul_flops_per_second=self.probed.environment.hardware.matmul_flops_per_second or {},
-            profile_dir=str(settings.profile.absolute()) if settings.profile else None,
-            deterministic=settings.deterministic,
-        )
-
     def keep(self, planned: PlannedCase, repeat: Repeat) -> None:
-        """Put a finished repeat on the disk, then into the record."""
+        """Write a finished repeat to the journal, then add it to the record."""
         self._keep(planned, repeat)
         self.trained += 1
         self.display.finish(repeat)
@@ -255,22 +237,22 @@ class RunSession:
     def _keep(self, planned: PlannedCase, repeat: Repeat) -> None:
         self.journal.append(
             RepeatEntry(
-                case=planned.case,
+                case=planned,
                 shortened=planned.shortened,
                 plan=plan_digest(planned, self.probed),
                 repeat=repeat,
             )
         )
-        add_repeat(self._case_record(planned), planned.case, repeat)
-        self.limit.note(planned.case.id, repeat)
+        add_repeat(self._case_record(planned), planned, repeat)
+        self.limit.note(planned.id, repeat)
+
+    # --- the end --------------------------------------------------------------------------------
 
     def close(self) -> bool:
-        """Close the journal, and remove it where the record holds everything.
-
-        The resumed journal goes too: what it had is in the record.
+        """Close the journal; delete it and a resumed one if the record is complete.
 
         Returns:
-            Whether the journal was kept, for want of a whole record.
+            Whether the journal was kept.
         """
         record = self.record
         if record.interrupted or any(case.outcome == "failed" for case in record.cases):
@@ -281,7 +263,7 @@ class RunSession:
         return False
 
     def drop_resumed(self) -> None:
-        """Remove the resumed journal, where all that it had is in this run's own files."""
+        """Delete the resumed journal if this run's own files contain all of it."""
         if self.resumed is not None and not (self.resumed.changed or self.resumed.unplanned):
-            with suppress(OSError):  # such as in a folder that may only be read
+            with suppress(OSError):  # such as a read-only folder
                 self.resumed.path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The options of a run: described once, resolved once, frozen.
+"""The options of a run: described once, resolved once into a frozen object.
 
-Each has a command-line form and an ini key; the command line wins, then the ini file, then the
-default. Torch-free.
+The command line wins, then the ini file, then the default. Every pytest run loads this module, so
+it imports nothing large.
 """
 
 from __future__ import annotations
@@ -11,72 +11,61 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from cnnperf.errors import UsageError
 
-if TYPE_CHECKING:  # this module loads in every pytest run, so it loads nothing that is large
+if TYPE_CHECKING:
     from cnnperf.catalog.specs import Choice, Precision, Tier
     from cnnperf.compare.rules import Across
     from cnnperf.record.messages import Device
 
-N = TypeVar("N", int, float)
-
 TierChoice = Literal["auto", "smoke", "standard", "full"]
 
 
-def positive_int(text: str) -> int:
-    """A whole number from 1 on."""
-    return _number(text, int, "a whole number, 1 or more", lambda value: value >= 1)
+def number(kind: type[int] | type[float], expected: str, fits: Callable[[Any], bool]) -> Any:
+    """Return a parser of numbers; `expected` describes the numbers that fit."""
 
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not fits(value):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
 
-def seed(text: str) -> int:
-    """A whole number from 0 to 2**31, so that every repeat's seed still fits 32 bits."""
-    return _number(text, int, "a whole number from 0 to 2147483648", lambda v: 0 <= v <= 2**31)
-
-
-def seconds(text: str) -> float:
-    """A number of seconds above 0."""
-    return _number(text, float, "a number of seconds above 0", lambda value: 0 < value < 1e9)
-
-
-def minutes(text: str) -> float:
-    """A number of minutes above 0."""
-    return _number(text, float, "a number of minutes above 0", lambda value: 0 < value < 1e7)
-
-
-def _number(text: str, kind: Callable[[str], N], expected: str, fits: Callable[[N], bool]) -> N:
-    try:
-        value = kind(text)
-        fitting = fits(value)
-    except ValueError:
-        fitting = False
-    if not fitting:
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-    return value
+    return parse
 
 
 def choice(*possible: str) -> Callable[[str], str]:
-    """One of some words."""
+    """Return a parser that accepts these words."""
 
-    def check(text: str) -> str:
+    def parse(text: str) -> str:
         if text not in possible:
             raise argparse.ArgumentTypeError(f"expected one of {', '.join(possible)}, got {text!r}")
         return text
 
-    return check
+    return parse
 
 
 def interpreter(text: str) -> str:
-    """A command or a path of an interpreter; `./python` must not become a command."""
+    """Parse a command or a path of an interpreter; `./python` stays a path."""
     return str(path(text).absolute()) if os.sep in text else text
 
 
 def path(text: str) -> Path:
-    """A path, with `~` for the home folder."""
+    """Parse a path, with `~` for the home folder."""
     return Path(text).expanduser()
+
+
+positive_int = number(int, "a whole number, 1 or more", lambda value: value >= 1)
+seed = number(int, "a whole number from 0 to 2147483648", lambda value: 0 <= value <= 2**31)
+"""The limit leaves room for the seeds of later repeats, which must fit 32 bits."""
+seconds = number(float, "a number of seconds above 0", lambda value: 0 < value < 1e9)
+minutes = number(float, "a number of minutes above 0", lambda value: 0 < value < 1e7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +73,7 @@ class Option:
     """One option of the plugin."""
 
     name: str
-    """With underscores: `tier` is --cnnperf-tier and the ini key cnnperf_tier."""
+    """`data_dir` is --cnnperf-data-dir and the ini key cnnperf_data_dir."""
     help: str
     metavar: str | None = None
     parse: Callable[[str], Any] = str
@@ -92,12 +81,12 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """Its form on the command line."""
+        """The option on the command line."""
         return "--cnnperf-" + self.name.replace("_", "-")
 
     @property
     def key(self) -> str:
-        """Its ini key, and its place among pytest's options."""
+        """The ini key, which is also the name among pytest's options."""
         return f"cnnperf_{self.name}"
 
     @property
@@ -115,18 +104,18 @@ OPTIONS = (
     Option(
         name="tier", metavar="{auto,smoke,standard,full}", default="auto",
         parse=choice("auto", "smoke", "standard", "full"),
-        help="which cases run: smoke (minutes on two CPU cores, no download), standard (the report "
-        "in full), full (everything); auto is standard where an accelerator is found, else smoke",
+        help="which cases run: smoke (minutes on two CPU cores, no download), standard (the "
+        "study), full (everything); auto is standard if a GPU is found, else smoke",
     ),
     Option(
         name="device", metavar="{auto,cpu,cuda,mps,xpu}", default="auto",
         parse=choice("auto", "cpu", "cuda", "mps", "xpu"),
-        help="where to train; auto takes the best that torch can use",
+        help="where to train; auto is the best device that torch can use",
     ),
     Option(
         name="repeats", metavar="N", parse=positive_int,
-        help="trainings of each case, each in a process of its own with its own seed "
-        "(default: 1 in smoke, 3 in standard and full)",
+        help="train each case N times, each time in a new process with another seed (default: 1 "
+        "in smoke, 3 in standard and full)",
     ),
     Option(
         name="seed", metavar="N", parse=seed, default=0,
@@ -134,65 +123,65 @@ OPTIONS = (
     ),
     Option(
         name="epochs", metavar="N", parse=positive_int,
-        help="train N epochs instead of the recipe's; marks the record as shortened",
+        help="train N epochs instead of the recipe's; the record is marked as shortened",
     ),
     Option(
         name="limit_steps", metavar="N", parse=positive_int,
-        help="stop after N training steps: throughput only, no accuracy; marks the record as "
-        "shortened",
+        help="stop after N training steps: measures throughput, not accuracy; the record is marked "
+        "as shortened",
     ),
     Option(
         name="compile", metavar="{auto,on,off}", default="auto", parse=choice("auto", "on", "off"),
-        help="whether the engine `fast` compiles: auto does on CUDA, and on a CPU where a trial "
-        "says that it pays; where it fails, auto goes on without and warns, on fails the case",
+        help="whether engine fast compiles; auto compiles on CUDA, and on a CPU if a trial is "
+        "faster; if compiling fails, auto continues without it and warns, on fails the case",
     ),
     Option(
         name="precision", metavar="{auto,float32,bfloat16}", default="auto",
         parse=choice("auto", "float32", "bfloat16"),
-        help="of the engine `fast`: auto takes bfloat16 where a trial says that it is faster",
+        help="precision of engine fast; auto uses bfloat16 if a trial is faster",
     ),
     Option(
         name="deterministic", default=False,
-        help="train so that a seed always gives the same losses, and keep the loss of every step, "
-        "for `cnnperf compare` to find where two records part; slower, and what is `auto` of the "
-        "engine `fast` is then float32 and not compiled, since a stopwatch would decide it",
+        help="train deterministically and record the loss of every step, so that `cnnperf compare` "
+        "finds the first step at which two records differ; slower; auto then means float32 and "
+        "not compiled",
     ),
     Option(
         name="data_dir", metavar="DIR", parse=path,
-        help="where the data sets lie (default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data)",
+        help="folder of the data sets (default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data)",
     ),
     Option(
         name="require_data", default=False,
-        help="fail, instead of skip, cases whose data set is not there",
+        help="fail the cases whose data set is missing, instead of skipping them",
     ),
     Option(
         name="timeout", metavar="SECONDS", parse=seconds,
-        help="end a repeat that has no result this long after its clock started; starting may take "
-        "as long, and 5 minutes at the least (default: no limit)",
+        help="end a repeat that has no result SECONDS after its clock started; starting may take "
+        "as long, but at least 5 minutes (default: no limit)",
     ),
     Option(
         name="max_minutes", metavar="M", parse=minutes,
-        help="be over after M minutes: start no training that is expected to end later, end one "
-        "that has not by then, and say how to go on; exit code 75 (default: no limit)",
+        help="finish within M minutes: start no training that is expected to end later, stop one "
+        "that does, and print the command that continues; exit code 75 (default: no limit)",
     ),
     Option(
         name="resume", metavar="JOURNAL", parse=path,
-        help="take over the repeats that a stopped run left in its journal, train the rest",
+        help="take the finished repeats of a stopped run from its journal and train the rest",
     ),
     Option(
         name="profile", metavar="DIR", parse=path,
-        help="after each repeat's timed part, profile a few steps: a trace for TensorBoard or "
-        "Perfetto into DIR, time by kind of work into the record",
+        help="after the timed part of each repeat, profile a few steps: a trace for TensorBoard or "
+        "Perfetto in DIR, and time by kind of work in the record",
     ),
     Option(
         name="baseline", metavar="FILE", parse=path,
-        help="hold this run to an earlier record: show the verdicts, exit 1 on a regression",
+        help="compare this run with an earlier record: show the verdicts, exit 1 on a regression",
     ),
     Option(
         name="across", metavar="{hardware,software}", default=(),
         parse=choice("hardware", "software"),
-        help="hold it to the baseline although hardware or software (driver, CUDA, cuDNN, torch, "
-        "Python) differ, since that is the question; may be given twice",
+        help="compare with the baseline although the hardware or software (driver, CUDA, cuDNN, "
+        "torch, Python) differs; may be given twice",
     ),
     Option(
         name="python", metavar="PATH", parse=interpreter,
@@ -201,12 +190,12 @@ OPTIONS = (
 )  # fmt: skip
 
 MODULES_KEY = "cnnperf_modules"
-MODULES_HELP = "modules to import, which register models, data sets and cases of your own"
+MODULES_HELP = "modules to import that register your models, data sets and cases"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """What was asked for."""
+    """The options of a run, plus the user's modules and where to find them."""
 
     tier: TierChoice
     device: Device
@@ -231,11 +220,11 @@ class RunSettings:
 
     @property
     def shortened(self) -> bool:
-        """Whether the recipe is not trained as it stands."""
+        """Whether the options change the recipes."""
         return self.epochs is not None or self.limit_steps is not None
 
     def repeats_in(self, tier: Tier) -> int:
-        """Trainings of each case."""
+        """Return the number of trainings of each case."""
         return self.repeats or (1 if tier == "smoke" else 3)
 
 
@@ -246,22 +235,20 @@ def add_options(parser: pytest.Parser) -> None:
         if option.is_switch:
             group.addoption(option.flag, action="store_true", default=None, help=option.help)
             parser.addini(option.key, option.help, type="bool", default=False)
-        elif option.is_list:
-            group.addoption(
-                option.flag, metavar=option.metavar, type=option.parse, action="append",
-                help=option.help,
-            )  # fmt: skip
+            continue
+        action = "append" if option.is_list else "store"
+        group.addoption(
+            option.flag, metavar=option.metavar, type=option.parse, action=action, help=option.help
+        )
+        if option.is_list:
             parser.addini(option.key, option.help, type="args", default=[])
         else:
-            group.addoption(
-                option.flag, metavar=option.metavar, type=option.parse, help=option.help
-            )
             parser.addini(option.key, option.help)
     parser.addini(MODULES_KEY, MODULES_HELP, type="args", default=[])
 
 
 def resolve(config: pytest.Config) -> RunSettings:
-    """The settings in force: command line, then ini file, then default.
+    """Return the settings of a pytest run.
 
     Raises:
         pytest.UsageError: an ini value does not fit.
@@ -284,15 +271,15 @@ def resolve(config: pytest.Config) -> RunSettings:
 def settings_from(
     given: Mapping[str, str | bool | None], modules: Iterable[str], **more: Any
 ) -> RunSettings:
-    """The settings of a run that pytest does not run; what was not given has its default.
+    """Return the settings of a run outside pytest.
 
     Args:
-        given: text as on the command line, by option name; None is not given.
-        modules: the user's modules, below the present folder.
-        more: settings that are known already, and win.
+        given: text as on the command line, by option name; None means the default.
+        modules: the user's modules in the current folder.
+        more: values that need no parsing; they win.
 
     Raises:
-        UsageError: a text does not fit; its option stands there without `cnnperf-`.
+        UsageError: a text does not fit; the message names the option without `cnnperf-`.
     """
     from cnnperf.catalog.datasets import default_data_dir
 
@@ -307,7 +294,8 @@ def settings_from(
             flag = option.flag.replace("cnnperf-", "")
             raise UsageError(f"{flag}: {error}") from None
     values["data_dir"] = (values["data_dir"] or default_data_dir()).absolute()
-    return RunSettings(**{**values, **more}, modules=tuple(modules), python_path=(str(Path.cwd()),))
+    values |= {"modules": tuple(modules), "python_path": (str(Path.cwd()),)}
+    return RunSettings(**{**values, **more})
 
 
 def _value(config: pytest.Config, option: Option) -> Any:
@@ -328,11 +316,6 @@ def _value(config: pytest.Config, option: Option) -> Any:
 
 
 def _parsed(config: pytest.Config, option: Option, text: str) -> Any:
-    """An ini value.
-
-    Raises:
-        pytest.UsageError: it does not fit.
-    """
     try:
         return option.parse(text)
     except argparse.ArgumentTypeError as error:

@@ -1,4 +1,4 @@
-"""cnnperf from Python: one training, its result as typed objects.
+"""Train one case from Python; the result is typed.
 
 from cnnperf import train
 result = train("modified_vgg-digits-28-eager")
@@ -15,9 +15,11 @@ from cnnperf.catalog.datasets import check_files, default_data_dir
 from cnnperf.catalog.registry import get_case, get_dataset, import_modules
 from cnnperf.catalog.specs import Case
 from cnnperf.errors import UsageError
-from cnnperf.record.messages import Device, EpochDone, Progress, TrainJob
+from cnnperf.record.messages import Device, EpochDone, Progress
 from cnnperf.record.schema import Repeat
+from cnnperf.run.plan import plan_case
 from cnnperf.run.repeat import RepeatRun
+from cnnperf.run.settings import settings_from
 from cnnperf.run.worker_process import ignore_progress
 
 
@@ -31,25 +33,25 @@ def train(
     timeout_seconds: float | None = None,
     on_progress: Callable[[Progress | EpochDone], None] = ignore_progress,
 ) -> Repeat:
-    """Train a case once, in a process of its own, and return what was measured.
+    """Train a case once in a new process and return the measurements.
 
-    It is the same training, on the same clock, as one repeat of `pytest benchmarks`. MFU stays
-    None: it needs the matmul peak that a run measures first. A case of suite `infer` is trained,
-    and then its inference is measured: the result's `inference`.
+    This is one repeat of `pytest benchmarks`, on the same clock. MFU is None, because it needs the
+    matmul peak that a run measures first. A case of suite `infer` is trained, then its inference
+    is measured: see `inference` of the result.
 
     Args:
         case: a case or its id.
-        seed: of weights, order and dropout.
-        device: where to train; `auto` takes the best that torch can use.
-        data_dir: where the data sets lie; default as for the command line.
-        modules: modules to import first, which register models or data sets of your own.
-        timeout_seconds: give up this long after the clock started; starting may take as long,
-            and five minutes at the least.
-        on_progress: told of steps and epochs while it trains.
+        seed: seed of weights, order and dropout.
+        device: where to train; `auto` is the best device that torch can use.
+        data_dir: folder of the data sets; the default is the command line's.
+        modules: modules to import first that register your models or data sets.
+        timeout_seconds: end the training this long after its clock started; starting may take as
+            long, but at least five minutes.
+        on_progress: called with steps and epochs during training.
 
     Raises:
-        UsageError: there is no such case, or its data are not there.
-        cnnperf.run.worker_process.WorkerError: the training failed; `kind` says how.
+        UsageError: there is no such case, or its data are missing.
+        cnnperf.run.worker_process.WorkerError: the training failed; `kind` is the cause.
     """
     python_path = (sys.path[0] or str(Path.cwd()),)
     import_modules(modules)
@@ -58,14 +60,8 @@ def train(
     problem = check_files(get_dataset(case.dataset), folder, checksum=True)
     if problem is not None:
         raise UsageError(problem.message)
-    job = TrainJob(
-        case=case,
-        seed=seed,
-        device=device,
-        data_dir=str(folder),
-        modules=tuple(modules),
-        python_path=python_path,
-    )
+    settings = settings_from({}, modules, python_path=python_path, device=device, data_dir=folder)
+    job = plan_case(case, settings).job(seed, settings, {})
     with RepeatRun(job, timeout_seconds=timeout_seconds, listener=on_progress) as run:
         run.prepare()
         run.train()

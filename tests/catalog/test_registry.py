@@ -1,4 +1,4 @@
-"""Looking up models, data sets and cases, the built-in tiers, and what users may add."""
+"""Looking up models, data sets and cases, the built-in tiers, and users' additions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from cnnperf.catalog import registry
-from cnnperf.catalog.cases import ENGINES
+from cnnperf.catalog.engines import ENGINES, OWN_ENGINES
 from cnnperf.catalog.registry import (
     all_cases,
     all_datasets,
@@ -25,18 +25,18 @@ from cnnperf.catalog.registry import (
     register_dataset,
     register_model,
 )
-from cnnperf.catalog.specs import TIERS, Augmentation, Case, Engine, ModelSpec, Recipe
+from cnnperf.catalog.specs import Augmentation, Case, ModelSpec, Recipe, Tier
 from cnnperf.errors import UsageError, one_of, printable
 from tests.examples import example_case
 
-REPORT_ROWS = {
+STUDY_ROWS = {
     ("vgg16", "mnist", 224),
     ("resnet34", "mnist", 224),
     ("modified_vgg", "mnist", 28),
     ("modified_resnet", "mnist", 28),
     ("modified_vgg", "cifar10", 28),
 }
-"""The report's table of results."""
+"""The study's table of results."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,22 +57,22 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
         (get_case, "modified_vgg-mnist-28-eagre", "modified_vgg-mnist-28-eager"),
     ],
 )
-def test_a_misspelt_name_is_answered_with_the_nearest(
+def test_misspelt_name_gets_the_nearest_name_and_all_names(
     find: Callable[[str], object], wrong: str, near: str
 ) -> None:
-    """And with everything that is possible."""
+    """The message has a guess and every possible name."""
     with pytest.raises(UsageError, match=f"{wrong!r} \\(did you mean {near!r}\\?\\)") as caught:
         find(wrong)
     assert "possible: " in str(caught.value)
 
 
-def test_a_name_like_no_other_gets_no_guess() -> None:
+def test_name_like_no_other_gets_no_guess() -> None:
     """A wrong hint is worse than none."""
     assert "did you mean" not in one_of("model", "qqqq", ["vgg16"])
     assert one_of("model", "qqqq", []).endswith("possible: none")
 
 
-def test_text_from_elsewhere_becomes_one_line_without_control_characters() -> None:
+def test_printable_text_is_one_line_without_control_characters() -> None:
     """Escape sequences, bells and bidirectional overrides are shown, not obeyed."""
     assert printable("a\n  b\tc") == "a b c"
     assert printable("\x1b[31m\x07\x9b\u202e") == "\\x1b[31m\\x07\\x9b\\u202e"
@@ -80,14 +80,14 @@ def test_text_from_elsewhere_becomes_one_line_without_control_characters() -> No
 
 
 @pytest.mark.parametrize("name", ["a-b", "a b", "", "a/b", "vgg\n"])
-def test_a_name_that_would_break_an_id_is_refused(name: str) -> None:
+def test_name_that_would_break_an_id_is_refused(name: str) -> None:
     """Ids are divided by dashes, and are used in file names and on command lines."""
     with pytest.raises(ValidationError):
         ModelSpec(name=name, builder="my.module:build", resolution=28)
 
 
 @pytest.mark.parametrize("path", ["my.module", "my.module:", ":build", "my module:build"])
-def test_a_builder_is_named_as_module_and_function(path: str) -> None:
+def test_builder_without_module_or_function_is_refused(path: str) -> None:
     """The worker imports it; a slip is found where it is registered."""
     with pytest.raises(ValidationError):
         ModelSpec(name="mine", builder=path, resolution=28)
@@ -96,8 +96,8 @@ def test_a_builder_is_named_as_module_and_function(path: str) -> None:
 # --- registering --------------------------------------------------------------------------------
 
 
-def test_a_registered_model_and_case_can_be_found() -> None:
-    """A case of one's own is a case like ours."""
+def test_registered_model_and_case_are_found() -> None:
+    """A user's case is found like a built-in one."""
     model = register_model(ModelSpec(name="mine", builder="my.module:build", resolution=28))
     case = register_case(example_case("mine"))
     assert get_model("mine") is model
@@ -105,7 +105,7 @@ def test_a_registered_model_and_case_can_be_found() -> None:
     assert case in all_cases("standard")
 
 
-def test_the_same_description_twice_is_harmless() -> None:
+def test_same_description_registered_twice_changes_nothing() -> None:
     """A module can be imported again, under another name for instance."""
     before = len(all_cases())
     register_model(get_model("vgg16").model_copy())
@@ -114,7 +114,7 @@ def test_the_same_description_twice_is_harmless() -> None:
     assert len(all_cases()) == before
 
 
-def test_another_description_under_a_known_name_is_an_error() -> None:
+def test_other_description_under_a_known_name_is_refused() -> None:
     """Two runs of one name must mean the same."""
     other = get_case("vgg16-mnist-224-eager").model_copy(update={"tiers": ("smoke",)})
     with pytest.raises(UsageError, match="case 'vgg16-mnist-224-eager' is registered already"):
@@ -125,7 +125,7 @@ def test_another_description_under_a_known_name_is_an_error() -> None:
         register_dataset(get_dataset("mnist").model_copy(update={"train_images": 1}))
 
 
-def test_a_case_of_an_unknown_model_or_data_set_is_an_error() -> None:
+def test_case_of_unknown_model_or_data_set_is_refused() -> None:
     """Found when it is registered, not after an hour."""
     with pytest.raises(UsageError, match="no model 'nothing'"):
         register_case(example_case("nothing"))
@@ -133,15 +133,17 @@ def test_a_case_of_an_unknown_model_or_data_set_is_an_error() -> None:
         register_case(example_case(dataset="nothing"))
 
 
-def test_a_case_below_the_models_least_resolution_is_an_error() -> None:
+def test_case_below_the_smallest_resolution_is_refused() -> None:
     """VGG16 halves its input five times, so that 31 pixels leave none."""
-    with pytest.raises(UsageError, match="vgg16 takes 32 pixels a side or more, not 31"):
+    with pytest.raises(UsageError, match="vgg16 needs 32 pixels a side or more, got 31"):
         register_case(example_case("vgg16", resolution=31))
 
 
-def test_the_name_of_a_recipe_of_ours_cannot_mean_another() -> None:
-    """An id without a recipe's name says: trained as the report did."""
-    with pytest.raises(UsageError, match="recipe 'report' is one of cnnperf's own and differs"):
+def test_builtin_recipe_name_with_other_content_is_refused() -> None:
+    """An id without a recipe's name means the study's recipe."""
+    with pytest.raises(
+        UsageError, match="recipe 'report' differs from cnnperf's own recipe of that name"
+    ):
         register_case(example_case("vgg16", "digits", 64, epochs=3))
     assert register_case(example_case("vgg16", "digits", 64, name="mine", epochs=3))
 
@@ -160,7 +162,7 @@ def test_the_name_of_a_recipe_of_ours_cannot_mean_another() -> None:
         ("modified_vgg", "cifar10", 3),
     ],
 )
-def test_a_model_is_fed_what_the_report_fed_it(model: str, dataset: str, channels: int) -> None:
+def test_input_channels_are_those_of_the_study(model: str, dataset: str, channels: int) -> None:
     """Three channels at 224 pixels; at 28 the data set's own."""
     assert input_channels(get_model(model), get_dataset(dataset)) == channels
 
@@ -169,10 +171,10 @@ def test_a_model_is_fed_what_the_report_fed_it(model: str, dataset: str, channel
     ("accepted", "dataset", "channels"),
     [((3, 1), "mnist", 3), ((2, 1), "mnist", 1), ((4, 3), "cifar10", 3)],
 )
-def test_only_grey_images_become_three_channels(
+def test_only_grey_images_are_repeated_to_three_channels(
     accepted: tuple[int, ...], dataset: str, channels: int
 ) -> None:
-    """No other repetition of channels is possible, whatever a model would rather have."""
+    """Other numbers of channels are never repeated, whatever a model prefers."""
     model = ModelSpec(name="mine", builder="m:f", resolution=28, channels=accepted)
     assert input_channels(model, get_dataset(dataset)) == channels
 
@@ -180,19 +182,21 @@ def test_only_grey_images_become_three_channels(
 @pytest.mark.parametrize(
     ("accepted", "dataset"), [((1,), "cifar10"), ((4,), "cifar10"), ((2,), "mnist")]
 )
-def test_images_that_a_model_cannot_take_are_an_error(
+def test_images_with_unaccepted_channels_are_refused(
     accepted: tuple[int, ...], dataset: str
 ) -> None:
-    """It names what the images have and what the model takes."""
+    """The message names the channels of both."""
     model = ModelSpec(name="mine", builder="m:f", resolution=28, channels=accepted)
-    with pytest.raises(UsageError, match=f"data set {dataset} has . channels; mine takes"):
+    with pytest.raises(
+        UsageError, match=f"data set {dataset} has . channels, but model mine accepts"
+    ):
         input_channels(model, get_dataset(dataset))
 
 
 # --- the cases that come with cnnperf -----------------------------------------------------------
 
 
-def test_the_smoke_tier_trains_each_of_the_four_models_on_digits() -> None:
+def test_smoke_tier_has_all_four_models_on_digits() -> None:
     """The modified ones through both engines; minutes on two cores, without a download."""
     cases = all_cases("smoke")
     assert [case.engine for case in cases].count("fast") == 2
@@ -204,11 +208,11 @@ def test_the_smoke_tier_trains_each_of_the_four_models_on_digits() -> None:
     assert not any(get_dataset(case.dataset).files for case in cases)
 
 
-def test_the_standard_tier_is_the_report() -> None:
+def test_standard_tier_is_the_study() -> None:
     """Its five rows, each by its recipe: 10 epochs, batch 128, Adam at 0.001, cross-entropy."""
     cases = all_cases("standard")
-    assert len(cases) == len(REPORT_ROWS) * len(ENGINES)
-    assert {(case.model, case.dataset, case.resolution) for case in cases} == REPORT_ROWS
+    assert len(cases) == len(STUDY_ROWS) * len(OWN_ENGINES)
+    assert {(case.model, case.dataset, case.resolution) for case in cases} == STUDY_ROWS
     assert {case.recipe for case in cases} == {
         Recipe(
             name="report",
@@ -221,7 +225,7 @@ def test_the_standard_tier_is_the_report() -> None:
     }
 
 
-def test_the_augmented_trainings_differ_from_the_reports_in_nothing_else() -> None:
+def test_augmented_recipe_differs_from_the_studys_only_in_augmentation() -> None:
     """So that a difference in accuracy is the augmentation's: at 10 epochs and at 30."""
     case = "modified_vgg-cifar10-28-{}fast"
     trained = {name: get_case(case.format(name)).recipe for name in ("", "augmented-")}
@@ -237,9 +241,9 @@ def test_the_augmented_trainings_differ_from_the_reports_in_nothing_else() -> No
 
 
 @pytest.mark.parametrize("model", ["modified_vgg", "modified_resnet"])
-def test_the_remedy_is_all_four_that_the_report_names(model: str) -> None:
+def test_augmented_recipe_has_all_four_changes_of_the_study(model: str) -> None:
     """Rotation, scaling, cropping, elastic deformation; both engines, in the full tier alone."""
-    for engine in ENGINES:
+    for engine in OWN_ENGINES:
         case = get_case(f"{model}-cifar10-28-augmented-{engine}")
         assert case.recipe.augmentation is not None
         assert all(strength > 0 for _, strength in case.recipe.augmentation)
@@ -261,29 +265,29 @@ def test_the_remedy_is_all_four_that_the_report_names(model: str) -> None:
     ],
     ids=str,
 )
-def test_an_augmentation_that_cannot_be_drawn_is_refused(wrong: dict[str, float]) -> None:
+def test_impossible_augmentation_is_refused(wrong: dict[str, float]) -> None:
     """When it is written down: an image cannot shrink to nothing, nor a blur have no width."""
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Augmentation.model_validate(wrong)
 
 
-def test_the_full_tier_holds_everything() -> None:
+def test_full_tier_holds_every_case() -> None:
     """Whatever the other tiers run."""
     assert all_cases("full") == all_cases()
     assert set(all_cases("smoke")) | set(all_cases("standard")) < set(all_cases("full"))
 
 
-def test_every_case_is_in_a_tier_and_has_an_id_of_its_own() -> None:
+def test_every_case_has_a_tier_and_a_unique_id() -> None:
     """Ids name cases everywhere."""
     ids = [case.id for case in all_cases()]
     assert len(ids) == len(set(ids))
-    assert all(case.tiers and set(case.tiers) <= set(TIERS) for case in all_cases())
+    assert all(case.tiers and set(case.tiers) <= set(get_args(Tier)) for case in all_cases())
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.id)
-def test_an_id_is_model_data_resolution_recipe_engine(case: Case) -> None:
-    """The recipe stands in it only when it is not the report's, a variant where there is one."""
-    engines = "|".join(get_args(Engine))
+def test_id_is_model_data_set_resolution_recipe_engine_variant(case: Case) -> None:
+    """The study's recipe is left out, and so is a variant that is None."""
+    engines = "|".join(ENGINES)
     assert re.fullmatch(
         rf"[a-z0-9_]+-[a-z0-9]+-\d+(-[a-z0-9]+)?-({engines})(-[a-z0-9_]+)?", case.id
     )
@@ -295,13 +299,27 @@ def test_an_id_is_model_data_resolution_recipe_engine(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.id)
-def test_a_built_in_case_can_be_registered(case: Case) -> None:
-    """They keep the rules that hold for everybody's."""
+def test_builtin_case_passes_the_checks_of_registering(case: Case) -> None:
+    """The rules for users' cases hold for built-in ones."""
     assert register_case(case) == case
     assert case.resolution == get_model(case.model).resolution
 
 
-def test_data_sets_are_listed_in_the_order_of_registration() -> None:
+@pytest.mark.parametrize("name", ENGINES)
+def test_engine_of_the_list_is_accepted(name: str) -> None:
+    """The list is the only place that names engines."""
+    case = example_case().model_copy(update={"engine": name})
+    assert Case.model_validate(case.model_dump()).engine == name
+
+
+def test_unknown_engine_gets_the_nearest_name() -> None:
+    """The message lists all engines."""
+    wrong = {**example_case().model_dump(), "engine": "eagre"}
+    with pytest.raises(ValidationError, match=r"no engine 'eagre' \(did you mean 'eager'\?\)"):
+        Case.model_validate(wrong)
+
+
+def test_data_sets_are_listed_in_order_of_registration() -> None:
     """The user's come last."""
     mine = get_dataset("mnist").model_copy(update={"name": "mine"})
     register_dataset(mine)
@@ -322,7 +340,7 @@ def _own_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_own_path")
-def test_a_users_module_registers_its_case(tmp_path: Path) -> None:
+def test_users_module_registers_its_case(tmp_path: Path) -> None:
     """Named by the ini key, found below the given folder."""
     name, path = _module(
         tmp_path,
@@ -348,7 +366,7 @@ def test_a_users_module_registers_its_case(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_users_module_that_fails_is_one_sentence(
+def test_failing_users_module_gets_a_message_with_its_reason(
     tmp_path: Path, name: str, content: str, reason: str
 ) -> None:
     """It names the ini key, the module and what went wrong in it."""
@@ -358,7 +376,7 @@ def test_a_users_module_that_fails_is_one_sentence(
     assert reason in str(caught.value)
 
 
-def test_a_module_that_is_not_there_says_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_missing_module_gets_a_message_with_the_folder(tmp_path: Path) -> None:
     """The folder is named."""
-    with pytest.raises(UsageError, match=re.escape(f"expected a module below {tmp_path}")):
+    with pytest.raises(UsageError, match=re.escape(f"expected a module in {tmp_path}")):
         import_modules(["not_there_9f3"], [str(tmp_path)])

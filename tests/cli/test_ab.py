@@ -307,7 +307,7 @@ def test_an_interpreter_without_torch_is_named(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["-k", "resnt"], "possible: modified_resnet-digits-28-brief-eager, "),
-        (["-k", "mnist"], "say --tier=standard"),
+        (["-k", "mnist"], "try --tier=standard"),
         (["-k", "vgg and"], "expected words of case ids with and, or, not"),
         (["--seed", "x"], "--seed: expected a whole number from 0 to"),
         (["--tier", "large"], "--tier: expected one of auto, smoke, standard, full"),

@@ -35,9 +35,7 @@ def _faster(record: Record, factor: float, path: Path) -> Path:
     return write_record(path, body)
 
 
-def test_a_run_that_is_slower_than_its_baseline_fails(
-    project: Project, select: tuple[str, ...]
-) -> None:
+def test_run_slower_than_its_baseline_fails(project: Project, select: tuple[str, ...]) -> None:
     """With the verdicts below its table, its record written, and no traceback."""
     thrice = (*select, "--cnnperf-repeats=3")
     assert project.run(*thrice).returncode == 0
@@ -53,7 +51,7 @@ def test_a_run_that_is_slower_than_its_baseline_fails(
     assert [case.outcome for case in project.record().cases] == ["passed"]
 
 
-def test_a_baseline_of_another_torch_is_held_to_if_that_is_the_question(
+def test_baseline_of_another_torch_is_compared_with_across_software(
     project: Project, select: tuple[str, ...]
 ) -> None:
     """By the ini key or the option; tests/pytest_plugin/test_gate.py has what is said without."""
@@ -68,7 +66,7 @@ def test_a_baseline_of_another_torch_is_held_to_if_that_is_the_question(
         ini.write("cnnperf_across = software\n")
     asked = project.run(*select, baseline)
     assert asked.returncode == 0, asked.stdout
-    assert f"cnnperf: held to {project.folder / 'base.json'}, across software" in asked.stdout
+    assert f"cnnperf: baseline {project.folder / 'base.json'}, across software" in asked.stdout
     assert "2.0.0" in asked.stdout.split("cnnperf: verdicts")[1]
 
 
@@ -80,7 +78,7 @@ def test_a_baseline_of_another_torch_is_held_to_if_that_is_the_question(
         (None, "base.json"),
     ],
 )
-def test_a_bad_baseline_ends_the_run_before_it_trains(
+def test_bad_baseline_ends_the_run_before_training(
     project: Project, select: tuple[str, ...], content: str | None, told: str
 ) -> None:
     """In one sentence, with pytest's exit code for bad usage."""

@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="training needs the extra `train`")
 CASE = "good-tiny-8-two-eager"
 
 
-def test_a_deterministic_run_keeps_losses_and_is_resumed_by_its_like_alone(
+def test_deterministic_run_keeps_losses_and_resumes_only_deterministically(
     project: Project,
 ) -> None:
     """A journal's deterministic repeat is trained again by a plain run, not by another such one."""

@@ -43,7 +43,7 @@ def _cases(run: Run, model: str) -> list[CaseRecord]:
     return found
 
 
-def test_the_run_goes_on_to_its_end(ruinous_run: Run) -> None:
+def test_run_continues_after_a_device_failure(ruinous_run: Run) -> None:
     """Those that behave pass after all that went before them."""
     project, done, device = ruinous_run
     assert done.returncode == 1, done.stdout
@@ -74,7 +74,7 @@ def test_a_device_side_assertion_costs_one_repeat(ruinous_run: Run) -> None:
         assert said in case.error.message
 
 
-def test_no_process_is_left_behind(ruinous_run: Run) -> None:
+def test_device_failure_leaves_no_process(ruinous_run: Run) -> None:
     """None that would hold the device's memory."""
     project, _, _ = ruinous_run
     assert project.workers() == []

@@ -51,7 +51,7 @@ def case_of(record: Record, model: str) -> CaseRecord:
 BrokenRun = tuple[Project, subprocess.CompletedProcess[str]]
 
 
-def test_the_run_goes_on_and_fails_in_the_end(broken_run: BrokenRun) -> None:
+def test_run_continues_after_a_failure_and_exits_1(broken_run: BrokenRun) -> None:
     """Every case had its turn; pytest's exit code for failed tests is 1."""
     project, done = broken_run
     assert done.returncode == 1, done.stdout
@@ -82,7 +82,7 @@ def test_no_traceback_reaches_the_terminal(broken_run: BrokenRun) -> None:
     assert "in _raise" in (error.traceback or "")
 
 
-def test_what_passed_is_kept(broken_run: BrokenRun) -> None:
+def test_finished_repeats_of_a_failing_run_are_kept(broken_run: BrokenRun) -> None:
     """The good case has its repeat, in our record and among pytest-benchmark's."""
     project, _ = broken_run
     case = case_of(project.record(), "good")
@@ -91,14 +91,14 @@ def test_what_passed_is_kept(broken_run: BrokenRun) -> None:
     assert [b["param"] for b in project.content()["benchmarks"]] == ["good-tiny-8-two-eager"]
 
 
-def test_the_journal_stays_for_a_second_try(broken_run: BrokenRun) -> None:
+def test_journal_of_a_failing_run_stays(broken_run: BrokenRun) -> None:
     """The failed cases can be trained again without the good one."""
     project, done = broken_run
     (journal,) = project.journals()
     assert f"--cnnperf-resume={journal}" in done.stdout
 
 
-def test_junit_has_a_test_case_a_case(broken_run: BrokenRun) -> None:
+def test_junit_has_one_test_case_for_each_case(broken_run: BrokenRun) -> None:
     """Pytest's own report sees the same failures."""
     project, _ = broken_run
     suite = ElementTree.parse(project.folder / "junit.xml").getroot()[0]  # noqa: S314 - our file

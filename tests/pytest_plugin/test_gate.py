@@ -38,7 +38,7 @@ def _baseline(folder: Path, *cases: CaseRecord) -> Path:
     return write_record(folder / "base.json", json.loads(record.model_dump_json()))
 
 
-def test_a_run_is_held_to_its_baseline(tmp_path: Path) -> None:
+def test_slower_case_is_a_regression(tmp_path: Path) -> None:
     """By the same rules as two records."""
     gate = Gate.open(_baseline(tmp_path, _case()), tmp_path, [VGG.id])
     for factor, verdict in ((1.0, "same"), (1.2, "slower"), (0.8, "faster")):
@@ -47,7 +47,7 @@ def test_a_run_is_held_to_its_baseline(tmp_path: Path) -> None:
         assert case.metrics["train_seconds"].verdict == verdict
 
 
-def test_cases_that_were_not_asked_for_are_left_out(tmp_path: Path) -> None:
+def test_unselected_cases_of_the_baseline_are_left_out(tmp_path: Path) -> None:
     """As -k does; but one that does not exist any more is missing."""
     gone = example_case("modified_vgg", "mnist", 99)
     cases = [_case(), _case(case=RESNET), _case(case=gone)]
@@ -60,7 +60,7 @@ def test_cases_that_were_not_asked_for_are_left_out(tmp_path: Path) -> None:
     assert comparison.exit_code == 1
 
 
-def test_a_planned_case_that_was_not_trained_is_missing(tmp_path: Path) -> None:
+def test_planned_case_without_training_is_missing(tmp_path: Path) -> None:
     """An interrupted run passes no gate."""
     path = _baseline(tmp_path, _case(), _case(case=RESNET))
     planned = [VGG.id, RESNET.id]
@@ -70,7 +70,7 @@ def test_a_planned_case_that_was_not_trained_is_missing(tmp_path: Path) -> None:
     assert [case.verdict for case in comparison.cases] == ["same", "missing"]
 
 
-def test_a_baseline_of_other_cases_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+def test_baseline_of_other_cases_is_refused(tmp_path: Path) -> None:
     """It names what it has; a case that it skipped is none."""
     path = _baseline(tmp_path, _case(case=RESNET), skipped_case_record())
     for planned in ([VGG.id], ["modified_vgg-cifar10-28-eager"]):
@@ -79,7 +79,7 @@ def test_a_baseline_of_other_cases_is_refused_before_anything_is_trained(tmp_pat
         assert RESNET.id in str(caught.value)
 
 
-def test_another_machine_is_held_to_only_if_that_is_the_question(tmp_path: Path) -> None:
+def test_another_machine_is_compared_with_only_across_hardware(tmp_path: Path) -> None:
     """The sentence names the option of a run."""
     path = _baseline(tmp_path, _case())
     record = example_record(_case(), environment=example_environment(cpu_model="another"))
@@ -91,7 +91,7 @@ def test_another_machine_is_held_to_only_if_that_is_the_question(tmp_path: Path)
         assert gate.judge(record, "run.json", [VGG.id]).exit_code == exit_code
 
 
-def test_thresholds_of_the_project_are_in_force(tmp_path: Path) -> None:
+def test_thresholds_of_the_project_apply(tmp_path: Path) -> None:
     """From its root folder."""
     path = _baseline(tmp_path, _case())
     (tmp_path / "cnnperf.toml").write_text("[metrics.train_seconds]\nthreshold = 0.5\n")

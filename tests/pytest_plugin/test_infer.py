@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="training needs the extra `train`")
 CASE = "calm-tiny-8-two-eager"
 
 
-def test_an_infer_case_is_run_recorded_and_resumed(project: Project) -> None:
+def test_infer_case_is_trained_recorded_and_resumed(project: Project) -> None:
     """Beside a case that fails, so that the journal stays; going on with it trains nothing."""
     done = project.run("-k", "calm or raising", "--cnnperf-tier=full", "--cnnperf-repeats=1")
     assert done.returncode == 1, done.stdout

@@ -56,7 +56,7 @@ def _unfinished(project: Project, select: tuple[str, ...]) -> Path:
     return journal
 
 
-def test_what_does_not_fit_is_left_and_goes_on_with_the_command_that_is_told(
+def test_case_without_time_is_left_and_the_printed_command_continues(
     project: Project, select: tuple[str, ...]
 ) -> None:
     """The shorter case is trained meanwhile; in the end the record is whole and no journal left."""
@@ -89,7 +89,9 @@ def test_what_does_not_fit_is_left_and_goes_on_with_the_command_that_is_told(
     assert project.journals() == [journal], "that of the first run has a case that is no part of it"
 
 
-def test_where_nothing_fits_that_is_bad_usage(project: Project, select: tuple[str, ...]) -> None:
+def test_run_without_time_for_any_training_is_a_usage_error(
+    project: Project, select: tuple[str, ...]
+) -> None:
     """Else a script that goes on until all is done would go on for ever."""
     journal = _unfinished(project, select)
     _slow_down(journal, VGG)
@@ -97,12 +99,12 @@ def test_where_nothing_fits_that_is_bad_usage(project: Project, select: tuple[st
                        f"--cnnperf-resume={journal}")  # fmt: skip
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
     text = " ".join(done.stdout.split())
-    assert "not one training was finished in this time" in text
+    assert "no training finished in this time" in text
     assert LEFT.format(1, 2) in text
     assert len(project.journals()) == 2
 
 
-def test_a_failure_weighs_more_than_time(project: Project, select: tuple[str, ...]) -> None:
+def test_failure_wins_over_the_time_limit(project: Project, select: tuple[str, ...]) -> None:
     """Exit code 1: going on would not mend it."""
     journal = _unfinished(project, select)
     _slow_down(journal, RESNET)
@@ -113,7 +115,7 @@ def test_a_failure_weighs_more_than_time(project: Project, select: tuple[str, ..
     assert LEFT.format(1, 4) in " ".join(done.stdout.split())
 
 
-def test_a_training_that_is_going_on_when_the_time_is_up_is_ended(tmp_path: Path) -> None:
+def test_training_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
     """At once, and as nobody's failure."""
     job = TrainJob(case=get_case(VGG), seed=0, data_dir=str(tmp_path))
     python = fake_python(tmp_path, "python", free=0)

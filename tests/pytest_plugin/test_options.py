@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason="training needs the extra `train`")
 EXIT_USAGE = pytest.ExitCode.USAGE_ERROR
 
 
-def test_one_run_with_everything_that_passes(tmp_path: Path) -> None:
+def test_passing_run_has_header_progress_table_and_record(tmp_path: Path) -> None:
     """Header, progress lines, two repeats with their own seeds, table, record, no journal left."""
     project = Project(tmp_path, measures_peak=True)
     done = project.run("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-repeats=2",
@@ -79,7 +79,7 @@ def test_every_option_is_in_the_help_and_the_ini_help(project: Project) -> None:
         assert " ".join(option.help.split())[:30] in text
 
 
-def test_the_command_line_wins_over_the_ini_file(tmp_path: Path) -> None:
+def test_tier_of_the_command_line_wins_over_the_ini_file(tmp_path: Path) -> None:
     """The ini file's values hold where the command line says nothing."""
     project = Project(tmp_path, INI + "cnnperf_tier = full\ncnnperf_repeats = 2\n")
     done = project.run("--collect-only", "-q")
@@ -100,7 +100,7 @@ def test_the_command_line_wins_over_the_ini_file(tmp_path: Path) -> None:
         (["--cnnperf-python=/no/python", "-k", "good"], "/no/python cannot be started"),
     ],
 )
-def test_bad_options_get_a_sentence_and_the_usage_code(
+def test_bad_option_gets_a_message_and_the_usage_exit_code(
     project: Project, arguments: list[str], words: str
 ) -> None:
     """What, and what was expected; never a traceback."""
@@ -111,7 +111,7 @@ def test_bad_options_get_a_sentence_and_the_usage_code(
     assert project.journals() == []
 
 
-def test_a_bad_ini_value_names_its_key(tmp_path: Path) -> None:
+def test_bad_ini_value_gets_a_message_with_its_key(tmp_path: Path) -> None:
     """The ini file is named too."""
     done = Project(tmp_path, INI + "cnnperf_seed = many\n").run()
     assert done.returncode == EXIT_USAGE
@@ -121,7 +121,7 @@ def test_a_bad_ini_value_names_its_key(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout
 
 
-def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+def test_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     """The ini key and the module."""
     done = Project(tmp_path, "[pytest]\ncnnperf_modules = no_such_module\n").run()
     assert done.returncode == EXIT_USAGE
@@ -130,7 +130,7 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout
 
 
-def test_a_device_that_is_not_there_is_refused(project: Project) -> None:
+def test_missing_device_is_refused(project: Project) -> None:
     """Before anything is trained, with what is possible."""
     import torch
 
@@ -142,7 +142,7 @@ def test_a_device_that_is_not_there_is_refused(project: Project) -> None:
     assert project.journals() == []
 
 
-def test_a_place_that_cannot_be_written_is_found_at_the_start(project: Project) -> None:
+def test_unwritable_folder_is_found_at_the_start(project: Project) -> None:
     """A file stands where the folder should be."""
     (project.folder / "reports").write_text("a file")
     done = project.run("-k", "good", "--cnnperf-tier=smoke")
@@ -152,7 +152,7 @@ def test_a_place_that_cannot_be_written_is_found_at_the_start(project: Project) 
     assert "training" not in done.stdout
 
 
-def test_a_record_that_cannot_be_written_is_found_at_the_start(project: Project) -> None:
+def test_unwritable_record_is_found_at_the_start(project: Project) -> None:
     """A folder stands where the file should be; a record that is there stays as it is."""
     project.json_path.mkdir(parents=True)
     done = project.run("-k", "good", "--cnnperf-tier=smoke")
@@ -161,7 +161,7 @@ def test_a_record_that_cannot_be_written_is_found_at_the_start(project: Project)
     assert "Traceback" not in done.stdout
 
 
-def test_a_saved_run_compares_without_a_warning(project: Project) -> None:
+def test_saved_run_compares_without_a_warning(project: Project) -> None:
     """pytest-benchmark compares machine_info to the letter; ours has nothing that jitters."""
     arguments = ("-k", "good", "--cnnperf-tier=smoke", "--cnnperf-limit-steps=2")
     saved = project.run(*arguments, "--benchmark-autosave")
@@ -215,7 +215,7 @@ def test_pytest_benchmarks_own_switches_work(project: Project, tmp_path: Path) -
     assert project.journals() == []
 
 
-def test_x_stops_after_the_first_failure(project: Project, tmp_path: Path) -> None:
+def test_option_x_stops_after_the_first_failure(project: Project, tmp_path: Path) -> None:
     """And the record says that it is not whole."""
     python = fake_python(tmp_path, "python", failing=("raising-eager", "leaving-eager"))
     done = project.run(
@@ -226,7 +226,7 @@ def test_x_stops_after_the_first_failure(project: Project, tmp_path: Path) -> No
     assert project.record().interrupted
 
 
-def test_other_peoples_tests_see_nothing_of_the_plugin(tmp_path: Path) -> None:
+def test_run_without_cases_prints_nothing_of_the_plugin(tmp_path: Path) -> None:
     """A run without cases prints not a word of cnnperf and imports no torch."""
     import subprocess
     import sys
@@ -249,7 +249,7 @@ def test_other_peoples_tests_see_nothing_of_the_plugin(tmp_path: Path) -> None:
     assert "cnnperf" not in (tmp_path / "out.json").read_text()
 
 
-def test_the_projects_own_cases_have_the_tiers_of_the_report() -> None:
+def test_benchmarks_have_the_cases_of_each_tier() -> None:
     """Collected from the real benchmarks: smoke needs no download, standard is the report."""
     import subprocess
     import sys

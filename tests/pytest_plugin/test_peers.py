@@ -8,7 +8,7 @@ from tests.examples import hide_packages, python_with
 from tests.pytest_plugin.project import Project
 
 
-def test_a_peer_without_its_package_is_skipped_with_a_sentence(
+def test_peer_without_its_package_is_skipped_with_a_message(
     project: Project, tmp_path: Path
 ) -> None:
     """Also where data are required: those are there, and nothing of the case's can be fetched."""

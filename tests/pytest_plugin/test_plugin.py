@@ -15,7 +15,7 @@ pytest_plugins = "pytester"
 ASKS_FOR_CASES = "def test_it(cnnperf_case): raise AssertionError('not to be run')"
 
 
-def test_a_test_that_asks_for_a_case_is_collected_once_for_each(pytester: pytest.Pytester) -> None:
+def test_test_that_requests_a_case_is_collected_once_for_each(pytester: pytest.Pytester) -> None:
     """The ids are the ids of the tier's cases, in the registry's order."""
     pytester.makepyfile(ASKS_FOR_CASES)
     items, _ = pytester.inline_genitems("--cnnperf-tier=standard")
@@ -33,20 +33,20 @@ def test_k_selects_by_case_id(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize(("tier", "other"), [("smoke", True), ("full", False)])
-def test_where_k_leaves_no_case_the_way_to_their_ids_is_said(
+def test_k_that_selects_no_case_gets_a_message_about_ids(
     pytester: pytest.Pytester, tier: str, other: bool
 ) -> None:
     """A case of another tier is an easy mistake; the exit code is pytest's own, and not 0."""
     pytester.makepyfile(ASKS_FOR_CASES)
     result = pytester.runpytest(f"--cnnperf-tier={tier}", "-k", "no_such_model")
     count = len(list(all_cases(tier, "train")))
-    said = f"cnnperf: none of the {count} cases of tier {tier} is left after -k and -m: "
-    result.stdout.fnmatch_lines([f"{said}`cnnperf list` shows the ids of all*"])
+    said = f"cnnperf: -k and -m select none of the {count} cases of tier {tier}: "
+    result.stdout.fnmatch_lines([f"{said}`cnnperf list` shows all ids*"])
     assert ("--cnnperf-tier=full" in result.stdout.str().partition("shows")[2]) == other
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def test_a_k_that_is_about_other_tests_says_nothing_of_cases(pytester: pytest.Pytester) -> None:
+def test_k_that_selects_other_tests_gets_no_message_about_cases(pytester: pytest.Pytester) -> None:
     """Whoever runs a test of their own has no use for them."""
     pytester.makepyfile(ASKS_FOR_CASES + "\ndef test_mine(): pass")
     result = pytester.runpytest("--cnnperf-tier=smoke", "-k", "test_mine")
@@ -54,30 +54,32 @@ def test_a_k_that_is_about_other_tests_says_nothing_of_cases(pytester: pytest.Py
     result.assert_outcomes(passed=1, deselected=len(list(all_cases("smoke", "train"))))
 
 
-def test_without_pytest_benchmark_a_sentence_says_so(pytester: pytest.Pytester) -> None:
+def test_missing_pytest_benchmark_gets_a_message(pytester: pytest.Pytester) -> None:
     """Switched off, or with pytest's loading of plugins switched off; collecting needs it not."""
     pytester.makepyfile(ASKS_FOR_CASES)
     off = ("--cnnperf-tier=smoke", "-p", "no:benchmark")
     result = pytester.runpytest(*off)
-    result.stderr.fnmatch_lines(["*cnnperf: trainings are timed by pytest-benchmark*"])
+    result.stderr.fnmatch_lines(
+        ["*cnnperf: pytest-benchmark, which times trainings, is not loaded*"]
+    )
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert pytester.runpytest(*off, "--collect-only").ret == pytest.ExitCode.OK
 
 
-def test_with_xdist_nothing_is_trained_and_the_summary_says_why(pytester: pytest.Pytester) -> None:
+def test_xdist_trains_nothing_and_the_summary_says_why(pytester: pytest.Pytester) -> None:
     """Without it, pytest says why with -rs alone."""
     pytest.importorskip("xdist")
     pytester.makepyfile("def test_it(cnnperf_case, cnnperf_train): cnnperf_train(cnnperf_case)")
     result = pytester.runpytest_subprocess(
         "--cnnperf-tier=smoke", "-n", "1", "-k", "modified_vgg and eager"
     )
-    result.stdout.fnmatch_lines(["cnnperf: trainings side by side *without -n (1 case was not *"])
+    result.stdout.fnmatch_lines(["cnnperf: parallel trainings *without -n (1 case was not *"])
     result.stdout.no_fnmatch_line("*Benchmark fixture was not used*")
     result.assert_outcomes(skipped=1)
 
 
-def test_a_baseline_cannot_be_kept_with_xdist(pytester: pytest.Pytester) -> None:
+def test_baseline_with_xdist_is_refused(pytester: pytest.Pytester) -> None:
     """A gate that cannot close must not look open."""
     pytest.importorskip("xdist")
     pytester.makepyfile(ASKS_FOR_CASES)
@@ -93,8 +95,8 @@ def test_it(cnnperf_case): raise AssertionError("not to be run")
 """
 
 
-def test_a_marked_test_gets_the_cases_of_its_suite(pytester: pytest.Pytester) -> None:
-    """And only those; an unmarked one those that train as the report did."""
+def test_marked_test_gets_the_cases_of_its_suite(pytester: pytest.Pytester) -> None:
+    """Without a marker the suite is `train`."""
     pytester.makepyfile(MARKED.format(suite="sweep"))
     items, _ = pytester.inline_genitems("--cnnperf-tier=full", "--strict-markers")
     ids = [item.name.removeprefix("test_it[").removesuffix("]") for item in items]
@@ -102,11 +104,15 @@ def test_a_marked_test_gets_the_cases_of_its_suite(pytester: pytest.Pytester) ->
     assert ids
 
 
-def test_a_suite_without_a_case_in_the_tier_says_so(pytester: pytest.Pytester) -> None:
+def test_suite_without_a_case_in_the_tier_is_skipped_with_the_reason(
+    pytester: pytest.Pytester,
+) -> None:
     """Alone it is skipped with the way out; beside others it is deselected."""
     alone = pytester.makepyfile(test_alone=MARKED.format(suite="sweep"))
     result = pytester.runpytest("--cnnperf-tier=smoke", "-rs", alone)
-    result.stdout.fnmatch_lines(["*no case of suite sweep in tier smoke: say --cnnperf-tier=full*"])
+    result.stdout.fnmatch_lines(
+        ["*tier smoke has no case of suite sweep: try --cnnperf-tier=full*"]
+    )
     result.assert_outcomes(skipped=1)
     pytester.makepyfile(test_other=ASKS_FOR_CASES)
     result = pytester.runpytest("--cnnperf-tier=smoke", "--collect-only", "-q")
@@ -114,7 +120,7 @@ def test_a_suite_without_a_case_in_the_tier_says_so(pytester: pytest.Pytester) -
     result.stdout.no_fnmatch_line("*test_alone*")
 
 
-def test_an_unknown_suite_names_those_that_there_are(pytester: pytest.Pytester) -> None:
+def test_unknown_suite_gets_the_possible_names(pytester: pytest.Pytester) -> None:
     """One sentence, no traceback."""
     pytester.makepyfile(MARKED.format(suite="pears"))
     result = pytester.runpytest("--cnnperf-tier=smoke")
@@ -126,7 +132,7 @@ def test_an_unknown_suite_names_those_that_there_are(pytester: pytest.Pytester) 
     ("ini", "arguments", "repeats"),
     [("", [], None), ("cnnperf_repeats = 4", [], 4), ("cnnperf_repeats = 4", ["5"], 5)],
 )
-def test_command_line_then_ini_then_default(
+def test_command_line_wins_over_ini_and_ini_over_default(
     pytester: pytest.Pytester, ini: str, arguments: list[str], repeats: int | None
 ) -> None:
     """Resolved once, before anything is collected."""
@@ -135,7 +141,7 @@ def test_command_line_then_ini_then_default(
     assert config.stash[SETTINGS].repeats == repeats
 
 
-def test_paths_of_the_ini_file_count_from_it(
+def test_paths_of_the_ini_file_are_relative_to_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever pytest is started; those of the command line count from there."""
@@ -151,7 +157,7 @@ def test_paths_of_the_ini_file_count_from_it(
     assert "~" not in str(given.stash[SETTINGS].profile)
 
 
-def test_the_environment_variable_names_the_data_directory(
+def test_environment_variable_sets_the_data_directory(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where neither command line nor ini file does."""

@@ -38,7 +38,7 @@ def stop_in_the_long_case(project: Project, signal_number: int) -> subprocess.Po
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
-def test_a_stopped_run_writes_what_is_finished_and_stops_the_worker(
+def test_stopped_run_writes_its_record_and_ends_the_worker(
     project: Project, number: signal.Signals
 ) -> None:
     """Pytest's own exit code for an interruption; the record says that it is not whole.
@@ -57,7 +57,7 @@ def test_a_stopped_run_writes_what_is_finished_and_stops_the_worker(
     assert "INTERNALERROR" not in project.output
 
 
-def test_kill_9_loses_the_repeat_in_flight_alone(project: Project) -> None:
+def test_kill_9_loses_only_the_running_repeat(project: Project) -> None:
     """The journal has the rest: recovered as a record, and resumed without training it again."""
     stop_in_the_long_case(project, signal.SIGKILL)
     wait_until(lambda: not project.workers(), "the worker is gone")
@@ -92,7 +92,7 @@ def test_kill_9_loses_the_repeat_in_flight_alone(project: Project) -> None:
     assert benchmark["stats"]["data"] == [r.metrics.outside_train_seconds for r in case.repeats]
 
 
-def test_kill_9_leaves_no_process_that_a_training_has_started(project: Project) -> None:
+def test_kill_9_leaves_no_child_of_a_training(project: Project) -> None:
     """A worker's own children are ended too: its guardian outlives both, and sees to it."""
     run = project.start("-k", "parent", "--cnnperf-tier=smoke")
     wait_until(
@@ -104,7 +104,7 @@ def test_kill_9_leaves_no_process_that_a_training_has_started(project: Project) 
     wait_until(lambda: not project.workers(), "all are gone")
 
 
-def test_without_a_named_file_the_record_is_written_all_the_same(project: Project) -> None:
+def test_record_is_written_without_benchmark_json(project: Project) -> None:
     """Under the time of day, so that none replaces another; the summary names it."""
     python = f"--cnnperf-python={fake_python(project.folder, 'python')}"
     command = [part for part in project.command("-k", "good", "--cnnperf-tier=smoke", python)
@@ -120,7 +120,7 @@ def test_without_a_named_file_the_record_is_written_all_the_same(project: Projec
     assert load_record(path).cases[0].outcome == "passed"
 
 
-def test_a_journal_of_another_recipe_is_not_taken_over(project: Project) -> None:
+def test_journal_of_another_recipe_is_not_taken_over(project: Project) -> None:
     """Its repeats are trained again, and the header says so."""
     python = fake_python(project.folder, "python", failing=("raising-eager",))
     smoke = ("--cnnperf-tier=smoke", f"--cnnperf-python={python}")

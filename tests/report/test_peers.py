@@ -6,15 +6,15 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from rich.console import Group
 
-from cnnperf.catalog.cases import PEERS, REPORT
-from cnnperf.catalog.peers import PACKAGES, missing_package
+from cnnperf.catalog.cases import PEERS
+from cnnperf.catalog.engines import ENGINES, EngineSpec, missing_package
 from cnnperf.catalog.registry import all_cases, get_case
-from cnnperf.catalog.specs import Case, Engine
+from cnnperf.catalog.specs import Case
+from cnnperf.catalog.study import STUDY
 from cnnperf.errors import printable
 from cnnperf.record.schema import CaseError, CaseRecord, Repeat
 from cnnperf.report.suites import PEERS as PEER_SUITE
@@ -38,9 +38,9 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the cases ----------------------------------------------------------------------------------
 
 
-def test_peers_train_by_the_reports_recipe_for_three_epochs() -> None:
+def test_peers_recipe_is_the_studys_in_three_epochs() -> None:
     """So that what differs between the rows of a table is the engine alone."""
-    assert PEERS.model_copy(update={"name": "report", "epochs": 10}) == REPORT
+    assert PEERS.model_copy(update={"name": "report", "epochs": 10}) == STUDY
     assert PEERS.epochs == 3
     cases = all_cases(suite="peers")
     assert {case.recipe for case in cases} == {PEERS}
@@ -52,7 +52,7 @@ def test_every_peer_stands_beside_fast() -> None:
     groups: dict[tuple[str, str], set[str]] = {}
     for case in all_cases(suite="peers"):
         groups.setdefault((case.model, case.dataset), set()).add(case.engine)
-    small = {*get_args(Engine)} - {"timm"}
+    small = {*ENGINES} - {"timm"}
     large = {"fast", "eager", "plain", "amp", "timm", "lightning_bf16"}
     assert groups == {
         ("modified_vgg", "digits"): small,
@@ -68,28 +68,36 @@ def test_every_peer_stands_beside_fast() -> None:
 
 def test_engines_that_are_pytorch_alone_lack_nothing() -> None:
     """Only other people's need more than torch."""
-    assert set(PACKAGES) == {*get_args(Engine)} - {"fast", "eager", "plain", "amp"}
+    needing = {name for name, spec in ENGINES.items() if spec.package is not None}
+    assert needing == {*ENGINES} - {"fast", "eager", "plain", "amp"}
     for engine in ("fast", "eager", "plain", "amp"):
         assert missing_package(engine) is None
 
 
 def test_a_package_that_is_there_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """By looking for it."""
-    monkeypatch.setitem(PACKAGES, "lightning", "pytest")
+    monkeypatch.setitem(ENGINES, "lightning", EngineSpec("unused", "pytest"))
     assert missing_package("lightning") is None
 
 
 def _settings(tmp_path: Path, python: str | None = None) -> RunSettings:
     """Nothing but what is said here."""
     unsaid = {field.name: None for field in dataclasses.fields(RunSettings)}
-    said = {"repeats": 1, "seed": 0, "data_dir": tmp_path, "python": python}
+    said = {
+        "repeats": 1,
+        "seed": 0,
+        "device": "auto",
+        "deterministic": False,
+        "data_dir": tmp_path,
+        "python": python,
+    }
     return RunSettings(**{**unsaid, **said})  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def without_lightning(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine on which `lightning` is not installed."""
-    monkeypatch.setitem(PACKAGES, "lightning", ABSENT_PACKAGE)
+    monkeypatch.setitem(ENGINES, "lightning", EngineSpec("unused", ABSENT_PACKAGE))
     return None
 
 
@@ -103,7 +111,7 @@ def test_a_case_without_its_package_is_planned_but_not_run(tmp_path: Path) -> No
         kind="start",
         message=f"engine lightning needs {ABSENT_PACKAGE}: pip install 'cnnperf[peers]'",
     )
-    assert [planned.case.id for planned in made.runnable] == ids[1:]
+    assert [planned.id for planned in made.runnable] == ids[1:]
 
 
 @pytest.mark.usefixtures("without_lightning")
@@ -142,7 +150,7 @@ def _tables(*cases: CaseRecord, width: int = 80) -> str:
 def _rows(text: str) -> dict[str, list[str]]:
     """The words of each engine's row, in the order of the table."""
     lines = [line.split() for line in text.splitlines() if line.startswith(" ")]
-    return {words[0]: words[1:] for words in lines if words and words[0] in get_args(Engine)}
+    return {words[0]: words[1:] for words in lines if words and words[0] in ENGINES}
 
 
 def _words(text: str) -> list[str]:

@@ -77,12 +77,12 @@ def test_times_are_the_spans_between_moments() -> None:
     assert harness_times(MOMENTS) == TIMES
 
 
-def test_the_suites_own_time_leaves_out_engine_and_test_set() -> None:
+def test_own_seconds_exclude_engine_and_test_set() -> None:
     """0.25 + 3 + 0.125 + 0.125 + 0.0625 + 0.125 + 0.5: neither preparing nor what follows."""
     assert own_seconds(TIMES) == 4.1875
 
 
-def test_clocks_that_are_not_one_show_as_a_negative_time() -> None:
+def test_clocks_of_different_origin_give_a_negative_time() -> None:
     """A worker an hour behind: what one end loses the other gains, and the record can hold it."""
     theirs = ("began", "imported", "ready", "clock_started", "clock_stopped")
     behind = {name: getattr(MOMENTS, name) - 3600 for name in theirs}
@@ -97,13 +97,13 @@ def test_clocks_that_are_not_one_show_as_a_negative_time() -> None:
 # --- the table ----------------------------------------------------------------------------------
 
 
-def test_every_time_has_a_row() -> None:
+def test_every_time_has_a_row_in_the_table() -> None:
     """In the order in which the record has them, which is that of time."""
     assert list(HARNESS_LABELS) == list(HarnessTimes.model_fields)
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_one_step_case_gets_a_table_of_medians_and_largest(width: int) -> None:
+def test_harness_table_has_medians_and_maxima(width: int) -> None:
     """Of imports of 3, 4 and 9 seconds the median is 4, and 9 the largest."""
     repeats = [with_times(seed, import_seconds=s) for seed, s in enumerate((3.0, 9.0, 4.0))]
     lines = summary(one_step(*repeats), width=width).splitlines()
@@ -115,18 +115,18 @@ def test_a_one_step_case_gets_a_table_of_medians_and_largest(width: int) -> None
     assert set(HARNESS_LABELS.values()) <= {row[0] for row in rows}
 
 
-def test_other_cases_have_no_such_table() -> None:
+def test_case_of_another_suite_has_no_harness_table() -> None:
     """Their times are in the record alone."""
     assert "time of the suite itself" not in summary(example_case_record(repeats=[with_times()]))
 
 
-def test_a_record_without_these_times_has_no_such_table() -> None:
+def test_record_without_harness_times_has_no_harness_table() -> None:
     """As older ones are."""
     assert "time of the suite itself" not in summary(one_step(example_repeat()))
     assert "time of the suite itself" not in summary(one_step())
 
 
-def test_a_heading_cannot_steer_the_terminal() -> None:
+def test_control_characters_in_an_id_are_shown_not_obeyed() -> None:
     """A case's id comes out of a file."""
     case = one_step(with_times()).model_copy(update={"id": "\x1b[2Jgone"})
     text = summary(case)

@@ -11,6 +11,7 @@ import pytest
 
 from cnnperf.catalog.datasets import check_files
 from cnnperf.catalog.registry import get_case
+from cnnperf.catalog.specs import Case
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Environment, Settings, Software
 from cnnperf.record.messages import ModelFacts, ProbeResult
@@ -20,10 +21,10 @@ from cnnperf.run.plan import (
     STEP_OVERHEAD_SECONDS,
     Plan,
     PlannedCase,
-    as_asked,
     choose_tier,
     estimate_seconds,
     make_plan,
+    plan_case,
     plan_digest,
 )
 from cnnperf.run.settings import OPTIONS, RunSettings
@@ -58,7 +59,7 @@ def _settings(**changes: Any) -> RunSettings:
         (None, "darwin x86_64", "smoke", "auto: no NVIDIA or Apple GPU found"),
     ],
 )
-def test_auto_takes_the_report_where_there_is_a_gpu(
+def test_auto_tier_is_standard_with_a_gpu_else_smoke(
     monkeypatch: pytest.MonkeyPatch, gpus: int | None, machine: str, tier: str, reason: str
 ) -> None:
     """And the smoke tier elsewhere; the header says why."""
@@ -70,7 +71,7 @@ def test_auto_takes_the_report_where_there_is_a_gpu(
 
 
 @pytest.mark.parametrize("tier", ["smoke", "standard", "full"])
-def test_a_tier_that_was_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch, tier: str) -> None:
+def test_given_tier_is_used(monkeypatch: pytest.MonkeyPatch, tier: str) -> None:
     """Whatever the machine has."""
     monkeypatch.setattr(plan_module, "count_gpus", lambda: 8)
     assert choose_tier(_settings(tier=tier, device="cpu")) == (tier, "asked for")
@@ -80,7 +81,7 @@ def test_a_tier_that_was_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch, tie
     ("device", "tier"),
     [("cpu", "smoke"), ("cuda", "standard"), ("mps", "standard"), ("xpu", "standard")],
 )
-def test_a_device_that_was_asked_for_decides_the_tier(
+def test_given_device_decides_the_tier(
     monkeypatch: pytest.MonkeyPatch, device: str, tier: str
 ) -> None:
     """A CPU run on a GPU machine is a smoke run; the GPUs are not counted."""
@@ -95,7 +96,7 @@ def _not_to_be_called(*_: object, **__: object) -> None:
 # --- the plan -----------------------------------------------------------------------------------
 
 
-def test_cases_are_numbered_in_order_and_planned_once() -> None:
+def test_case_selected_twice_is_planned_once() -> None:
     """Two tests may ask for one case."""
     made = make_plan([SAMPLE, DIGITS, SAMPLE], _settings(), "smoke")
     assert list(made.cases) == [SAMPLE, DIGITS]
@@ -112,18 +113,18 @@ def test_the_tier_decides_how_often_a_case_is_trained(tier: Any, repeats: int) -
     assert list(planned.seeds) == [7, 8, 9, 10, 11]
 
 
-def test_a_case_without_data_is_planned_but_not_run(tmp_path: Path) -> None:
+def test_case_without_data_is_planned_with_its_problem(tmp_path: Path) -> None:
     """Its problem is kept for the test that asks for it; it costs no training."""
     made = make_plan([MNIST, DIGITS], _settings(data_dir=tmp_path), "standard")
     problem = made.cases[MNIST].problem
     assert problem is not None
     assert problem.kind == "data"
     assert f"cnnperf data mnist --data-dir {tmp_path}" in problem.message
-    assert [planned.case.id for planned in made.runnable] == [DIGITS]
+    assert [planned.id for planned in made.runnable] == [DIGITS]
     assert made.trainings == 3
 
 
-def test_each_data_set_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_each_data_set_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checksums of one data set for five cases would be read five times."""
     looked: list[str] = []
 
@@ -137,13 +138,13 @@ def test_each_data_set_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert looked == ["mnist", "digits"]
 
 
-def test_an_unknown_case_is_an_error() -> None:
+def test_unknown_case_is_an_error() -> None:
     """With the nearest that there is."""
     with pytest.raises(UsageError, match=f"did you mean '{DIGITS}'"):
         make_plan(["modified_vgg-digit-28-eager"], _settings(), "smoke")
 
 
-def test_a_plan_of_nothing_is_empty() -> None:
+def test_plan_of_no_cases_is_empty() -> None:
     """As after -k with no match."""
     assert make_plan([], _settings(), "smoke").trainings == 0
     assert Plan().runnable == []
@@ -152,10 +153,12 @@ def test_a_plan_of_nothing_is_empty() -> None:
 # --- shortened ----------------------------------------------------------------------------------
 
 
-def test_a_case_is_trained_as_it_stands_by_default() -> None:
+def test_default_options_leave_a_case_unchanged() -> None:
     """Nothing is changed and nothing marked."""
     case = get_case(DIGITS)
-    assert as_asked(case, _settings()) == case
+    assert plan_case(case, _settings()).model_dump(include=set(Case.model_fields)) == (
+        case.model_dump()
+    )
     assert not make_plan([DIGITS], _settings(), "smoke").cases[DIGITS].shortened
 
 
@@ -163,16 +166,16 @@ def test_fewer_epochs_change_the_recipe_and_mark_the_case() -> None:
     """The id stays: it is the case that was asked for."""
     planned = make_plan([DIGITS], _settings(epochs=2), "smoke").cases[DIGITS]
     assert planned.shortened
-    assert planned.case.id == DIGITS
-    assert planned.case.recipe == get_case(DIGITS).recipe.model_copy(update={"epochs": 2})
+    assert planned.id == DIGITS
+    assert planned.recipe == get_case(DIGITS).recipe.model_copy(update={"epochs": 2})
 
 
 @pytest.mark.parametrize(
     ("case_id", "limit", "steps"), [(DIGITS, 7, 7), (SAMPLE, 2, 2), (SAMPLE, 99, 4)]
 )
-def test_a_limit_of_steps_never_lengthens_a_sample(case_id: str, limit: int, steps: int) -> None:
+def test_limit_of_steps_never_lengthens_a_sample(case_id: str, limit: int, steps: int) -> None:
     """A sample of 4 steps stays one of 4 where the limit is 99."""
-    case = as_asked(get_case(case_id), _settings(limit_steps=limit))
+    case = plan_case(get_case(case_id), _settings(limit_steps=limit))
     assert case.recipe.max_steps == steps
     assert case.recipe.is_sample
 
@@ -185,14 +188,14 @@ def test_a_limit_of_steps_never_lengthens_a_sample(case_id: str, limit: int, ste
         ("modified_vgg-mnist-28-batch512-fast-bfloat16_compiled", "on", "bfloat16"),
     ],
 )
-def test_compiling_and_precision_are_asked_of_fast_alone_and_a_sweep_keeps_its_own(
+def test_compile_and_precision_apply_to_fast_but_not_to_a_sweep(
     case_id: str, compiled: str, precision: str
 ) -> None:
     """--cnnperf-compile=off --cnnperf-precision=float32; ids stay, and nothing is shortened."""
     settings = _settings(compile="off", precision="float32")
     planned = make_plan([case_id], settings, "full").cases[case_id]
-    assert planned.case.id == case_id
-    assert (planned.case.compile, planned.case.precision) == (compiled, precision)
+    assert planned.id == case_id
+    assert (planned.compile, planned.precision) == (compiled, precision)
     assert not planned.shortened
 
 
@@ -209,11 +212,11 @@ FAST = "modified_vgg-mnist-28-fast"
         ("modified_vgg-mnist-28-batch512-fast-bfloat16_compiled", {}, "on", "bfloat16"),
     ],
 )
-def test_a_deterministic_run_leaves_nothing_to_a_stopwatch(
+def test_deterministic_run_replaces_auto(
     case_id: str, asked: dict[str, str], compiled: str, precision: str
 ) -> None:
     """What is asked for explicitly, by an option or by the case itself, is taken all the same."""
-    case = as_asked(get_case(case_id), _settings(deterministic=True, **asked))
+    case = plan_case(get_case(case_id), _settings(deterministic=True, **asked))
     assert (case.compile, case.precision) == (compiled, precision)
     assert case.id == case_id
     assert case.recipe == get_case(case_id).recipe
@@ -222,17 +225,17 @@ def test_a_deterministic_run_leaves_nothing_to_a_stopwatch(
 # --- the estimate -------------------------------------------------------------------------------
 
 
-def _planned(repeats: int = 1, **recipe: Any) -> PlannedCase:
-    return PlannedCase(
-        case=example_case(**recipe), number=1, repeats=repeats, first_seed=0, shortened=False
-    )
+def _planned(case: Case | None = None, /, **fields: Any) -> PlannedCase:
+    names = PlannedCase.model_fields.keys() - Case.model_fields.keys()
+    planned = {name: fields.pop(name) for name in names & fields.keys()}
+    return PlannedCase(**dict(case or example_case(**fields)), **planned)
 
 
 def _estimate(
     *planned: PlannedCase, flops: float | None = 1e9, peaks: dict[str, float] | None = None
 ) -> float | None:
     plan = Plan(cases={str(number): each for number, each in enumerate(planned)})
-    facts = [ModelFacts(case_id=each.case.id, training_flops_per_image=flops) for each in planned]
+    facts = [ModelFacts(case_id=each.id, training_flops_per_image=flops) for each in planned]
     hardware = {"matmul_flops_per_second": {"float32": 1e13} if peaks is None else peaks}
     probe = ProbeResult(device="cuda", environment=example_environment(**hardware), models=facts)
     return estimate_seconds(plan, probe)
@@ -244,13 +247,13 @@ def _seconds(*planned: PlannedCase, **known: Any) -> float:
     return seconds
 
 
-def test_a_sample_takes_its_start_its_steps_and_its_arithmetic() -> None:
+def test_estimate_of_a_sample_is_startup_steps_and_arithmetic() -> None:
     """Worked out by hand: 4 steps of 8 images of 1 GFLOP at 40 % of 1 TFLOP/s are 80 ms."""
     seconds = _seconds(_planned(max_steps=4, batch_size=8), peaks={"float32": 1e12})
     assert seconds == pytest.approx(STARTUP_SECONDS + 4 * STEP_OVERHEAD_SECONDS + 0.08)
 
 
-def test_a_full_training_also_validates() -> None:
+def test_estimate_of_a_full_training_includes_validation() -> None:
     """375 steps of 128 images, ten times, and a twelfth more, at 40 % of 10 TFLOP/s: 130 s."""
     steps = 10 * 375
     arithmetic = steps * 128 * 1e9 * 13 / 12 / (0.4 * 1e13)
@@ -269,12 +272,12 @@ def test_a_full_training_also_validates() -> None:
         ({}, {"max_steps": 10}),
     ],
 )
-def test_more_work_takes_longer(more: dict[str, int], less: dict[str, int]) -> None:
+def test_estimate_grows_with_the_work(more: dict[str, int], less: dict[str, int]) -> None:
     """Repeats, epochs and steps."""
     assert _seconds(_planned(**more)) > _seconds(_planned(**less))
 
 
-def test_a_faster_device_and_a_smaller_model_take_less() -> None:
+def test_estimate_falls_with_a_faster_device_and_a_smaller_model() -> None:
     """And every case adds to the whole."""
     one = _seconds(_planned())
     assert _seconds(_planned(), peaks={"float32": 2e13}) < one
@@ -283,7 +286,7 @@ def test_a_faster_device_and_a_smaller_model_take_less() -> None:
     assert _seconds(_planned(), _planned()) == pytest.approx(2 * one)
 
 
-def test_without_a_models_cost_or_a_peak_nothing_is_foretold() -> None:
+def test_estimate_is_none_without_model_cost_or_peak() -> None:
     """None, not a guess; a plan of nothing takes no time."""
     assert _estimate(_planned(), flops=None) is None
     assert _estimate(_planned(), peaks={}) is None
@@ -305,7 +308,7 @@ def _digest(
 ) -> str:
     environment = environment or example_environment()
     planned = planned or _planned()
-    models = [ModelFacts(case_id=planned.case.id, sha256=model_sha256)]
+    models = [ModelFacts(case_id=planned.id, sha256=model_sha256)]
     return plan_digest(planned, ProbeResult(device=device, environment=environment, models=models))
 
 
@@ -328,12 +331,10 @@ def _changed(**parts: Any) -> Environment:
         lambda: _digest(environment=_changed(software=Software(cnnperf_commit="abc"))),
         lambda: _digest(environment=_changed(settings=Settings(tf32_matmul=True))),
         lambda: _digest(environment=_changed(settings=DETERMINISTIC)),
-        lambda: _digest(
-            PlannedCase(case=example_case(), number=1, repeats=1, first_seed=0, shortened=True)
-        ),
+        lambda: _digest(_planned(shortened=True)),
     ],
 )
-def test_what_a_result_depends_on_changes_the_digest(digest: Callable[[], str]) -> None:
+def test_change_that_affects_a_result_changes_the_digest(digest: Callable[[], str]) -> None:
     """Such a repeat is not taken over from a journal."""
     assert digest() != _digest()
 
@@ -345,19 +346,18 @@ def test_what_a_result_depends_on_changes_the_digest(digest: Callable[[], str]) 
         lambda: _digest(environment=example_environment(matmul_flops_per_second=None)),
         lambda: _digest(_planned(repeats=5)),
         lambda: _digest(
-            PlannedCase(
-                case=example_case().model_copy(update={"tiers": ("full",)}),
-                number=7, repeats=1, first_seed=3, shortened=False,
+            _planned(
+                example_case().model_copy(update={"tiers": ("full",)}), number=7, first_seed=3
             )
         ),
     ],
 )  # fmt: skip
-def test_what_changes_by_itself_leaves_the_digest(digest: Callable[[], str]) -> None:
+def test_change_that_affects_no_result_keeps_the_digest(digest: Callable[[], str]) -> None:
     """A peak measured anew, a case's number, more repeats, another tier."""
     assert digest() == _digest()
 
 
-def test_the_digest_survives_the_way_through_a_file() -> None:
+def test_digest_is_equal_after_reading_the_environment_from_a_file() -> None:
     """It is compared with one that another run wrote into its journal."""
     read = Environment.model_validate_json(example_environment().model_dump_json())
     assert _digest(environment=read) == _digest()

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 
-from cnnperf.catalog.peers import PACKAGES  # noqa: E402
+from cnnperf.catalog.engines import ENGINES  # noqa: E402
 from cnnperf.catalog.registry import get_case  # noqa: E402
 from cnnperf.record.messages import TrainJob  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
@@ -19,8 +19,8 @@ from tests.examples import hide_packages, python_with  # noqa: E402
 
 def job(name: str, **recipe: object) -> TrainJob:
     """The built-in digits case of an engine, shortened."""
-    if name in PACKAGES:
-        pytest.importorskip(PACKAGES[name], reason="needs the extra `peers`")
+    if (package := ENGINES[name].package) is not None:
+        pytest.importorskip(package, reason="needs the extra `peers`")
     case = get_case(f"modified_vgg-digits-28-peers-{name}")
     shorter = case.recipe.model_copy(update=recipe)
     return TrainJob(

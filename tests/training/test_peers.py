@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from torch import nn  # noqa: E402
 
-from cnnperf.catalog.peers import PACKAGES  # noqa: E402
+from cnnperf.catalog.engines import ENGINES, EngineSpec  # noqa: E402
 from cnnperf.catalog.specs import Augmentation, Case, Recipe  # noqa: E402
 from cnnperf.errors import NotInstalledError, UsageError  # noqa: E402
 from cnnperf.models import build_model, model_sha256  # noqa: E402
-from cnnperf.training.engines import ENGINES, Engine, TrainPhase, engine_class  # noqa: E402
+from cnnperf.training.engines import Engine, TrainPhase, engine_class  # noqa: E402
 from cnnperf.training.loop import TrainingLog, TrainingRecorder  # noqa: E402
 from cnnperf.training.losses import NaNLossError  # noqa: E402
 
@@ -54,8 +54,8 @@ def peer_case(engine: str, **recipe: object) -> Case:
 
 def prepared(name: str, **recipe: object) -> Engine:
     """An engine that is ready to train on digits."""
-    if name in PACKAGES:
-        pytest.importorskip(PACKAGES[name], reason="needs the extra `peers`")
+    if (package := ENGINES[name].package) is not None:
+        pytest.importorskip(package, reason="needs the extra `peers`")
     case = peer_case(name, **recipe)
     engine = engine_class(name)(case=case, seed=SEED, device=CPU, data_dir=".")
     engine.prepare()
@@ -373,8 +373,8 @@ def test_timm_says_which_models_it_has() -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_engine_name_gives_its_class(name: str) -> None:
     """Every name that a case can have."""
-    if name in PACKAGES:
-        pytest.importorskip(PACKAGES[name], reason="needs the extra `peers`")
+    if (package := ENGINES[name].package) is not None:
+        pytest.importorskip(package, reason="needs the extra `peers`")
     assert issubclass(engine_class(name), Engine)
 
 
@@ -382,7 +382,8 @@ def test_an_engine_without_its_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In one sentence."""
-    monkeypatch.setitem(PACKAGES, "plain", "a_package_that_nobody_has")
+    absent = EngineSpec(ENGINES["plain"].path, "a_package_that_nobody_has")
+    monkeypatch.setitem(ENGINES, "plain", absent)
     with pytest.raises(NotInstalledError) as caught:
         engine_class("plain")
     assert str(caught.value) == (

@@ -1,0 +1,67 @@
+"""The engines: how a case is trained. This is the one list of them.
+
+To add one, write its class in `cnnperf.training.engines` and add an entry to `ENGINES`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from cnnperf.errors import one_of
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One way to train a case."""
+
+    path: str
+    """Import path of its class, `package.module:Class`; only the worker imports it."""
+    package: str | None = None
+    """Package that it needs beyond the extra `train`."""
+    is_peer: bool = True
+    """Whether it is other people's training loop, which `fast` is measured against."""
+    bfloat16: bool = False
+    """Whether it always multiplies in bfloat16; `fast` chooses for each case."""
+
+
+_OWN = "cnnperf.training.engines"
+_PEERS = "cnnperf.training.engines.peers"
+
+ENGINES = {
+    "eager": EngineSpec(f"{_OWN}.eager:EagerEngine", is_peer=False),
+    "fast": EngineSpec(f"{_OWN}.fast.engine:FastEngine", is_peer=False),
+    "plain": EngineSpec(f"{_PEERS}.plain:PlainEngine"),
+    "amp": EngineSpec(f"{_PEERS}.amp:AmpEngine", bfloat16=True),
+    "lightning": EngineSpec(f"{_PEERS}.lightning:LightningEngine", "lightning"),
+    "lightning_bf16": EngineSpec(
+        f"{_PEERS}.lightning:LightningBf16Engine", "lightning", bfloat16=True
+    ),
+    "accelerate": EngineSpec(f"{_PEERS}.accelerate:AccelerateEngine", "accelerate"),
+    "accelerate_bf16": EngineSpec(
+        f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True
+    ),
+    "timm": EngineSpec(f"{_PEERS}.timm:TimmEngine", "timm", bfloat16=True),
+}
+
+OWN_ENGINES = tuple(name for name, spec in ENGINES.items() if not spec.is_peer)
+
+
+def check_engine(name: str) -> str:
+    """Return the name of an engine; raise `ValueError` with the possible names for any other."""
+    if name not in ENGINES:
+        raise ValueError(one_of("engine", name, ENGINES))
+    return name
+
+
+def missing_package(engine: str) -> str | None:
+    """Return a sentence if this interpreter lacks the package of an engine, else None."""
+    package = ENGINES[engine].package
+    if package is None or importlib.util.find_spec(package) is not None:
+        return None
+    return f"engine {engine} needs {package}: pip install 'cnnperf[peers]'"
+
+
+def other_packages(engine: str) -> set[str]:
+    """Return the packages of all other engines: their versions do not affect this one."""
+    return {spec.package for spec in ENGINES.values() if spec.package} - {ENGINES[engine].package}
