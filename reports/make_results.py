@@ -1,173 +1,321 @@
-"""What a folder of records says in the end: for each machine and case, which record speaks for it.
+"""Make docs/results.md from the records in this folder: the study's table next to our results.
 
-Records lie in a folder for each hardware and stack (`cnnperf.machine.folder_name`). Where several
-have the same case, that with the most repeats counts, then the latest; a shortened training counts
-for nothing but speed against peers, a failed case for nothing.
+    python reports/make_results.py -o docs/results.md
+
+There is a folder for each machine and software stack. If several records have the same case, the
+one with the most repeats counts, then the latest. Failed cases are left out; shortened trainings
+count only for speed against peers.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnnperf.catalog.cases import reported
-from cnnperf.compare.calibration import SUFFIX as CALIBRATION_SUFFIX
-from cnnperf.compare.calibration import Calibration, load_calibration
+from cnnperf.compare.calibration import REPEATS, SUFFIX, Calibration, load_calibration
+from cnnperf.compare.thresholds import JUDGED
 from cnnperf.errors import UsageError
 from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.loading import load_record
+from cnnperf.record.messages import ProbeResult
+from cnnperf.record.metrics import ABSENT, METRICS, format_share, show
 from cnnperf.record.schema import CaseRecord, Record
+from cnnperf.report.formats.markdown_text import code, prose, table
+from cnnperf.report.terminal.peers import speed_ratio
+from cnnperf.run.header import describe_device, describe_software
 
-DATASETS = ("mnist", "cifar10")
-"""Those of the study; the others are there to try the suite out."""
+STUDY_DATASETS = ("mnist", "cifar10")
+README_ROW = re.compile(r"^\| `([^`|]+)` \| `([^`|]+)`", re.MULTILINE)
+"""A row of the README's table: a file, and the command that made it."""
 
-
-TABLE_ROW = re.compile(r"^\| `([^`|]+)` \| `([^`|]+)`", re.MULTILINE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """One file."""
-
-    path: Path
-    record: Record
-    command: str | None = None
-    """That made it: as the record has it, else as the folder's README does."""
+NO_GPU = (
+    "**No record of a GPU exists yet:** everything below is from a CPU. It shows that the suite "
+    "works and what the models learn; the times say nothing about GPUs. [gpu.md](gpu.md) says how "
+    "records of a GPU are made."
+)
+LEGEND = (
+    "n is the number of trainings, each in its own process with its own seed. A figure is their "
+    "median, with the smallest and the largest in brackets. The study's figures are from one "
+    "training on an unknown GPU. MFU is relative to the matmul peak measured in the same run; "
+    "energy is the GPU's."
+)
+COLUMNS = ("train_seconds", "test_accuracy", "test_f1_macro", "images_per_second", "mfu",
+           "energy_joules")  # fmt: skip
+PEER_COLUMNS = ("images_per_second", "train_seconds", "mfu")
+RANGED = {"train_seconds", "test_accuracy", "test_f1_macro", "images_per_second"}
+"""Metrics that are shown with their smallest and largest value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A case, and the file that speaks for it."""
+    """A case in a file."""
 
     case: CaseRecord
-    source: Source
+    path: Path
+    record: Record
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One machine with one software: everything in its folder."""
+    """One machine with one software stack: a folder."""
 
     name: str
-    sources: Sequence[Source]
+    records: dict[Path, Record]
     calibrations: Sequence[Calibration] = ()
 
     @property
     def has_gpu(self) -> bool:
-        """Whether something was trained on a GPU here."""
-        return any(_device(source.record) != "cpu" for source in self.sources)
+        """Return whether a training here ran on a GPU."""
+        devices = {each.environment.settings.device for each in self.records.values()}
+        return devices != {"cpu"}
 
-    def study(self) -> list[Found]:
-        """The cases that the study has figures of, whole."""
-        return self._best(lambda case: reported(case.model, case.dataset, case.recipe) is not None)
+    def cases(self, suite: str) -> Iterator[Found]:
+        """Yield the cases of a suite that passed."""
+        for path, record in self.records.items():
+            for case in record.cases:
+                if case.suite == suite and case.outcome == "passed" and case.repeats:
+                    yield Found(case=case, path=path, record=record)
 
-    def others(self) -> list[Found]:
-        """Other whole trainings on the study's data."""
-        return self._best(
-            lambda case: (
-                case.dataset in DATASETS
-                and case.median("test_accuracy") is not None
-                and reported(case.model, case.dataset, case.recipe) is None
-            )
-        )
-
-    def _best(self, wanted: Callable[[CaseRecord], bool]) -> list[Found]:
-        """Of suite `train`, whole, by id."""
+    def best(self, wanted: Callable[[CaseRecord], bool]) -> list[Found]:
+        """Return one complete training of each wanted case, by id."""
         best: dict[str, Found] = {}
-        for found in self._found("train"):
-            case = found.case
-            if case.shortened or not wanted(case):
-                continue
-            before = best.get(case.id)
-            if before is None or _weight(before) < _weight(found):
-                best[case.id] = found
+        for found in sorted(self.cases("train"), key=_weight):
+            if not found.case.shortened and wanted(found.case):
+                best[found.case.id] = found
         return [best[case_id] for case_id in sorted(best)]
 
-    def peer_groups(self) -> dict[str, list[Found]]:
-        """Engines that trained the same in one file, by what they trained, the fastest first.
+    def peers(self) -> dict[str, list[Found]]:
+        """Return the engines that trained the same, by what they trained, the fastest first.
 
-        Ratios hold within one run, so all of a group are from one file: of those in which no
-        engine was mostly disturbed, the one with the most repeats, then engines, then the latest.
+        Ratios hold only within one run, so a group is from one file: of those in which no engine
+        was mostly disturbed, the one with the most repeats, then engines, then the latest.
         """
         groups: dict[str, dict[Path, list[Found]]] = {}
-        for found in self._found("peers"):
+        for found in self.cases("peers"):
             case = found.case
             name = f"{case.model}, {case.dataset}, {case.resolution} pixels, recipe {case.recipe}"
-            groups.setdefault(name, {}).setdefault(found.source.path, []).append(found)
-        chosen = {name: max(files.values(), key=_group_weight) for name, files in groups.items()}
-        return {name: sorted(each, key=_speed, reverse=True) for name, each in chosen.items()}
-
-    def _found(self, suite: str) -> Iterator[Found]:
-        for source in self.sources:
-            for case in source.record.cases:
-                if case.suite == suite and case.outcome == "passed" and case.repeats:
-                    yield Found(case=case, source=source)
-
-
-def read_stacks(folder: Path) -> list[Stack]:
-    """Every stack of a folder of records, those with a GPU first.
-
-    Raises:
-        UsageError: there is no such folder, or a file in it is neither record nor calibration.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder: expected one with a folder for each machine")
-    commands = _told_commands(folder / "README.md")
-    stacks = [_read_stack(each, commands) for each in sorted(folder.iterdir()) if each.is_dir()]
-    found = [stack for stack in stacks if stack.sources]
-    if not found:
-        raise UsageError(
-            f"{folder} has no records: expected files like {folder}/h200-torch2.11-cu13/run.json"
-        )
-    return sorted(found, key=lambda stack: (not stack.has_gpu, stack.name))
-
-
-def _told_commands(readme: Path) -> dict[str, str]:
-    """The commands that a README's table has in its second column, by the file in its first."""
-    if not readme.is_file():
-        return {}
-    return dict(TABLE_ROW.findall(readme.read_text(encoding="utf-8")))
-
-
-def _read_stack(folder: Path, commands: Mapping[str, str]) -> Stack:
-    files = sorted(folder.glob("*.json"))
-    calibrations = [path for path in files if path.name.endswith(CALIBRATION_SUFFIX)]
-    return Stack(
-        name=folder.name,
-        sources=[
-            _read_source(path, commands.get(f"{folder.name}/{path.name}"))
-            for path in files
-            if path not in calibrations
-        ],
-        calibrations=[load_calibration(path) for path in calibrations],
-    )
-
-
-def _read_source(path: Path, told: str | None) -> Source:
-    record = load_record(path)
-    return Source(path=path, record=record, command=record.command or told)
-
-
-def _device(record: Record) -> str | None:
-    return record.environment.settings.device
+            groups.setdefault(name, {}).setdefault(found.path, []).append(found)
+        return {
+            name: sorted(max(files.values(), key=_group_weight), key=_speed, reverse=True)
+            for name, files in groups.items()
+        }
 
 
 def _weight(found: Found) -> tuple[object, ...]:
-    record = found.source.record
-    return len(found.case.repeats), record.created, str(found.source.path)
+    return len(found.case.repeats), found.record.created, str(found.path)
 
 
 def _group_weight(group: Sequence[Found]) -> tuple[object, ...]:
-    least = min(len(found.case.repeats) for found in group)
-    quiet = all(2 * disturbed(each.case) < len(each.case.repeats) for each in group)
-    return quiet, least, len(group), group[0].source.record.created
+    repeats = min(len(found.case.repeats) for found in group)
+    quiet = all(2 * count_disturbed(each.case) < len(each.case.repeats) for each in group)
+    return quiet, repeats, len(group), group[0].record.created
 
 
 def _speed(found: Found) -> float:
     return found.case.median("images_per_second") or 0.0
 
 
-def disturbed(case: CaseRecord) -> int:
-    """Trainings in which something else had a part in the time."""
+def count_disturbed(case: CaseRecord) -> int:
+    """Return the number of trainings that other load on the machine disturbed."""
     return sum(any(flag.kind in DISTURBANCES for flag in each.warnings) for each in case.repeats)
+
+
+def read_stacks(folder: Path) -> list[Stack]:
+    """Read the stacks of a folder, those with a GPU first.
+
+    Raises:
+        UsageError: a file is neither record nor calibration, or there is no record.
+    """
+    stacks = []
+    for each in sorted(path for path in folder.glob("*") if path.is_dir()):
+        files = sorted(each.glob("*.json"))
+        noise = [path for path in files if path.name.endswith(SUFFIX)]
+        records = {path: load_record(path) for path in files if path not in noise}
+        calibrations = [load_calibration(path) for path in noise]
+        if records:
+            stacks.append(Stack(name=each.name, records=records, calibrations=calibrations))
+    if not stacks:
+        raise UsageError(
+            f"{folder} has no records: expected files like {folder}/h200-torch2.11-cu13/run.json"
+        )
+    return sorted(stacks, key=lambda stack: (not stack.has_gpu, stack.name))
+
+
+def results_page(folder: Path, output: Path) -> str:
+    """Return the page of a folder of records; its links start at the page's own folder."""
+    stacks, readme = read_stacks(folder), folder / "README.md"
+    rows = README_ROW.findall(readme.read_text(encoding="utf-8")) if readme.is_file() else []
+    commands = {folder / name: command for name, command in rows}
+    parts = ["# Results", "<!-- Made by `make results`: change the records and run it again. -->"]
+    if not any(stack.has_gpu for stack in stacks):
+        parts.append(NO_GPU)
+    parts.append(LEGEND)
+    for stack in stacks:
+        parts.extend(_stack(stack, commands, output.absolute().parent))
+    return "\n\n".join(parts) + "\n"
+
+
+def _stack(stack: Stack, commands: dict[Path, str], home: Path) -> Iterator[str]:
+    numbers: dict[Path, int] = {}
+    """Numbers of the files that a table quotes, in the order of quoting."""
+    body = [*_trainings(stack, numbers), *_peers(stack, numbers), *_noise(stack)]
+    yield f"## {prose(stack.name)}"
+    yield from dict.fromkeys(_where(stack.records[path]) for path in numbers or stack.records)
+    yield from body
+    if numbers:
+        yield "### Files"
+        yield "\n".join(
+            f"{number}. {_file(path, stack.records[path], commands.get(path), home)}"
+            for path, number in numbers.items()
+        )
+
+
+def _where(record: Record) -> str:
+    environment = record.environment
+    seen = ProbeResult(device=environment.settings.device or "cpu", environment=environment)
+    return f"{prose(describe_device(seen))}; {prose(describe_software(environment))}"
+
+
+def _trainings(stack: Stack, numbers: dict[Path, int]) -> Iterator[str]:
+    """Yield the table of the study's cases and that of other complete trainings."""
+
+    def study_row(case: CaseRecord) -> object:
+        return reported(case.model, case.dataset, case.recipe)
+
+    heads = ["n", *(METRICS[name].label for name in COLUMNS), "file"]
+    found = stack.best(lambda case: study_row(case) is not None)
+    if found:
+        yield "### The study's table, and ours"
+        rows = [
+            [code(each.case.id), *_study_cells(each.case), *_cells(each, numbers)] for each in found
+        ]
+        yield table(["case", "study: time", "accuracy", "F1", *heads], rows)
+        yield from _disturbances(found)
+    found = stack.best(
+        lambda case: (
+            case.dataset in STUDY_DATASETS
+            and case.median("test_accuracy") is not None
+            and study_row(case) is None
+        )
+    )
+    if found:
+        yield "### Other trainings"
+        yield table(["case", *heads], [[code(e.case.id), *_cells(e, numbers)] for e in found])
+        yield from _disturbances(found)
+
+
+def _study_cells(case: CaseRecord) -> list[str]:
+    row = reported(case.model, case.dataset, case.recipe)
+    assert row is not None
+    time = ABSENT if row.train_seconds is None else show("train_seconds", row.train_seconds)
+    return [time, format_share(row.test_accuracy), format_share(row.test_f1)]
+
+
+def _cells(found: Found, numbers: dict[Path, int]) -> list[str]:
+    figures = [_figure(found.case, name) for name in COLUMNS]
+    return [str(len(found.case.repeats)), *figures, _number(found, numbers)]
+
+
+def _figure(case: CaseRecord, name: str) -> str:
+    text, values = show(name, case.median(name)), case.values(name)
+    if name not in RANGED or len(values) < 2:
+        return text
+    return f"{text} ({show(name, min(values))} to {show(name, max(values))})"
+
+
+def _number(found: Found, numbers: dict[Path, int]) -> str:
+    return str(numbers.setdefault(found.path, len(numbers) + 1))
+
+
+def _peers(stack: Stack, numbers: dict[Path, int]) -> Iterator[str]:
+    for index, (name, group) in enumerate(stack.peers().items()):
+        if index == 0:
+            yield "### Against other people's loops"
+            yield (
+                "Ratios of images/s, within one run. Train time also includes reading the data set "
+                "and what `fast` does with it once."
+            )
+        fast = next((found.case for found in group if found.case.engine == "fast"), None)
+        steps = " (shortened)" if any(found.case.shortened for found in group) else ""
+        labels = (METRICS[each].label for each in PEER_COLUMNS)
+        rows = [
+            [
+                code(found.case.engine),
+                ABSENT if (x := speed_ratio(fast, found.case)) is None else f"{x:.2f} x",
+                str(len(found.case.repeats)),
+                *(_figure(found.case, each) for each in PEER_COLUMNS),
+                ", ".join(sorted({prose(repeat.precision) for repeat in found.case.repeats})),
+                _number(found, numbers),
+            ]
+            for found in group
+        ]
+        yield table([f"{name}{steps}", "`fast` is", "n", *labels, "precision", "file"], rows)
+        yield from _disturbances(group)
+
+
+def _disturbances(found: Iterable[Found]) -> Iterator[str]:
+    named = [
+        f"{code(each.case.id)} ({count} of {len(each.case.repeats)})"
+        for each in found
+        if (count := count_disturbed(each.case))
+    ]
+    if named:
+        yield f"Disturbed by other load, so their times say little: {', '.join(named)}"
+
+
+def _noise(stack: Stack) -> Iterator[str]:
+    for calibration in stack.calibrations:
+        yield "### Noise"
+        yield (
+            "Trainings in which nothing changed. Spread is the standard deviation of one training; "
+            f"the smallest change is a change for the worse that {REPEATS} repeats a side detect "
+            "in four of five comparisons of that case alone."
+        )
+        rows = []
+        for case_id, case in calibration.cases.items():
+            for name, noise in case.metrics.items():
+                if name in JUDGED:
+                    unit = "%" if JUDGED[name].by_ratio else "points"
+                    shown = [f"{100 * x:.2f} {unit}" for x in (noise.sd, noise.smallest_change)]
+                    metric = METRICS[name]
+                    mean = metric.show(noise.mean)
+                    rows.append([code(case_id), metric.label, str(noise.n), mean, *shown])
+        yield table(("case", "metric", "n", "mean", "spread", "smallest change"), rows)
+
+
+def _file(path: Path, record: Record, told: str | None, home: Path) -> str:
+    """Return a link to a file, with its date, commit and the command that made it."""
+    link = Path(os.path.relpath(path.absolute(), home)).as_posix()
+    software = record.environment.software
+    made = f"{record.created:%Y-%m-%d}"
+    if software.cnnperf_commit:
+        dirty = ", with changes" if software.cnnperf_dirty else ""
+        made += f", commit {code(software.cnnperf_commit[:12])}{dirty}"
+    command = record.command or told
+    return (
+        f"[{prose(path.name)}]({link}), {made}: {code(command) if command else 'command unknown'}"
+    )
+
+
+def main() -> None:
+    """Read the command line and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/results.md"))
+    arguments = parser.parse_args()
+    try:
+        page = results_page(arguments.folder, arguments.output)
+    except UsageError as error:
+        sys.exit(f"make_results: {error}")
+    arguments.output.write_text(page, encoding="utf-8")
+    sys.stdout.write(f"{arguments.output}: written\n")
+
+
+if __name__ == "__main__":
+    main()

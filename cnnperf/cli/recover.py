@@ -30,7 +30,7 @@ def recover(
     The record has every training that was finished before the run stopped.
 
     Example:
-      cnnperf recover reports/run-20260101-120000.journal.jsonl -o reports/run.json
+      cnnperf recover run-20260101-120000.journal.jsonl -o run.json
     """
     from cnnperf.record.benchmark_json import write_benchmark_json
     from cnnperf.record.journal import read_journal, record_from_journal

@@ -116,20 +116,3 @@ def test_a_record_is_exported(base: str, tmp_path: Path, target: str) -> None:
     assert run_cnnperf("export", base, "--to", target, "-o", str(path)).returncode == 0
     assert json.loads(path.read_text()) == json.loads(done.stdout)
     assert "modified_vgg-mnist-28-eager" in done.stdout
-
-
-def test_comparing_few_repeats_loads_neither_numpy_nor_scipy(base: str, slower: str) -> None:
-    """They take longer than everything else: it must start in well under half a second."""
-    import subprocess
-    import sys
-
-    code = (
-        "import sys\nfrom cnnperf import cli\n"
-        f"sys.argv = ['cnnperf', 'compare', {base!r}, {slower!r}, '-f', 'json']\n"
-        "try:\n    cli.main()\n"
-        "except SystemExit as end:\n    print('code', end.code, file=sys.stderr)\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'rich.table', 'pynvml'} & set(sys.modules)\n"
-        "print(sorted(heavy), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines() == ["code 1", "[]"]

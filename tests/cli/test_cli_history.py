@@ -153,10 +153,10 @@ def test_cases_machines_and_metrics_are_chosen(folder: Path, tmp_path: Path) -> 
     ("arguments", "words"),
     [
         (("--metric", "train_second"), "did you mean 'train_seconds'"),
-        (("-k", "nothing"), "selects none of the cases there: modified_vgg-mnist-28-eager"),
+        (("-k", "nothing"), "matches none of the cases there: modified_vgg-mnist-28-eager"),
         (("-k", "("), "expected words of case ids"),
-        (("--machine", "A100"), "is in no name of a machine there: NVIDIA H200"),
-        (("--metric", "energy_joules"), "choose others by --metric"),
+        (("--machine", "A100"), "matches no machine there: NVIDIA H200"),
+        (("--metric", "energy_joules"), "choose others with --metric"),
         (("--config", "none.toml"), "none.toml cannot be read"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_record_is_not_overwritten_by_a_page(folder: Path, tmp_path: Path) -> 
     record = folder / "000.json"
     before = record.read_bytes()
     done = run_cnnperf("history", str(folder), "-o", str(record), cwd=tmp_path)
-    assert "exists and is no page" in sentence_of(done)
+    assert "exists and is not a page" in sentence_of(done)
     assert record.read_bytes() == before
     assert "is a folder" in sentence_of(run_cnnperf("history", str(folder), "-o", str(folder)))
 
