@@ -134,14 +134,14 @@ def test_a_calibration_that_gets_nowhere_says_so(
     _let_time_be_up(monkeypatch, after=1, meanwhile=True)
     done = _in_process(monkeypatch, "calibrate", *asked, "--out", str(tmp_path / "aa"))
     assert done.exit_code == 2
-    assert "not one training was finished in this time" in done.stderr
-    assert "ended by the time limit, and lost" in done.stderr
+    assert "no training finished in time" in done.stderr
+    assert "the time limit ended these trainings" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--resume", "nowhere"], "nothing that was stopped is in nowhere"),
+        (["--resume", "nowhere"], "nowhere has no stopped run to resume"),
         (["--resume", "a", "--out", "b"], "expected --resume or --out, not both"),
         (["--max-minutes", "0"], "--max-minutes: expected a number of minutes above 0"),
         (["--python", "no-such-python"], "A (no-such-python) cannot be started"),

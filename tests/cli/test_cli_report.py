@@ -106,7 +106,9 @@ def test_machines_stand_side_by_side_and_are_held_to_one_of_them(run: str, tmp_p
     assert done.exit_code == 0, done.stderr
     assert "The base is NVIDIA H200" in done.stdout
     assert "expected one of NVIDIA" in _refused(run, other, "--over", "T4", "-o", "-")
-    assert "a page of several machines judges none" in _refused(run, other, third, "--across=hardware")
+    assert "a page of several machines judges none" in _refused(
+        run, other, third, "--across=hardware"
+    )
 
 
 def test_a_page_of_ours_is_overwritten_and_anything_else_is_not(run: str, tmp_path: Path) -> None:

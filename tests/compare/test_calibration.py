@@ -211,8 +211,8 @@ def test_calibrating_other_cases_keeps_those_that_are_there(tmp_path: Path) -> N
     written = write_calibration(_calibration(cases=other, software=newer), path)
     assert set(load_calibration(path).cases) == {"other"}
     assert written.describe(path) == (
-        f"{path}: noise of 1 case; dropped what was calibrated with torch 2.15.0, and not 2.16.0: "
-        f"{MNIST}: calibrate it again"
+        f"{path}: noise of 1 case; dropped, because calibrated with torch 2.15.0, not 2.16.0: "
+        f"{MNIST}. Calibrate again"
     )
 
 
@@ -233,7 +233,7 @@ def test_a_file_of_another_machine_is_replaced_and_it_is_said(tmp_path: Path) ->
     write_calibration(_calibration(), path)
     other = example_environment().hardware.model_copy(update={"cpu_logical_cores": 8})
     told = write_calibration(_calibration(cases={}, hardware=other), path).describe(path)
-    assert "dropped what was calibrated with another machine (NVIDIA H200, AMD EPYC 9654, " in told
+    assert "dropped, because calibrated with another machine (NVIDIA H200, AMD EPYC 9654, " in told
 
 
 def test_the_newest_calibration_of_such_a_machine_is_found(tmp_path: Path) -> None:
