@@ -55,7 +55,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 def help_text(docstring: str | None) -> str:
     r"""Return a docstring as help: lists keep their lines, prose is wrapped to the terminal.
 
-    A paragraph with indented lines is a list. Typer keeps the line breaks after `\b`.
+    A paragraph with indented lines is a list: typer keeps the line breaks after `\b`. It removes
+    the indentation if no other paragraph follows the summary.
     """
     paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
     return "\n\n".join(

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def calibrate(
     records: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RECORD]...", help="More records for --from.", show_default=False),
+        typer.Argument(metavar="RECORD", help="More records for --from.", show_default=False),
     ] = None,
     expression: Expression = None,
     tier: Tier = None,

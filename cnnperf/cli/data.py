@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def data(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...", help="Data sets. Default: all of them.", show_default=False
-        ),
+        typer.Argument(metavar="NAME", help="Data sets. Default: all of them.", show_default=False),
     ] = None,
     check: Annotated[
         bool, option("--check", text="Download nothing; exit with 1 if a data set is not there.")
@@ -34,6 +32,8 @@ def data(
     Examples:
       cnnperf data mnist cifar10
       cnnperf data --check
+
+    A training never downloads data.
     """
     from cnnperf.catalog.datasets import check_files, default_data_dir
     from cnnperf.catalog.registry import all_datasets, get_dataset

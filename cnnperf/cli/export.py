@@ -36,7 +36,7 @@ def export(
     ],
     output: Annotated[
         Path | None,
-        option("--output", "-o", metavar="FILE", text="Write to FILE instead of the terminal."),
+        option("--output", "-o", metavar="FILE", text="Write to FILE."),
     ] = None,
 ) -> None:
     """Convert a record to the JSON of github-action-benchmark or Bencher.
@@ -44,6 +44,8 @@ def export(
     Examples:
       cnnperf export run.json --to bencher -o bencher.json
       cnnperf export run.json --to customSmallerIsBetter
+
+    The JSON goes to the terminal unless -o names a file.
     """
     from cnnperf.record.loading import load_record
     from cnnperf.report.formats.dashboards import export as export_record

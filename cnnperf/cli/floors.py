@@ -25,7 +25,7 @@ def floors(
     cases: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CASE]...",
+            metavar="CASE",
             help="Ids of cases. Default: those of the records, else those of the tier.",
             show_default=False,
         ),

@@ -40,6 +40,8 @@ def list_(
     Examples:
       cnnperf list
       cnnperf list --tier smoke
+
+    Without torch, parameters and FLOPs are not known.
     """
     with sentences():
         import_user_modules(module)
@@ -122,11 +124,10 @@ class Cases:
         """Yield the widest table that fits, and the names of the columns left out."""
         from rich.text import Text
 
-        from cnnperf.report.terminal.run import fits
-
+        unlimited = options.update(max_width=1000)
         for count in range(len(EXPENDABLE) + 1):
             table = _cases_table(self._rows, EXPENDABLE[:count])
-            if fits(table, console, options):
+            if console.measure(table, options=unlimited).maximum <= options.max_width:
                 break
         yield table
         if count:

@@ -46,7 +46,7 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="One record; two records, BASE and NEW; or records of several machines.",
             show_default=False,
         ),

@@ -138,7 +138,9 @@ def test_a_shortened_training_says_nothing_of_accuracy() -> None:
 
 def test_two_repeats_are_too_few() -> None:
     """A sentence that says what to do."""
-    with pytest.raises(UsageError, match=r"no case has 3 trainings.*calibrate with more --repeats"):
+    with pytest.raises(
+        UsageError, match=r"no case has 3 finished trainings.*calibrate with more --repeats"
+    ):
         measure_noise([("a.json", _record([10.0, 10.1]))])
 
 
@@ -388,7 +390,7 @@ def test_a_calibration_is_made_of_records_that_are_there(tmp_path: Path) -> None
     [
         (["run.json"], "did you mean --from run.json?"),
         (["--from", "none.json"], "none.json cannot be read"),
-        (["--repeats", "3", "--from", "few.json"], "no case has 3 trainings"),
+        (["--repeats", "3", "--from", "few.json"], "no case has 3 finished trainings"),
     ],
 )
 def test_bad_usage_gets_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
