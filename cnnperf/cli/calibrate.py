@@ -163,9 +163,9 @@ def calibrate(
 
 
 def _continuing_command(pair: Interleaved) -> str:
-    from cnnperf.run.command_line import going_on
+    from cnnperf.run.command_line import resume_command
 
-    return going_on(sys.argv[1:], pair.paths[0].parent)
+    return resume_command(sys.argv[1:], pair.paths[0].parent)
 
 
 def _end_out_of_time(pair: Interleaved, say: Say) -> NoReturn:

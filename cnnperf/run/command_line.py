@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-PLACES = {
+PATH_OPTIONS = {
     "--benchmark-json": "FILE",
     "--cnnperf-baseline": "FILE",
     "--cnnperf-data-dir": "DIR",
@@ -20,7 +20,7 @@ PLACES = {
 }
 """Options with a path of this machine, and the word that replaces it in a record."""
 
-OF_ONE_SITTING = ("--cnnperf-resume", "--cnnperf-max-minutes")
+UNRECORDED_OPTIONS = ("--cnnperf-resume", "--cnnperf-max-minutes")
 """Options that do not change what is measured; a record leaves them out."""
 
 
@@ -32,12 +32,12 @@ def recorded_command(arguments: Sequence[str], folder: Path) -> str:
     """
     parts = []
     for name, value in _options(arguments):
-        if name in OF_ONE_SITTING:
+        if name in UNRECORDED_OPTIONS:
             continue
         if value is None:
             parts.append(_without_place(name, folder))
         else:
-            parts.append(f"{name}={PLACES.get(name, value)}")
+            parts.append(f"{name}={PATH_OPTIONS.get(name, value)}")
     return shlex.join(["pytest", *parts])
 
 
@@ -51,10 +51,10 @@ def resuming_command(arguments: Sequence[str], journal: Path) -> str:
     return shlex.join([*_program(), *parts, f"--cnnperf-resume={journal}"])
 
 
-def going_on(arguments: Sequence[str], folder: Path) -> str:
+def resume_command(arguments: Sequence[str], folder: Path) -> str:
     """Return the `cnnperf` command that continues a stopped one, ready for the same shell.
 
-    >>> going_on(["calibrate", "--out", "aa", "--max-minutes=9"], Path("aa"))
+    >>> resume_command(["calibrate", "--out", "aa", "--max-minutes=9"], Path("aa"))
     'cnnperf calibrate --max-minutes=9 --resume=aa'
     """
     kept, rest = [], iter(arguments)
@@ -78,7 +78,7 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
-        if name in PLACES or name in OF_ONE_SITTING:
+        if name in PATH_OPTIONS or name in UNRECORDED_OPTIONS:
             yield name, value if equals else next(rest, "")
         else:
             yield argument, None

@@ -96,7 +96,7 @@ def test_calibrating_measures_the_noise_of_this_interpreter(tmp_path: Path) -> N
     assert "thresholds take in the noise" in done.stdout, done.stderr
 
 
-def test_a_calibration_goes_on_where_its_time_was_up(
+def test_calibration_resumes_after_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole in the end, in turns all along, every training once; no journal is left."""
@@ -125,7 +125,7 @@ def test_a_calibration_goes_on_where_its_time_was_up(
     assert "smallest change" in done.stdout
 
 
-def test_a_calibration_that_gets_nowhere_says_so(
+def test_calibration_without_a_finished_training_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calling it again would not help."""
@@ -147,7 +147,7 @@ def test_a_calibration_that_gets_nowhere_says_so(
         (["--python", "no-such-python"], "A (no-such-python) cannot be started"),
     ],
 )
-def test_a_calibration_that_cannot_begin_gets_a_sentence(
+def test_calibration_that_cannot_start_is_one_sentence(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     """Before anything is trained, and nothing is left."""

@@ -75,7 +75,7 @@ def test_list_has_one_row_for_each_case_of_the_tier(tier: str | None) -> None:
     assert _ids(done.stdout.splitlines()) == [case.id for case in all_cases(tier)]  # type: ignore[arg-type]
 
 
-def test_list_says_what_a_worker_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_shows_what_a_worker_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parameters and FLOPs with an SI prefix, images and steps as numbers."""
     case_id = "vgg16-digits-224-sample-eager"
     facts = ModelFacts(
@@ -184,14 +184,14 @@ def test_env_is_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- schema and recover -------------------------------------------------------------------------
 
 
-def test_schema_is_the_records_json_schema() -> None:
+def test_schema_prints_the_json_schema_of_a_record() -> None:
     """Ready to be piped into a file."""
     done = run_cnnperf("schema")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == json.loads(json.dumps(json_schema()))
 
 
-def test_recover_makes_a_record_of_a_journal(journal: Path, tmp_path: Path) -> None:
+def test_recover_makes_a_record_from_a_journal(journal: Path, tmp_path: Path) -> None:
     """With everything that was finished, and says what that is."""
     output = tmp_path / "out" / "run.json"
     done = run_cnnperf("recover", str(journal), "-o", str(output))
@@ -226,7 +226,7 @@ def test_recover_of_another_file_is_one_sentence(tmp_path: Path, content: bytes 
     assert not (tmp_path / "run.json").exists()
 
 
-def test_recover_of_a_record_says_that_it_is_one(tmp_path: Path) -> None:
+def test_recover_of_a_record_is_one_sentence(tmp_path: Path) -> None:
     """It is what lies beside the journal, under nearly the same name."""
     path = write_record(tmp_path / "run.json", {})
     text = sentence_of(run_cnnperf("recover", str(path), "-o", str(tmp_path / "new.json")))
@@ -250,7 +250,7 @@ def test_recover_to_an_unwritable_file_is_one_sentence(journal: Path, tmp_path: 
 # --- all of it ----------------------------------------------------------------------------------
 
 
-def test_the_version_is_the_packages() -> None:
+def test_version_is_that_of_the_package() -> None:
     """As pip knows it."""
     done = run_cnnperf("--version")
     assert (done.returncode, done.stdout) == (
@@ -268,7 +268,7 @@ def test_bad_usage_ends_with_exit_code_2(arguments: list[str]) -> None:
     assert "Usage" in done.stderr
 
 
-def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
+def test_reader_that_stops_early_gets_no_traceback() -> None:
     """As in `cnnperf schema | head -1`."""
     command = f"{sys.executable} -m cnnperf.cli schema | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)

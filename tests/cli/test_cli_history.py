@@ -74,9 +74,7 @@ def test_a_narrow_terminal_gets_whole_columns(folder: Path, tmp_path: Path) -> N
     assert len(narrow.splitlines()) < 12
 
 
-def test_a_machines_noise_keeps_what_it_does_by_itself_from_being_a_step(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_change_within_the_noise_is_not_a_step(folder: Path, tmp_path: Path) -> None:
     """A step of 8 % where a training wavers by 4 %: three such deviations are 12.7 %."""
     noise = CaseNoise(
         metrics={"train_seconds": Noise(n=20, mean=20.0, sd=0.04, smallest_change=0.1)}
@@ -188,13 +186,13 @@ def test_the_page_is_written_too(folder: Path, tmp_path: Path) -> None:
     assert "driver — → 580.95" in json.dumps(page.read_text(), ensure_ascii=False)
 
 
-def test_a_folder_that_is_none_is_bad_usage(tmp_path: Path) -> None:
+def test_missing_folder_is_bad_usage(tmp_path: Path) -> None:
     """Or one without a record."""
     assert "does not exist" in sentence_of(run_cnnperf("history", str(tmp_path / "x")))
     assert "holds no record" in sentence_of(run_cnnperf("history", str(tmp_path)))
 
 
-def test_broken_files_are_told_on_the_other_channel(folder: Path, tmp_path: Path) -> None:
+def test_broken_files_are_listed_on_stderr(folder: Path, tmp_path: Path) -> None:
     """So that what goes to a file stays CSV."""
     (folder / "odd.json").write_text("{")
     done = run_cnnperf("history", str(folder), "-f", "csv", cwd=tmp_path)
@@ -204,7 +202,7 @@ def test_broken_files_are_told_on_the_other_channel(folder: Path, tmp_path: Path
     assert "passed over" not in done.stdout
 
 
-def test_hostile_text_is_shown_and_obeyed_by_nothing(tmp_path: Path) -> None:
+def test_hostile_text_is_escaped(tmp_path: Path) -> None:
     """In ids, names of GPUs and versions: no control character, no formula."""
     for number, text in enumerate(text for text in HOSTILE if text.strip()):
         gpu = example_environment().hardware.gpu
