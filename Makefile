@@ -32,7 +32,7 @@ format: $(VENV)/.dev ## Fix style
 	$(BIN)/ruff format .
 
 results: $(VENV)/.train ## Make docs/results.md from the records in reports/
-	$(BIN)/cnnperf results reports -o docs/results.md
+	$(BIN)/python reports/make_results.py -o docs/results.md
 
 OLD := reports/amd-epyc-2core-torch2.15
 examples: $(VENV)/.train ## Make the example pages in docs/ from the records in reports/

@@ -23,11 +23,6 @@ from cnnperf.catalog.specs import (
     Tier,
 )
 from cnnperf.catalog.study import STUDY
-from cnnperf.catalog.study import STUDY_RESULTS as REPORTED
-from cnnperf.catalog.study import StudyResult as ReportedResult
-from cnnperf.catalog.study import study_result as reported
-
-__all__ = ["REPORTED", "ReportedResult", "reported"]  # until their users import catalog.study
 
 BUILTIN_MODELS = (
     ModelSpec(

@@ -1,4 +1,4 @@
-"""Run the command with python -m cnnperf.cli."""
+"""Run the command with `python -m cnnperf.cli`."""
 
 from cnnperf.cli import main
 

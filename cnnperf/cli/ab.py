@@ -1,38 +1,40 @@
-"""`cnnperf ab`: two interpreters, or two settings of one, in turns on one machine."""
+"""The command `cnnperf ab`: judge two interpreters against each other on this machine."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from cnnperf.cli.compare import Config, FormatOption, Output, Strict
 from cnnperf.cli.options import (
-    CalibrationHere,
     Compile,
+    Config,
     DataDir,
     Deterministic,
     Device,
     Epochs,
     Expression,
+    FormatOption,
     LimitSteps,
-    MaxMinutes,
-    MaxRepeats,
     Modules,
     Out,
+    Output,
     PrecisionOption,
-    PythonA,
-    PythonB,
     Seed,
+    Strict,
     Tier,
     Timeout,
+    option,
 )
 from cnnperf.cli.turns import (
+    add_calibration,
     given_options,
     leaving_records,
-    names_of_here,
     open_pair,
     rules_here,
     settings_of_both,
-    with_calibration,
+    translating_options,
 )
 from cnnperf.errors import UsageError
 from cnnperf.report.formats.comparison import Format, present
@@ -40,11 +42,46 @@ from cnnperf.report.terminal.console import outliving_the_reader, sentences
 
 
 def ab(
-    a: PythonA = None,
-    b: PythonB = None,
+    a: Annotated[
+        str | None,
+        option("--a", metavar="PYTHON", text="Interpreter to compare with. Default: this Python."),
+    ] = None,
+    b: Annotated[
+        str | None,
+        option("--b", metavar="PYTHON", text="Interpreter to judge. Default: this Python."),
+    ] = None,
     expression: Expression = None,
     tier: Tier = None,
     device: Device = None,
+    max_repeats: Annotated[
+        int,
+        option(
+            "--max-repeats",
+            metavar="N",
+            text="At most N trainings of a case on each side.",
+            min=1,
+            max=1000,
+        ),
+    ] = 20,
+    max_minutes: Annotated[
+        float | None,
+        option("--max-minutes", metavar="M", text="Start no training after M minutes.", min=0),
+    ] = None,
+    strict: Strict = False,
+    form: FormatOption = Format.TABLE,
+    output: Output = None,
+    out: Out = None,
+    config: Config = None,
+    calibration: Annotated[
+        Path | None,
+        option(
+            "--calibration",
+            metavar="FILE",
+            text="Noise of this machine, measured by `cnnperf calibrate`. Default: the newest "
+            "*.calibration.json of this machine in reports/, .cnnperf/, the current folder, the "
+            "folder of the records, or one folder up.",
+        ),
+    ] = None,
     seed: Seed = None,
     epochs: Epochs = None,
     limit_steps: LimitSteps = None,
@@ -54,21 +91,22 @@ def ab(
     data_dir: DataDir = None,
     timeout: Timeout = None,
     module: Modules = None,
-    max_repeats: MaxRepeats = 20,
-    max_minutes: MaxMinutes = None,
-    config: Config = None,
-    calibration: CalibrationHere = None,
-    strict: Strict = False,
-    form: FormatOption = Format.TABLE,
-    output: Output = None,
-    out: Out = None,
 ) -> None:
-    """Say whether training in Python B is slower or less accurate than in A, on this machine.
+    """Check whether training in Python B is slower or less accurate than in A, on this machine.
 
-    Trains in turns, A B B A, until every case is decided or the budget is spent.
+    Examples:
+      cnnperf ab --b venv-new/bin/python
+      cnnperf ab --a old/bin/python --b new/bin/python -k mnist --max-minutes 30
 
-    Exit code: 0 no regression; 1 a regression; 2 bad usage; 3 not comparable; 4 inconclusive, with
-    --strict; 130 stopped by Ctrl-C.
+    Both sides train in turns (A B B A) until every case is decided or the budget is spent.
+
+    Exit codes:
+      0    no regression
+      1    regression
+      2    bad usage
+      3    the sides cannot be compared
+      4    inconclusive (only with --strict)
+      130  interrupted by Ctrl-C
     """
     from cnnperf.run.ab import Budget, run_ab
 
@@ -77,20 +115,16 @@ def ab(
         compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
         timeout=timeout,
     )  # fmt: skip
-    with sentences(), names_of_here():
-        _check_pythons(a, b)
+    with sentences(), translating_options():
+        if a is None and b is None:
+            raise UsageError("expected --b PYTHON (or --a): both sides would be the same Python")
         sides = settings_of_both(given, module, repeats=max_repeats, pythons=(a, b))
         rules = rules_here(config, module, calibration, strict=strict)
         pair, say = open_pair("ab", sides, expression, out)
         with leaving_records(pair, say, "cnnperf compare {} {} --across software judges it"):
-            rules = with_calibration(rules, calibration, pair)
+            rules = add_calibration(rules, calibration, pair)
             budget = Budget(max_repeats=max_repeats, max_minutes=max_minutes)
             comparison = run_ab(pair, budget, rules, say)
         with outliving_the_reader():
             present(comparison, form, output=output, rules=rules)
     raise typer.Exit(comparison.exit_code)
-
-
-def _check_pythons(a: str | None, b: str | None) -> None:
-    if a is None and b is None:
-        raise UsageError("expected --b PYTHON (or --a): one Python would be held to itself")

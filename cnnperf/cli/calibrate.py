@@ -1,4 +1,4 @@
-"""`cnnperf calibrate`: how much a machine wavers by itself."""
+"""The command `cnnperf calibrate`: measure the noise of this machine."""
 
 from __future__ import annotations
 
@@ -6,41 +6,35 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cnnperf.cli.compare import Config
 from cnnperf.cli.options import (
-    CalibrationMinutes,
-    CalibrationOutput,
-    CalibrationRepeats,
     Compile,
+    Config,
     DataDir,
     Deterministic,
     Device,
     Epochs,
     Expression,
-    FirstRecords,
     LimitSteps,
     Modules,
-    MoreRecords,
     Out,
     PrecisionOption,
-    Python,
-    ResumeFolder,
     Seed,
     Tier,
     Timeout,
+    option,
 )
 from cnnperf.cli.turns import (
     Say,
     given_options,
     leaving_records,
-    names_of_here,
     open_pair,
     rules_here,
     settings_of_both,
+    translating_options,
 )
 from cnnperf.errors import UsageError
 from cnnperf.report.terminal.console import print_rich, sentences
@@ -49,15 +43,67 @@ if TYPE_CHECKING:
     from cnnperf.compare.rules import Rules
     from cnnperf.compare.verdicts import Comparison
     from cnnperf.run.interleave import Interleaved
-    from cnnperf.run.settings import RunSettings
 
 
 def calibrate(
-    records: MoreRecords = None,
-    first: FirstRecords = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RECORD", help="More records for --from.", show_default=False),
+    ] = None,
     expression: Expression = None,
     tier: Tier = None,
     device: Device = None,
+    repeats: Annotated[
+        int,
+        option(
+            "--repeats",
+            metavar="N",
+            text="Trainings of each case on each of the two sides.",
+            min=2,
+            max=1000,
+        ),
+    ] = 10,
+    max_minutes: Annotated[
+        str | None,
+        option(
+            "--max-minutes",
+            metavar="M",
+            text="End within M minutes. If trainings are left, exit with 75 and print the command "
+            "that continues.",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        option(
+            "--resume",
+            metavar="DIR",
+            text="Continue a stopped calibration: DIR is the folder of its records (--out).",
+        ),
+    ] = None,
+    first: Annotated[
+        list[Path] | None,
+        option(
+            "--from",
+            metavar="RECORD",
+            text="Train nothing: measure the noise in this record, and in those that follow.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            text="Calibration to write. Default: named after the machine, in reports/ if it "
+            "exists, else in .cnnperf/.",
+        ),
+    ] = None,
+    out: Out = None,
+    python: Annotated[
+        str | None,
+        option("--python", metavar="PYTHON", text="Interpreter to use. Default: this Python."),
+    ] = None,
+    config: Config = None,
     seed: Seed = None,
     epochs: Epochs = None,
     limit_steps: LimitSteps = None,
@@ -67,19 +113,21 @@ def calibrate(
     data_dir: DataDir = None,
     timeout: Timeout = None,
     module: Modules = None,
-    repeats: CalibrationRepeats = 10,
-    max_minutes: CalibrationMinutes = None,
-    resume: ResumeFolder = None,
-    python: Python = None,
-    config: Config = None,
-    output: CalibrationOutput = None,
-    out: Out = None,
 ) -> None:
-    """Measure each case's noise on this machine: one Python in turns with itself (A/A).
+    """Measure how noisy this machine is: train the same Python against itself (A/A).
 
-    `cnnperf compare` widens a threshold that this noise would cross by itself.
+    Examples:
+      cnnperf calibrate -k mnist --repeats 10
+      cnnperf calibrate --max-minutes 30
+      cnnperf calibrate --from run1.json run2.json
 
-    Exit code: 0 done; 2 bad usage; 75 the time was up, call it again; 130 stopped by Ctrl-C.
+    `cnnperf compare` then widens each threshold that this noise alone would cross.
+
+    Exit codes:
+      0    done
+      2    bad usage
+      75   out of time; run the printed command to continue
+      130  interrupted by Ctrl-C
     """
     from cnnperf.run.calibrate import run_calibration
 
@@ -88,79 +136,73 @@ def calibrate(
         compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
         timeout=timeout, max_minutes=max_minutes,
     )  # fmt: skip
-    with sentences(), names_of_here():
+    with sentences(), translating_options():
         rules = rules_here(config, module)
-        if first or records:
-            _calibrate_from(first, records, rules, output)
+        if first:
+            _write_calibration([*first, *(records or ())], rules, output, None)
             return
+        if records:
+            raise UsageError(
+                f"records are only read with --from: did you mean --from "
+                f"{' '.join(map(str, records))}?"
+            )
+        if resume is not None and out is not None:
+            raise UsageError("expected --resume or --out, not both: --resume names the folder")
         sides = settings_of_both(given, module, repeats=repeats, pythons=(python, python))
         sides[1] = replace(sides[1], seed=sides[0].seed + repeats)  # so that all seeds differ
-        pair, say = _open(sides, expression, out, resume)
-        going_on = _goes_on(pair).replace("{", "{{").replace("}", "}}")
-        hint = f"cnnperf calibrate --from {{}} {{}} takes it, {going_on} goes on"
+        pair, say = open_pair(
+            "calibrate", sides, expression, resume or out, resume=resume is not None
+        )
+        continuing = _continuing_command(pair).replace("{", "{{").replace("}", "}}")
+        hint = f"cnnperf calibrate --from {{}} {{}} uses them, {continuing} continues"
         with leaving_records(pair, say, hint, resumable=True):
             comparison = run_calibration(pair, rules, repeats)
         if comparison is None:
-            _out_of_time(pair, say)
+            _end_out_of_time(pair, say)
         _write_calibration(pair.paths, rules, output, comparison)
 
 
-def _open(
-    sides: list[RunSettings], expression: str | None, out: Path | None, resume: Path | None
-) -> tuple[Interleaved, Say]:
-    if resume is not None and out is not None:
-        raise UsageError("expected --resume or --out, not both: it goes on in its own folder")
-    return open_pair("calibrate", sides, expression, resume or out, resume=resume is not None)
+def _continuing_command(pair: Interleaved) -> str:
+    from cnnperf.run.command_line import resume_command
+
+    return resume_command(sys.argv[1:], pair.paths[0].parent)
 
 
-def _goes_on(pair: Interleaved) -> str:
-    from cnnperf.run.command_line import going_on
-
-    return going_on(sys.argv[1:], pair.paths[0].parent)
-
-
-def _out_of_time(pair: Interleaved, say: Say) -> NoReturn:
-    """What is left, and how to go on with it.
+def _end_out_of_time(pair: Interleaved, say: Say) -> NoReturn:
+    """Print how much is left and the command that continues, and exit.
 
     Raises:
-        UsageError: nothing was trained, and another call would get no further.
+        UsageError: no training finished, so that another call would get no further.
     """
     from cnnperf.run.time_limit import EXIT_OUT_OF_TIME
 
     if pair.limit.lost:
-        say(f"ended by the time limit, and lost: {', '.join(pair.limit.lost)}")
+        say(f"the time limit ended these trainings, which are lost: {', '.join(pair.limit.lost)}")
     if not any(side.trained for side in pair.sides):
         raise UsageError(
-            "not one training was finished in this time: give --max-minutes more, or choose "
-            "shorter cases with -k"
+            "no training finished in time: raise --max-minutes, or choose shorter cases with -k"
         )
     left = sum(side.left for side in pair.sides)
     planned = sum(side.plan.trainings for side in pair.sides)
     say(
         f"out of time: {left} of {planned} trainings are left after {pair.limit.minutes:g} "
-        "minutes (--max-minutes); go on with"
+        "minutes (--max-minutes); continue with"
     )
-    say(_goes_on(pair))
+    say(_continuing_command(pair))
     raise typer.Exit(EXIT_OUT_OF_TIME)
-
-
-# --- records that are there already -------------------------------------------------------------
-
-
-def _calibrate_from(
-    first: list[Path] | None, records: list[Path] | None, rules: Rules, output: Path | None
-) -> None:
-    if not first:
-        raise UsageError(
-            f"did you mean --from {' '.join(map(str, records or ()))}? Without --from, "
-            "calibrating takes no records"
-        )
-    _write_calibration([*first, *(records or ())], rules, output, None)
 
 
 def _write_calibration(
     paths: Iterable[Path], rules: Rules, output: Path | None, aa: Comparison | None
 ) -> None:
+    """Measure the noise in some records, write it, and show it.
+
+    Args:
+        paths: the records.
+        rules: their thresholds are compared with the noise.
+        output: the file; None for the machine's own.
+        aa: the comparison of A with A, if this command trained.
+    """
     from cnnperf.record.loading import load_record
     from cnnperf.report.terminal.calibration import calibration_summary
     from cnnperf.report.terminal.comparison import comparison_summary

@@ -1,4 +1,4 @@
-"""The command `cnnperf floors`: how fast training could be here, and how near a record comes."""
+"""The command `cnnperf floors`: how fast training could be on this device."""
 
 from __future__ import annotations
 
@@ -9,65 +9,63 @@ from typing import Annotated
 
 import typer
 
-from cnnperf.cli.options import Device, Expression, Modules, Tier, option
-from cnnperf.errors import UsageError
+from cnnperf.cli.options import Device, Expression, Modules, Tier, import_user_modules, option
+from cnnperf.report.formats.comparison import write_text
 from cnnperf.report.terminal.console import print_rich, sentences, status
 
 
 class Form(StrEnum):
-    """How floors are written."""
+    """How floors are printed."""
 
     TABLE = "table"
     JSON = "json"
 
 
-CaseIds = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[CASE]...",
-        help="Ids of cases (default: those of the records, else the tier's).",
-        show_default=False,
-    ),
-]
-Measured = Annotated[
-    list[Path] | None,
-    option(
-        "--record",
-        "-r",
-        metavar="FILE",
-        text="Set what was measured on this machine beside the floors; may be given again.",
-    ),
-]
-FormOption = Annotated[
-    Form, typer.Option("--format", "-f", help="How to write it.", show_default=True)
-]
-JsonFile = Annotated[
-    Path | None,
-    option("--output", "-o", metavar="FILE", text="Write the JSON into this file, too."),
-]
-
-
 def floors(
-    cases: CaseIds = None,
-    record: Measured = None,
+    cases: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CASE",
+            help="Ids of cases. Default: those of the records, else those of the tier.",
+            show_default=False,
+        ),
+    ] = None,
+    record: Annotated[
+        list[Path] | None,
+        option(
+            "--record",
+            "-r",
+            metavar="FILE",
+            text="Show the times in this record, measured on this machine, next to the floors. "
+            "Repeatable.",
+        ),
+    ] = None,
     expression: Expression = None,
     tier: Tier = None,
     device: Device = None,
+    form: Annotated[Form, option("--format", "-f", metavar="FORMAT", text="table or json.")] = (
+        Form.TABLE
+    ),
+    output: Annotated[
+        Path | None,
+        option("--output", "-o", metavar="FILE", text="Also write the JSON to FILE."),
+    ] = None,
     module: Modules = None,
-    form: FormOption = Form.TABLE,
-    output: JsonFile = None,
 ) -> None:
-    """Measure this device's ceilings, and say how fast it could train each case at best.
+    """Measure what this device can do, and show the shortest possible time of each case.
 
-    Two floors: the case's FLOPs over the matmul peak, and the bytes that it must move over the
-    bandwidth of a copy. Both ceilings are measured now; that takes up to a minute.
+    Examples:
+      cnnperf floors -k mnist
+      cnnperf floors --record run.json
+
+    A training can be no faster than its FLOPs at the peak of a matrix product, nor than the bytes
+    it moves at the bandwidth of a copy. Both peaks are measured now, which takes up to a minute.
     """
-    from cnnperf.catalog.registry import import_modules
     from cnnperf.report.terminal.floors import floors_json, floors_summary
     from cnnperf.run.floors_inputs import choose_cases, floors_of, look, read_recorded
 
     with sentences():
-        import_modules(module or (), [str(Path.cwd())])
+        import_user_modules(module)
         recorded = read_recorded(record or [])
         chosen = choose_cases(cases or [], expression, recorded, tier=tier, device=device)
         with status("measuring what this device can do ..."):
@@ -75,16 +73,8 @@ def floors(
         found = floors_of(chosen, probed, recorded)
         text = json.dumps(floors_json(found, probed), indent=2)
         if output is not None:
-            _write(output, text)
+            write_text(output, text + "\n")
     if form is Form.JSON:
         typer.echo(text)
     else:
         print_rich(floors_summary(found, probed))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnnperf.cli.options import Config, check_page, option
 from cnnperf.errors import UsageError, one_of, printable
+from cnnperf.report.formats.comparison import write_text
 from cnnperf.report.terminal.console import print_rich, sentences, status
 
 if TYPE_CHECKING:
@@ -19,89 +21,85 @@ if TYPE_CHECKING:
     from cnnperf.compare.history.series import Series
 
 
-HEAD_BYTES = 200
-"""Of a file, in which a page says that it is one."""
-
-
 class HistoryFormat(StrEnum):
-    """How a history is written on the terminal."""
+    """How a history is printed."""
 
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
 
 
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Searched for records, folders in it too.")
-]
-PageFile = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write a page there, too: HTML."),
-]
-MetricNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--metric",
-        metavar="NAME",
-        help="Only this metric, as in train_seconds; may be given again (default: those that "
-        "gate in `cnnperf compare`).",
-    ),
-]
-CaseExpression = Annotated[
-    str | None,
-    typer.Option(
-        "--case",
-        "-k",
-        metavar="EXPR",
-        help="Only cases whose id fits, as pytest's -k: 'vgg and not 224'.",
-    ),
-]
-MachineName = Annotated[
-    str | None,
-    typer.Option("--machine", metavar="TEXT", help="Only machines with this in their name."),
-]
-FormatOption = Annotated[
-    HistoryFormat,
-    typer.Option("--format", "-f", help="table; json (series, steps); csv (a line a point)."),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help="TOML file of thresholds: a step is a change of level beyond them (default: "
-        "./cnnperf.toml, else the table tool.cnnperf of ./pyproject.toml).",
-    ),
-]
-CalibrationFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--calibration",
-        metavar="FILE",
-        help="A machine's noise, by `cnnperf calibrate`: no step of its times and rates is "
-        "smaller than `cnnperf compare` would have it; may be given again for other machines.",
-    ),
-]
-
-
 def history(
-    folder: Folder,
-    output: PageFile = None,
-    metric: MetricNames = None,
-    case: CaseExpression = None,
-    machine: MachineName = None,
-    form: FormatOption = HistoryFormat.TABLE,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder with records, searched with all folders in it.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None, option("--output", "-o", metavar="FILE", text="Also write an HTML page.")
+    ] = None,
+    case: Annotated[
+        str | None,
+        option(
+            "--case",
+            "-k",
+            metavar="EXPR",
+            text="Only cases whose id matches, as with pytest's -k: 'vgg and not 224'.",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        option(
+            "--metric",
+            metavar="NAME",
+            text="Only this metric, for example train_seconds. Default: the metrics that gate in "
+            "`cnnperf compare`. Repeatable.",
+        ),
+    ] = None,
+    machine: Annotated[
+        str | None,
+        option("--machine", metavar="TEXT", text="Only machines whose name contains TEXT."),
+    ] = None,
+    form: Annotated[
+        HistoryFormat,
+        option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            text="table, json (series and steps) or csv (one line for each point).",
+        ),
+    ] = HistoryFormat.TABLE,
     config: Config = None,
-    calibration: CalibrationFiles = None,
+    calibration: Annotated[
+        list[Path] | None,
+        option(
+            "--calibration",
+            metavar="FILE",
+            text="Noise of a machine, measured by `cnnperf calibrate`: smaller changes are not "
+            "steps. Repeatable, for other machines.",
+        ),
+    ] = None,
 ) -> None:
-    """Show each metric over all records in FOLDER, with its steps and what changed at them.
+    """Show each metric over all records in FOLDER, its steps, and what changed at them.
 
-    Files that are no records are passed over and named. Exit code: 0 whatever the steps are, for
-    this is no gate; 2 bad usage, or no record in the folder.
+    Examples:
+      cnnperf history reports/
+      cnnperf history reports/ -k vgg16 --metric train_seconds -o history.html
+
+    A step is a change of level that exceeds the thresholds. Files that are not records are skipped
+    and listed.
+
+    Exit codes:
+      0    done, whatever the steps are: this command is no gate
+      2    bad usage, or no record in the folder
     """
     with sentences():
         names = _metrics(metric or [])
-        _check_output(output)
+        if output is not None:
+            check_page(output, _may_overwrite, "a page: choose another name with -o")
         from cnnperf.compare.history.load import load_folder
         from cnnperf.compare.history.series import find_series
         from cnnperf.compare.thresholds import find_thresholds
@@ -112,30 +110,25 @@ def history(
         for warning in loaded.warnings:
             typer.echo(f"cnnperf: {printable(warning)}", err=True)
         calibrations = _calibrations(calibration or [], loaded)
-        loaded = _noting(loaded, calibrations)
+        notes = (f"thresholds take in the noise of {each.describe()}" for each in calibrations)
+        loaded = replace(loaded, notes=(*loaded.notes, *notes))
         with status("looking for steps ..."):
             found = find_series(loaded.points, thresholds, calibrations)
-            series = _chosen(found, case, machine)
+            series = _select(found, case, machine)
         _present(loaded, series, form, output)
 
 
-def _check_output(output: Path | None) -> None:
-    """Refuse to overwrite what is no page, as a record would be, before anything slow is done."""
-    if output is None or not output.exists():
-        return
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder: name a file with -o")
-    try:
-        with output.open("rb") as file:
-            head = file.read(HEAD_BYTES).lstrip().lower()
-    except OSError as error:
-        raise UsageError(f"{output} cannot be read: {error.strerror or error}") from error
-    if head and not head.startswith((b"<!doctype html", b"<html")):
-        raise UsageError(f"{output} exists and is no page: choose another name with -o")
+def _may_overwrite(head: str) -> bool:
+    head = head.lstrip().lower()
+    return not head or head.startswith(("<!doctype html", "<html"))
 
 
 def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
-    """Each must be of a machine that is there: it would be passed over without a word."""
+    """Read the calibrations; one of a machine without records would be ignored silently.
+
+    Raises:
+        UsageError: a file cannot be read, or no record is of its machine.
+    """
     from cnnperf.compare.calibration import load_calibration
     from cnnperf.machine.names import identity
 
@@ -150,14 +143,8 @@ def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
     return found
 
 
-def _noting(loaded: Loaded, calibrations: Sequence[Calibration]) -> Loaded:
-    """With a note on each, for the terminal and the page."""
-    notes = (f"thresholds take in the noise of {each.describe()}" for each in calibrations)
-    return replace(loaded, notes=(*loaded.notes, *notes))
-
-
 def _metrics(names: list[str]) -> list[str]:
-    """The metrics to show, in the order of the tables."""
+    """Return the metrics to show, in the order of the tables."""
     from cnnperf.compare.thresholds import DEFAULTS, JUDGED
 
     for name in names:
@@ -166,29 +153,31 @@ def _metrics(names: list[str]) -> list[str]:
     return [name for name in JUDGED if (name in names if names else DEFAULTS[name].gate)]
 
 
-def _chosen(series: list[Series], case: str | None, machine: str | None) -> list[Series]:
-    """Those of the cases and machines that were asked for."""
-    if not series:
-        raise UsageError("no record there has a figure of these metrics: choose others by --metric")
+def _select(series: list[Series], case: str | None, machine: str | None) -> list[Series]:
+    """Return the series of the cases and machines that the user chose.
+
+    Raises:
+        UsageError: the choice leaves none.
+    """
     from cnnperf.catalog.selection import matches
 
+    if not series:
+        raise UsageError("no record there has these metrics: choose others with --metric")
     ids = dict.fromkeys(each.case_id for each in series)
     chosen = {each for each in ids if case is None or matches(case, each)}
     if not chosen:
-        raise UsageError(f"-k {case!r} selects none of the cases there: {_some(ids)}")
+        raise UsageError(f"-k {case!r} matches none of the cases there: {_some(ids)}")
     machines = dict.fromkeys(each.machine_label for each in series)
     there = {name for name in machines if machine is None or machine.lower() in name.lower()}
     if not there:
-        raise UsageError(
-            f"--machine {machine!r} is in no name of a machine there: {_some(machines)}"
-        )
+        raise UsageError(f"--machine {machine!r} matches no machine there: {_some(machines)}")
     found = [each for each in series if each.case_id in chosen and each.machine_label in there]
     if not found:
-        raise UsageError("no case that was chosen was trained on a machine that was chosen")
+        raise UsageError("none of the chosen cases was trained on a chosen machine")
     return found
 
 
-def _some(names: Sequence[str] | dict[str, None], most: int = 8) -> str:
+def _some(names: Iterable[str], most: int = 8) -> str:
     known = [printable(name) for name in names]
     more = f" and {len(known) - most} more" if len(known) > most else ""
     return ", ".join(known[:most]) + more
@@ -197,9 +186,8 @@ def _some(names: Sequence[str] | dict[str, None], most: int = 8) -> str:
 def _present(
     loaded: Loaded, series: list[Series], form: HistoryFormat, output: Path | None
 ) -> None:
-    """The page first: what is on the terminal last is what is read."""
+    """Write the page, then print the series: the end of the output is read first."""
     if output is not None:
-        from cnnperf.report.formats.comparison import write_text
         from cnnperf.report.html.history_page import history_page
         from cnnperf.report.html.page import render
 

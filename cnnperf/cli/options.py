@@ -1,61 +1,196 @@
-"""The options of a run, for the commands that train: as those of `pytest benchmarks` are.
+"""Options that several commands share, and what reads them.
 
-Text as it was given: `cnnperf.run.settings` reads both alike, and says what does not fit.
+Options of a training stay text here: `cnnperf.run.settings` reads and checks them, for these
+commands and for `pytest benchmarks` alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cnnperf.errors import UsageError
+from cnnperf.report.formats.comparison import Format
 
-def option(*names: str, metavar: str | None = None, text: str) -> Any:
-    """A named option with its help."""
-    return typer.Option(*names, metavar=metavar, help=text)
 
+def option(*names: str, text: str, metavar: str = "", **more: Any) -> Any:
+    """Return a named option with its help; a switch has no metavar."""
+    return typer.Option(*names, metavar=metavar, help=text, **more)
+
+
+def import_user_modules(modules: Iterable[str] | None) -> None:
+    """Import what --module names, so that its models, data sets and cases are registered.
+
+    Raises:
+        UsageError: a module cannot be imported.
+    """
+    if modules:
+        from cnnperf.catalog.registry import import_modules
+
+        import_modules(modules, [str(Path.cwd())], "--module")
+
+
+def check_page(output: Path, is_page: Callable[[str], bool], fix: str) -> None:
+    """Refuse to overwrite a file that is not a page, such as a record, before slow work starts.
+
+    Args:
+        output: the file to write; it need not exist.
+        is_page: takes the beginning of the file and returns whether it may be overwritten.
+        fix: the end of the sentence, from "is not" on.
+
+    Raises:
+        UsageError: the file is something else, is a folder, or cannot be read.
+    """
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder: name a file with -o")
+    if not output.exists():
+        return
+    try:
+        with output.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(2000)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be read: {error.strerror or error}") from error
+    if not is_page(head):
+        raise UsageError(f"{output} exists and is not {fix}")
+
+
+# --- of commands that judge -----------------------------------------------------------------------
+
+
+class Difference(StrEnum):
+    """What may differ between two sides."""
+
+    HARDWARE = "hardware"
+    SOFTWARE = "software"
+
+
+Config = Annotated[
+    Path | None,
+    option(
+        "--config",
+        metavar="FILE",
+        text="Read the thresholds from this TOML file. Default: ./cnnperf.toml, else the table "
+        "tool.cnnperf in ./pyproject.toml.",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    option("--output", "-o", metavar="FILE", text="Write to FILE and print only the summary."),
+]
+FormatOption = Annotated[
+    Format,
+    option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        text="table, markdown (for a step summary or a comment), github (annotations), junit or "
+        "json.",
+    ),
+]
+Strict = Annotated[bool, option("--strict", text="Exit with 4 if a regression is still possible.")]
+Modules = Annotated[
+    list[str] | None,
+    option(
+        "--module",
+        "-m",
+        metavar="MODULE",
+        text="Import a module that registers your own models, data sets or cases. Repeatable.",
+    ),
+]
+Across = Annotated[
+    list[Difference] | None,
+    option(
+        "--across",
+        metavar="WHAT",
+        text="Compare even if the hardware, or the software (driver, CUDA, cuDNN, torch, Python), "
+        "differs: WHAT is hardware or software. Repeatable.",
+    ),
+]
+DropFlagged = Annotated[
+    bool, option("--drop-flagged", text="Ignore repeats that other load on the machine disturbed.")
+]
+JudgeShortened = Annotated[
+    bool,
+    option("--judge-shortened", text="Also judge the speed of shortened trainings."),
+]
+CalibrationFile = Annotated[
+    Path | None,
+    option(
+        "--calibration",
+        metavar="FILE",
+        text="Noise of the machine, measured by `cnnperf calibrate`. Default: the newest "
+        "*.calibration.json of BASE's machine, next to BASE or one folder up.",
+    ),
+]
+AsJson = Annotated[bool, option("--json", text="Print JSON instead of a table.")]
+
+# --- of commands that train -----------------------------------------------------------------------
 
 Expression = Annotated[
     str | None,
     option(
-        "-k", metavar="EXPR", text="Only cases whose id fits, as pytest's -k: 'vgg and not 224'."
+        "-k",
+        metavar="EXPR",
+        text="Only cases whose id matches, as with pytest's -k: 'vgg and not 224'.",
     ),
 ]
 Tier = Annotated[
     str | None,
     option(
-        "--tier", "-t", metavar="{auto,smoke,standard,full}", text="Which cases (default: auto)."
+        "--tier",
+        "-t",
+        metavar="TIER",
+        text="Which cases: smoke, standard, full, or auto (by the hardware). Default: auto.",
     ),
 ]
 Device = Annotated[
     str | None,
-    option("--device", metavar="{auto,cpu,cuda,mps,xpu}", text="Where to train (default: auto)."),
+    option(
+        "--device",
+        metavar="DEVICE",
+        text="Where to train: cpu, cuda, mps, xpu or auto. Default: auto.",
+    ),
 ]
 Seed = Annotated[
-    str | None, option("--seed", metavar="N", text="Seed of the first repeat (default: 0).")
+    str | None, option("--seed", metavar="N", text="Seed of the first repeat. Default: 0.")
 ]
 Epochs = Annotated[
     str | None, option("--epochs", metavar="N", text="Train N epochs instead of the recipe's.")
 ]
 LimitSteps = Annotated[
     str | None,
-    option("--limit-steps", metavar="N", text="Stop after N training steps: speed only."),
+    option(
+        "--limit-steps",
+        metavar="N",
+        text="Stop each training after N steps. This measures speed, not accuracy.",
+    ),
 ]
 Compile = Annotated[
     str | None,
-    option("--compile", metavar="{auto,on,off}", text="Whether the engine `fast` compiles."),
+    option(
+        "--compile",
+        metavar="CHOICE",
+        text="Whether the engine `fast` compiles the model: on, off or auto.",
+    ),
 ]
 PrecisionOption = Annotated[
     str | None,
-    option("--precision", metavar="{auto,float32,bfloat16}", text="Of the engine `fast`."),
+    option(
+        "--precision",
+        metavar="CHOICE",
+        text="Precision of the engine `fast`: float32, bfloat16 or auto.",
+    ),
 ]
 DataDir = Annotated[
     str | None,
     option(
         "--data-dir",
         metavar="DIR",
-        text="Where the data sets lie (default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data).",
+        text="Folder of the data sets. Default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data.",
     ),
 ]
 Timeout = Annotated[
@@ -66,93 +201,19 @@ Timeout = Annotated[
         text="End a training that has no result this long after its clock started.",
     ),
 ]
-Modules = Annotated[
-    list[str] | None,
-    option(
-        "--module",
-        "-m",
-        metavar="MODULE",
-        text="Import this module first, which registers models, data sets or cases of your own.",
-    ),
-]
 Deterministic = Annotated[
     bool,
-    option("--deterministic", text="A seed always gives the same losses; each step's is kept."),
+    option(
+        "--deterministic",
+        text="Use deterministic algorithms, so that a seed always gives the same losses, and "
+        "record the loss of each step.",
+    ),
 ]
 Out = Annotated[
     Path | None,
-    option("--out", metavar="DIR", text="Where both records go (default: .cnnperf/<time>)."),
-]
-
-# --- of `cnnperf ab` alone ----------------------------------------------------------------------
-
-PythonA = Annotated[
-    str | None, option("--a", metavar="PYTHON", text="What is known (default: this Python).")
-]
-PythonB = Annotated[
-    str | None, option("--b", metavar="PYTHON", text="What is asked about (default: this).")
-]
-MaxRepeats = Annotated[
-    int, typer.Option(min=1, max=1000, metavar="N", help="Of each case, on each side.")
-]
-MaxMinutes = Annotated[
-    float | None,
-    typer.Option(min=0, metavar="M", help="Start nothing more after so long (default: no end)."),
-]
-CalibrationHere = Annotated[
-    Path | None,
     option(
-        "--calibration",
-        metavar="FILE",
-        text="This machine's noise, by `cnnperf calibrate` (default: the newest "
-        "*.calibration.json of this machine in reports/, .cnnperf/, here, or where the records "
-        "go and one folder up).",
-    ),
-]
-
-# --- of `cnnperf calibrate` alone ---------------------------------------------------------------
-
-MoreRecords = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[RECORD]...", help="With --from: more records.", show_default=False),
-]
-FirstRecords = Annotated[
-    list[Path] | None,
-    option(
-        "--from",
-        metavar="RECORD",
-        text="Train nothing: take the repeats of this record, and of those after it.",
-    ),
-]
-CalibrationRepeats = Annotated[
-    int, typer.Option(min=2, max=1000, metavar="N", help="Of each case, on each of two sides.")
-]
-CalibrationMinutes = Annotated[
-    str | None,
-    option(
-        "--max-minutes",
-        metavar="M",
-        text="Be over after so long, with exit code 75 and the command that goes on, where not "
-        "all is done (default: no end).",
-    ),
-]
-ResumeFolder = Annotated[
-    Path | None,
-    option(
-        "--resume",
+        "--out",
         metavar="DIR",
-        text="Go on with what was stopped there: the folder that --out named, or the default.",
-    ),
-]
-Python = Annotated[
-    str | None, option("--python", metavar="PYTHON", text="Which Python (default: this one).")
-]
-CalibrationOutput = Annotated[
-    Path | None,
-    option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        text="The calibration (default: named after the machine, in reports/, else .cnnperf/).",
+        text="Folder for both records, a.json and b.json. Default: .cnnperf/<command>-<time>.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The command `cnnperf report`: records as one page that needs no network."""
+"""The command `cnnperf report`: records as one HTML page that needs no network."""
 
 from __future__ import annotations
 
@@ -11,101 +11,92 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnperf.cli.compare import (
+from cnnperf.cli.options import (
     Across,
     CalibrationFile,
     Config,
     DropFlagged,
     JudgeShortened,
     Modules,
-    calibration_for,
-    thresholds_for,
+    check_page,
+    import_user_modules,
+    option,
 )
 from cnnperf.errors import NotInstalledError, UsageError, printable
 from cnnperf.report.formats.comparison import write_text
 from cnnperf.report.terminal.console import sentences, status
 
 if TYPE_CHECKING:
-    from cnnperf.compare.inputs import Side
-    from cnnperf.compare.rules import Rules
     from cnnperf.report.html.content import Page
-    from cnnperf.report.html.images import Form
 
 STDOUT = Path("-")
 
-PAIR = 2
-"""Records that are compared; more of them are several machines."""
-
 PACKAGES = {"altair": "altair", "vl_convert": "vl-convert-python", "jinja2": "jinja2"}
-"""What a page is made with, by the name that is imported: its name on PyPI."""
-
-HEAD_CHARS = 2000
-"""Of a page, in which it says that it is ours."""
+"""Packages that draw a page: the imported name, and the name on PyPI."""
 
 
 class Forms(StrEnum):
-    """What a figure's file can be."""
+    """File formats of a figure."""
 
     SVG = "svg"
     PNG = "png"
 
 
-Runs = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="RUN", help="A record; two, BASE and NEW; or those of several machines."
-    ),
-]
-MoreBase = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--base",
-        metavar="FILE",
-        help="Another record of the run, or of BASE: more cases, or more repeats of them.",
-    ),
-]
-MoreNew = Annotated[
-    list[Path] | None, typer.Option("--new", metavar="FILE", help="Another record of NEW.")
-]
-Over = Annotated[
-    str | None,
-    typer.Option(
-        "--over",
-        metavar="MACHINE",
-        help="Machines side by side, and their gains over this one: a part of its name, or its "
-        "RUN (with three RUNs or more, over the first's unless it is given).",
-    ),
-]
-PageFile = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FILE", help="The page; - for standard output.")
-]
-Title = Annotated[
-    str | None,
-    typer.Option("--title", metavar="TEXT", help="The page's heading (default: the files)."),
-]
-Force = Annotated[
-    bool, typer.Option("--force", help="Overwrite FILE although it is no page of cnnperf's.")
-]
-FiguresFolder = Annotated[
-    Path | None,
-    typer.Option("--figures", metavar="DIR", help="Write each figure as a file there, too."),
-]
-FiguresFormat = Annotated[
-    list[Forms] | None,
-    typer.Option(help="Of these files; may be given twice (default: both)."),
-]
-
-
 def report(
-    runs: Runs,
-    more_base: MoreBase = None,
-    more_new: MoreNew = None,
-    over: Over = None,
-    output: PageFile = Path("report.html"),
-    title: Title = None,
-    force: Force = False,
-    figures: FiguresFolder = None,
-    figures_format: FiguresFormat = None,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN",
+            help="One record; two records, BASE and NEW; or records of several machines.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        option("--output", "-o", metavar="FILE", text="Page to write; - for standard output."),
+    ] = Path("report.html"),
+    title: Annotated[
+        str | None,
+        option("--title", metavar="TEXT", text="Heading of the page. Default: the file names."),
+    ] = None,
+    force: Annotated[
+        bool, option("--force", text="Overwrite FILE even if it is not a page of cnnperf.")
+    ] = False,
+    over: Annotated[
+        str | None,
+        option(
+            "--over",
+            metavar="MACHINE",
+            text="Compare machines with this one: part of its name, or its RUN. With three or more "
+            "RUNs the default is the machine of the first.",
+        ),
+    ] = None,
+    more_base: Annotated[
+        list[Path] | None,
+        option(
+            "--base",
+            metavar="FILE",
+            text="Add the cases and repeats of FILE to the run, or to BASE. Repeatable.",
+        ),
+    ] = None,
+    more_new: Annotated[
+        list[Path] | None,
+        option(
+            "--new", metavar="FILE", text="Add the cases and repeats of FILE to NEW. Repeatable."
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        option("--figures", metavar="DIR", text="Also write each figure to a file in DIR."),
+    ] = None,
+    figures_format: Annotated[
+        list[Forms] | None,
+        option(
+            "--figures-format",
+            metavar="FORMAT",
+            text="Format of these files: svg or png. Repeatable. Default: both.",
+        ),
+    ] = None,
     across: Across = None,
     drop_flagged: DropFlagged = False,
     judge_shortened: JudgeShortened = False,
@@ -113,117 +104,86 @@ def report(
     calibration: CalibrationFile = None,
     module: Modules = None,
 ) -> None:
-    """Make one self-contained page of a run, of two with what changed, or of several machines.
+    """Make one self-contained HTML page of a run, of two runs, or of several machines.
 
-    It is for looking: the exit code is 0 whatever the verdict. `cnnperf compare` is the gate.
+    Examples:
+      cnnperf report run.json
+      cnnperf report base.json new.json -o change.html
+      cnnperf report h100.json a100.json --over A100
+
+    The exit code is 0 whatever the verdict: use `cnnperf compare` as a gate.
     """
-    judging = {
-        "--across": bool(across),
-        "--drop-flagged": drop_flagged,
-        "--judge-shortened": judge_shortened,
-        "--config": config is not None,
-        "--calibration": calibration is not None,
+    judging: dict[str, Any] = {
+        "across": frozenset(difference.value for difference in across or ()),
+        "drop_flagged": drop_flagged,
+        "judge_shortened": judge_shortened,
+        "config": config,
+        "calibration": calibration,
     }
     with sentences():
-        _check_options(runs, over, [name for name, is_given in judging.items() if is_given])
-        _check_output(output, force=force)
+        import_user_modules(module)
+        several = over is not None or len(runs) > 2
+        _check_options(runs, [name for name, value in judging.items() if value], several=several)
+        if more_new and len(runs) < 2:
+            raise UsageError(f"--new {more_new[0]} needs a second run, and only {runs[0]} is given")
         if figures_format and figures is None:
-            raise UsageError("--figures-format says how, --figures DIR where: give both")
-        if over is not None or len(runs) > PAIR:
-            page = _machines([*runs, *(more_base or ()), *(more_new or ())], over)
-        else:
-            sides = _sides(runs, more_base or [], more_new or [])
-            asked = {
-                "across": frozenset(difference.value for difference in across or ()),
-                "drop_flagged": drop_flagged,
-                "judge_shortened": judge_shortened,
-            }
-            page = _page(sides, _rules(runs, sides, config, calibration, module or [], asked))
+            raise UsageError("--figures-format needs a folder: add --figures DIR")
+        _check_output(output, force=force)
+        with _packages(), status("drawing the page ..."):
+            if several:
+                page = _machines_page([*runs, *(more_base or ()), *(more_new or ())], over)
+            else:
+                files = [[run] for run in runs]
+                for side, more in zip(files, (more_base, more_new), strict=False):
+                    side.extend(more or ())
+                page = _run_page(files, judging)
         if title is not None:
             page = replace(page, title=printable(title))
         _write_page(page, output)
         if figures is not None:
+            forms = [each.value for each in figures_format or Forms]
             with _packages(), status(f"drawing {len(page.figures())} figures ..."):
-                _write_figures(page, figures, [each.value for each in figures_format or Forms])
+                _write_figures(page, figures, forms)
 
 
-def _check_options(runs: Sequence[Path], over: str | None, judging: Sequence[str]) -> None:
-    """Two runs are judged, and no other number: an option for that would be passed over."""
-    machines = over is not None or len(runs) > PAIR
-    if judging and machines:
-        raise UsageError(f"{judging[0]} is for judging two runs, and machines are put side by side")
-    if judging and len(runs) == 1:
-        raise UsageError(f"{judging[0]} is for judging two runs, and only {runs[0]} is given")
+def _check_options(runs: Sequence[Path], judging: Sequence[str], *, several: bool) -> None:
+    """Refuse options of a judgement where nothing is judged: they would be ignored silently."""
+    if judging and (several or len(runs) == 1):
+        name = f"--{judging[0].replace('_', '-')}"
+        given = "a page of several machines judges none" if several else f"only {runs[0]} is given"
+        raise UsageError(f"{name} is for judging two runs, and {given}")
 
 
 def _check_output(output: Path, *, force: bool) -> None:
-    """Refuse to overwrite what is no page of ours, before anything slow is done."""
-    if output == STDOUT or force or not output.exists():
+    if output == STDOUT or force:
         return
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder: name a file with -o")
     from cnnperf.report.html.content import MARK
 
-    try:
-        with output.open(encoding="utf-8", errors="replace") as file:
-            head = file.read(HEAD_CHARS)
-    except OSError as error:
-        raise UsageError(f"{output} cannot be read: {error.strerror or error}") from error
-    if MARK not in head:
-        raise UsageError(
-            f"{output} exists and is no page of cnnperf's: choose another name with -o, or say "
-            "--force"
-        )
-
-
-def _rules(
-    runs: Sequence[Path],
-    sides: Sequence[Side],
-    config: Path | None,
-    calibration: Path | None,
-    modules: list[str],
-    asked: dict[str, Any],
-) -> Rules | None:
-    """What was asked for, thresholds and calibration as `cnnperf compare` finds them.
-
-    None for a run alone.
-    """
-    if len(sides) != PAIR:
-        return None
-    from cnnperf.compare.rules import Rules
-
-    return Rules(
-        thresholds=thresholds_for(config, (sides[0], sides[1]), modules),
-        calibration=calibration_for(calibration, runs[0], sides[0]),
-        **asked,
+    check_page(
+        output,
+        lambda head: MARK in head,
+        "a page of cnnperf: choose another name with -o, or add --force",
     )
 
 
-def _sides(runs: Sequence[Path], more_base: list[Path], more_new: list[Path]) -> list[Side]:
-    if more_new and len(runs) < PAIR:
-        raise UsageError(f"--new {more_new[0]} is for a second run, and only {runs[0]} is given")
-    with _packages(), status("reading the records ..."):
-        from cnnperf.compare.inputs import load_side
+def _run_page(files: Sequence[Sequence[Path]], judging: dict[str, Any]) -> Page:
+    """Return the page of one run, or of two with their verdicts."""
+    from cnnperf.compare.inputs import load_side
+    from cnnperf.compare.rules import find_rules
+    from cnnperf.report.html.run_page import run_page
 
-        return [
-            load_side([run, *more]) for run, more in zip(runs, (more_base, more_new), strict=False)
-        ]
-
-
-def _page(sides: Sequence[Side], rules: Rules | None) -> Page:
-    """Of one run, or of two."""
-    with _packages(), status("drawing the page ..."):
-        from cnnperf.report.html.run_page import run_page
-
-        return run_page(sides, rules)
+    sides = [load_side(paths) for paths in files]
+    rules = None
+    if len(sides) == 2:
+        rules = find_rules(Path.cwd(), sides, base=files[0][0], **judging)
+    return run_page(sides, rules)
 
 
-def _machines(runs: Sequence[Path], over: str | None) -> Page:
-    with _packages(), status("drawing the page ..."):
-        from cnnperf.record.loading import load_record
-        from cnnperf.report.html.machines.page import hardware_page
+def _machines_page(runs: Sequence[Path], over: str | None) -> Page:
+    from cnnperf.record.loading import load_record
+    from cnnperf.report.html.machines.page import hardware_page
 
-        return hardware_page([(str(run), load_record(run)) for run in runs], over)
+    return hardware_page([(str(run), load_record(run)) for run in runs], over)
 
 
 def _write_page(page: Page, output: Path) -> None:
@@ -235,16 +195,14 @@ def _write_page(page: Page, output: Path) -> None:
         typer.echo(text, nl=False)
         return
     write_text(output, text)
-    typer.echo(
-        f"{printable(str(output))}: {_count(len(page.figures()), 'figure')}, "
-        f"{len(text.encode()) / 1e6:.1f} MB"
-    )
+    size = f"{len(text.encode()) / 1e6:.1f} MB"
+    typer.echo(f"{printable(str(output))}: {_count(len(page.figures()), 'figure')}, {size}")
 
 
-def _write_figures(page: Page, folder: Path, forms: Sequence[Form]) -> None:
+def _write_figures(page: Page, folder: Path, forms: Sequence[str]) -> None:
     from cnnperf.report.html.images import write_figures
 
-    written = write_figures(page, folder, forms)
+    written = write_figures(page, folder, forms)  # type: ignore[arg-type]
     typer.echo(
         f"{printable(str(folder))}: {_count(len(page.figures()), 'figure')} in "
         f"{_count(len(written), 'file')} ({', '.join(forms)})",
@@ -258,7 +216,7 @@ def _count(number: int, noun: str) -> str:
 
 @contextmanager
 def _packages() -> Iterator[None]:
-    """Say which package a page needs and is not there."""
+    """Name the package that a page needs and that is not installed."""
     try:
         yield
     except ImportError as error:
@@ -266,6 +224,5 @@ def _packages() -> Iterator[None]:
         if package is None:
             raise
         raise NotInstalledError(
-            f"a page is made with {package}, which cannot be imported here ({error}): "
-            f"pip install {package}"
+            f"a page needs {package}, which cannot be imported ({error}): pip install {package}"
         ) from error

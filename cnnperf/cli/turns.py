@@ -1,8 +1,8 @@
-"""Two sides that train in turns, for the commands that do so: settings, rules, records, words."""
+"""What `cnnperf ab` and `cnnperf calibrate` share: two sides of one machine that train in turns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from cnnperf.cli.options import import_user_modules
 from cnnperf.errors import UsageError, printable
 from cnnperf.report.terminal.console import EXIT_INTERRUPTED
 
@@ -21,22 +22,29 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules": "--module"}
-"""What the options of `pytest benchmarks` are called here."""
+"""Names of pytest's options and keys, and what these commands call them."""
 
 
 def given_options(**given: str | bool | None) -> dict[str, str | bool | None]:
-    """Return options by their names in `cnnperf.run.settings`; a switch is on or not given."""
+    """Return options by their names in `cnnperf.run.settings`; None means not given."""
     return {name: None if value is False else value for name, value in given.items()}
 
 
 def settings_of_both(
-    given: dict[str, str | bool | None],
+    given: Mapping[str, str | bool | None],
     modules: list[str] | None,
     *,
     repeats: int,
     pythons: tuple[str | None, str | None],
 ) -> list[RunSettings]:
-    """Of both sides."""
+    """Return the settings of side A and of side B.
+
+    Args:
+        given: the options of both sides, from `given_options`.
+        modules: the user's modules.
+        repeats: of each case, on each side.
+        pythons: the interpreters; None is this one.
+    """
     from cnnperf.run.settings import settings_from
 
     return [
@@ -52,23 +60,20 @@ def rules_here(
     *,
     strict: bool = False,
 ) -> Rules:
-    """What counts; across software, since that is the question here.
+    """Return the rules, without a calibration: its machine is not known yet.
 
     Raises:
-        UsageError: a file cannot be read, the calibration's included: before anything slow.
+        UsageError: a file cannot be read; the calibration is read too, before slow work starts.
     """
-    from cnnperf.catalog.registry import all_cases, import_modules
     from cnnperf.compare.calibration import load_calibration
-    from cnnperf.compare.rules import Rules, Words
-    from cnnperf.compare.thresholds import find_thresholds
+    from cnnperf.compare.rules import Words, find_rules
 
-    import_modules(modules or (), [str(Path.cwd())])
+    import_user_modules(modules)
     if calibration is not None:
         load_calibration(calibration)
-    thresholds = find_thresholds(config, Path.cwd())
-    thresholds.check_cases(case.id for case in all_cases())
-    return Rules(
-        thresholds=thresholds,
+    return find_rules(
+        Path.cwd(),
+        config=config,
         across=frozenset({"software"}),
         judge_shortened=True,
         strict=strict,
@@ -76,20 +81,19 @@ def rules_here(
     )
 
 
-def with_calibration(rules: Rules, named: Path | None, pair: Interleaved) -> Rules:
-    """With this machine's noise: of the file that was named, or where it has been measured.
+def add_calibration(rules: Rules, named: Path | None, pair: Interleaved) -> Rules:
+    """Return the rules with this machine's noise: from the named file, else where it is found.
 
     Raises:
-        UsageError: the file cannot be read, or is of another machine.
+        UsageError: the file cannot be read, or belongs to another machine.
     """
     from cnnperf.compare.calibration import load_calibration_of
     from cnnperf.run.calibrate import calibration_here
 
     hardware = pair.sides[0].probed.environment.hardware
-    if named is not None:
-        calibration = load_calibration_of(named, hardware, "this one")
-        return replace(rules, calibration=calibration)
-    return replace(rules, calibration=calibration_here(pair.paths[0], hardware))
+    if named is None:
+        return replace(rules, calibration=calibration_here(pair.paths[0], hardware))
+    return replace(rules, calibration=load_calibration_of(named, hardware, "this one"))
 
 
 def open_pair(
@@ -100,7 +104,7 @@ def open_pair(
     *,
     resume: bool = False,
 ) -> tuple[Interleaved, Say]:
-    """Both sides, ready to train, and how to talk to people meanwhile: on stderr."""
+    """Return both sides, ready to train, and a function that prints a line to stderr."""
     from rich.console import Console
 
     from cnnperf.catalog.selection import select_cases
@@ -120,39 +124,44 @@ def open_pair(
         display = choose_display(console, quiet=False)
         pair = open_sides(sides, ids, tier, folder, display, resume=resume)
     except KeyboardInterrupt:
-        say("interrupted before anything was trained")
+        say("interrupted before any training started")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    for line in _header(pair, f"{tier} ({_as_here(reason)})"):
-        say(line)
+    for line in _header(pair, f"{tier} ({_translate(reason)})"):
+        say(f"cnnperf: {line}")
     return pair, say
 
 
 def _header(pair: Interleaved, tier: str) -> Iterator[str]:
-    """What is held to what, and how much work lies ahead at most."""
+    """Yield the lines on the machine, both sides, and the most work that lies ahead."""
     from cnnperf.machine.names import describe_device, describe_software
 
     probed = pair.sides[0].probed
-    yield f"cnnperf: {probed.device}: {describe_device(probed.environment)}"
+    yield f"{probed.device}: {describe_device(probed.environment)}"
     for side in pair.sides:
         python = side.settings.python or "this Python"
-        yield f"cnnperf: {side.side}: {python}: {describe_software(side.probed.environment)}"
+        yield f"{side.side}: {python}: {describe_software(side.probed.environment)}"
         if side.resumed is not None:
-            yield from (f"cnnperf: {side.side}: {line}" for line in side.resumed.report())
+            yield from (f"{side.side}: {line}" for line in side.resumed.report())
     most = sum(side.plan.trainings for side in pair.sides)
-    yield f"cnnperf: tier {tier}; {_count(len(pair.case_ids), 'case')}, at most {most} trainings"
-    skipped = [each for each in pair.sides[0].record.cases if each.outcome == "skipped"]
-    for case in skipped:
-        message = case.error.message if case.error is not None else "cannot be trained here"
-        yield f"cnnperf: skipped: {case.id}: {message}"
+    cases = len(pair.case_ids)
+    yield f"tier {tier}; {cases} case{'s' * (cases != 1)}, at most {most} trainings"
+    for case in pair.sides[0].record.cases:
+        if case.outcome == "skipped":
+            message = case.error.message if case.error is not None else "cannot be trained here"
+            yield f"skipped: {case.id}: {message}"
 
 
 @contextmanager
 def leaving_records(
     pair: Interleaved, say: Say, hint: str, *, resumable: bool = False
 ) -> Iterator[None]:
-    """Write both records whatever happens; Ctrl-C ends the command here, with a hint.
+    """Write both records however the block ends; Ctrl-C ends the command with a hint.
 
-    Where it can be resumed, the journals of what is not whole stay.
+    Args:
+        pair: both sides.
+        say: prints a line.
+        hint: what to do after Ctrl-C, with two {} for the records.
+        resumable: whether to keep the journals of an unfinished run.
     """
     try:
         yield
@@ -166,7 +175,7 @@ def leaving_records(
 
 
 def _keep(pair: Interleaved, resumable: bool) -> bool:
-    """Write what was trained; nothing where that is nothing."""
+    """Write what was trained, and return whether there was anything."""
     if any(pair.trainings):
         pair.close(keep_journals=resumable)
         return True
@@ -176,34 +185,26 @@ def _keep(pair: Interleaved, resumable: bool) -> bool:
 
 def _stop(pair: Interleaved, say: Say, hint: str, resumable: bool) -> NoReturn:
     if _keep(pair, resumable):
-        a, b = pair.trainings
-        ready = hint.format(*pair.paths)
+        (a, b), (a_path, b_path) = pair.trainings, pair.paths
         say(
-            f"interrupted: {' and '.join(map(str, pair.paths))} have the {a} and {b} trainings "
-            f"that were finished; {ready}"
+            f"interrupted: {a_path} has {a} and {b_path} has {b} finished trainings; "
+            f"{hint.format(a_path, b_path)}"
         )
     else:
-        say("interrupted before a training was finished: nothing is left")
+        say("interrupted before a training finished: nothing was written")
     raise typer.Exit(EXIT_INTERRUPTED)
 
 
-# --- words --------------------------------------------------------------------------------------
-
-
 @contextmanager
-def names_of_here() -> Iterator[None]:
-    """Put the options' names of these commands into sentences that know those of pytest."""
+def translating_options() -> Iterator[None]:
+    """Replace pytest's option names in errors by the names of these commands."""
     try:
         yield
     except UsageError as error:
-        raise UsageError(_as_here(str(error))) from error
+        raise UsageError(_translate(str(error))) from error
 
 
-def _as_here(text: str) -> str:
+def _translate(text: str) -> str:
     for there, here in OTHER_NAMES.items():
         text = text.replace(there, here)
     return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cnnperf.compare.rules import Across
-from cnnperf.compare.verdicts import EnvironmentChange
+from cnnperf.compare.verdicts import Across, EnvironmentChange
 from cnnperf.record.environment import Environment, Settings
 from cnnperf.record.metrics import ABSENT, format_bytes
 from cnnperf.record.schema import CaseRecord, Fingerprint

@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from cnnperf.catalog.engines import ENGINES
 from cnnperf.catalog.registry import get_dataset
 from cnnperf.catalog.specs import WORTHWHILE, Case, DatasetSpec
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeResult, Traffic
@@ -25,7 +26,7 @@ BYTES_PER_ELEMENT = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
 ADAM_BYTES_PER_PARAMETER = 24
 """Weight, mean and variance, float32, each read and written; the gradient is counted beside it."""
 
-BFLOAT16_ENGINES = frozenset({"amp", "lightning_bf16", "accelerate_bf16", "timm"})
+BFLOAT16_ENGINES = frozenset(name for name, spec in ENGINES.items() if spec.bfloat16)
 
 
 @dataclass(frozen=True, kw_only=True)

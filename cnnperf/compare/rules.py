@@ -1,28 +1,30 @@
-"""What a comparison is asked to do: thresholds, certainty, and what may differ."""
+"""The rules of a comparison: thresholds, confidence, and what may differ."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cnnperf.compare.thresholds import Thresholds
+from cnnperf.compare.thresholds import Thresholds, find_thresholds
+from cnnperf.compare.verdicts import Across
 
 if TYPE_CHECKING:
     from cnnperf.compare.calibration import Calibration
-
-Across = Literal["hardware", "software"]
+    from cnnperf.compare.inputs import Side
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What sides and options are called where a comparison was asked for, for its sentences."""
+    """Names of the sides and of the options in the sentences of a comparison."""
 
     base: str = "base"
     new: str = "new"
     across: str | None = "--across"
-    """The option that lets something differ; None where there is none."""
+    """Option that allows a difference; None where there is none."""
     training: str = "--cnnperf-"
-    """What the options of a training begin with."""
+    """Prefix of the options of a training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +33,64 @@ class Rules:
 
     thresholds: Thresholds = field(default_factory=Thresholds)
     calibration: Calibration | None = None
-    """This machine's noise, which widens thresholds that it would cross by itself."""
+    """Noise of the machine; it widens thresholds that noise alone would cross."""
     confidence: float = 0.95
-    """Of the intervals; higher where one comparison is looked at several times."""
+    """Confidence of the intervals; higher if one comparison is evaluated several times."""
     across: frozenset[Across] = frozenset()
-    """What is allowed to differ, since it is the question."""
+    """What may differ between the sides."""
     drop_flagged: bool = False
-    """Leave out repeats that something else disturbed."""
+    """Leave out disturbed repeats."""
     judge_shortened: bool = False
-    """Judge the speed of shortened trainings too, which gate nothing by themselves."""
+    """Also judge the speed of shortened trainings, which otherwise gates nothing."""
     strict: bool = False
-    """Whether what cannot be told is a failure."""
+    """Whether an inconclusive comparison fails."""
     words: Words = field(default_factory=Words)
 
     @property
     def one_sided_error(self) -> float:
-        """Chance of a false alarm that one verdict may have in one direction."""
+        """Return the accepted chance of a false alarm of one verdict in one direction."""
         return (1 - self.confidence) / 2
+
+
+def find_rules(
+    folder: Path,
+    sides: Iterable[Side] = (),
+    *,
+    base: Path | None = None,
+    config: Path | None = None,
+    calibration: Path | None = None,
+    **options: Any,
+) -> Rules:
+    """Return the rules that a user's files and options ask for.
+
+    Args:
+        folder: searched for thresholds unless `config` names the file.
+        sides: what is compared, base first; thresholds may name their cases.
+        base: the base's file, beside which the calibration of its machine is searched. Without it
+            the rules have no calibration.
+        config: file of thresholds.
+        calibration: file of the machine's noise, used instead of the search.
+        options: other fields of `Rules`.
+
+    Raises:
+        UsageError: a file cannot be read, names a case that does not exist, or is a calibration of
+            another machine.
+    """
+    from cnnperf.compare.calibration import calibration_of, load_calibration_of
+
+    sides = list(sides)
+    thresholds = find_thresholds(config, folder)
+    if thresholds.cases:
+        from cnnperf.catalog.registry import all_cases
+
+        ids = [case.id for case in all_cases()]
+        thresholds.check_cases([*ids, *(id_ for side in sides for id_ in side.cases)])
+    noise = None
+    if base is not None:
+        hardware = sides[0].records[0].environment.hardware
+        noise = (
+            calibration_of(base, hardware)
+            if calibration is None
+            else load_calibration_of(calibration, hardware, str(base))
+        )
+    return Rules(thresholds=thresholds, calibration=noise, **options)

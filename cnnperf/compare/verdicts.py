@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from cnnperf.record.schema import KernelClass
 
+Across = Literal["hardware", "software"]
+"""What may differ between the sides, if the user allows it."""
+
 Verdict = Literal[
     "same",
     "faster",

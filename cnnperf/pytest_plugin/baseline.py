@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from cnnperf.catalog.registry import all_cases
-from cnnperf.compare.calibration import calibration_of
 from cnnperf.compare.inputs import Side, load_side
 from cnnperf.compare.judge import judge
-from cnnperf.compare.rules import Across, Rules, Words
-from cnnperf.compare.thresholds import find_thresholds
-from cnnperf.compare.verdicts import Comparison
+from cnnperf.compare.rules import Rules, Words, find_rules
+from cnnperf.compare.verdicts import Across, Comparison
 from cnnperf.errors import UsageError, printable
 from cnnperf.record.schema import Record
 from cnnperf.report.terminal.comparison import comparison_summary
@@ -50,14 +48,8 @@ class Gate:
                 f"{baseline} has none of this run's cases: choose another baseline, or one of its "
                 f"cases with -k: {', '.join(map(printable, base.cases)) or 'none'}"
             )
-        thresholds = find_thresholds(None, root)
-        thresholds.check_cases([*(case.id for case in all_cases()), *base.cases])
-        rules = Rules(
-            thresholds=thresholds,
-            calibration=calibration_of(baseline, base.records[0].environment.hardware),
-            across=frozenset(across),
-            words=Words(across="--cnnperf-across"),
-        )
+        words = Words(across="--cnnperf-across")
+        rules = find_rules(root, [base], base=baseline, across=frozenset(across), words=words)
         return cls(base=base, rules=rules)
 
     def judge(self, record: Record, name: str, planned: Collection[str]) -> Comparison:

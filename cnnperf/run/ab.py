@@ -1,9 +1,9 @@
-"""Is one interpreter's training slower or less accurate than another's, on one machine?
+"""Check whether training with one interpreter is slower or less accurate than with another.
 
     cnnperf ab --a venv-old/bin/python --b venv-new/bin/python -k digits
 
-Torch-free. Trains both in turns, looks at what there is when the schedule says so, and trains on
-only what cannot be told yet. What it ends with is the judgement of the two records that it leaves.
+Both sides train in turns. After the repeats of the schedule the cases are judged, and only
+undecided cases are trained further. The final verdict is the judgement of the two records.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Budget:
     """How much may be trained."""
 
     max_repeats: int
-    """Of each case, on each side."""
+    """Most repeats of a case on each side."""
     max_minutes: float | None = None
-    """Of training; what is under way then is still finished."""
+    """Time after which no training is started; a training in progress is finished."""
 
     @property
     def looks(self) -> Looks:
-        """When to look, and how sure to be."""
+        """Return the schedule of looks and their confidence."""
         return Looks(self.max_repeats)
 
 
@@ -44,10 +44,10 @@ def run_ab(pair: Interleaved, budget: Budget, rules: Rules, say: Say) -> Compari
     """Train until every case is decided or the budget is spent, and judge.
 
     Args:
-        pair: both sides, looked at and not yet trained; the caller closes them.
-        budget: where to stop.
+        pair: both sides, opened but not trained; the caller closes them.
+        budget: when to stop.
         rules: as for any comparison; their confidence is replaced by that of a look.
-        say: told what each look found.
+        say: called with a line after each look.
 
     Raises:
         UsageError: the time was up before anything was trained.
@@ -64,16 +64,16 @@ def run_ab(pair: Interleaved, budget: Budget, rules: Rules, say: Say) -> Compari
 def train_until_decided(
     pair: Interleaved, looks: Looks, judged: Callable[[], Comparison], say: Say
 ) -> None:
-    """Train from look to look; a case that is decided is not trained further.
+    """Train from look to look, only the undecided cases.
 
-    A case that is decided may become undecided again, as the others' verdicts come in (they are
-    corrected for each other), and is then trained on.
+    Verdicts are corrected for the number of cases, so a decided case can become undecided again
+    and is then trained further.
     """
     undecided = pair.case_ids
     for repeats in looks.schedule:
         pair.train_to(repeats, undecided)
         if pair.out_of_time or repeats == looks.max_repeats:
-            return  # this look is the caller's
+            return  # the caller judges
         found = judged().cases
         undecided = [case.id for case in found if not is_decided(case)]
         say(f"after {repeats} repeats a side: {_progress(found, undecided)}")
@@ -82,25 +82,25 @@ def train_until_decided(
 
 
 def is_decided(case: CaseVerdicts) -> bool:
-    """Whether more repeats would change nothing that gates."""
+    """Return whether no gating metric is inconclusive."""
     gating = [metric for metric in case.metrics.values() if metric.gates]
     return all(metric.verdict != "inconclusive" for metric in gating)
 
 
 def judge_pair(pair: Interleaved, rules: Rules) -> Comparison:
-    """The two sides as they stand.
+    """Judge the two sides as they are now.
 
     Raises:
         UsageError: nothing has been trained.
     """
     if not any(pair.trainings) and not any(record.cases for record in pair.records):
-        raise UsageError("the time was up before anything was trained: give it more --max-minutes")
+        raise UsageError("the time was up before anything was trained: raise --max-minutes")
     (a, b), (a_path, b_path) = pair.records, pair.paths
     return judge(Side.of(a, _shown(a_path)), Side.of(b, _shown(b_path)), rules)
 
 
 def _shown(path: Path) -> str:
-    """A path as people would write it here."""
+    """Return a path relative to the current folder if it is below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
@@ -113,15 +113,15 @@ def _progress(found: tuple[CaseVerdicts, ...], undecided: list[str]) -> str:
 
 
 def _with_notes(comparison: Comparison, pair: Interleaved, looks: Looks) -> Comparison:
-    """Say how it was looked at, and what there was no time for."""
+    """Add notes on the looks and on the cases that were not trained."""
     schedule = ", ".join(map(str, looks.schedule))
     notes = [
-        f"looked at after {schedule} repeats a side where still undecided; each interval holds "
-        f"{100 * looks.confidence:.4g} %, so that all looks together hold "
+        f"judged after {schedule} repeats a side while undecided; the confidence of each interval "
+        f"is {100 * looks.confidence:.4g} %, so that of all looks together is "
         f"{100 * looks.overall_confidence:.4g} %"
     ]
     if len(looks.schedule) == 1:
-        notes = [f"looked at once, after up to {schedule} repeats a side"]
+        notes = [f"judged once, after up to {schedule} repeats a side"]
     if pair.untrained:
-        notes.append(f"no time was left to train {', '.join(pair.untrained)}")
+        notes.append(f"no time was left for {', '.join(pair.untrained)}")
     return comparison.model_copy(update={"notes": (*comparison.notes, *notes)})

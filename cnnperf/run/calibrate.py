@@ -1,10 +1,9 @@
-"""How much do a machine's figures vary when nothing has changed?
+"""Measure the noise of a machine: how much its results vary when nothing has changed.
 
     cnnperf calibrate -k digits --repeats 10
 
-Torch-free. Trains one interpreter against itself (A/A), in turns as `cnnperf ab` does, with another
-seed each time. What still differs is noise: a threshold below it would find regressions that are
-none.
+One interpreter is trained against itself (A/A), in turns as with `cnnperf ab`, each time with
+another seed. Every difference is noise, and a smaller threshold would report false regressions.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -41,24 +40,25 @@ from cnnperf.run.ab import judge_pair
 from cnnperf.run.interleave import Interleaved
 
 MIN_TRAININGS = 3
-"""Of a case in all: a standard deviation of fewer is a guess."""
+"""Fewest trainings of a case from which a standard deviation is computed."""
 
 MAX_NAMED = 5
-"""Dropped cases that a sentence names."""
+"""Most dropped cases that a sentence names."""
 
 FALSE_ALARMS = frozenset({"faster", "slower", "better", "worse"})
-"""Of one interpreter against itself."""
+"""Verdicts that are wrong for one interpreter against itself."""
 
 
 def run_calibration(pair: Interleaved, rules: Rules, repeats: int) -> Comparison | None:
-    """Train so many repeats a side, and judge them as if they were different.
-
-    None where the time was up before: another call goes on.
+    """Train so many repeats a side and judge one side against the other.
 
     Args:
-        pair: both sides, looked at and not yet trained; the caller closes them.
+        pair: both sides, opened but not trained; the caller closes them.
         rules: as for any comparison.
         repeats: of each case, on each side.
+
+    Returns:
+        The comparison, or None if the time was up; another call can continue.
     """
     pair.train_to(repeats, pair.case_ids)
     if pair.limit.reached:
@@ -70,17 +70,18 @@ def run_calibration(pair: Interleaved, rules: Rules, repeats: int) -> Comparison
 def measure_noise(
     named: Sequence[tuple[str, Record]], thresholds: Thresholds | None = None
 ) -> Calibration:
-    """The noise in records of one machine and one software.
+    """Return the noise in records of one machine and one software.
 
-    Every training of a case counts alike, whichever record it is in: what differs between records
-    is noise too.
+    All trainings of a case count the same, whichever record they are in: differences between
+    records are noise too.
 
     Args:
         named: records with their names.
-        thresholds: what a smallest change is told for; the defaults where None.
+        thresholds: used for the smallest change; None for the defaults.
 
     Raises:
-        UsageError: the records are not of the same, or no case has enough repeats.
+        UsageError: the records differ in machine, software or cases, or no case has enough
+            repeats.
     """
     _check_same(named)
     cases: dict[str, list[CaseRecord]] = {}
@@ -93,8 +94,8 @@ def measure_noise(
     found = {case_id: each for case_id, each in noise.items() if each.metrics}
     if not found:
         raise UsageError(
-            f"{_names(named)}: no case has {MIN_TRAININGS} trainings that did not fail, which is "
-            "the least that noise can be told from: calibrate with more --repeats"
+            f"{', '.join(name for name, _ in named)}: no case has {MIN_TRAININGS} finished "
+            "trainings, the fewest that show noise: calibrate with more --repeats"
         )
     environment = named[0][1].environment
     return Calibration(
@@ -106,15 +107,15 @@ def measure_noise(
 
 
 def _check_same(named: Sequence[tuple[str, Record]]) -> None:
-    """Records of one machine, one software, and cases that are the same in all of them."""
+    """Refuse records that differ in machine, software or the definition of a case."""
     for (one, first), (other, second) in combinations(named, 2):
         if first == second:
             raise UsageError(f"{one} and {other} are the same record: it would count twice")
         what = _difference(first, second)
         if what is not None:
             raise UsageError(
-                f"{one} and {other} differ in {what}: what varies between them would not be "
-                "noise; expected records of one machine and one software"
+                f"{one} and {other} differ in {what}, so their differences are not only noise: "
+                "use records of one machine and one software"
             )
 
 
@@ -142,7 +143,7 @@ def _case_noise(records: Sequence[CaseRecord], thresholds: Thresholds) -> CaseNo
     for metric, how in JUDGED.items():
         values = [value for case in records for value in case.values(metric)]
         if shortened and how.of_training:
-            continue  # of a training that nobody compares
+            continue  # `compare` does not judge it either
         noise = _noise(values, metric, records[0].id, thresholds)
         if noise is not None:
             metrics[metric] = noise
@@ -157,7 +158,7 @@ def _case_noise(records: Sequence[CaseRecord], thresholds: Thresholds) -> CaseNo
 def _noise(
     values: Sequence[float], metric: str, case_id: str, thresholds: Thresholds
 ) -> Noise | None:
-    """None where there are too few values, or a figure of 0, which has no logarithm."""
+    """Return the noise; None if there are too few values, or one has no logarithm."""
     by_ratio = JUDGED[metric].by_ratio
     if len(values) < MIN_TRAININGS or (by_ratio and min(values) <= 0):
         return None
@@ -172,7 +173,7 @@ def _noise(
 
 
 def false_alarms(comparison: Comparison) -> list[str]:
-    """What an A/A comparison found although nothing has changed, each as one clause."""
+    """Return each change that an A/A comparison found, as one clause."""
     return [
         printable(f"{case.id}: {metric} {verdict.verdict}")
         for case in comparison.cases
@@ -182,17 +183,13 @@ def false_alarms(comparison: Comparison) -> list[str]:
 
 
 def default_path(hardware: Hardware) -> Path:
-    """Where the calibration of such a machine goes: beside the records, where `compare` looks."""
-    return default_folder() / f"{machine_slug(hardware)}{SUFFIX}"
-
-
-def default_folder() -> Path:
-    """Where a project keeps its records."""
-    return Path("reports") if Path("reports").is_dir() else Path(".cnnperf")
+    """Return the file for the calibration of a machine: in a folder that `compare` searches."""
+    folder = Path("reports") if Path("reports").is_dir() else Path(".cnnperf")
+    return folder / f"{machine_slug(hardware)}{SUFFIX}"
 
 
 def calibration_here(record: Path, hardware: Hardware) -> Calibration | None:
-    """This machine's noise, where a project keeps it, else beside a record or one folder up.
+    """Find this machine's noise in the project's folders, else next to a record or one folder up.
 
     Raises:
         UsageError: a calibration there cannot be read.
@@ -205,7 +202,7 @@ def calibration_here(record: Path, hardware: Hardware) -> Calibration | None:
 
 
 def machine_slug(hardware: Hardware) -> str:
-    """A machine's identity as a file name.
+    """Return a machine's name as a file name.
 
     >>> machine_slug(Hardware(cpu_model="AMD EPYC 9654 96-Core Processor", cpu_logical_cores=16))
     'amd-epyc-9654-96-core-processor-16-cores'
@@ -215,37 +212,36 @@ def machine_slug(hardware: Hardware) -> str:
 
 
 class Written(NamedTuple):
-    """What a calibration file has after it was written again."""
+    """The content of a calibration file after an update."""
 
     calibration: Calibration
     measured: int
-    """Cases that were calibrated now."""
+    """Number of cases that were calibrated now."""
     dropped: tuple[str, ...] = ()
-    """Cases that the file had, and that were measured with something else."""
+    """Cases of the old file that were measured in another environment."""
     difference: str | None = None
-    """With what."""
+    """That environment."""
 
     def describe(self, path: Path) -> str:
-        """One line for people."""
+        """Return one line for the user."""
         count = len(self.calibration.cases) - self.measured
         also = f" (and of {count} calibrated before)" if count else ""
-        text = f"{path}: noise of {self.measured} case{_s(self.measured)}{also}"
+        text = f"{path}: noise of {self.measured} case{'s' * (self.measured != 1)}{also}"
         if not self.dropped:
             return text
         named = ", ".join(map(printable, self.dropped[:MAX_NAMED]))
         more = len(self.dropped) - MAX_NAMED
         named += f" and {more} more" if more > 0 else ""
         return (
-            f"{text}; dropped what was calibrated with {self.difference}: {named}: calibrate "
-            f"{'it' if len(self.dropped) == 1 else 'them'} again"
+            f"{text}; dropped, because calibrated with {self.difference}: {named}. Calibrate again"
         )
 
 
 def write_calibration(calibration: Calibration, path: Path) -> Written:
-    """Write a calibration; cases that only the file's present one has stay, if all else agrees.
+    """Write a calibration, and keep other cases of the file if its environment is the same.
 
     Raises:
-        UsageError: the file is there and is none, or cannot be written.
+        UsageError: the file exists and is no calibration, or cannot be written.
     """
     written = Written(calibration, len(calibration.cases))
     if path.exists():
@@ -261,7 +257,7 @@ def write_calibration(calibration: Calibration, path: Path) -> Written:
 
 
 def _with_older_cases(new: Calibration, old: Calibration) -> Written:
-    """Another commit or kernel is no reason to forget; what moves times by itself is."""
+    """Keep older cases unless something that changes times by itself differs."""
     difference = _outdated(new, old)
     if difference is None:
         merged = new.model_copy(update={"cases": {**old.cases, **new.cases}})
@@ -271,20 +267,12 @@ def _with_older_cases(new: Calibration, old: Calibration) -> Written:
 
 
 def _outdated(new: Calibration, old: Calibration) -> str | None:
-    """In what an older calibration is not of this machine's present state; None where it is."""
+    """Return what makes an older calibration outdated, or None."""
     if identity(new.hardware) != identity(old.hardware):
         return f"another machine ({printable(describe_machine(old.hardware))})"
     for field, kind in FORBIDDING.items():
         name = field.removeprefix("software.")
         if kind == "software" and getattr(new.software, name) != getattr(old.software, name):
             before, now = (getattr(each.software, name) or ABSENT for each in (old, new))
-            return printable(f"{name} {before}, and not {now}")
+            return printable(f"{name} {before}, not {now}")
     return None
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
-
-
-def _names(named: Iterable[tuple[str, Record]]) -> str:
-    return ", ".join(name for name, _ in named)

@@ -1,4 +1,4 @@
-"""The command line of a run: as a record tells it to strangers, and as it goes on. Torch-free."""
+"""The command line of a run: as its record stores it, and as the command that continues it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-PLACES = {
+PATH_OPTIONS = {
     "--benchmark-json": "FILE",
     "--cnnperf-baseline": "FILE",
     "--cnnperf-data-dir": "DIR",
@@ -18,31 +18,31 @@ PLACES = {
     "--junit-xml": "FILE",
     "--rootdir": "DIR",
 }
-"""Options that name places of one machine, and what stands for those in a record."""
+"""Options with a path of this machine, and the word that replaces it in a record."""
 
-OF_ONE_SITTING = ("--cnnperf-resume", "--cnnperf-max-minutes")
-"""Options that change nothing of what is measured in the end."""
+UNRECORDED_OPTIONS = ("--cnnperf-resume", "--cnnperf-max-minutes")
+"""Options that do not change what is measured; a record leaves them out."""
 
 
 def recorded_command(arguments: Sequence[str], folder: Path) -> str:
-    """How a run was called, for its record: without the places of this machine.
+    """Return the command of a run for its record, without paths of this machine.
 
     >>> recorded_command(["benchmarks", "--cnnperf-data-dir", "/home/me/data"], Path("/"))
     'pytest benchmarks --cnnperf-data-dir=DIR'
     """
     parts = []
     for name, value in _options(arguments):
-        if name in OF_ONE_SITTING:
+        if name in UNRECORDED_OPTIONS:
             continue
         if value is None:
             parts.append(_without_place(name, folder))
         else:
-            parts.append(f"{name}={PLACES.get(name, value)}")
+            parts.append(f"{name}={PATH_OPTIONS.get(name, value)}")
     return shlex.join(["pytest", *parts])
 
 
 def resuming_command(arguments: Sequence[str], journal: Path) -> str:
-    """The command that goes on with a stopped run, to be copied into the same shell."""
+    """Return the command that continues a stopped run, ready for the same shell."""
     parts = [
         name if value is None else f"{name}={value}"
         for name, value in _options(arguments)
@@ -51,10 +51,10 @@ def resuming_command(arguments: Sequence[str], journal: Path) -> str:
     return shlex.join([*_program(), *parts, f"--cnnperf-resume={journal}"])
 
 
-def going_on(arguments: Sequence[str], folder: Path) -> str:
-    """The `cnnperf` command that goes on with a stopped one, to be copied into the same shell.
+def resume_command(arguments: Sequence[str], folder: Path) -> str:
+    """Return the `cnnperf` command that continues a stopped one, ready for the same shell.
 
-    >>> going_on(["calibrate", "--out", "aa", "--max-minutes=9"], Path("aa"))
+    >>> resume_command(["calibrate", "--out", "aa", "--max-minutes=9"], Path("aa"))
     'cnnperf calibrate --max-minutes=9 --resume=aa'
     """
     kept, rest = [], iter(arguments)
@@ -68,23 +68,22 @@ def going_on(arguments: Sequence[str], folder: Path) -> str:
 
 
 def _program() -> list[str]:
-    """How this process was started: as `pytest`, or through an interpreter."""
+    """Return how this process was started: as `pytest`, or through an interpreter."""
     name = Path(sys.argv[0]).name
     return ["pytest"] if name in ("pytest", "py.test") else [sys.executable, "-m", "pytest"]
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Options with their values, where these are known to have one; all else by itself."""
+    """Yield known options with their values, and every other argument with None."""
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
-        known = name in PLACES or name in OF_ONE_SITTING
-        if known:
+        if name in PATH_OPTIONS or name in UNRECORDED_OPTIONS:
             yield name, value if equals else next(rest, "")
         else:
             yield argument, None
 
 
 def _without_place(argument: str, folder: Path) -> str:
-    """A path from the folder in which the run was started, if it is one."""
+    """Return an absolute path relative to the folder in which the run was started."""
     return os.path.relpath(argument, folder) if Path(argument).is_absolute() else argument

@@ -1,8 +1,7 @@
-"""Two runs on one machine whose trainings alternate, A B B A, and leave a record each.
+"""Two runs on one machine whose trainings alternate, A B B A, with one record each.
 
-Torch-free. A machine drifts: it warms up, its clocks fall, somebody else begins to work. Where one
-side is measured after the other, that is taken for a difference between them; where they alternate,
-it meets both alike.
+A machine drifts: it warms up, clocks fall, other load starts. If one side were measured after the
+other, drift would look like a difference. Alternating sides share it.
 """
 
 from __future__ import annotations
@@ -31,31 +30,31 @@ NAMES = ("A", "B")
 
 
 def default_folder(command: str) -> Path:
-    """Where the records of a command that starts now go, so that none replaces another."""
+    """Return the folder for the records of a command that starts now."""
     return Path(".cnnperf") / f"{command}-{now().strftime(STAMP)}"
 
 
 class Interleaved:
     """Two sides, from the first training to both records.
 
-    Make it with `open_sides`; `close` it whatever happens.
+    `open_sides` makes it; the caller must `close` or `discard` it.
     """
 
     def __init__(self, a: RunSession, b: RunSession) -> None:
         self.sides = (a, b)
         self.limit = a.limit
-        """Of both sides: what has no time left is for another call, which takes up what is done."""
+        """Time limit of both sides; another call can continue what it leaves."""
         self.deadline: float | None = None
-        """By the monotonic clock; nothing is started after it."""
+        """Monotonic time after which no training is started, in seconds."""
         self._ids: list[str] = []
         self._rounds: Counter[str] = Counter()
-        """Finished on both sides, by case."""
+        """Repeats that are finished on both sides, by case."""
         self._over: set[str] = set()
         for case_id in a.plan.cases:
             self._begin(case_id)
 
     def _begin(self, case_id: str) -> None:
-        """Start a case on both sides, or note why one of them cannot train it."""
+        """Start a case on both sides, or skip it on both if one cannot train it."""
         problem = _problem(self.sides, case_id)
         if problem is None:
             self._ids.append(case_id)
@@ -67,41 +66,41 @@ class Interleaved:
 
     @property
     def case_ids(self) -> list[str]:
-        """The cases that can be trained."""
+        """Return the cases that both sides can train."""
         return list(self._ids)
 
     @property
     def records(self) -> tuple[Record, Record]:
-        """What has been measured so far."""
+        """Return the records so far."""
         return self.sides[0].record, self.sides[1].record
 
     @property
     def paths(self) -> tuple[Path, Path]:
-        """Where both records go."""
+        """Return the files of both records."""
         return self.sides[0].paths.record, self.sides[1].paths.record
 
     @property
     def out_of_time(self) -> bool:
-        """Whether nothing more is to be started."""
+        """Return whether the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     @property
     def trainings(self) -> tuple[int, int]:
-        """Finished so far, on each side."""
+        """Return the number of finished trainings on each side."""
         a, b = (sum(len(case.repeats) for case in record.cases) for record in self.records)
         return a, b
 
     @property
     def untrained(self) -> list[str]:
-        """Cases for which there was no time at all."""
+        """Return the cases without a finished round."""
         return [id_ for id_ in self._ids if not self._rounds[id_] and id_ not in self._over]
 
     def train_to(self, repeats: int, case_ids: Iterable[str]) -> None:
         """Train these cases until each has so many repeats a side, or the time is up.
 
-        Round after round through all of them, so that each case is spread over the whole time, and
-        time that runs out is missed by all alike. A case whose training fails is over. What was
-        taken over from a journal is not trained again.
+        Each round trains every case once, so that each case is spread over the whole time and all
+        cases lose the same if time runs out. A case ends when a training fails. Repeats from a
+        journal are not trained again.
         """
         wanted = list(case_ids)
         for index in range(repeats):
@@ -116,7 +115,7 @@ class Interleaved:
                     return
 
     def _round(self, case_id: str, index: int) -> None:
-        """One repeat on each side; the one that went last goes first in the next round."""
+        """Train one repeat on each side; the order alternates between rounds."""
         for side in self.sides if index % 2 == 0 else self.sides[::-1]:
             try:
                 self._train(side, case_id, index)
@@ -141,13 +140,13 @@ class Interleaved:
         side.keep(planned, repeat)
 
     def discard(self) -> None:
-        """Leave nothing behind: for a pair of which nothing was trained."""
+        """Delete the journals and the empty folder of a pair that trained nothing."""
         for side in self.sides:
             side.journal.discard()
         _remove_if_empty(self.sides[0].paths.record.parent)
 
     def finish(self) -> None:
-        """Note that every case that was begun has all the repeats that were wanted of it."""
+        """Mark every case with a finished round as complete."""
         for case_id in self._ids:
             if self._rounds[case_id] and case_id not in self._over:
                 self._over.add(case_id)
@@ -155,10 +154,10 @@ class Interleaved:
                     side.finish(side.plan.cases[case_id])
 
     def close(self, *, keep_journals: bool = False) -> None:
-        """Write both records; only then the journals go, unless somebody is to go on with them.
+        """Write both records, then delete the journals unless they are to be continued.
 
         Raises:
-            UsageError: a record cannot be written; names the journals, which are kept.
+            UsageError: a record cannot be written; the message names the journals, which stay.
         """
         try:
             for side in self.sides:
@@ -168,8 +167,8 @@ class Interleaved:
             for side in self.sides:
                 side.journal.close()
             raise UsageError(
-                f"{error}; every finished training is in {journals}: "
-                "`cnnperf recover JOURNAL -o FILE` makes a record of one"
+                f"{error}; the finished trainings are in {journals}: "
+                "`cnnperf recover JOURNAL -o FILE` makes a record from one"
             ) from error
         for side in self.sides:
             if keep_journals:
@@ -188,19 +187,19 @@ def open_sides(
     *,
     resume: bool = False,
 ) -> Interleaved:
-    """Two runs of the same cases, once both interpreters have said that they can train.
+    """Open two runs of the same cases, after both interpreters have been checked.
 
     Args:
         settings: of A and of B.
-        case_ids: what to train, in order.
+        case_ids: cases to train, in order.
         tier: of the records.
-        folder: where a.json and b.json go.
-        display: told of both.
-        resume: whether to go on with what was stopped in that folder.
+        folder: for a.json and b.json.
+        display: shows the progress of both.
+        resume: whether to continue the stopped run in that folder.
 
     Raises:
-        UsageError: there is nothing to go on with, an interpreter cannot train, no case can be
-            trained here, or the records cannot be written. Nothing is left behind then.
+        UsageError: there is nothing to resume, an interpreter cannot train, no case can be trained
+            here, or the records cannot be written. Nothing is left behind.
     """
     for name, asked in zip(NAMES, settings, strict=True):
         _check_interpreter(name, asked.python)
@@ -208,8 +207,8 @@ def open_sides(
     places = [_paths(folder, name, resume=resume) for name in NAMES]
     if resume and not any(paths.older_journals for paths in places):
         raise UsageError(
-            f"nothing that was stopped is in {folder}: expected the folder that --out named then, "
-            f"with {places[0].journal.name} or the like in it"
+            f"{folder} has no stopped run to resume: expected the folder of its --out, with a "
+            f"journal such as {places[0].journal.name}"
         )
     with ExitStack() as undo:
         undo.callback(_remove_if_empty, folder)
@@ -229,7 +228,7 @@ def open_sides(
 
 
 def _check_interpreter(name: str, python: str | None) -> None:
-    """Find a mistyped path before anything slow."""
+    """Refuse a mistyped path before slow work starts."""
     if python is not None and shutil.which(python) is None:
         raise UsageError(
             f"{name} ({python}) cannot be started: expected the path or the name of a Python, as "
@@ -238,10 +237,10 @@ def _check_interpreter(name: str, python: str | None) -> None:
 
 
 def _paths(folder: Path, name: str, *, resume: bool) -> ResultPaths:
-    """Of one side.
+    """Return the files of one side.
 
     Raises:
-        UsageError: there is a record or a journal already, and nobody asked to go on with it.
+        UsageError: a record or a journal exists, and the run is not resumed.
     """
     paths = choose_paths(folder.absolute() / f"{name.lower()}.json", folder)
     there = [path for path in (paths.record, *paths.older_journals) if path.exists()]
@@ -256,12 +255,12 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _problem(sides: Sequence[RunSession], case_id: str) -> CaseError | None:
-    """Why a case cannot be trained on both sides."""
+    """Return why a case cannot be trained on both sides, or None."""
     return next(filter(None, (side.plan.cases[case_id].problem for side in sides)), None)
 
 
 def _check_something_runs(sides: Sequence[RunSession]) -> None:
-    """Where no case has its data or its package, the first reason is the answer."""
+    """Raise the first reason if no case can be trained."""
     problems = [_problem(sides, case_id) for case_id in sides[0].plan.cases]
     first = problems[0]
     if first is not None and None not in problems:

@@ -1,12 +1,11 @@
-"""Showing that training goes on: a live line on a terminal, a line an epoch in a log.
+"""The display of progress: a live line on a terminal, or a line for each epoch in a log.
 
-Torch-free. pytest captures what tests print, so the display is given a console of its own.
+pytest captures what tests print, so a display has its own console.
 """
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -19,12 +18,12 @@ from cnnperf.record.metrics import ABSENT, format_rate, format_seconds, show
 from cnnperf.record.schema import EpochResult, Repeat
 
 LOG_SECONDS = 30.0
-"""A log gets a line at least this often while an epoch lasts."""
+"""Longest time without a line in a log during an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where in the run a repeat stands."""
+    """The position of a repeat in the run."""
 
     case_id: str
     case_number: int
@@ -32,7 +31,7 @@ class Place:
     repeat_number: int
     repeats: int
     side: str | None = None
-    """Where two runs alternate: which of them."""
+    """A or B if two runs alternate."""
 
     def __str__(self) -> str:
         side = f", {self.side}" if self.side else ""
@@ -40,37 +39,32 @@ class Place:
         return f"[{self.case_number}/{self.cases}] {self.case_id}{side}{repeat}"
 
 
-class Display(ABC):
-    """Told of everything that happens to one repeat after another."""
+class Display:
+    """Shows one repeat after another; this base class shows nothing."""
 
     def start(self, place: Place) -> None:
-        """A worker is being started."""
+        """Show that a worker is being started."""
         self.place = place
         self._first: tuple[float, float] | None = None
-        """When training was first heard of, and how far it was."""
+        """When the first progress arrived, and the share that was done."""
 
-    @abstractmethod
     def preparing(self, text: str) -> None:
-        """Something slow goes on that is no training yet."""
+        """Show slow work before a training."""
 
-    @abstractmethod
     def hear(self, message: Progress | EpochDone) -> None:
-        """The worker said how far it is."""
+        """Show a progress message of the worker."""
 
-    @abstractmethod
     def finish(self, repeat: Repeat) -> None:
-        """The repeat is done."""
+        """Show the result of the repeat."""
 
-    @abstractmethod
     def fail(self, reason: str) -> None:
-        """The repeat failed."""
+        """Show why the repeat failed."""
 
-    @abstractmethod
     def close(self) -> None:
-        """Nothing more comes."""
+        """Remove what is not permanent."""
 
     def seconds_left(self, done: float) -> float | None:
-        """What is left of this repeat's training, by the speed so far.
+        """Return the estimated time left of this repeat's training.
 
         Args:
             done: finished share of all epochs, 0 to 1.
@@ -81,28 +75,24 @@ class Display(ABC):
         spent, gained = now - self._first[0], done - self._first[1]
         return spent * (1 - done) / gained if gained > 0 and done < 1 and spent > 1 else None
 
+    def describe(self, message: Progress | EpochDone) -> str:
+        """Return the place, the message and the time left as one line."""
+        left = self.seconds_left(share_done(message))
+        tail = "" if left is None else f", {format_seconds(left)} left"
+        text = (
+            describe_epoch(message.result, message.epochs)
+            if isinstance(message, EpochDone)
+            else describe_step(message)
+        )
+        return f"{self.place}: {text}{tail}"
+
 
 class Silent(Display):
-    """For `-q`: nothing."""
-
-    def preparing(self, text: str) -> None:
-        """Say nothing."""
-
-    def close(self) -> None:
-        """Nothing to take away."""
-
-    def hear(self, message: Progress | EpochDone) -> None:
-        """Say nothing."""
-
-    def finish(self, repeat: Repeat) -> None:
-        """Say nothing."""
-
-    def fail(self, reason: str) -> None:
-        """Say nothing: the summary has it."""
+    """Shows nothing, for `-q`: the summary has the failures."""
 
 
 class LogLines(Display):
-    """For CI logs and pipes: whole lines only."""
+    """Prints whole lines, for CI logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -113,40 +103,36 @@ class LogLines(Display):
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def start(self, place: Place) -> None:
-        """Name the case."""
+        """Print the case."""
         super().start(place)
         self._print(f"{place}: starting")
 
     def preparing(self, text: str) -> None:
-        """Say what goes on."""
+        """Print the text."""
         self._print(text)
 
     def hear(self, message: Progress | EpochDone) -> None:
-        """A line an epoch; within a long epoch one now and then."""
-        left = self.seconds_left(share_done(message))
-        tail = "" if left is None else f", {format_seconds(left)} left"
-        if isinstance(message, EpochDone):
-            self._print(f"{self.place}: {describe_epoch(message.result, message.epochs)}{tail}")
-        elif begins_inference(message) or (
-            message.phase in ("train", "inference")
-            and time.monotonic() - self._last_line > LOG_SECONDS
+        """Print each epoch, the start of inference, and a line now and then in a long phase."""
+        line = self.describe(message)
+        is_due = time.monotonic() - self._last_line > LOG_SECONDS
+        if (
+            isinstance(message, EpochDone)
+            or begins_inference(message)
+            or (message.phase in ("train", "inference") and is_due)
         ):
-            self._print(f"{self.place}: {describe_step(message)}{tail}")
+            self._print(line)
 
     def finish(self, repeat: Repeat) -> None:
-        """What came of it."""
+        """Print the result."""
         self._print(f"{self.place}: {describe_repeat(repeat)}")
 
     def fail(self, reason: str) -> None:
-        """Why not."""
+        """Print the reason."""
         self._print(f"{self.place}: FAILED, {reason}")
-
-    def close(self) -> None:
-        """Lines stay."""
 
 
 class LiveLine(Display):
-    """For a terminal: one line that changes in place and goes when the repeat is done."""
+    """Shows one line on a terminal that changes in place until the repeat is done."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -155,13 +141,10 @@ class LiveLine(Display):
     def start(self, place: Place) -> None:
         """Show the line."""
         super().start(place)
-        self._open(f"{place}: starting")
+        self.preparing(f"{place}: starting")
 
     def preparing(self, text: str) -> None:
-        """Show a line without a place."""
-        self._open(text)
-
-    def _open(self, text: str) -> None:
+        """Show a line with this text."""
         self.close()
         self._progress = RichProgress(
             TextColumn("{task.description}", markup=False),
@@ -174,69 +157,57 @@ class LiveLine(Display):
         self._progress.start()
 
     def hear(self, message: Progress | EpochDone) -> None:
-        """Move the bar."""
-        if self._progress is None:
-            return
-        done = share_done(message)
-        left = self.seconds_left(done)
-        text = (
-            describe_epoch(message.result, message.epochs)
-            if isinstance(message, EpochDone)
-            else describe_step(message)
-        )
-        tail = "" if left is None else f", {format_seconds(left)} left"
-        self._progress.update(self._task, completed=done, description=f"{self.place}: {text}{tail}")
+        """Update the line and its bar."""
+        if self._progress is not None:
+            done, line = share_done(message), self.describe(message)
+            self._progress.update(self._task, completed=done, description=line)
 
     def finish(self, repeat: Repeat) -> None:
-        """Leave one line with what came of it."""
-        self.close()
-        self._console.print(
-            f"{self.place}: {describe_repeat(repeat)}", markup=False, highlight=False
-        )
+        """Replace the line by the result."""
+        self._leave(describe_repeat(repeat))
 
     def fail(self, reason: str) -> None:
-        """Leave one line with why not."""
+        """Replace the line by the reason."""
+        self._leave(f"FAILED, {reason}", style="red")
+
+    def _leave(self, text: str, style: str | None = None) -> None:
         self.close()
-        self._console.print(
-            printable(f"{self.place}: FAILED, {reason}"),
-            markup=False,
-            highlight=False,
-            style="red",
-        )
+        line = printable(f"{self.place}: {text}")
+        self._console.print(line, markup=False, highlight=False, style=style)
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
 
 def choose_display(console: Console, *, quiet: bool) -> Display:
-    """The display that fits where the output goes."""
+    """Return the display that suits the output."""
     if quiet:
         return Silent()
-    # CI sets FORCE_COLOR, by which rich takes a log for a terminal: ask the stream itself.
+    # CI sets FORCE_COLOR, which makes rich take a log for a terminal: ask the stream itself.
     live = console.is_interactive and console.file.isatty()
     return LiveLine(console) if live else LogLines(console)
 
 
 def share_done(message: Progress | EpochDone) -> float:
-    """Finished share of all epochs, 0 to 1."""
+    """Return the finished share of all epochs, 0 to 1."""
     if isinstance(message, EpochDone):
         return message.result.epoch / message.epochs
     if message.phase == "inference":
-        return 1.0  # of the epochs: they are over
+        return 1.0  # all epochs are over
     within = message.step / message.steps if message.steps else 1.0
     return (message.epoch - 1 + within) / message.epochs
 
 
 def begins_inference(message: Progress) -> bool:
-    """Whether the training is over and the first configuration is being measured."""
+    """Return whether the first configuration of inference is being measured."""
     return message.phase == "inference" and message.step == 0
 
 
 def describe_step(message: Progress) -> str:
-    """Such as `epoch 2/10, step 120/375, loss 0.143, 612 images/s`."""
+    """Return a line such as `epoch 2/10, step 120/375, loss 0.143, 612 images/s`."""
     text = f"epoch {message.epoch}/{message.epochs}"
     if message.phase == "inference":
         return f"measuring inference, {message.step}/{message.steps} configurations done"
@@ -251,7 +222,7 @@ def describe_step(message: Progress) -> str:
 
 
 def describe_epoch(result: EpochResult, epochs: int) -> str:
-    """Such as `epoch 2/10: loss 0.143, validation loss 0.120, accuracy 97.10 %`."""
+    """Return a line such as `epoch 2/10: loss 0.143, validation loss 0.120, accuracy 97.10 %`."""
     text = f"epoch {result.epoch}/{epochs}: loss {result.train_loss:.3f}"
     if result.val_loss is not None:
         text += f", validation loss {result.val_loss:.3f}"
@@ -261,7 +232,7 @@ def describe_epoch(result: EpochResult, epochs: int) -> str:
 
 
 def describe_repeat(repeat: Repeat) -> str:
-    """Such as `trained in 21.3 s, 612 images/s, accuracy 97.78 %`."""
+    """Return a line such as `trained in 21.3 s, 612 images/s, accuracy 97.78 %`."""
     metrics = repeat.metrics
     parts = [f"trained in {show('train_seconds', metrics.train_seconds)}"]
     if metrics.images_per_second is not None:

@@ -19,7 +19,7 @@ from cnnperf.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnperf.catalog.specs import Choice, Precision, Tier
-    from cnnperf.compare.rules import Across
+    from cnnperf.compare.verdicts import Across
     from cnnperf.record.messages import Device
 
 TierChoice = Literal["auto", "smoke", "standard", "full"]

@@ -1,7 +1,7 @@
-"""A run that a scheduler ends stops as one that a person ends.
+"""SIGTERM stops a run in the same way as Ctrl-C.
 
-SLURM at the end of a job's time, Kubernetes, systemd and `timeout` send SIGTERM and wait for a
-while. Without a handler Python dies at once, and nobody is told where the finished trainings are.
+SLURM, Kubernetes, systemd and `timeout` send SIGTERM and then wait. Without a handler Python ends
+at once, and the user does not learn where the finished trainings are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import FrameType
 
 
 def take_sigterm_for_ctrl_c() -> Callable[[], None]:
-    """Let SIGTERM raise KeyboardInterrupt, unless somebody else handles it; returns the undoing."""
+    """Make SIGTERM raise KeyboardInterrupt unless it has a handler; return the undo function."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return lambda: None

@@ -1,7 +1,7 @@
-"""The parent's end of a worker: start it, let it go, wait for it, end it whatever happens.
+"""The parent's end of a worker process: start it, wait for it, and always end it.
 
-Torch-free. Every way in which a worker can fail becomes a `WorkerError` with a kind and one
-line; no process of a worker outlives the `with` block that started it.
+Every failure of a worker becomes a `WorkerError` with a kind and one line. No process of a worker
+outlives the `with` block that started it.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from cnnperf.run.allocator import worker_environment
 from cnnperf.run.time_limit import TimeLimit
 
 START_SECONDS = 300.0
-"""How long a worker may take to start, at the least: a training's limit says nothing of that, and
-the first import of torch from a cold disk, on a busy machine, takes minutes."""
+"""Shortest time limit of a start: the first import of torch from a cold disk, on a busy machine,
+takes minutes."""
 
 EXIT_SECONDS = 30.0
-"""How long a worker may take to leave after its last word."""
+"""Time limit of a worker's exit after its final message."""
 
 POLL_SECONDS = 0.5
-"""How often a waiting parent looks up, so that Ctrl-C and the timeout are noticed."""
+"""How often a waiting parent checks for Ctrl-C and the timeout."""
 
 STDERR_TAIL_BYTES = 20_000
 
@@ -57,39 +57,40 @@ Listener = Callable[[Progress | EpochDone], None]
 
 
 def ignore_progress(message: Progress | EpochDone) -> None:
-    """For callers who do not want to know."""
+    """Do nothing; the listener of callers who need no progress."""
 
 
 class WorkerError(Exception):
-    """A worker failed; `kind` and the message are what the case's record says."""
+    """A worker failed; the record of the case gets `kind` and the message."""
 
     def __init__(self, kind: ErrorKind, message: str, traceback: str | None = None) -> None:
         super().__init__(message)
         self.kind: ErrorKind = kind
         self.traceback = traceback
         self.seed: int | None = None
-        """Of the repeat that failed, once somebody who knows it has said so."""
+        """Seed of the failed repeat; the caller sets it."""
 
     def as_case_error(self) -> CaseError:
-        """The same for the record."""
+        """Return the error as the record stores it."""
         return CaseError(
             kind=self.kind, message=str(self), seed=self.seed, traceback=self.traceback
         )
 
 
 class Worker:
-    """A worker process doing one job.
+    """A worker process that does one job.
 
-    It notes by the monotonic clock when the process was about to be started (`spawned_at`), when
-    the message last waited for was heard (`heard_at`) and when the process was gone (`ended_at`).
+    Three moments are kept, in seconds of the monotonic clock: just before the process is started
+    (`spawned_at`), when the last awaited message arrived (`heard_at`), and when the process was
+    gone (`ended_at`).
 
     Args:
-        job: what it is to do.
-        python: the interpreter that runs it; its environment is what gets measured.
-        timeout_seconds: from `go` to the result, and, unless `START_SECONDS` is longer, from the
-            start until the worker is ready; None waits for ever.
-        limit: of the run: `OutOfTimeError` is raised when it is over.
-        listener: told of progress while the parent waits.
+        job: the job.
+        python: the interpreter that runs it; its environment is measured.
+        timeout_seconds: limit from `go` to the result, and from the start to `ready` unless
+            `START_SECONDS` is longer; None waits forever.
+        limit: time limit of the run; `OutOfTimeError` is raised when it is reached.
+        listener: called with each progress message.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 env=worker_environment(self._job),
-                # A group of its own: Ctrl-C reaches pytest alone, which then ends the whole group.
+                # In its own process group, so that Ctrl-C reaches only the parent, which ends it.
                 start_new_session=True,
             )
         except OSError as error:
@@ -149,49 +150,45 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of the worker; its DataLoader workers are its children."""
+        """PID of the worker; DataLoader workers are its children."""
         return self._process.pid
 
     def wait_ready(self) -> Ready:
-        """Until the worker is prepared."""
+        """Wait until the worker is prepared."""
         ready = self._wait_for(Ready)
         self._where = "before the clock started"
         return ready
 
     def go(self) -> None:
-        """Start the clock, from which the limit counts anew."""
+        """Start the clock and restart the timeout."""
         self._waiting_since, self._limit_seconds = time.monotonic(), self._timeout_seconds
         infers = isinstance(self._job, TrainJob) and self._job.case.suite == "infer"
         self._where = "while measuring inference" if infers else "while reading the data set"
         self._send(GO)
 
     def wait_trained(self) -> Trained:
-        """Until the clock has stopped."""
+        """Wait until the clock has stopped."""
         trained = self._wait_for(Trained)
         self._where = "while evaluating the test set"
         return trained
 
     def wait_result(self) -> Result:
-        """Until the worker has said its last word and left."""
-        result = self._wait_for(Result)
-        self._wait_for_exit()
-        return result
+        """Wait for the result of a training and the exit of the worker."""
+        return self._wait_for_final(Result)
 
     def wait_probe(self) -> ProbeResult:
-        """The answer to a `ProbeJob`."""
-        result = self._wait_for(ProbeResult)
-        self._wait_for_exit()
-        return result
+        """Wait for the answer to a `ProbeJob` and the exit of the worker."""
+        return self._wait_for_final(ProbeResult)
 
     def kill(self) -> None:
-        """End the worker and everything it started, at once; harmless when it is gone."""
+        """Kill the worker and everything it started; harmless if it is gone."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
-        # A worker that is gone already is found, with its reason, by the next wait.
+        # If the worker is gone, the next wait finds it and explains why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
@@ -203,7 +200,7 @@ class Worker:
         self._messages.put(None)
 
     def _wait_for(self, wanted: type[M]) -> M:
-        """The next message of that type; progress is passed on, anything else is a failure."""
+        """Return the next message of a type; pass progress to the listener."""
         while True:
             line = self._next_line()
             if line is None:
@@ -213,8 +210,8 @@ class Worker:
             except ValidationError as error:
                 raise WorkerError(
                     "protocol",
-                    f"the worker said {line[:80]!r}, which is no message of this cnnperf: does "
-                    f"{self._python} have another version of it?",
+                    f"unexpected message from the worker: {line[:80]!r}; {self._python} may have "
+                    "another version of cnnperf",
                 ) from error
             if isinstance(message, wanted):
                 self.heard_at = time.monotonic()
@@ -226,13 +223,13 @@ class Worker:
                 self._listener(message)
 
     def _next_line(self) -> bytes | None:
-        """The next line, or None at the end; looks up now and then for the timeout."""
+        """Return the next line, or None at the end of the output; check the timeout meanwhile."""
         while True:
             self._check_timeout()
             with contextlib.suppress(queue.Empty):
                 return self._messages.get(timeout=POLL_SECONDS)
             if self._process.poll() is not None:
-                self.kill()  # children that outlive it hold its output open, which then never ends
+                self.kill()  # children that are left would keep the output open
 
     def _check_timeout(self) -> None:
         if self._limit.is_over:
@@ -243,17 +240,19 @@ class Worker:
             self.kill()
             raise WorkerError(
                 "timeout",
-                f"no result after {limit:g} s ({self._where}): it hangs or is too slow; "
-                "--cnnperf-timeout sets the limit",
+                f"no result after {limit:g} s ({self._where}): it hangs or is slow; raise "
+                "--cnnperf-timeout if it is only slow",
             )
 
-    def _wait_for_exit(self) -> None:
+    def _wait_for_final(self, wanted: type[M]) -> M:
+        result = self._wait_for(wanted)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=EXIT_SECONDS)
         self.ended_at = time.monotonic()
+        return result
 
     def _explain_exit(self) -> WorkerError:
-        """Why the worker is gone without a last word."""
+        """Return why the worker ended without a final message."""
         try:
             code = self._process.wait(timeout=EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -261,12 +260,12 @@ class Worker:
             return WorkerError("protocol", f"the worker closed its output ({self._where})")
         tail = self._stderr_tail()
         if code >= 0:
-            last = tail.strip().splitlines()[-1] if tail.strip() else "it said nothing"
-            message = f"the worker left with exit code {code} ({self._where}): {last}"
+            last = tail.strip().splitlines()[-1] if tail.strip() else "no error output"
+            message = f"the worker ended with exit code {code} ({self._where}): {last}"
             return WorkerError("exception", message, tail or None)
         name = signal.Signals(-code).name
         if code == -signal.SIGKILL and count_oom_kills() > self._oom_kills:
-            message = f"killed by the kernel, as the machine's memory ran out ({self._where})"
+            message = f"killed by the kernel because memory ran out ({self._where})"
             return WorkerError("out_of_memory", message, tail or None)
         return WorkerError("killed", f"killed by {name} ({self._where})", tail or None)
 
@@ -277,7 +276,7 @@ class Worker:
 
 
 def describe_progress(message: Progress | EpochDone) -> str:
-    """Where a worker was when it was last heard of."""
+    """Return where a worker was at its last message, for error messages."""
     if isinstance(message, EpochDone):
         return f"last heard of after epoch {message.result.epoch} of {message.epochs}"
     if message.phase == "train":
@@ -289,7 +288,7 @@ def describe_progress(message: Progress | EpochDone) -> str:
 
 
 def count_oom_kills() -> int:
-    """Processes that this Linux kernel killed for want of memory since it started; else 0."""
+    """Return how many processes this Linux kernel has killed for lack of memory, else 0."""
     try:
         with open("/proc/vmstat") as lines:  # noqa: PTH123
             return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
@@ -300,10 +299,10 @@ def count_oom_kills() -> int:
 def probe(
     job: ProbeJob, *, python: str | None = None, timeout_seconds: float | None = None
 ) -> ProbeResult:
-    """Ask a worker what machine this is.
+    """Ask a worker what this machine and its software are.
 
     Raises:
-        UsageError: it cannot say, and therefore could not train either.
+        UsageError: the worker failed, and could not train either.
     """
     try:
         with Worker(job, python=python, timeout_seconds=timeout_seconds) as worker:

@@ -67,7 +67,7 @@ def _run(folder: Path, a: str, b: str, *more: str) -> subprocess.CompletedProces
 # --- what is trained, and when it ends ----------------------------------------------------------
 
 
-def test_what_is_the_same_is_told_at_the_first_look(tmp_path: Path) -> None:
+def test_equal_sides_are_decided_at_the_first_look(tmp_path: Path) -> None:
     """Sides alternate A B B A with equal seeds; no more is trained than that takes."""
     a, b = fake_python(tmp_path, "a", noise=QUIET), fake_python(tmp_path, "b", noise=QUIET)
     done = _run(tmp_path, a, b, "-k", "modified_vgg and eager")
@@ -88,7 +88,7 @@ def test_what_is_the_same_is_told_at_the_first_look(tmp_path: Path) -> None:
         assert not record.interrupted
 
 
-def test_a_slower_side_is_a_regression(tmp_path: Path) -> None:
+def test_slower_side_is_a_regression(tmp_path: Path) -> None:
     """Exit code 1; each interval holds what one of so many looks must."""
     a = fake_python(tmp_path, "a", noise=QUIET)
     b = fake_python(tmp_path, "b", noise=QUIET, slower={VGG: 1.1})
@@ -103,7 +103,7 @@ def test_a_slower_side_is_a_regression(tmp_path: Path) -> None:
     assert "99 %" in " ".join(content["notes"])
 
 
-def test_a_case_that_is_decided_is_not_trained_further(tmp_path: Path) -> None:
+def test_decided_case_is_not_trained_further(tmp_path: Path) -> None:
     """The noisy one goes on alone until the budget is spent, and fails with --strict only."""
     noise = {VGG: 0.001, RESNET: 0.2}
     a, b = (fake_python(tmp_path, name, noise=noise) for name in ("a", "b"))
@@ -120,7 +120,7 @@ def test_a_case_that_is_decided_is_not_trained_further(tmp_path: Path) -> None:
     assert f"after 3 repeats a side: 1 of 2 cases decided ({VGG_ID} same)" in done.stderr
 
 
-def test_a_case_that_becomes_undecided_again_is_trained_on() -> None:
+def test_case_that_becomes_undecided_again_is_trained_further() -> None:
     """As the others' verdicts come in, by which each is corrected; to the end of the schedule."""
     asked: list[tuple[int, tuple[str, ...]]] = []
     pair = SimpleNamespace(
@@ -145,7 +145,7 @@ def test_a_case_that_becomes_undecided_again_is_trained_on() -> None:
     assert asked == [(3, ("x", "y")), (5, ("y",)), (8, ("x",))]
 
 
-def test_a_case_that_fails_in_b_fails_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_failure_in_b_fails_the_case_and_others_continue(tmp_path: Path) -> None:
     """What A has measured of it stays; it is not started again."""
     a = fake_python(tmp_path, "a", noise=QUIET)
     b = fake_python(tmp_path, "b", noise=QUIET, failing=(VGG,))
@@ -162,7 +162,7 @@ def test_a_case_that_fails_in_b_fails_and_the_rest_goes_on(tmp_path: Path) -> No
     assert not record_b.interrupted
 
 
-def test_time_that_is_up_ends_it_with_whole_rounds(
+def test_time_limit_ends_training_after_a_whole_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Judged as it stands then; both sides have equally many repeats.
@@ -187,7 +187,7 @@ def test_time_that_is_up_ends_it_with_whole_rounds(
         assert {case.id: len(case.repeats) for case in record.cases} == {VGG_ID: 2, RESNET_ID: 1}
 
 
-def test_no_time_at_all_leaves_nothing(tmp_path: Path) -> None:
+def test_zero_minutes_leave_no_records(tmp_path: Path) -> None:
     """A sentence, no records, no verdict."""
     a, b = fake_python(tmp_path, "a"), fake_python(tmp_path, "b")
     done = _run(tmp_path, a, b, "-k", BOTH, "--max-minutes=0")
@@ -197,7 +197,7 @@ def test_no_time_at_all_leaves_nothing(tmp_path: Path) -> None:
     assert log_of(tmp_path) == []
 
 
-def test_ctrl_c_leaves_both_records_and_says_so(tmp_path: Path) -> None:
+def test_ctrl_c_writes_both_records(tmp_path: Path) -> None:
     """With what was finished; the worker is ended, and the journals are gone."""
     noise = {VGG: 0.3}
     a, b = (fake_python(tmp_path, name, noise=noise, free=4) for name in ("a", "b"))
@@ -215,7 +215,7 @@ def test_ctrl_c_leaves_both_records_and_says_so(tmp_path: Path) -> None:
     record_a, record_b = records_of(tmp_path)
     assert record_a.interrupted
     assert [len(record.cases[0].repeats) for record in (record_a, record_b)] == [2, 2]
-    assert "have the" in " ".join(error.split())
+    assert "a.json has 2 and" in " ".join(error.split())
     assert "cnnperf compare" in error
     assert out == ""
     assert "Traceback" not in error
@@ -224,7 +224,7 @@ def test_ctrl_c_leaves_both_records_and_says_so(tmp_path: Path) -> None:
 # --- its own words, and its noise ---------------------------------------------------------------
 
 
-def test_what_it_says_is_in_its_own_words() -> None:
+def test_sentences_use_the_option_names_of_ab() -> None:
     """Sides are A and B, and no option is recommended that this command does not have."""
     rules = rules_here(None, None)
     words = rules.words
@@ -254,7 +254,7 @@ def test_what_it_says_is_in_its_own_words() -> None:
     assert not re.search(r"\b(base|new) (has|failed|was)|of (base|new)\b", told)
 
 
-def test_a_calibration_can_be_named(tmp_path: Path) -> None:
+def test_named_calibration_is_used(tmp_path: Path) -> None:
     """Of this machine; one of another, or none at all, is said before anything is trained."""
     noise = Noise(n=20, mean=10.0, sd=0.2, smallest_change=1.0)
     case = CaseNoise(metrics={"train_seconds": noise, "images_per_second": noise})
@@ -281,7 +281,7 @@ def test_a_calibration_can_be_named(tmp_path: Path) -> None:
 # --- what is wrong ------------------------------------------------------------------------------
 
 
-def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_interpreter_is_named(tmp_path: Path) -> None:
     """Before anything is started."""
     a = fake_python(tmp_path, "a")
     done = _run(tmp_path, a, "/no/such/python")
@@ -290,7 +290,7 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interpreter_without_torch_is_named(tmp_path: Path) -> None:
+def test_interpreter_without_torch_is_named(tmp_path: Path) -> None:
     """In its own words; nothing is trained on either side."""
     a = fake_python(tmp_path, "a")
     b = fake_python(tmp_path, "b", refusal="training needs torch, which is not installed")
@@ -325,7 +325,7 @@ def test_bad_usage_gets_a_sentence(tmp_path: Path, arguments: list[str], sentenc
     assert sentence in done.stderr
 
 
-def test_a_record_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_existing_record_is_not_overwritten(tmp_path: Path) -> None:
     """Another folder must be named."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.json").write_text("precious")
@@ -336,7 +336,7 @@ def test_a_record_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.json"]
 
 
-def test_one_interpreter_alone_is_no_comparison(tmp_path: Path) -> None:
+def test_ab_without_an_interpreter_is_bad_usage(tmp_path: Path) -> None:
     """Neither side named: that is what `calibrate` is for."""
     done = run_cnnperf("ab", cwd=tmp_path)
     assert done.returncode == 2
@@ -346,7 +346,7 @@ def test_one_interpreter_alone_is_no_comparison(tmp_path: Path) -> None:
 # --- real trainings -----------------------------------------------------------------------------
 
 
-def test_real_workers_of_two_interpreters(tmp_path: Path) -> None:
+def test_two_real_interpreters_are_compared(tmp_path: Path) -> None:
     """A case of a user's own module; the same figures come from both."""
     pytest.importorskip("torch", reason="training needs the extra `train`")
     for source in (Path(__file__).parents[1] / "user_module").glob("*.py"):

@@ -96,7 +96,7 @@ def test_calibrating_measures_the_noise_of_this_interpreter(tmp_path: Path) -> N
     assert "thresholds include the noise" in done.stdout, done.stderr
 
 
-def test_a_calibration_goes_on_where_its_time_was_up(
+def test_calibration_resumes_after_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole in the end, in turns all along, every training once; no journal is left."""
@@ -125,7 +125,7 @@ def test_a_calibration_goes_on_where_its_time_was_up(
     assert "smallest change" in done.stdout
 
 
-def test_a_calibration_that_gets_nowhere_says_so(
+def test_calibration_without_a_finished_training_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calling it again would not help."""
@@ -134,20 +134,20 @@ def test_a_calibration_that_gets_nowhere_says_so(
     _let_time_be_up(monkeypatch, after=1, meanwhile=True)
     done = _in_process(monkeypatch, "calibrate", *asked, "--out", str(tmp_path / "aa"))
     assert done.exit_code == 2
-    assert "not one training was finished in this time" in done.stderr
-    assert "ended by the time limit, and lost" in done.stderr
+    assert "no training finished in time" in done.stderr
+    assert "the time limit ended these trainings" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--resume", "nowhere"], "nothing that was stopped is in nowhere"),
+        (["--resume", "nowhere"], "nowhere has no stopped run to resume"),
         (["--resume", "a", "--out", "b"], "expected --resume or --out, not both"),
         (["--max-minutes", "0"], "--max-minutes: expected a number of minutes above 0"),
         (["--python", "no-such-python"], "A (no-such-python) cannot be started"),
     ],
 )
-def test_a_calibration_that_cannot_begin_gets_a_sentence(
+def test_calibration_that_cannot_start_is_one_sentence(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     """Before anything is trained, and nothing is left."""

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from cnnperf import cli
 from cnnperf.catalog.registry import all_cases
-from cnnperf.cli import listing
+from cnnperf.cli import list_cases
 from cnnperf.record.environment import Environment
 from cnnperf.record.journal import read_journal, record_from_journal
 from cnnperf.record.loading import load_record
@@ -52,7 +52,7 @@ def _ids(lines: list[str]) -> list[str]:
 @pytest.fixture
 def without_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where torch is not installed, which spares the time of a worker."""
-    monkeypatch.setattr(listing, "missing_packages", lambda: ["torch"])
+    monkeypatch.setattr("cnnperf.run.session.missing_packages", lambda: ["torch"])
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def journal(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("without_worker")
 @pytest.mark.parametrize("tier", [None, "smoke", "standard", "full"])
-def test_list_has_a_row_a_case_of_the_tier(tier: str | None) -> None:
+def test_list_has_one_row_for_each_case_of_the_tier(tier: str | None) -> None:
     """Whole ids, in the order of the run."""
     arguments = ["list"] if tier is None else ["list", "--tier", tier]
     done = CliRunner().invoke(cli.app, arguments)
@@ -74,7 +74,7 @@ def test_list_has_a_row_a_case_of_the_tier(tier: str | None) -> None:
     assert _ids(done.stdout.splitlines()) == [case.id for case in all_cases(tier)]  # type: ignore[arg-type]
 
 
-def test_list_says_what_a_worker_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_shows_what_a_worker_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parameters and FLOPs with an SI prefix, images and steps as numbers."""
     case_id = "vgg16-digits-224-sample-eager"
     facts = ModelFacts(
@@ -83,8 +83,7 @@ def test_list_says_what_a_worker_counted(monkeypatch: pytest.MonkeyPatch) -> Non
         forward_flops_per_image=3.09e10,
         training_flops_per_image=9.26e10,
     )
-    monkeypatch.setattr(listing, "missing_packages", list)
-    monkeypatch.setattr(listing, "_model_facts", lambda *_: {case_id: facts})
+    monkeypatch.setattr(list_cases, "_model_facts", lambda *_: {case_id: facts})
     done = CliRunner().invoke(cli.app, ["list", "--tier=smoke"])
     (line,) = (line for line in done.stdout.splitlines() if case_id in line)
     assert " ".join(line.split()[1:]) == "134 M 92.6 G 1,150 4 steps 8 smoke full"
@@ -102,11 +101,11 @@ def test_list_says_what_a_worker_counted(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_list_drops_columns_before_it_cuts_one(width: int, heads: list[str]) -> None:
     """What can best be spared goes first."""
-    cases = listing.Cases(listing.case_rows("standard", ()))
+    cases = list_cases.Cases(list_cases.case_rows("standard", ()))
     lines = render(cases, width=width, color=False).split("\n")
     (head,) = (line for line in lines if line.split()[:1] == ["case"])
     assert head.split() == heads
-    told = [line for line in lines if line.startswith("no room here for tiers")]
+    told = [line for line in lines if line.startswith("no room for tiers")]
     assert len(told) == (width < 120)
 
 
@@ -114,7 +113,9 @@ def test_list_drops_columns_before_it_cuts_one(width: int, heads: list[str]) -> 
 @pytest.mark.parametrize("width", [80, 120])
 def test_list_shows_every_id_whole(width: int) -> None:
     """For -k, on a narrow terminal too, however long they are."""
-    lines = render(listing.Cases(listing.case_rows(None, ())), width=width, color=False).split("\n")
+    lines = render(
+        list_cases.Cases(list_cases.case_rows(None, ())), width=width, color=False
+    ).split("\n")
     assert _ids(lines) == [case.id for case in all_cases()]
     assert not any("…" in line for line in lines)
     assert max(map(len, lines)) <= width
@@ -148,7 +149,7 @@ def test_list_as_json_has_every_column() -> None:
     }
 
 
-def test_an_unknown_tier_is_onesentence_of() -> None:
+def test_unknown_tier_is_one_sentence() -> None:
     """With the nearest that there is."""
     text = sentence_of(run_cnnperf("list", "--tier", "smok"))
     assert text == (
@@ -157,7 +158,7 @@ def test_an_unknown_tier_is_onesentence_of() -> None:
     )
 
 
-def test_a_module_that_cannot_be_imported_is_onesentence_of(tmp_path: Path) -> None:
+def test_module_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
     """It names the module and where it was looked for."""
     text = sentence_of(run_cnnperf("list", "-m", "not_there_9f3", cwd=tmp_path))
     assert "not_there_9f3 cannot be imported" in text
@@ -166,14 +167,14 @@ def test_a_module_that_cannot_be_imported_is_onesentence_of(tmp_path: Path) -> N
 
 def test_env_as_json_is_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a record holds it."""
-    monkeypatch.setattr(listing, "this_environment", example_environment)
+    monkeypatch.setattr("cnnperf.cli.env.this_environment", example_environment)
     done = CliRunner().invoke(cli.app, ["env", "--json"])
     assert Environment.model_validate_json(done.stdout) == example_environment()
 
 
 def test_env_is_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row a field."""
-    monkeypatch.setattr(listing, "this_environment", example_environment)
+    monkeypatch.setattr("cnnperf.cli.env.this_environment", example_environment)
     done = CliRunner().invoke(cli.app, ["env"])
     assert done.exit_code == 0
     assert "NVIDIA H200" in done.stdout
@@ -195,7 +196,7 @@ def test_printed_schema_accepts_stored_records_and_refuses_a_wrong_one() -> None
         assert not validator.is_valid({**body, "tier": "huge"})
 
 
-def test_recover_makes_a_record_of_a_journal(journal: Path, tmp_path: Path) -> None:
+def test_recover_makes_a_record_from_a_journal(journal: Path, tmp_path: Path) -> None:
     """With everything that was finished, and says what that is."""
     output = tmp_path / "out" / "run.json"
     done = run_cnnperf("recover", str(journal), "-o", str(output))
@@ -206,19 +207,19 @@ def test_recover_makes_a_record_of_a_journal(journal: Path, tmp_path: Path) -> N
     assert journal.exists()
 
 
-def test_recover_overwrites_only_when_told_to(journal: Path, tmp_path: Path) -> None:
+def test_recover_overwrites_only_with_force(journal: Path, tmp_path: Path) -> None:
     """The record that is there may be worth more."""
     output = tmp_path / "run.json"
     output.write_text("precious")
     text = sentence_of(run_cnnperf("recover", str(journal), "-o", str(output)))
-    assert text == f"cnnperf: {output} exists: choose another name or say --force\n"
+    assert text == f"cnnperf: {output} exists: choose another name or add --force\n"
     assert output.read_text() == "precious"
     assert run_cnnperf("recover", str(journal), "-o", str(output), "--force").returncode == 0
     assert len(load_record(output).cases) == 1
 
 
 @pytest.mark.parametrize("content", [None, b"", b"hello\n", b"{}\n", b"\xff\xfe", b"[" * 50_000])
-def test_recover_of_no_journal_is_onesentence_of(tmp_path: Path, content: bytes | None) -> None:
+def test_recover_of_another_file_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
     """Nothing is written."""
     path = tmp_path / "bad.jsonl"
     if content is not None:
@@ -230,7 +231,7 @@ def test_recover_of_no_journal_is_onesentence_of(tmp_path: Path, content: bytes 
     assert not (tmp_path / "run.json").exists()
 
 
-def test_recover_of_a_record_says_that_it_is_one(tmp_path: Path) -> None:
+def test_recover_of_a_record_is_one_sentence(tmp_path: Path) -> None:
     """It is what lies beside the journal, under nearly the same name."""
     path = write_record(tmp_path / "run.json", {})
     text = sentence_of(run_cnnperf("recover", str(path), "-o", str(tmp_path / "new.json")))
@@ -244,9 +245,7 @@ def test_a_module_that_cannot_be_imported_is_named_with_the_option(command: str)
     assert "--module: not_there_9f3 cannot be imported" in text
 
 
-def test_recover_to_where_nothing_can_be_written_is_onesentence_of(
-    journal: Path, tmp_path: Path
-) -> None:
+def test_recover_to_an_unwritable_file_is_one_sentence(journal: Path, tmp_path: Path) -> None:
     """The file is named."""
     output = journal / "run.json"
     text = sentence_of(run_cnnperf("recover", str(journal), "-o", str(output)))
@@ -256,7 +255,7 @@ def test_recover_to_where_nothing_can_be_written_is_onesentence_of(
 # --- all of it ----------------------------------------------------------------------------------
 
 
-def test_the_version_is_the_packages() -> None:
+def test_version_is_that_of_the_package() -> None:
     """As pip knows it."""
     done = run_cnnperf("--version")
     assert (done.returncode, done.stdout) == (
@@ -274,7 +273,7 @@ def test_bad_usage_ends_with_exit_code_2(arguments: list[str]) -> None:
     assert "Usage" in done.stderr
 
 
-def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
+def test_reader_that_stops_early_gets_no_traceback() -> None:
     """As in `cnnperf schema | head -1`."""
     command = f"{sys.executable} -m cnnperf.cli schema | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
@@ -289,11 +288,25 @@ def _commands() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", _commands())
 def test_every_command_and_all_its_options_have_a_help_text(name: str) -> None:
-    """Policy: a sentence a command, and one for each of its options and arguments."""
+    """Policy: a sentence for each command, and one for each of its options and arguments."""
     command = _commands()[name]
-    assert (command.help or "").strip().endswith(".")
+    assert (command.help or "").split("\n\n")[0].endswith(".")
     for parameter in command.params:
         assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("width", ["80", "120"])
+@pytest.mark.parametrize("name", [name for name in _commands() if name != "cnnperf"])
+def test_help_wraps_prose_and_keeps_lists(name: str, width: str) -> None:
+    """Each exit code and each example has a line of its own; a line of prose is not cut early."""
+    done = CliRunner(env={"COLUMNS": width, "TERMINAL_WIDTH": width}).invoke(cli.app, [name, "-h"])
+    shown = done.stdout.partition("\u256d")[0]  # above the first box
+    for paragraph in _commands()[name].help.split("\n\n"):
+        if paragraph.startswith("\b"):
+            lines = {line.strip() for line in shown.splitlines()}
+            assert {line.strip("\b ") for line in paragraph.splitlines()} <= lines
+        else:
+            assert "\n" not in paragraph
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
@@ -314,7 +327,7 @@ def test_the_plugins_options_are_in_pytests_own_help() -> None:
         assert f"{option.key} " in done.stdout
 
 
-def test_what_needs_no_torch_does_not_ask_for_it(journal: Path, tmp_path: Path) -> None:
+def test_commands_that_need_no_torch_do_not_look_for_it(journal: Path, tmp_path: Path) -> None:
     """Policy: where even looking for torch is an error, these commands work."""
     env = python_with(FORBID_TORCH, tmp_path)
     assert run_cnnperf("schema", env=env).returncode == 0

@@ -1,4 +1,4 @@
-"""`cnnperf data`: what it finds, and what it says of what it does not find."""
+"""`cnnperf data`: files that are there, missing, damaged or cannot be downloaded."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_check_of_an_undamaged_data_set_succeeds(tiny: Path) -> None:
     """Its files and their folder are named."""
     done = _check_tiny(tiny)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"tiny: right, 1 files in {tiny}\n"
+    assert done.stdout == f"tiny: complete, 1 files in {tiny}\n"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_check_of_a_missing_or_damaged_data_set_fails(
     assert done.stdout.endswith("it there (a test)\n" if content is None else "it (a test)\n")
 
 
-def test_check_of_everything_tells_of_each_data_set(tmp_path: Path) -> None:
+def test_check_without_names_reports_each_data_set(tmp_path: Path) -> None:
     """Not only of the first that is missing; CNNPERF_DATA_DIR says where to look."""
     runner = CliRunner(env={"CNNPERF_DATA_DIR": str(tmp_path)})
     done = runner.invoke(cli.app, ["data", "--check"])
@@ -92,7 +92,14 @@ def test_a_data_set_that_comes_with_a_package_needs_no_fetching(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("more", [[], ["--check"]])
-def test_an_unknown_data_set_is_onesentence_of(more: list[str]) -> None:
+def test_unknown_data_set_is_one_sentence(more: list[str]) -> None:
     """With the nearest that there is."""
     text = sentence_of(run_cnnperf("data", "minst", *more))
     assert "there is no data set 'minst' (did you mean 'mnist'?)" in text
+
+
+def test_data_set_without_a_download_is_one_sentence(tiny: Path) -> None:
+    """The process that downloads knows the user's module, and its sentence is passed on."""
+    (tiny / "tiny.bin").unlink()
+    done = run_cnnperf("data", "tiny", "--data-dir=.", "--module=tiny_data_9f3", cwd=tiny)
+    assert "does not know where to download it" in sentence_of(done)

@@ -75,9 +75,7 @@ def test_a_narrow_terminal_gets_whole_columns(folder: Path, tmp_path: Path) -> N
     assert len(narrow.splitlines()) < 12
 
 
-def test_a_machines_noise_keeps_what_it_does_by_itself_from_being_a_step(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_change_within_the_noise_is_not_a_step(folder: Path, tmp_path: Path) -> None:
     """A step of 8 % where a training wavers by 4 %: three such deviations are 12.7 %."""
     noise = CaseNoise(
         metrics={"train_seconds": Noise(n=20, mean=20.0, sd=0.04, smallest_change=0.1)}
@@ -154,10 +152,10 @@ def test_cases_machines_and_metrics_are_chosen(folder: Path, tmp_path: Path) -> 
     ("arguments", "words"),
     [
         (("--metric", "train_second"), "did you mean 'train_seconds'"),
-        (("-k", "nothing"), "selects none of the cases there: modified_vgg-mnist-28-eager"),
+        (("-k", "nothing"), "matches none of the cases there: modified_vgg-mnist-28-eager"),
         (("-k", "("), "expected words of case ids"),
-        (("--machine", "A100"), "is in no name of a machine there: NVIDIA H200"),
-        (("--metric", "energy_joules"), "choose others by --metric"),
+        (("--machine", "A100"), "matches no machine there: NVIDIA H200"),
+        (("--metric", "energy_joules"), "choose others with --metric"),
         (("--config", "none.toml"), "none.toml cannot be read"),
     ],
 )
@@ -173,7 +171,7 @@ def test_a_record_is_not_overwritten_by_a_page(folder: Path, tmp_path: Path) -> 
     record = folder / "000.json"
     before = record.read_bytes()
     done = run_cnnperf("history", str(folder), "-o", str(record), cwd=tmp_path)
-    assert "exists and is no page" in sentence_of(done)
+    assert "exists and is not a page" in sentence_of(done)
     assert record.read_bytes() == before
     assert "is a folder" in sentence_of(run_cnnperf("history", str(folder), "-o", str(folder)))
 
@@ -189,13 +187,13 @@ def test_the_page_is_written_too(folder: Path, tmp_path: Path) -> None:
     assert "driver — → 580.95" in json.dumps(page.read_text(), ensure_ascii=False)
 
 
-def test_a_folder_that_is_none_is_bad_usage(tmp_path: Path) -> None:
+def test_missing_folder_is_bad_usage(tmp_path: Path) -> None:
     """Or one without a record."""
     assert "does not exist" in sentence_of(run_cnnperf("history", str(tmp_path / "x")))
     assert "holds no record" in sentence_of(run_cnnperf("history", str(tmp_path)))
 
 
-def test_broken_files_are_told_on_the_other_channel(folder: Path, tmp_path: Path) -> None:
+def test_broken_files_are_listed_on_stderr(folder: Path, tmp_path: Path) -> None:
     """So that what goes to a file stays CSV."""
     (folder / "odd.json").write_text("{")
     done = run_cnnperf("history", str(folder), "-f", "csv", cwd=tmp_path)
@@ -205,7 +203,7 @@ def test_broken_files_are_told_on_the_other_channel(folder: Path, tmp_path: Path
     assert "passed over" not in done.stdout
 
 
-def test_hostile_text_is_shown_and_obeyed_by_nothing(tmp_path: Path) -> None:
+def test_hostile_text_is_escaped(tmp_path: Path) -> None:
     """In ids, names of GPUs and versions: no control character, no formula."""
     for number, text in enumerate(text for text in HOSTILE if text.strip()):
         gpu = example_environment().hardware.gpu

@@ -48,7 +48,7 @@ def _refused(*arguments: str) -> str:
     return done.stderr
 
 
-def test_a_page_of_one_run_is_written_where_nobody_says_otherwise(run: str, tmp_path: Path) -> None:
+def test_page_of_one_run_goes_to_report_html_by_default(run: str, tmp_path: Path) -> None:
     """To report.html, without torch."""
     done = run_cnnperf("report", run, cwd=tmp_path, env=python_with(FORBID_TORCH, tmp_path))
     assert done.returncode == 0, done.stderr
@@ -92,7 +92,7 @@ def test_files_of_one_run_stand_on_one_page(run: str, tmp_path: Path) -> None:
     assert "The files of run differ in: hardware.memory_bytes." in text
 
 
-def test_machines_stand_side_by_side_and_are_held_to_one_of_them(run: str, tmp_path: Path) -> None:
+def test_machines_are_compared_with_one_of_them(run: str, tmp_path: Path) -> None:
     """With --over, or from three records on; by a part of a machine's name."""
     a100 = example_environment(gpu=Gpu(name="NVIDIA A100"))
     faster = example_record(learned_case(seconds=10.0), environment=a100)
@@ -106,17 +106,19 @@ def test_machines_stand_side_by_side_and_are_held_to_one_of_them(run: str, tmp_p
     assert done.exit_code == 0, done.stderr
     assert "The base is NVIDIA H200" in done.stdout
     assert "expected one of NVIDIA" in _refused(run, other, "--over", "T4", "-o", "-")
-    assert "machines are put side by side" in _refused(run, other, third, "--across=hardware")
+    assert "a page of several machines judges none" in _refused(
+        run, other, third, "--across=hardware"
+    )
 
 
-def test_a_page_of_ours_is_overwritten_and_anything_else_is_not(run: str, tmp_path: Path) -> None:
+def test_only_a_page_of_cnnperf_is_overwritten(run: str, tmp_path: Path) -> None:
     """Unless one insists."""
     page, other = tmp_path / "page.html", tmp_path / "other.html"
     for _ in range(2):
         assert CliRunner().invoke(cli.app, ["report", run, "-o", str(page)]).exit_code == 0
     other.write_text("<html>mine</html>")
-    assert "is no page of cnnperf's" in _refused(run, "-o", str(other))
-    assert "is no page of cnnperf's" in _refused(run, "-o", run)
+    assert "is not a page of cnnperf" in _refused(run, "-o", str(other))
+    assert "is not a page of cnnperf" in _refused(run, "-o", run)
     assert other.read_text() == "<html>mine</html>"
     assert CliRunner().invoke(cli.app, ["report", run, "-o", str(other), "--force"]).exit_code == 0
     assert "cnnperf report" in other.read_text()
@@ -136,7 +138,7 @@ def test_figures_are_written_as_files_too(run: str, tmp_path: Path) -> None:
     assert len(list(folder.glob("*.svg"))) == 3
 
 
-def test_what_cannot_be_meant_is_a_sentence(run: str, tmp_path: Path) -> None:
+def test_conflicting_options_are_one_sentence(run: str, tmp_path: Path) -> None:
     """Options for two with one run, a format without a folder, a file that is none."""
     assert "--across is for judging two runs" in _refused(run, "--across", "hardware")
     assert "--figures DIR" in _refused(run, "--figures-format", "svg", "-o", "-")

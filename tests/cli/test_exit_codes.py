@@ -90,7 +90,7 @@ def test_without_a_reader_other_commands_end_as_by_sigpipe(arguments: list[str])
     assert _without_reader(*arguments) == (EXIT_NO_READER, "")
 
 
-def test_an_export_that_nobody_reads_is_not_a_good_one(base: str) -> None:
+def test_export_without_a_reader_fails(base: str) -> None:
     """What was to be read is not there."""
     assert _without_reader("export", base, "--to", "bencher") == (EXIT_NO_READER, "")
 
@@ -122,14 +122,14 @@ cli.main()
 """Somebody presses Ctrl-C while the records are read."""
 
 
-def test_ctrl_c_is_no_verdict(base: str) -> None:
+def test_ctrl_c_exits_with_130(base: str) -> None:
     """Whatever the records would have come to."""
     command = [sys.executable, "-c", INTERRUPTED, "compare", base, base]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (EXIT_INTERRUPTED, "", "")
 
 
-def test_bad_usage_stays_what_it_is(base: str) -> None:
+def test_bad_usage_exits_with_2_without_a_reader(base: str) -> None:
     """Whoever reads it."""
     assert _without_reader("compare", base, "none.json")[0] == 2
     assert run_cnnperf("compare", base).returncode == 2

@@ -219,7 +219,7 @@ def test_the_table_has_ceilings_and_a_row_a_case(asked: dict[str, Any]) -> None:
     assert asked["job"].floors
 
 
-def test_a_records_cases_stand_beside_their_floors(asked: dict[str, Any], tmp_path: Path) -> None:
+def test_recorded_cases_are_shown_with_their_floors(asked: dict[str, Any], tmp_path: Path) -> None:
     """Medians over the repeats; a case without one is left out."""
     record = example_record(
         _case_record(get_case(FAST), (4.0, 6.0, 5.0)), skipped_case_record(), tier="standard"
@@ -270,7 +270,7 @@ def test_json_goes_into_a_file_beside_the_table(asked: dict[str, Any], tmp_path:
         ),
     ],
 )
-def test_what_makes_a_floor_doubtful_is_said(
+def test_doubtful_floor_has_a_note(
     asked: dict[str, Any], tmp_path: Path, answer: dict[str, Any], said: str
 ) -> None:
     """And nothing of the kind where there is no reason."""
@@ -328,7 +328,7 @@ def test_a_case_that_is_in_two_records_is_refused(asked: dict[str, Any], tmp_pat
         (["-r", "nowhere.json"], "nowhere.json"),
     ],
 )
-def test_bad_usage_gets_a_sentence_before_anything_is_measured(
+def test_bad_usage_is_one_sentence_before_any_measurement(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     """Exit code 2, no traceback."""

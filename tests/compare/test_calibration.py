@@ -138,7 +138,9 @@ def test_a_shortened_training_says_nothing_of_accuracy() -> None:
 
 def test_two_repeats_are_too_few() -> None:
     """A sentence that says what to do."""
-    with pytest.raises(UsageError, match=r"no case has 3 trainings.*calibrate with more --repeats"):
+    with pytest.raises(
+        UsageError, match=r"no case has 3 finished trainings.*calibrate with more --repeats"
+    ):
         measure_noise([("a.json", _record([10.0, 10.1]))])
 
 
@@ -211,8 +213,8 @@ def test_calibrating_other_cases_keeps_those_that_are_there(tmp_path: Path) -> N
     written = write_calibration(_calibration(cases=other, software=newer), path)
     assert set(load_calibration(path).cases) == {"other"}
     assert written.describe(path) == (
-        f"{path}: noise of 1 case; dropped what was calibrated with torch 2.15.0, and not 2.16.0: "
-        f"{MNIST}: calibrate it again"
+        f"{path}: noise of 1 case; dropped, because calibrated with torch 2.15.0, not 2.16.0: "
+        f"{MNIST}. Calibrate again"
     )
 
 
@@ -233,7 +235,7 @@ def test_a_file_of_another_machine_is_replaced_and_it_is_said(tmp_path: Path) ->
     write_calibration(_calibration(), path)
     other = example_environment().hardware.model_copy(update={"cpu_logical_cores": 8})
     told = write_calibration(_calibration(cases={}, hardware=other), path).describe(path)
-    assert "dropped what was calibrated with another machine (NVIDIA H200, AMD EPYC 9654, " in told
+    assert "dropped, because calibrated with another machine (NVIDIA H200, AMD EPYC 9654, " in told
 
 
 def test_the_newest_calibration_of_such_a_machine_is_found(tmp_path: Path) -> None:
@@ -388,7 +390,7 @@ def test_a_calibration_is_made_of_records_that_are_there(tmp_path: Path) -> None
     [
         (["run.json"], "did you mean --from run.json?"),
         (["--from", "none.json"], "none.json cannot be read"),
-        (["--repeats", "3", "--from", "few.json"], "no case has 3 trainings"),
+        (["--repeats", "3", "--from", "few.json"], "no case has 3 finished trainings"),
     ],
 )
 def test_bad_usage_gets_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:

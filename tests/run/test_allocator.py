@@ -70,7 +70,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the tunables are glibc's")
-def test_with_them_a_large_block_is_not_mapped_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tunables_keep_a_large_block_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taking 200 MiB five times over faults in 256,000 pages of 4 KiB, or next to none."""
     monkeypatch.delenv(VARIABLE, raising=False)
 

@@ -16,7 +16,7 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
-def test_a_record_tells_how_it_was_made_and_not_where() -> None:
+def test_recorded_command_has_no_paths_of_the_machine() -> None:
     """The same words for everybody; what was resumed changes nothing of what was measured."""
     told = recorded_command(ARGUMENTS, Path("/home/me/checkout"))
     assert told == (
@@ -26,7 +26,7 @@ def test_a_record_tells_how_it_was_made_and_not_where() -> None:
     assert recorded_command([], Path("/")) == "pytest"
 
 
-def test_going_on_takes_everything_but_the_old_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_command_replaces_the_old_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the same shell: places stay, the latest journal takes the place of the one before."""
     monkeypatch.setattr(sys, "argv", ["/usr/bin/pytest"])
     command = resuming_command(ARGUMENTS, Path("/tmp/new one.jsonl"))

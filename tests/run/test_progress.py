@@ -95,7 +95,7 @@ def test_a_place_names_case_and_training() -> None:
     assert str(side) == "[1/1] a, B, training 1/3"
 
 
-def test_steps_epochs_and_repeats_are_told_in_words() -> None:
+def test_steps_epochs_and_repeats_are_described() -> None:
     """With what is known of them, and no more."""
     assert describe_step(_step()) == "epoch 1/10, step 120/375, loss 0.143, 612 images/s"
     bare = Progress(phase="train", epoch=1, epochs=10, step=1, steps=375)
@@ -146,7 +146,7 @@ def test_what_is_left_follows_from_the_speed_so_far(clock: Clock) -> None:
     assert display.seconds_left(0.3) == pytest.approx(70)
 
 
-def test_nothing_is_foretold_too_early_too_late_or_without_progress(clock: Clock) -> None:
+def test_no_time_left_is_shown_too_early_too_late_or_without_progress(clock: Clock) -> None:
     """Within a second, at the end, while nothing moves."""
     display = Silent()
     display.start(PLACE)
@@ -158,7 +158,7 @@ def test_nothing_is_foretold_too_early_too_late_or_without_progress(clock: Clock
     assert display.seconds_left(1.0) is None
 
 
-def test_each_repeat_is_foretold_by_its_own_speed(clock: Clock) -> None:
+def test_time_left_uses_the_speed_of_the_repeat(clock: Clock) -> None:
     """The one before may have been slower."""
     display = Silent()
     display.start(PLACE)
@@ -198,7 +198,7 @@ def test_a_log_gets_whole_lines_that_name_the_case(clock: Clock) -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-def test_a_long_epoch_says_now_and_then_that_it_goes_on(clock: Clock) -> None:
+def test_long_epoch_prints_a_line_now_and_then(clock: Clock) -> None:
     """A step's line only after half a minute of silence, so that logs stay short."""
     display, stream = _log()
     display.start(PLACE)
@@ -272,7 +272,7 @@ def test_an_interrupted_training_leaves_nothing_on_a_terminal() -> None:
     assert _screen(stream.getvalue()) == []
 
 
-def test_the_moving_line_tells_where_training_is() -> None:
+def test_live_line_shows_the_progress() -> None:
     """Within the terminal's width."""
     display, stream = _live()
     display.start(PLACE)
@@ -283,7 +283,7 @@ def test_the_moving_line_tells_where_training_is() -> None:
     assert "epoch 1/10" in stream.getvalue()
 
 
-def test_a_word_after_the_end_is_no_error() -> None:
+def test_progress_after_the_end_is_ignored() -> None:
     """A message may still be on its way."""
     display, _ = _live()
     display.start(PLACE)
@@ -295,7 +295,7 @@ def test_a_word_after_the_end_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("make", [_log, _live])
-def test_hostile_text_is_shown_and_not_obeyed(
+def test_hostile_text_is_escaped(
     make: Callable[[], tuple[Display, io.StringIO]],
 ) -> None:
     """A worker's last words may hold anything."""
@@ -308,7 +308,7 @@ def test_hostile_text_is_shown_and_not_obeyed(
     assert "\x1b[31m\x1b]0" not in stream.getvalue()
 
 
-def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """From the start to the end."""
     display = Silent()
     display.preparing("looking")

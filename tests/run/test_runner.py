@@ -47,7 +47,7 @@ def run_to_failure(make_job: MakeJob, model: str, **options: Any) -> tuple[Worke
     return caught.value, worker.pid
 
 
-def test_a_training_says_ready_trained_and_its_result(make_job: MakeJob) -> None:
+def test_training_goes_through_ready_trained_and_result(make_job: MakeJob) -> None:
     """A worker that behaves goes through the three stages and leaves no process."""
     heard = []
     with RepeatRun(make_job("good"), listener=heard.append) as run:
@@ -92,7 +92,7 @@ def test_the_timeout_of_a_training_does_not_cut_its_start_short(make_job: MakeJo
         assert worker.wait_ready().device == "cpu"
 
 
-def test_a_start_that_hangs_ends_too(
+def test_start_that_hangs_times_out(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a limit of its own, where that of a training is shorter."""
@@ -135,7 +135,7 @@ def test_an_exception_gives_one_line_and_a_traceback(make_job: MakeJob) -> None:
     assert "in _raise" in error.traceback
 
 
-def test_an_exit_without_a_word_is_explained_by_standard_error(make_job: MakeJob) -> None:
+def test_exit_without_a_message_is_explained_by_standard_error(make_job: MakeJob) -> None:
     """A library that calls exit() is reported with its code and what it printed last."""
     error, _ = run_to_failure(make_job, "leaving")
     assert error.kind == "exception"
@@ -168,7 +168,7 @@ def test_a_worker_ends_when_its_parent_is_gone(make_job: MakeJob) -> None:
         assert worker._process.wait() == -signal.SIGKILL
 
 
-def test_an_interpreter_that_is_not_there_is_named(make_job: MakeJob) -> None:
+def test_missing_interpreter_is_named(make_job: MakeJob) -> None:
     """A wrong path is a failure to start, with the path."""
     with (
         pytest.raises(WorkerError, match="/no/such/python cannot be started: No such file"),
@@ -177,10 +177,10 @@ def test_an_interpreter_that_is_not_there_is_named(make_job: MakeJob) -> None:
         pass
 
 
-def test_an_interpreter_without_cnnperf_is_explained(make_job: MakeJob, tmp_path: Path) -> None:
+def test_unexpected_output_is_a_protocol_error(make_job: MakeJob, tmp_path: Path) -> None:
     """Something else that answers is told apart from a worker of this version."""
     with (
-        pytest.raises(WorkerError, match=r"'hello.*is no message of this cnnperf"),
+        pytest.raises(WorkerError, match=r"unexpected message from the worker: b'hello"),
         Worker(make_job("good"), python=impostor(tmp_path, "echo hello")) as worker,
     ):
         worker.wait_ready()

@@ -18,7 +18,7 @@ def _limit(minutes_left: float) -> TimeLimit:
     return TimeLimit(10, started=time.monotonic() - 60 * (10 - minutes_left))
 
 
-def test_without_a_limit_everything_fits() -> None:
+def test_without_a_limit_every_training_fits() -> None:
     """Whatever it takes."""
     limit = TimeLimit(None)
     limit.note("a", example_repeat(train_seconds=1e9))
@@ -27,7 +27,7 @@ def test_without_a_limit_everything_fits() -> None:
     assert not limit.is_over
 
 
-def test_what_took_longer_than_is_left_is_not_started() -> None:
+def test_case_that_took_longer_than_the_time_left_is_not_started() -> None:
     """By the longest of its kind: an overrun costs a whole training."""
     limit = _limit(1)
     limit.note("a", example_repeat(train_seconds=70))
@@ -39,7 +39,7 @@ def test_what_took_longer_than_is_left_is_not_started() -> None:
     limit.check("b", 1e9)  # what was measured outweighs any guess
 
 
-def test_a_guess_does_not_keep_a_run_from_its_first_training() -> None:
+def test_estimate_does_not_prevent_the_first_training() -> None:
     """It may be far too high, and the run would never get anywhere; later ones it does keep."""
     limit = _limit(1)
     limit.check("a", 1000.0)
@@ -56,7 +56,7 @@ def test_nothing_is_started_after_the_end() -> None:
         limit.check("a", None)
 
 
-def test_the_life_of_a_repeat_is_its_training_and_the_spans_around_it() -> None:
+def test_lifetime_of_a_repeat_adds_the_harness_spans() -> None:
     """Nine spans; what the clocks are apart is none. Without them, what the metrics tell."""
     repeat = example_repeat(train_seconds=20.0, startup_seconds=7.0, test_seconds=2.0)
     assert lifetime_seconds(repeat) == 29.0

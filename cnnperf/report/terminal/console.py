@@ -1,13 +1,12 @@
-"""How the commands talk: tables that fit, a sign of life, and one sentence for what is wrong.
+"""The output and the exit codes of the commands.
 
-Exit codes 0, 1, 3 and 4 are verdicts, so nothing else may end with one of them by accident: not a
-reader that stops early (`| head`), a full disk behind the standard output, or Ctrl-C.
+Exit codes 0, 1, 3 and 4 are verdicts. Nothing else may end with one of them by accident: not a
+reader that stops early (`| head`), not a full disk behind the standard output, and not Ctrl-C.
 """
 
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -22,30 +21,30 @@ from cnnperf.errors import UsageError, printable
 EXIT_USAGE = 2
 
 EXIT_INTERRUPTED = 130
-"""By Ctrl-C, as a shell has it: 128 and the signal's number."""
+"""Exit code after Ctrl-C, as in a shell: 128 plus the signal's number."""
 
 EXIT_NO_READER = 141
-"""As of a command that SIGPIPE ended: nobody reads what is written."""
+"""Exit code when the reader of the output is gone, as after SIGPIPE."""
 
 
 class _Console(Console):
-    """One that says when its reader has gone; rich's own ends the process with 1."""
+    """A console that raises when its reader is gone; rich's own exits with 1, a verdict."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def print_rich(renderable: object) -> None:
-    """Show a table or text as wide as there is room."""
+    """Print a table or text as wide as the terminal, and at least 120 columns wide in a log."""
     console = _Console(emoji=False)
-    if not console.file.isatty():  # a log has no right edge, whatever FORCE_COLOR says
+    if not console.file.isatty():  # FORCE_COLOR makes a log look like a terminal
         console = _Console(width=max(console.width, 120), emoji=False)
     console.print(renderable)
 
 
 @contextmanager
 def status(text: str) -> Iterator[None]:
-    """Say on a terminal that something slow goes on."""
+    """Show on a terminal that something slow is in progress."""
     console = Console(stderr=True)
     if console.is_interactive and console.file.isatty():
         with console.status(text):
@@ -56,7 +55,7 @@ def status(text: str) -> Iterator[None]:
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Show the user's own errors as one sentence, with exit code 2."""
+    """Print a `UsageError` as one sentence and exit with code 2."""
     try:
         yield
     except UsageError as error:
@@ -66,7 +65,7 @@ def sentences() -> Iterator[None]:
 
 @contextmanager
 def outliving_the_reader() -> Iterator[None]:
-    """Go on where nobody reads the standard output any more: a verdict stays what it is."""
+    """Continue if the reader of the standard output is gone, so that the verdict stays."""
     try:
         yield
         _flush()
@@ -75,10 +74,8 @@ def outliving_the_reader() -> Iterator[None]:
 
 
 def run(command: Callable[[], object]) -> NoReturn:
-    """Run a whole command line and end the process with its exit code."""
-    code = _exit_code(command)
-    gc.freeze()  # else Python's end searches all that was imported for cycles: a tenth of `compare`
-    sys.exit(code)
+    """Run a command line and end the process with its exit code."""
+    sys.exit(_exit_code(command))
 
 
 def _exit_code(command: Callable[[], object]) -> int:
@@ -86,7 +83,7 @@ def _exit_code(command: Callable[[], object]) -> int:
         command()
         _flush()
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # rich and typer make 1 of it
+        if isinstance(end.__context__, BrokenPipeError):  # rich and typer turn it into 1
             return _without_reader()
         return end.code if isinstance(end.code, int) else 0 if end.code is None else EXIT_USAGE
     except KeyboardInterrupt:
@@ -94,7 +91,7 @@ def _exit_code(command: Callable[[], object]) -> int:
     except BrokenPipeError:
         return _without_reader()
     except OSError as error:
-        if error.filename is not None:  # of a file: nobody foresaw that
+        if error.filename is not None:  # a file's error is a bug
             raise
         _write_no_more()
         typer.echo(f"cnnperf: the output cannot be written: {error.strerror or error}", err=True)
@@ -108,12 +105,12 @@ def _without_reader() -> int:
 
 
 def _flush() -> None:
-    if sys.stdout is not None:  # as it is where a shell closed it
+    if sys.stdout is not None:  # None if the shell closed it
         sys.stdout.flush()
 
 
 def _write_no_more() -> None:
-    """Let what is left go nowhere: Python tries once more at its end, and would end with 120."""
+    """Discard the rest of the output: Python's flush at exit would fail and exit with 120."""
     if sys.stdout is None:
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnperf.catalog.cases import reported
+from cnnperf.catalog.study import study_result
 from cnnperf.errors import printable
 from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import (
@@ -105,7 +105,7 @@ def spread_percent(values: list[float]) -> float:
 
 
 def _study_cell(case: CaseRecord) -> str:
-    row = reported(case.model, case.dataset, case.recipe)
+    row = study_result(case.model, case.dataset, case.recipe)
     if row is None:
         return ""
     time = ABSENT if row.train_seconds is None else f"{row.train_seconds:.0f} s"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnperf.compare.comparability import fingerprint_difference
-from cnnperf.compare.rules import Across
 from cnnperf.compare.thresholds import JUDGED
+from cnnperf.compare.verdicts import Across
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.machine.names import Machine, labels, machine_of
@@ -176,14 +176,9 @@ def _difference(first: CaseRecord, other: CaseRecord, across: frozenset[Across])
     steps, first_steps = (max(repeat.steps for repeat in case.repeats) for case in (other, first))
     if first.shortened and steps != first_steps:
         return f"shortened to {steps} steps, the other to {first_steps}"
-    if _is_deterministic(first) != _is_deterministic(other):
+    if first.is_deterministic != other.is_deterministic:
         return "one was trained with --cnnperf-deterministic, which is slower, the other without"
     return None
-
-
-def _is_deterministic(case: CaseRecord) -> bool:
-    settings = (repeat.settings for repeat in case.repeats)
-    return any(each is not None and bool(each.deterministic_algorithms) for each in settings)
 
 
 def _chosen(base: str, members: Sequence[Member]) -> Member:

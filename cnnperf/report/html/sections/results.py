@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cnnperf.catalog.cases import ReportedResult, reported
+from cnnperf.catalog.study import StudyResult, study_result
 from cnnperf.record.metrics import ABSENT, METRICS, format_plain, format_seconds, format_share
 from cnnperf.record.schema import CaseRecord
 from cnnperf.report.html.content import Cell, Row, Section, Table, number_columns, text_columns
@@ -116,12 +116,12 @@ def _result(runs: Sequence[Run], run: Run, case: CaseRecord) -> Row:
     )
 
 
-def study_row(case: CaseRecord) -> ReportedResult | None:
+def study_row(case: CaseRecord) -> StudyResult | None:
     """Return the study's figures of this training; None where it was shortened."""
-    return None if case.shortened else reported(case.model, case.dataset, case.recipe)
+    return None if case.shortened else study_result(case.model, case.dataset, case.recipe)
 
 
-def study_cells(row: ReportedResult | None) -> list[tuple[str, Cell]]:
+def study_cells(row: StudyResult | None) -> list[tuple[str, Cell]]:
     """Return the study's figures, as precise as it states them."""
     if row is None:
         return [(ABSENT, None)] * len(STUDY_COLUMNS)

@@ -1,21 +1,21 @@
-"""Which record speaks for a case, and the page that all records make together."""
+"""The script reports/make_results.py: which record counts for a case, and the page of all."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cnnperf.cli.evidence import read_stacks
-from cnnperf.cli.evidence_page import NO_GPU, results_page
 from cnnperf.compare.calibration import Calibration, CaseNoise, Noise
 from cnnperf.errors import UsageError
 from cnnperf.record.schema import CaseRecord, Record
 from cnnperf.run.calibrate import write_calibration
-from tests.commands import run_cnnperf
 from tests.examples import (
     CREATED,
     example_case,
@@ -28,6 +28,19 @@ from tests.examples import (
 )
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "reports" / "make_results.py"
+
+
+def _load_script() -> Any:
+    spec = importlib.util.spec_from_file_location("make_results", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["make_results"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make_results = _load_script()
 
 MNIST = "modified_vgg-mnist-28-eager"
 STACK = "h200-torch2.15-cu13"
@@ -46,7 +59,7 @@ def _case(times: list[float], flagged: int = 0, **fields: Any) -> CaseRecord:
 
 
 def _page(folder: Path) -> str:
-    return results_page(read_stacks(folder), folder / "results.md")
+    return make_results.results_page(folder, folder / "results.md")
 
 
 def _row(page: str, start: str) -> list[str]:
@@ -54,7 +67,7 @@ def _row(page: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_the_most_repeats_speak_for_a_case_then_the_latest(tmp_path: Path) -> None:
+def test_record_with_most_repeats_counts_then_the_latest(tmp_path: Path) -> None:
     """A shortened, a failed and an older record do not, whatever they have."""
     stack = tmp_path / STACK
     _write(stack, "a.json", example_record(_case([20.0, 21.0, 22.0])))
@@ -63,11 +76,12 @@ def test_the_most_repeats_speak_for_a_case_then_the_latest(tmp_path: Path) -> No
     _write(stack, "c.json", example_record(_case([1.0] * 9, shortened=True), created=later))
     _write(stack, "d.json", example_record(_case([2.0] * 9, outcome="failed"), created=later))
     _write(stack, "e.json", example_record(_case([40.0]), created=later))
-    (found,) = read_stacks(tmp_path)[0].study()
-    assert found.source.path.name == "b.json"
+    page = _page(tmp_path)
+    assert _row(page, MNIST)[4:6] == ["3", "31.0 s (30.0 s to 32.0 s)"]
+    assert f"1. [b.json]({STACK}/b.json)" in page
 
 
-def test_the_study_stands_beside_ours(tmp_path: Path) -> None:
+def test_row_shows_study_and_our_figures(tmp_path: Path) -> None:
     """Its time, accuracy and F1; ours with n and spread, the machine, its software, the command."""
     record = example_record(_case([20.0, 22.0, 21.0]), command="pytest benchmarks -k vgg")
     _write(tmp_path / STACK, "run.json", record)
@@ -80,33 +94,33 @@ def test_the_study_stands_beside_ours(tmp_path: Path) -> None:
     assert f"## {STACK}" in page
     assert "cuda: NVIDIA H200, 139.80 GiB; torch 2.15.0, driver none, Python 3.11.7" in page
     assert f"1. [run.json]({STACK}/run.json), 2026-01-02: `pytest benchmarks -k vgg`" in page
-    assert NO_GPU not in page
+    assert make_results.NO_GPU not in page
 
 
-def test_without_a_gpu_the_page_says_so_first(tmp_path: Path) -> None:
+def test_page_without_a_gpu_record_starts_with_a_note(tmp_path: Path) -> None:
     """A table of CPU times must not be taken for what was asked for."""
     environment = example_environment(gpu=None)
     settings = environment.settings.model_copy(update={"device": "cpu"})
     environment = environment.model_copy(update={"settings": settings})
     _write(tmp_path / "cpu", "run.json", example_record(environment=environment))
     page = _page(tmp_path)
-    assert page.index(NO_GPU) < page.index("| case |")
+    assert page.index(make_results.NO_GPU) < page.index("| case |")
 
 
-def test_machines_with_a_gpu_come_first(tmp_path: Path) -> None:
+def test_stacks_with_a_gpu_come_first(tmp_path: Path) -> None:
     """They are what the suite is for."""
     environment = example_environment(gpu=None)
     settings = environment.settings.model_copy(update={"device": "cpu"})
     environment = environment.model_copy(update={"settings": settings})
     _write(tmp_path / "amd", "run.json", example_record(environment=environment))
     _write(tmp_path / "h200", "run.json", example_record())
-    assert [stack.name for stack in read_stacks(tmp_path)] == ["h200", "amd"]
+    assert [stack.name for stack in make_results.read_stacks(tmp_path)] == ["h200", "amd"]
 
 
-def test_what_was_disturbed_is_told(tmp_path: Path) -> None:
+def test_disturbed_trainings_are_listed(tmp_path: Path) -> None:
     """Below the table, with how many of how many."""
     _write(tmp_path / STACK, "run.json", example_record(_case([20.0, 21.0, 22.0], flagged=2)))
-    assert f"whose times say little: `{MNIST}` (2 of 3)" in _page(tmp_path)
+    assert f"so their times say little: `{MNIST}` (2 of 3)" in _page(tmp_path)
 
 
 def _peers(speeds: dict[str, float], repeats: int = 3, flagged: int = 0) -> list[CaseRecord]:
@@ -132,7 +146,7 @@ def test_peers_are_compared_within_one_file(tmp_path: Path) -> None:
     assert page.index("| `fast`") < page.index("| `plain`")
 
 
-def test_a_calibration_beside_the_records_is_shown(tmp_path: Path) -> None:
+def test_calibration_in_the_folder_is_shown(tmp_path: Path) -> None:
     """Spread, and the smallest change that can be found for it."""
     _write(tmp_path / STACK, "run.json", example_record())
     noise = Noise(n=20, mean=20.0, sd=0.012, smallest_change=0.0623)
@@ -145,7 +159,7 @@ def test_a_calibration_beside_the_records_is_shown(tmp_path: Path) -> None:
     assert f"| `{MNIST}` | train time | 20 | 20.0 s | 1.20 % | 6.23 % |" in page
 
 
-def test_a_command_that_no_record_has_is_the_readmes(tmp_path: Path) -> None:
+def test_missing_command_is_read_from_the_readme(tmp_path: Path) -> None:
     """Records of before have none; where the README tells neither, the page says so."""
     for name in ("old.json", "older.json"):
         case = example_case("modified_vgg" if name == "old.json" else "modified_resnet")
@@ -153,7 +167,7 @@ def test_a_command_that_no_record_has_is_the_readmes(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"| `{STACK}/old.json` | `pytest x -k 'a b'`; once | 1 |\n")
     page = _page(tmp_path)
     assert f"[old.json]({STACK}/old.json), 2026-01-02: `pytest x -k 'a b'`" in page
-    assert f"[older.json]({STACK}/older.json), 2026-01-02: by a command that is not known" in page
+    assert f"[older.json]({STACK}/older.json), 2026-01-02: command unknown" in page
 
 
 def test_hostile_text_is_no_markup(tmp_path: Path) -> None:
@@ -166,32 +180,32 @@ def test_hostile_text_is_no_markup(tmp_path: Path) -> None:
     assert "`cuda: <img src=x> [a](b)" in page
 
 
-@pytest.mark.parametrize(("folder", "told"), [("nowhere", "is no folder"), ("", "has no records")])
-def test_a_folder_without_records_gets_a_sentence(tmp_path: Path, folder: str, told: str) -> None:
-    """With what was expected there."""
-    with pytest.raises(UsageError, match=told):
-        read_stacks(tmp_path / folder)
+@pytest.mark.parametrize("folder", ["nowhere", ""])
+def test_folder_without_records_is_an_error(tmp_path: Path, folder: str) -> None:
+    """The sentence names what was expected there."""
+    with pytest.raises(UsageError, match="has no records: expected files like"):
+        make_results.read_stacks(tmp_path / folder)
 
 
-def test_the_command_writes_the_page_and_checks_it(tmp_path: Path) -> None:
-    """Exit code 1 once a record has changed; the page itself is then left alone."""
+def test_script_writes_the_page(tmp_path: Path) -> None:
+    """A folder without records is one sentence, and the page stays."""
     _write(tmp_path / "reports" / STACK, "run.json", example_record(_case([20.0])))
     page = tmp_path / "results.md"
-    arguments = ("results", "reports", "-o", "results.md")
-    done = run_cnnperf(*arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "results.md: 1 machine, 1 records" in done.stdout
-    assert run_cnnperf(*arguments, "--check", cwd=tmp_path).returncode == 0
+
+    def run(folder: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(SCRIPT), folder, "-o", str(page)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert run("reports").returncode == 0
     before = page.read_text()
-    _write(tmp_path / "reports" / STACK, "run.json", example_record(_case([25.0])))
-    done = run_cnnperf(*arguments, "--check", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "results.md is not what reports makes of it" in done.stdout
+    assert _row(before, MNIST)[4] == "1"
+    done = run("nowhere")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("make_results: nowhere has no records")
     assert page.read_text() == before
 
 
-def test_the_projects_own_page_is_what_its_records_make_of_it() -> None:
-    """After a new record: `cnnperf results`."""
+def test_page_of_the_project_matches_its_records() -> None:
+    """After a new record: `make results`."""
     path = ROOT / "docs" / "results.md"
-    expected = results_page(read_stacks(ROOT / "reports"), path)
-    assert path.read_text(encoding="utf-8") == expected
+    assert path.read_text(encoding="utf-8") == make_results.results_page(SCRIPT.parent, path)
