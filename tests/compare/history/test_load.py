@@ -189,7 +189,7 @@ def test_a_file_that_is_no_record_is_named_and_passed_over(tmp_path: Path, kind:
     loaded = load_folder(tmp_path, METRICS)
     assert (loaded.records, len(_medians(loaded))) == (2, 2)
     (warning,) = loaded.warnings
-    assert warning.startswith("passed over: ")
+    assert warning.startswith("skipped: ")
     assert "odd.json" in warning
     assert "\n" not in warning
     assert len(warning) < 600
@@ -202,7 +202,7 @@ def test_many_broken_files_are_counted(tmp_path: Path) -> None:
         (tmp_path / f"odd-{number}.json").write_bytes(b"{")
     warnings = load_folder(tmp_path, METRICS).warnings
     assert len(warnings) == MAX_NAMED + 1
-    assert warnings[-1] == "passed over: 3 more that are no records"
+    assert warnings[-1] == "skipped: 3 more files that are not records"
 
 
 def test_other_files_of_cnnperf_are_passed_over_silently(tmp_path: Path) -> None:
@@ -239,12 +239,12 @@ def test_a_mark_in_front_and_odd_names_do_no_harm(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_record_is_bad_usage(tmp_path: Path) -> None:
     """Whatever else lies in it; the first problem is told."""
-    with pytest.raises(UsageError, match="holds no record: keep the files there"):
+    with pytest.raises(UsageError, match="holds no record: put files there"):
         load_folder(tmp_path, METRICS)
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(UsageError, match=r"holds no record: passed over: .*is not valid JSON"):
+    with pytest.raises(UsageError, match=r"holds no record: skipped: .*is not valid JSON"):
         load_folder(tmp_path, METRICS)
-    with pytest.raises(UsageError, match="is a file, expected a folder"):
+    with pytest.raises(UsageError, match="is a file: name a folder"):
         load_folder(tmp_path / "a.json", METRICS)
     with pytest.raises(UsageError, match="does not exist"):
         load_folder(tmp_path / "b", METRICS)
