@@ -145,14 +145,14 @@ def test_a_change_within_the_spread_is_a_hint() -> None:
     """The repeats of one side differ by 3 ms, the sides by 1."""
     base = [example_profile(idle=value) for value in (0.0, 1.5, 3.0)]
     found = describe(change_of(base, alike(convolution=6.0)))
-    assert "a hint only: the step differs as much between repeats of one side (3.00 ms)" in found
+    assert "a hint only: the step varies as much between repeats of one side (3.00 ms)" in found
 
 
 def test_a_class_within_its_spread_is_a_hint() -> None:
     """The step is steady, its convolutions trade places with idling."""
     base = [example_profile(convolution=c, idle=6.5 - c) for c in (3.5, 5.0, 6.5)]
     found = describe(change_of(base, alike(convolution=7.0)))
-    assert "a hint only: convolution differs as much between repeats of one side" in found
+    assert "a hint only: convolution varies as much between repeats of one side" in found
 
 
 def test_a_record_without_profiles_has_no_such_change() -> None:

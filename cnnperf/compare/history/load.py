@@ -72,6 +72,11 @@ class Point:
     low: float
     high: float
 
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether any training used deterministic algorithms."""
+        return any(each.settings.deterministic_algorithms for each in self.environments)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:

@@ -111,7 +111,7 @@ def find_series(
     for point in usable:
         place = (point.case_id, machines[id(point.environments)], point.metric)
         steps = point.steps if point.shortened else None
-        kind = (digests[id(point.fingerprint)], steps, _is_deterministic(point))
+        kind = (digests[id(point.fingerprint)], steps, point.is_deterministic)
         found.setdefault(place, {}).setdefault(kind, []).append(point)
     names = labels(sorted({machine for _, machine, _ in found}, key=str))
     order = list(METRICS)
@@ -140,10 +140,6 @@ def _is_usable(point: Point) -> bool:
     return not (judged.by_ratio and point.low <= 0) and not (judged.of_training and point.shortened)
 
 
-def _is_deterministic(point: Point) -> bool:
-    return any(each.settings.deterministic_algorithms for each in point.environments)
-
-
 def _distinguished(kinds: Iterable[Sequence[Point]]) -> list[tuple[tuple[Point, ...], str | None]]:
     """Sort kinds by start, and describe how each differs from the longest."""
     ordered = sorted(
@@ -158,7 +154,7 @@ def _distinction(point: Point, main: Point) -> str | None:
     parts = []
     if point.shortened:
         parts.append(f"shortened to {point.steps:,} steps")
-    if _is_deterministic(point):
+    if point.is_deterministic:
         parts.append("deterministic")
     if point is not main and point.fingerprint != main.fingerprint:
         if point.fingerprint is None or main.fingerprint is None:
