@@ -295,8 +295,8 @@ def test_ab_finds_its_calibration_where_a_project_keeps_it(
     [
         ("", "is empty"),
         ('{"schema_ver', "is not valid JSON"),
-        ("[]", "is no calibration"),
-        ('{"benchmarks": []}', "is no calibration"),
+        ("[]", "is not a calibration"),
+        ('{"benchmarks": []}', "is not a calibration"),
         ('{"schema_version": 9, "hardware": {}, "cases": {}}', "schema version 9.*update cnnperf"),
         ('{"hardware": {}, "cases": {}}', "created"),
     ],
