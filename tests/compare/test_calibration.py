@@ -29,6 +29,7 @@ from cnnperf.compare.calibration import (
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
+from cnnperf.compare.thresholds import Thresholds
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Gpu
 from cnnperf.record.schema import Record
@@ -351,6 +352,17 @@ def test_slowdown_within_three_standard_deviations_of_noise_is_same() -> None:
     with_it = judge(*sides, Rules(calibration=_calibration(0.03))).cases[0].metrics["train_seconds"]
     assert (without.verdict, with_it.verdict) == ("slower", "same")
     assert with_it.threshold == pytest.approx(math.expm1(0.09))
+
+
+def test_noise_does_not_widen_the_margin_of_an_accuracy() -> None:
+    """The margin is the acceptable loss, however noisy the accuracy is."""
+    noise = Noise(n=20, mean=0.9, sd=0.1, smallest_change=0.1)
+    metrics = {"train_seconds": noise, "test_accuracy": noise}
+    calibration = _calibration(cases={MNIST: CaseNoise(metrics=metrics)})
+    for metric, is_widened in (("train_seconds", True), ("test_accuracy", False)):
+        rule = Thresholds().rule(MNIST, metric)
+        widened = calibration.widen(rule, MNIST, metric, shortened=False)
+        assert (widened.threshold > rule.threshold) == is_widened
 
 
 def test_difference_of_two_equal_sides_is_a_false_alarm() -> None:

@@ -89,6 +89,8 @@ def test_speedup_names_its_classes_too() -> None:
     """With their shares of the gain."""
     found = describe(change_of(alike(convolution=9.0), alike()))
     assert "profiled step 14.01 ms -> 10.01 ms: convolution -4.00 ms (100 % of it)" in found
+    two = describe(change_of(alike(convolution=6.0, normalisation=4.0), alike()))
+    assert "normalisation -2.00 ms (67 % of it), convolution -1.00 ms (33 % of it)" in two
 
 
 def test_class_name_is_shown_with_spaces() -> None:
@@ -123,6 +125,23 @@ def test_kernel_that_only_new_lists_is_new_among_the_longest() -> None:
     found = {each.name: (each.base, each.new) for each in change.kernels}
     assert found == {"implicit_gemm": (None, 0.005), "winograd": (0.003, None)}
     assert "implicit_gemm is new among the longest (5.00 ms)" in describe(change)
+
+
+def test_kernel_that_only_base_lists_is_no_longer_among_the_longest() -> None:
+    """It may still be there, but shorter than the listed ones."""
+    before = [with_kernels(each, winograd=5, tail=0.5) for each in alike(convolution=9.0)]
+    after = [with_kernels(each, tail=0.5) for each in alike()]
+    found = describe(change_of(before, after))
+    assert "winograd is no longer among the longest (5.00 ms)" in found
+
+
+def test_only_two_kernels_are_named() -> None:
+    """Those that moved most."""
+    before = [with_kernels(each, one=1, two=1, three=1) for each in alike()]
+    after = [with_kernels(each, one=2, two=4, three=3) for each in alike(convolution=11.0)]
+    found = describe(change_of(before, after))
+    assert "two 1.00 ms -> 4.00 ms; three 1.00 ms -> 3.00 ms" in found
+    assert "one " not in found
 
 
 def test_kernel_shorter_than_all_that_base_lists_has_not_moved() -> None:

@@ -132,6 +132,16 @@ def test_failed_and_skipped_cases_have_a_note_and_no_point(tmp_path: Path) -> No
     assert f"{cases[2].id} skipped in 1 record" in skipped
 
 
+def test_note_on_a_failed_case_has_the_newest_file(tmp_path: Path) -> None:
+    """Whatever the names of the files are."""
+    for name, day in (("a", 1), ("c", 2), ("b", 3)):
+        created = CREATED + timedelta(days=day)
+        record = example_record(case_with([20.0 + day]), failed_case_record(), created=created)
+        write(tmp_path / f"{name}.json", record)
+    (note,) = load_folder(tmp_path, METRICS).notes
+    assert note.endswith(f"failed in 3 records, last in {tmp_path / 'b.json'}")
+
+
 def test_settings_of_a_training_override_those_of_the_record(tmp_path: Path) -> None:
     """The process that trained recorded them."""
     case = case_with([20.0])
@@ -174,6 +184,9 @@ BROKEN: dict[str, bytes] = {
     ).encode(),
     "no training time": json.dumps(
         {"cnnperf": _body(cases=[_case(repeats=[{"seed": 0, "metrics": {}}])])}
+    ).encode(),
+    "a wrong fingerprint in one of two cases": json.dumps(
+        {"cnnperf": _body(cases=[_case(), _case(id="other", fingerprint={"precision": 7})])}
     ).encode(),
     "a wrong environment": json.dumps(
         {"cnnperf": _body(environment={"hardware": {"cpu_model": [1]}})}
@@ -223,6 +236,28 @@ def test_pipe_is_skipped_without_reading_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     (warning,) = load_folder(tmp_path, METRICS).warnings
     assert "is a pipe or a device" in warning
+
+
+def test_file_and_folder_without_permission_are_skipped_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissions are simulated, because root has all of them."""
+    write_history(tmp_path, [20.0, 21.0])
+    (tmp_path / "closed").mkdir()
+    access, scandir = os.access, os.scandir
+
+    def scan(path: str) -> Any:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    monkeypatch.setattr(os, "access", lambda path, mode: "001" not in path and access(path, mode))
+    loaded = load_folder(tmp_path, METRICS)
+    assert loaded.records == 1
+    folder, file = loaded.warnings
+    assert folder == f"skipped: {tmp_path / 'closed'} cannot be opened: Permission denied"
+    assert "001.json" in file
 
 
 def test_byte_order_mark_and_glob_characters_in_names_are_accepted(tmp_path: Path) -> None:

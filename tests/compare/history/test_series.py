@@ -212,3 +212,27 @@ def test_step_moves_to_a_plausible_record_at_which_something_changed() -> None:
     assert len(found) == len(plain) >= 36
     assert found.count(20) >= 0.95 * len(found)
     assert found.count(20) > plain.count(20)
+
+
+def test_step_does_not_move_to_an_outlier_at_which_something_changed() -> None:
+    """Records 10 and 12 are equally plausible, and 11 is the outlier with another driver."""
+    levels = [0.0] * 10 + [0.05, 1.0] + [0.1] * 10
+    points = [
+        _point(number, 20 * math.exp(level), "570" if number < 11 else "580")
+        for number, level in enumerate(levels)
+    ]
+    (series,) = find_series(points, Thresholds())
+    assert series.outliers == {11}
+    assert [step.index for step in series.steps] in ([10], [12])
+
+
+def test_deterministic_and_unrecorded_trainings_have_a_distinction(tmp_path: Path) -> None:
+    """The longest series has none."""
+    cases = [case_with([20.0 + number]) for number in range(4)]
+    settings = Settings(device="cuda", deterministic_algorithms=True)
+    cases[2].repeats[0] = cases[2].repeats[0].model_copy(update={"settings": settings})
+    cases[3].fingerprint = None
+    _write_each(tmp_path, cases)
+    assert [(len(each.points), each.distinction) for each in _series(tmp_path)] == [
+        (2, None), (1, "deterministic"), (1, "what was trained is not recorded")
+    ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cnnperf.compare.history.steps import MAX_EXACT, MIN_RECORDS, find_steps
+from cnnperf.compare.history.steps import MAX_EXACT, find_steps
 
 LIMIT = math.log1p(0.03)
 
@@ -45,7 +45,7 @@ def test_correlated_noise_gives_a_step_in_at_most_5_of_100_series() -> None:
     rng = np.random.default_rng(2)
     alarms = 0
     for _ in range(100):
-        values = rng.normal(0, 0.02, 100)
+        values = rng.normal(0, 0.05, 100)
         for place in range(1, 100):
             values[place] = 0.5 * values[place - 1] + math.sqrt(0.75) * values[place]
         alarms += bool(find_steps(values, LIMIT).steps)
@@ -89,6 +89,13 @@ def test_spike_of_one_or_two_values_is_an_outlier_and_not_a_step(length: int) ->
         assert found.outliers >= set(range(at, at + length))
 
 
+def test_value_ten_standard_deviations_away_is_an_outlier() -> None:
+    """Five are the limit."""
+    values = np.random.default_rng(9).normal(0, 0.01, 60)
+    values[[20, 40]] = 0.1, -0.1
+    assert find_steps(values, LIMIT).outliers == {20, 40}
+
+
 def test_step_is_found_although_both_levels_have_a_spike() -> None:
     """The spikes do not change the shift."""
     rng = np.random.default_rng(6)
@@ -112,10 +119,22 @@ def test_rise_and_fall_are_two_steps() -> None:
         assert level.value == pytest.approx(sorted(kept)[len(kept) // 2], abs=0.004)
 
 
-@pytest.mark.parametrize("n", range(1, MIN_RECORDS))
+@pytest.mark.parametrize("n", range(1, 6))
 def test_fewer_than_six_values_have_no_step(n: int) -> None:
     """Even if the last is far away."""
     assert not find_steps([0.0] * (n - 1) + [5.0], LIMIT).steps
+
+
+def test_six_values_can_have_a_step() -> None:
+    """Three values before it and three after it."""
+    (step,) = find_steps([0.0] * 3 + [0.1] * 3, LIMIT).steps
+    assert step.index == 3
+
+
+def test_value_halfway_between_two_levels_makes_two_places_plausible() -> None:
+    """It is as far from one level as from the other."""
+    (step,) = find_steps([0.0] * 10 + [0.05] + [0.1] * 10, LIMIT).steps
+    assert (step.earliest, step.latest) == (10, 11)
 
 
 def test_constant_values_have_a_step_only_above_the_threshold() -> None:
