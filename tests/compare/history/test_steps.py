@@ -131,10 +131,13 @@ def test_six_values_can_have_a_step() -> None:
     assert step.index == 3
 
 
-def test_value_halfway_between_two_levels_makes_two_places_plausible() -> None:
-    """It is as far from one level as from the other."""
-    (step,) = find_steps([0.0] * 10 + [0.05] + [0.1] * 10, LIMIT).steps
-    assert (step.earliest, step.latest) == (10, 11)
+@pytest.mark.parametrize(("value", "index"), [(0.04999, 11), (0.05001, 10)])
+def test_value_halfway_between_two_levels_makes_two_places_plausible(
+    value: float, index: int
+) -> None:
+    """The place is that of the nearer level."""
+    (step,) = find_steps([0.0] * 10 + [value] + [0.1] * 10, LIMIT).steps
+    assert (step.index, step.earliest, step.latest) == (index, 10, 11)
 
 
 def test_constant_values_have_a_step_only_above_the_threshold() -> None:
