@@ -1,7 +1,7 @@
-"""How much each case's figures vary on one machine by themselves, as `cnnperf calibrate` found it.
+"""The noise of one machine: how much each case's metrics vary although nothing changes.
 
-Torch-free. A file beside the records; `cnnperf compare` widens a threshold that a machine's own
-noise would cross.
+`cnnperf calibrate` writes it into a file beside the records. `cnnperf compare` then widens the
+thresholds that this noise would cross.
 
     calibration = find_calibration(Path("reports"), record.environment.hardware)
     calibration.noise("modified_vgg-digits-28-fast", "train_seconds")              # 0.012
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,46 +29,46 @@ SUFFIX = ".calibration.json"
 
 EXPECTED = "a file that `cnnperf calibrate` wrote"
 
-REMEDY = "make it anew, or take it away"
+REMEDY = "run `cnnperf calibrate` again, or remove the file"
 
 REPEATS = 5
-"""A side, for which the smallest change that would be found is told."""
+"""Repeats per side for which the smallest detectable change is reported."""
 
 POWER = 0.8
-"""Chance with which it would be."""
+"""Probability of finding that change."""
 
 Spread = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class CalibrationModel(BaseModel):
-    """Base of everything in a calibration: a field that newer versions add is kept out."""
+    """Base of the models in a calibration; it ignores fields of newer versions."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Noise(CalibrationModel):
-    """One metric of one case, trained again and again with nothing changed."""
+    """Variation of one metric of one case over trainings with nothing changed."""
 
     n: Annotated[int, Field(ge=2)]
-    """Trainings."""
+    """Number of trainings."""
     mean: Finite
     """In the metric's unit."""
     sd: Spread
-    """Standard deviation of one training: of the natural logarithm, so 0.01 is 1 %; of accuracy and
-    F1 the figure's own, so 0.01 is one point."""
+    """Standard deviation of one training, on the scale of the natural logarithm (0.01 is 1 %);
+    for accuracy and F1, of the value itself (0.01 is one point)."""
     smallest_change: Spread
-    """For the worse, that five repeats a side would find in four of five comparisons of this case:
-    0.05 is 5 %; of accuracy and F1 five points."""
+    """Smallest change for the worse that five repeats per side find in four of five comparisons:
+    0.05 is 5 %; for accuracy and F1, five points."""
 
 
 class CaseNoise(CalibrationModel):
-    """One case."""
+    """Noise of one case's metrics."""
 
     shortened: bool = False
-    """Whether it was trained for fewer epochs or steps than its recipe has."""
+    """Whether trainings had fewer epochs or steps than the recipe."""
     flagged: Annotated[int, Field(ge=0)] = 0
-    """Trainings during which something else disturbed the machine; they are counted in."""
+    """Number of trainings during which something else disturbed the machine; they count too."""
     metrics: dict[str, Noise] = {}
 
 
@@ -82,24 +82,23 @@ class Calibration(CalibrationModel):
     cases: dict[str, CaseNoise] = {}
 
     def noise(self, case_id: str, metric: str, *, shortened: bool = False) -> float | None:
-        """Standard deviation of one training, as `Noise.sd`; None where it was not measured.
+        """Return `Noise.sd`; None if it was not measured.
 
-        A shortened training wavers more than a full one, so neither speaks for the other.
+        A shortened training is noisier than a full one, so one has no noise for the other.
         """
         case = self.cases.get(case_id)
-        if case is None or case.shortened != shortened:
+        if case is None or case.shortened != shortened or metric not in case.metrics:
             return None
-        found = case.metrics.get(metric)
-        return None if found is None else found.sd
+        return case.metrics[metric].sd
 
     def widen(self, rule: MetricRule, case_id: str, metric: str, *, shortened: bool) -> MetricRule:
-        """What counts on this machine."""
+        """Widen a rule to this machine's noise."""
         if not JUDGED[metric].by_ratio:
-            return rule  # a margin of accuracy says what loss is acceptable, not what can be seen
+            return rule  # the margin of an accuracy is the acceptable loss, whatever the noise
         return rule.widened(self.noise(case_id, metric, shortened=shortened))
 
     def describe(self) -> str:
-        """When and where it was measured, as in `2026-01-02 on AMD EPYC 9654, 16 cores`."""
+        """Return its date and machine, as in `2026-01-02 on AMD EPYC 9654, 16 cores`."""
         return f"{self.created:%Y-%m-%d} on {describe_machine(self.hardware)}"
 
 
@@ -107,12 +106,17 @@ def load_calibration(path: Path) -> Calibration:
     """Read and check a calibration.
 
     Raises:
-        UsageError: the file cannot be read, or is none.
+        UsageError: the file cannot be read, or is not a calibration.
     """
     content = load_json(path, EXPECTED, REMEDY)
     if not isinstance(content, dict) or "cases" not in content or "hardware" not in content:
-        raise UsageError(f"{name_of(path)} is no calibration: expected {EXPECTED}; {REMEDY}")
-    _check_version(content.get("schema_version"), path)
+        raise UsageError(f"{name_of(path)} is not a calibration: expected {EXPECTED}; {REMEDY}")
+    version = content.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{name_of(path)} has schema version {version}, this cnnperf reads up to "
+            f"{SCHEMA_VERSION}: update cnnperf"
+        )
     try:
         return Calibration.model_validate(content)
     except ValidationError as error:
@@ -121,43 +125,35 @@ def load_calibration(path: Path) -> Calibration:
 
 
 def load_calibration_of(path: Path, hardware: Hardware, whose: str) -> Calibration:
-    """A calibration that somebody named, which must be of such a machine.
+    """Read a calibration that a user named for a machine.
 
     Args:
         path: the file.
-        hardware: of the machine.
-        whose: what that machine is called in the sentence.
+        hardware: the machine's hardware.
+        whose: the machine's name in the message, as in `this one`.
 
     Raises:
-        UsageError: as `load_calibration`, or it is of another machine.
+        UsageError: as in `load_calibration`, or it is of another machine.
     """
     calibration = load_calibration(path)
     if identity(calibration.hardware) != identity(hardware):
         raise UsageError(
             f"{name_of(path)} is of another machine than {whose} ({calibration.describe()}): "
-            "calibrate that one, or leave --calibration out"
+            "name a calibration of the same machine, or omit --calibration"
         )
     return calibration
 
 
-def _check_version(version: Any, path: Path) -> None:
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise UsageError(
-            f"{name_of(path)} has schema version {version}, this cnnperf reads up to "
-            f"{SCHEMA_VERSION}: update cnnperf"
-        )
-
-
 def find_calibration(folder: Path, hardware: Hardware) -> Calibration | None:
-    """The newest calibration in a folder that was made on such a machine; None without one.
+    """Return the newest calibration in a folder for this hardware, if there is one.
 
     Raises:
-        UsageError: one of the folder's calibrations cannot be read. Passed over, it would change
-            verdicts without a word.
+        UsageError: a calibration in the folder cannot be read. Skipping it could silently change
+            verdicts.
     """
     wanted = identity(hardware)
     if not any(wanted) or not os.access(folder, os.R_OK | os.X_OK) or not folder.is_dir():
-        return None  # a record that knows nothing of its machine fits no calibration
+        return None  # hardware without any known fact matches no calibration
     files = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIX))
     found = [load_calibration(path) for path in files]
     return max(
@@ -168,28 +164,27 @@ def find_calibration(folder: Path, hardware: Hardware) -> Calibration | None:
 
 
 def calibration_of(record: Path, hardware: Hardware) -> Calibration | None:
-    """The calibration beside a record, or in the folder above it, made on the record's machine.
+    """Return the calibration of this hardware beside a record, or else one folder above.
 
     Raises:
-        UsageError: as `find_calibration`.
+        UsageError: as in `find_calibration`.
     """
     folder = record.absolute().parent
-    beside = find_calibration(folder, hardware)
-    return beside or find_calibration(folder.parent, hardware)
+    return find_calibration(folder, hardware) or find_calibration(folder.parent, hardware)
 
 
 def detectable(sd: float, repeats: int = REPEATS, confidence: float = 0.95) -> float:
-    """How far beyond a threshold a true change must lie to be found in 80 % of comparisons.
+    """Return how far beyond a threshold a true change must lie to be found with `POWER`.
 
-    It is found when the interval of the t test lies wholly beyond the threshold, so this follows
-    from the noncentral t distribution.
+    A change is found if the interval of the t test lies wholly beyond the threshold, so the
+    noncentral t distribution gives the answer.
 
     Args:
-        sd: of one training, the same on both sides; the result is on its scale.
-        repeats: a side, at least 2.
-        confidence: of the interval, two-sided.
+        sd: standard deviation of one training, the same on both sides; the result has its scale.
+        repeats: per side, at least 2.
+        confidence: of the two-sided interval.
     """
-    from scipy import special  # at this moment: comparing with a calibration does not need it
+    from scipy import special  # slow to import, and only `cnnperf calibrate` needs it
 
     freedom = 2 * (repeats - 1)
     critical = special.stdtrit(freedom, (1 + confidence) / 2)

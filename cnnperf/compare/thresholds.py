@@ -1,15 +1,16 @@
-"""From which change on a metric counts, per case: the defaults, and a project's own in TOML.
+"""From which change on a metric counts, per case: defaults, then a project's own in TOML.
 
     # cnnperf.toml, or the same tables below [tool.cnnperf] in pyproject.toml
     [metrics.train_seconds]
     threshold = 0.05                                # a change of 5 % counts
     [metrics.peak_memory_bytes]
-    gate = true                                     # and fails the comparison
+    gate = true                                     # it fails the comparison
     [cases."*-cifar10-*".test_accuracy]
     margin = 0.01                                   # a loss of one point counts
-    floor = 0.75                                    # below it nothing passes
+    floor = 0.75                                    # a training below it fails
 
-Torch-free. Later tables win: a case's over all cases', an id over a pattern, yours over ours.
+Precedence, from low to high: defaults, defaults of cases, `[metrics]`, patterns of `[cases]`, and
+then an exact id of `[cases]`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,14 @@ from cnnperf.errors import UsageError, one_of
 from cnnperf.record.schema import describe_validation_error
 
 NOISE_MULTIPLE = 3.0
-"""A threshold is at least this many standard deviations of a machine's own noise."""
+"""A threshold is at least this many standard deviations of the machine's noise."""
 
 OWN_FILE = Path("cnnperf.toml")
 PROJECT_FILE = Path("pyproject.toml")
 
 
 class MetricSettings(BaseModel):
-    """What a table of the TOML file may say of one metric."""
+    """One metric's table in the TOML file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -46,57 +47,56 @@ class MetricSettings(BaseModel):
     gate: bool | None = None
 
 
-BY_RATIO = ("threshold", "gate")
-BY_DIFFERENCE = ("margin", "floor", "gate")
-
-
 @dataclass(frozen=True, kw_only=True)
 class JudgedMetric:
-    """How a metric is compared, whatever the case."""
+    """How a metric is compared in every case."""
 
-    by_ratio: bool = True
-    """Else by difference, as shares are that lie near 1."""
+    defaults: MetricSettings
+    """A `threshold` if the metric is compared by ratio; a `margin` if by difference, as shares
+    near 1 are."""
     seed_decides: bool = False
-    """Whether a part of its spread comes from the seed, so that equal seeds are compared in pairs.
-    A seed does not decide the time of a step: pairing times would only halve what is known of
-    their spread (docs/verdicts.md)."""
+    """Whether the seed causes a part of the spread, so that equal seeds are compared in pairs. It
+    does not for the time of a step: pairs would only halve the known values (docs/verdicts.md)."""
     of_training: bool = False
-    """Whether a shortened training says nothing of it."""
+    """Whether shortened trainings are left out."""
     may_be_missed: bool = False
-    """Whether it is a time until something that a training need not reach: where others have one, a
-    training without is later than all of them."""
+    """Whether a training may never reach it. Such a training counts as later than all others."""
+
+    @property
+    def by_ratio(self) -> bool:
+        """Whether values are compared by ratio, else by difference."""
+        return self.defaults.threshold is not None
+
+
+def _by_ratio(threshold: float, *, gate: bool, **flags: bool) -> JudgedMetric:
+    return JudgedMetric(defaults=MetricSettings(threshold=threshold, gate=gate), **flags)
+
+
+def _share() -> JudgedMetric:
+    return JudgedMetric(
+        defaults=MetricSettings(margin=0.005, gate=True), seed_decides=True, of_training=True
+    )
 
 
 JUDGED: dict[str, JudgedMetric] = {
-    "train_seconds": JudgedMetric(),
-    "images_per_second": JudgedMetric(),
-    "test_accuracy": JudgedMetric(by_ratio=False, seed_decides=True, of_training=True),
-    "test_f1_macro": JudgedMetric(by_ratio=False, seed_decides=True, of_training=True),
-    "time_to_accuracy_seconds": JudgedMetric(
-        seed_decides=True, of_training=True, may_be_missed=True
+    "train_seconds": _by_ratio(0.03, gate=True),
+    "images_per_second": _by_ratio(0.03, gate=True),
+    "test_accuracy": _share(),
+    "test_f1_macro": _share(),
+    "time_to_accuracy_seconds": _by_ratio(
+        0.10, gate=False, seed_decides=True, of_training=True, may_be_missed=True
     ),
-    "peak_memory_bytes": JudgedMetric(),
-    "compile_seconds": JudgedMetric(),
-    "energy_joules": JudgedMetric(),
-    "latency_seconds_p50": JudgedMetric(),
-    "inference_images_per_second": JudgedMetric(),
+    "peak_memory_bytes": _by_ratio(0.05, gate=False),
+    "compile_seconds": _by_ratio(0.20, gate=False),
+    "energy_joules": _by_ratio(0.05, gate=False),
+    "latency_seconds_p50": _by_ratio(0.05, gate=True),
+    "inference_images_per_second": _by_ratio(0.05, gate=True),
 }
-"""In the order of the tables. The last two are of suite `infer` alone."""
+"""In the order of the tables. Only suite `infer` has the last two."""
+
+DEFAULTS = {name: judged.defaults for name, judged in JUDGED.items()}
 
 Tables = Mapping[str, Mapping[str, MetricSettings]]
-
-DEFAULTS: dict[str, MetricSettings] = {
-    "train_seconds": MetricSettings(threshold=0.03, gate=True),
-    "images_per_second": MetricSettings(threshold=0.03, gate=True),
-    "test_accuracy": MetricSettings(margin=0.005, gate=True),
-    "test_f1_macro": MetricSettings(margin=0.005, gate=True),
-    "time_to_accuracy_seconds": MetricSettings(threshold=0.10, gate=False),
-    "peak_memory_bytes": MetricSettings(threshold=0.05, gate=False),
-    "compile_seconds": MetricSettings(threshold=0.20, gate=False),
-    "energy_joules": MetricSettings(threshold=0.05, gate=False),
-    "latency_seconds_p50": MetricSettings(threshold=0.05, gate=True),
-    "inference_images_per_second": MetricSettings(threshold=0.05, gate=True),
-}
 
 
 def _of_accuracy(
@@ -107,12 +107,12 @@ def _of_accuracy(
 
 
 DEFAULTS_OF_CASES: Tables = {
-    # 10,000 images at 80 % have a standard deviation of 0.4 points by themselves.
+    # The accuracy on 10,000 images at 80 % has a standard deviation of 0.4 points.
     "*-cifar10-*": _of_accuracy(margin=0.01),
-    # One of its 360 test images is 0.28 points.
+    # One of the 360 test images is 0.28 points.
     "*-digits-*": _of_accuracy(margin=0.03),
-    # Floors: far below what each training reaches, far above what guessing does. Only trainings
-    # that are known to get there have one; other recipes may be short on purpose.
+    # Floors are far below what each training reaches, and far above guessing. Only recipes that
+    # are known to reach theirs have one; others may be short on purpose.
     **{f"*-mnist-{size}-{engine}": _of_accuracy(floor=0.97)
        for size in (28, 224) for engine in ("eager", "fast")},
     **{f"*-cifar10-{size}-{recipe}{engine}": _of_accuracy(floor=0.55)
@@ -125,32 +125,31 @@ DEFAULTS_OF_CASES: Tables = {
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRule:
-    """What counts for one metric of one case."""
+    """From which change on one metric of one case counts."""
 
     threshold: float
-    """A ratio's, as a fraction, or a difference's margin."""
+    """A relative change as a fraction, or the margin of a difference."""
     floor: float | None
     gate: bool
 
     def widened(self, noise: float | None) -> MetricRule:
-        """For a machine whose own noise, the standard deviation of the logarithm, is larger."""
+        """Return a rule no narrower than the noise, a standard deviation of the logarithm."""
         if noise is None:
             return self
-        threshold = max(self.threshold, math.expm1(NOISE_MULTIPLE * noise))
-        return MetricRule(threshold=threshold, floor=self.floor, gate=self.gate)
+        return replace(self, threshold=max(self.threshold, math.expm1(NOISE_MULTIPLE * noise)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """The defaults with a project's own tables over them."""
+    """A project's own tables, over the defaults."""
 
     metrics: Mapping[str, MetricSettings] = field(default_factory=dict)
     cases: Tables = field(default_factory=dict)
     source: Path | None = None
-    """The file that they come from; None where there is none."""
+    """The file that they come from, if any."""
 
     def rule(self, case_id: str, metric: str) -> MetricRule:
-        """What counts for this metric of this case."""
+        """Merge the tables that apply to this metric of this case."""
         merged: dict[str, Any] = {}
         for settings in self._layers(case_id, metric):
             merged |= settings.model_dump(exclude_none=True)
@@ -160,7 +159,7 @@ class Thresholds:
             gate=merged["gate"],
         )
 
-    def _layers(self, case_id: str, metric: str) -> Iterable[MetricSettings]:
+    def _layers(self, case_id: str, metric: str) -> Iterator[MetricSettings]:
         yield DEFAULTS[metric]
         yield from _of_case(DEFAULTS_OF_CASES, case_id, metric)
         if metric in self.metrics:
@@ -168,10 +167,10 @@ class Thresholds:
         yield from _of_case(self.cases, case_id, metric)
 
     def check_cases(self, known: Iterable[str]) -> None:
-        """Make sure that every case named here exists.
+        """Check that every id and pattern of `[cases]` matches a case.
 
         Raises:
-            UsageError: one does not; names the nearest.
+            UsageError: one does not; the message has the nearest id.
         """
         ids = list(known)
         for pattern in self.cases:
@@ -179,13 +178,13 @@ class Thresholds:
                 near = difflib.get_close_matches(pattern, dict.fromkeys(ids), n=1, cutoff=0.5)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise UsageError(
-                    f"{self.source}: [cases]: there is no case {pattern!r}{hint}: `cnnperf list` "
-                    "has them all"
+                    f"{self.source}: [cases]: there is no case {pattern!r}{hint}: see "
+                    "`cnnperf list`"
                 )
 
 
-def _of_case(tables: Tables, case_id: str, metric: str) -> Iterable[MetricSettings]:
-    """Those of patterns in their order, then that of the id itself."""
+def _of_case(tables: Tables, case_id: str, metric: str) -> Iterator[MetricSettings]:
+    """Yield the settings of matching patterns in their order, then those of the id itself."""
     patterns = [name for name in tables if name != case_id and fnmatchcase(case_id, name)]
     for name in [*patterns, case_id]:
         if metric in tables.get(name, {}):
@@ -193,10 +192,10 @@ def _of_case(tables: Tables, case_id: str, metric: str) -> Iterable[MetricSettin
 
 
 def find_thresholds(config: Path | None, folder: Path) -> Thresholds:
-    """The thresholds in force: of the file that was named, else of those that lie in a folder.
+    """Read the thresholds of `config`, else of `cnnperf.toml` or `pyproject.toml` in a folder.
 
     Raises:
-        UsageError: the file cannot be read, or says something that does not fit.
+        UsageError: the file cannot be read, or has an unknown key or a wrong value.
     """
     if config is not None:
         return _read(config)
@@ -218,15 +217,10 @@ def _read(path: Path) -> Thresholds:
         for parent in ("tool", "cnnperf"):
             content = _table(content, path, parents).get(parent, {})
             parents = (*parents, parent)
-    return _parse(content, path, parents)
-
-
-def _parse(content: Any, path: Path, parents: tuple[str, ...]) -> Thresholds:
     tables = _table(content, path, parents, ("metrics", "cases"), "key")
-    metrics = _metrics(tables.get("metrics", {}), path, (*parents, "metrics"))
     cases = _table(tables.get("cases", {}), path, (*parents, "cases"))
     return Thresholds(
-        metrics=metrics,
+        metrics=_metrics(tables.get("metrics", {}), path, (*parents, "metrics")),
         cases={
             name: _metrics(value, path, (*parents, "cases", name)) for name, value in cases.items()
         },
@@ -235,31 +229,30 @@ def _parse(content: Any, path: Path, parents: tuple[str, ...]) -> Thresholds:
 
 
 def _metrics(content: Any, path: Path, parents: tuple[str, ...]) -> dict[str, MetricSettings]:
-    tables = _table(content, path, parents, JUDGED, "metric to judge")
-    return {name: _settings(value, name, path, (*parents, name)) for name, value in tables.items()}
-
-
-def _settings(content: Any, metric: str, path: Path, parents: tuple[str, ...]) -> MetricSettings:
-    keys = BY_RATIO if JUDGED[metric].by_ratio else BY_DIFFERENCE
-    _table(content, path, parents, keys, "key")
-    try:
-        return MetricSettings.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(f"{path}: {describe_validation_error(error, *parents)}") from error
+    settings = {}
+    for metric, value in _table(content, path, parents, JUDGED, "metric to judge").items():
+        place = (*parents, metric)
+        keys = ("threshold",) if JUDGED[metric].by_ratio else ("margin", "floor")
+        table = _table(value, path, place, (*keys, "gate"), "key")
+        try:
+            settings[metric] = MetricSettings.model_validate(table)
+        except ValidationError as error:
+            raise UsageError(f"{path}: {describe_validation_error(error, *place)}") from error
+    return settings
 
 
 def _table(
     content: Any,
     path: Path,
     parents: tuple[str, ...],
-    possible: Iterable[str] | None = None,
+    known: Iterable[str] | None = None,
     kind: str = "",
 ) -> dict[str, Any]:
-    """A TOML table of known keys."""
+    """Check that a value is a table, with no other keys than the known ones if there are any."""
     place = f"{path}: [{'.'.join(parents)}]" if parents else str(path)
     if not isinstance(content, dict):
         raise UsageError(f"{place}: expected a table, found {content!r}")
-    for key in content if possible is not None else ():
-        if key not in (names := list(possible or ())):
-            raise UsageError(f"{place}: {one_of(kind, key, names)}")
+    for key in content if known is not None else ():
+        if key not in (known or ()):
+            raise UsageError(f"{place}: {one_of(kind, key, known or ())}")
     return content

@@ -198,9 +198,9 @@ def test_broken_files_are_listed_on_stderr(folder: Path, tmp_path: Path) -> None
     (folder / "odd.json").write_text("{")
     done = run_cnnperf("history", str(folder), "-f", "csv", cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.startswith("cnnperf: passed over: ")
+    assert done.stderr.startswith("cnnperf: skipped: ")
     assert done.stderr.count("\n") == 1
-    assert "passed over" not in done.stdout
+    assert "skipped" not in done.stdout
 
 
 def test_hostile_text_is_escaped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The noise of a machine: how it is told from repeats, kept in a file, and found again."""
+"""The noise of a machine: measured from repeats, kept in a file, and found for a record."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from cnnperf.compare.calibration import (
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
+from cnnperf.compare.thresholds import Thresholds
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Gpu
 from cnnperf.record.schema import Record
@@ -87,11 +88,11 @@ def _calibration(sd: float = 0.02, **changes: Any) -> Calibration:
     return Calibration(**content)
 
 
-# --- telling it from repeats --------------------------------------------------------------------
+# --- measuring it from repeats --------------------------------------------------------------------
 
 
-def test_noise_is_the_spread_of_all_repeats_of_both_sides() -> None:
-    """Times by their logarithm, accuracy as it is; with n and mean."""
+def test_noise_is_the_standard_deviation_over_the_repeats_of_all_records() -> None:
+    """Of the logarithm for times, of the value for accuracy."""
     first = _record([10.0, 10.2, 9.9], [0.98, 0.985, 0.99])
     second = _record([10.1, 10.4, 9.8], [0.97, 0.98, 0.99])
     noise = measure_noise([("a", first), ("b", second)]).cases[MNIST].metrics
@@ -106,8 +107,8 @@ def test_noise_is_the_spread_of_all_repeats_of_both_sides() -> None:
     assert "energy_joules" not in noise, "it was not measured"
 
 
-def test_the_smallest_change_lies_beyond_the_threshold_in_force() -> None:
-    """Which noise itself widens: three of its standard deviations."""
+def test_smallest_change_is_the_widened_threshold_and_the_detectable_shift() -> None:
+    """Noise widens the threshold to three standard deviations."""
     quiet = measure_noise([("a", _record([10.0, 10.0, 10.001]))]).cases[MNIST]
     assert quiet.metrics["train_seconds"].smallest_change == pytest.approx(0.03, abs=1e-3)
     noisy = measure_noise([("a", _record([10.0, 10.3, 9.7]))]).cases[MNIST].metrics["train_seconds"]
@@ -118,8 +119,8 @@ def test_the_smallest_change_lies_beyond_the_threshold_in_force() -> None:
 
 
 @pytest.mark.parametrize("repeats", [3, REPEATS, 10])
-def test_what_is_detectable_is_found_in_four_of_five_comparisons(repeats: int) -> None:
-    """By simulation, with the t test of scipy."""
+def test_detectable_shift_is_found_in_four_of_five_simulated_comparisons(repeats: int) -> None:
+    """With scipy's t test."""
     sd, threshold, runs = 0.02, math.log(1.03), 4000
     rng = np.random.default_rng(3)
     base = rng.normal(0, sd, (runs, repeats))
@@ -128,19 +129,17 @@ def test_what_is_detectable_is_found_in_four_of_five_comparisons(repeats: int) -
     assert np.mean(low > threshold) == pytest.approx(POWER, abs=0.025)
 
 
-def test_a_shortened_training_says_nothing_of_accuracy() -> None:
-    """Its times are those of another length, and marked so."""
+def test_shortened_trainings_have_noise_of_times_but_not_of_accuracy() -> None:
+    """The case is marked as shortened."""
     case = measure_noise([("a", _record([10.0, 10.1, 9.9], shortened=True))]).cases[MNIST]
     assert case.shortened
     assert "train_seconds" in case.metrics
     assert not {"test_accuracy", "test_f1_macro"} & case.metrics.keys()
 
 
-def test_two_repeats_are_too_few() -> None:
-    """A sentence that says what to do."""
-    with pytest.raises(
-        UsageError, match=r"no case has 3 finished trainings.*calibrate with more --repeats"
-    ):
+def test_two_repeats_are_refused_with_a_remedy() -> None:
+    """The remedy is more repeats."""
+    with pytest.raises(UsageError, match=r"no case has 3 finished trainings.*with more --repeats"):
         measure_noise([("a.json", _record([10.0, 10.1]))])
 
 
@@ -169,27 +168,27 @@ def _other_epochs(record: Record) -> Record:
         (_other_epochs, f"{MNIST}: .*epochs"),
     ],
 )
-def test_records_of_different_things_have_no_common_noise(
+def test_records_of_different_machines_software_or_recipes_are_refused(
     change: Callable[[Record], Record], what: str
 ) -> None:
-    """What differs is named with both files."""
+    """The message has both files and the difference."""
     record = _record([10.0, 10.1, 9.9])
     with pytest.raises(UsageError, match=f"a.json and b.json differ in {what}"):
         measure_noise([("a.json", record), ("b.json", change(record))])
 
 
-def test_a_record_is_not_counted_twice() -> None:
-    """Two files of the same content are an oversight."""
+def test_two_files_of_one_record_are_refused() -> None:
+    """A repeated file is a mistake."""
     record = _record([10.0, 10.1, 9.9])
     with pytest.raises(UsageError, match=r"a.json and b.json are the same record"):
         measure_noise([("a.json", record), ("b.json", record.model_copy(deep=True))])
 
 
-# --- the file -----------------------------------------------------------------------------------
+# --- the file -------------------------------------------------------------------------------------
 
 
-def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
-    """Noise is asked for by case and metric; what was not measured is None."""
+def test_written_calibration_loads_unchanged(tmp_path: Path) -> None:
+    """Noise that was not measured is None."""
     path = tmp_path / f"here{SUFFIX}"
     write_calibration(_calibration(), path)
     loaded = load_calibration(path)
@@ -199,8 +198,8 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     assert loaded.noise("vgg16-mnist-224-eager", "train_seconds") is None
 
 
-def test_calibrating_other_cases_keeps_those_that_are_there(tmp_path: Path) -> None:
-    """Of the same machine and software; else they are of no use any more."""
+def test_calibration_of_other_cases_keeps_older_cases_of_the_same_software(tmp_path: Path) -> None:
+    """With another torch, older cases are dropped and named."""
     path = tmp_path / f"here{SUFFIX}"
     noise = Noise(n=20, mean=5.0, sd=0.01, smallest_change=0.1)
     other = {"other": CaseNoise(metrics={"train_seconds": noise})}
@@ -218,8 +217,8 @@ def test_calibrating_other_cases_keeps_those_that_are_there(tmp_path: Path) -> N
     )
 
 
-def test_another_commit_or_kernel_is_no_reason_to_forget(tmp_path: Path) -> None:
-    """They may move times, as anything may; but then each commit would want a calibration."""
+def test_other_commit_or_kernel_keeps_older_cases(tmp_path: Path) -> None:
+    """Otherwise each commit would need a calibration."""
     path = tmp_path / f"here{SUFFIX}"
     write_calibration(_calibration(), path)
     changes = {"cnnperf_commit": "f" * 40, "kernel": "7.0"}
@@ -229,8 +228,8 @@ def test_another_commit_or_kernel_is_no_reason_to_forget(tmp_path: Path) -> None
     assert written.calibration.software == newer
 
 
-def test_a_file_of_another_machine_is_replaced_and_it_is_said(tmp_path: Path) -> None:
-    """Only where somebody named that file: the default is named after the machine."""
+def test_calibration_of_another_machine_is_replaced_with_a_message(tmp_path: Path) -> None:
+    """Only a file that a user named can have another machine."""
     path = tmp_path / f"here{SUFFIX}"
     write_calibration(_calibration(), path)
     other = example_environment().hardware.model_copy(update={"cpu_logical_cores": 8})
@@ -238,8 +237,8 @@ def test_a_file_of_another_machine_is_replaced_and_it_is_said(tmp_path: Path) ->
     assert "dropped, because calibrated with another machine (NVIDIA H200, AMD EPYC 9654, " in told
 
 
-def test_the_newest_calibration_of_such_a_machine_is_found(tmp_path: Path) -> None:
-    """Whatever the files are called; those of other machines do not count."""
+def test_newest_calibration_of_the_machine_is_found(tmp_path: Path) -> None:
+    """Names of files and calibrations of other machines do not matter."""
     hardware = example_environment().hardware
     later = CREATED + timedelta(days=1)
     write_calibration(_calibration(0.01), tmp_path / f"z{SUFFIX}")
@@ -254,8 +253,8 @@ def test_the_newest_calibration_of_such_a_machine_is_found(tmp_path: Path) -> No
     assert find_calibration(tmp_path, busy) == found, "a measured peak is no identity"
 
 
-def test_without_one_for_this_machine_there_is_none(tmp_path: Path) -> None:
-    """Nor for a record that does not know its machine, nor where there is no folder."""
+def test_no_calibration_is_found_for_another_or_an_unknown_machine(tmp_path: Path) -> None:
+    """An absent folder has none either."""
     hardware = example_environment().hardware
     assert find_calibration(tmp_path, hardware) is None
     assert find_calibration(tmp_path / "nowhere", hardware) is None
@@ -265,8 +264,8 @@ def test_without_one_for_this_machine_there_is_none(tmp_path: Path) -> None:
     assert find_calibration(tmp_path, hardware) is None
 
 
-def test_a_record_finds_its_calibration_beside_it_or_one_folder_up(tmp_path: Path) -> None:
-    """Records lie in a folder for each stack, calibrations above them; the nearer one counts."""
+def test_calibration_beside_a_record_precedes_one_in_the_folder_above(tmp_path: Path) -> None:
+    """Records of each stack may have a folder of their own."""
     record = tmp_path / "stack" / "run.json"
     record.parent.mkdir()
     hardware = example_environment().hardware
@@ -279,10 +278,10 @@ def test_a_record_finds_its_calibration_beside_it_or_one_folder_up(tmp_path: Pat
 
 
 @pytest.mark.parametrize("folder", ["reports", ".cnnperf", ".", "out/run", "out"])
-def test_ab_finds_its_calibration_where_a_project_keeps_it(
+def test_ab_finds_a_calibration_in_each_usual_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    """Or where `cnnperf compare` would look for it, given the record that `ab` writes."""
+    """The usual folders include those of the record that `ab` writes."""
     monkeypatch.chdir(tmp_path)
     record = Path("out/run/a.json")
     hardware = example_environment().hardware
@@ -297,14 +296,16 @@ def test_ab_finds_its_calibration_where_a_project_keeps_it(
     [
         ("", "is empty"),
         ('{"schema_ver', "is not valid JSON"),
-        ("[]", "is no calibration"),
-        ('{"benchmarks": []}', "is no calibration"),
+        ("[]", "is not a calibration"),
+        ('{"benchmarks": []}', "is not a calibration"),
         ('{"schema_version": 9, "hardware": {}, "cases": {}}', "schema version 9.*update cnnperf"),
         ('{"hardware": {}, "cases": {}}', "created"),
     ],
 )
-def test_a_file_that_is_none_gets_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
-    """Also where it only lies in the folder: passed over, it would change verdicts silently."""
+def test_file_that_is_not_a_calibration_is_refused_with_a_sentence(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    """Even if it was only found in the folder: skipping it could change verdicts silently."""
     path = tmp_path / f"bad{SUFFIX}"
     path.write_text(text)
     with pytest.raises(UsageError, match=sentence):
@@ -314,8 +315,8 @@ def test_a_file_that_is_none_gets_a_sentence(tmp_path: Path, text: str, sentence
 
 
 @pytest.mark.parametrize("sd", [-0.1, math.nan, math.inf])
-def test_a_spread_that_is_none_is_refused(tmp_path: Path, sd: float) -> None:
-    """Names the field."""
+def test_negative_or_infinite_noise_is_refused_by_field(tmp_path: Path, sd: float) -> None:
+    """The message has the field."""
     content = json.loads(_calibration().model_dump_json())
     content["cases"][MNIST]["metrics"]["train_seconds"]["sd"] = sd
     path = tmp_path / f"bad{SUFFIX}"
@@ -324,8 +325,10 @@ def test_a_spread_that_is_none_is_refused(tmp_path: Path, sd: float) -> None:
         load_calibration(path)
 
 
-def test_a_file_is_named_after_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In reports/ where there is such a folder, where `compare` finds it beside the records."""
+def test_default_file_is_named_after_the_machine_and_lies_in_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there is no reports/, it lies in .cnnperf/."""
     hardware = example_environment(gpu_count=2).hardware
     assert machine_slug(hardware) == "2-x-nvidia-h200-amd-epyc-9654-16-cores"
     hostile = hardware.model_copy(update={"gpu": None, "cpu_model": "../../etc/x \x1b[31m" * 50})
@@ -337,11 +340,11 @@ def test_a_file_is_named_after_its_machine(tmp_path: Path, monkeypatch: pytest.M
     assert default_path(hardware).parent == Path("reports")
 
 
-# --- what people see ----------------------------------------------------------------------------
+# --- what people see ------------------------------------------------------------------------------
 
 
-def test_a_comparison_takes_it_in() -> None:
-    """A slowdown within three standard deviations of noise is none."""
+def test_slowdown_within_three_standard_deviations_of_noise_is_same() -> None:
+    """Without the calibration it is slower."""
     rng = np.random.default_rng(0)
     base, new = (list(20 * factor * np.exp(rng.normal(0, 0.001, 5))) for factor in (1, 1.05))
     sides = Side.of(_record(base), "a"), Side.of(_record(new), "b")
@@ -351,8 +354,19 @@ def test_a_comparison_takes_it_in() -> None:
     assert with_it.threshold == pytest.approx(math.expm1(0.09))
 
 
-def test_a_false_alarm_is_said_loudly() -> None:
-    """One side of an A/A was slowed down by something: that is a finding about the machine."""
+def test_noise_does_not_widen_the_margin_of_an_accuracy() -> None:
+    """The margin is the acceptable loss, however noisy the accuracy is."""
+    noise = Noise(n=20, mean=0.9, sd=0.1, smallest_change=0.1)
+    metrics = {"train_seconds": noise, "test_accuracy": noise}
+    calibration = _calibration(cases={MNIST: CaseNoise(metrics=metrics)})
+    for metric, is_widened in (("train_seconds", True), ("test_accuracy", False)):
+        rule = Thresholds().rule(MNIST, metric)
+        widened = calibration.widen(rule, MNIST, metric, shortened=False)
+        assert (widened.threshold > rule.threshold) == is_widened
+
+
+def test_difference_of_two_equal_sides_is_a_false_alarm() -> None:
+    """Something slowed down one side of an A/A comparison."""
     base, new = _record([10.0, 10.01, 9.99]), _record([11.0, 11.01, 10.99])
     alarms = false_alarms(judge(Side.of(base, "a"), Side.of(new, "b"), Rules()))
     assert f"{MNIST}: train_seconds slower" in alarms
@@ -362,8 +376,8 @@ def test_a_false_alarm_is_said_loudly() -> None:
     assert quiet == []
 
 
-def test_a_calibration_is_made_of_records_that_are_there(tmp_path: Path) -> None:
-    """By the command, without training: a row a metric, and a file."""
+def test_calibrate_from_records_prints_a_row_per_metric_and_writes_a_file(tmp_path: Path) -> None:
+    """Nothing is trained."""
     paths = []
     for name, first_seed in (("one.json", 0), ("two.json", 3)):
         times = enumerate([10.0, 10.2, 9.8], start=first_seed)
@@ -393,8 +407,10 @@ def test_a_calibration_is_made_of_records_that_are_there(tmp_path: Path) -> None
         (["--repeats", "3", "--from", "few.json"], "no case has 3 finished trainings"),
     ],
 )
-def test_bad_usage_gets_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    """And nothing is written."""
+def test_bad_usage_is_one_sentence_and_writes_nothing(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    """No file appears."""
     write_record(tmp_path / "few.json", json.loads(_record([10.0, 10.1]).model_dump_json()))
     done = run_cnnperf("calibrate", *arguments, cwd=tmp_path)
     assert sentence in sentence_of(done)

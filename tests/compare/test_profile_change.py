@@ -1,4 +1,4 @@
-"""Which class of work a slowdown came from: the sentence, and how sure it is."""
+"""Which kind of work changed: the sentence, and how certain it is."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def change_of(base: list[Profile], new: list[Profile]) -> ProfileChange:
 
 
 def alike(n: int = 3, **milliseconds: float) -> list[Profile]:
-    """Profiles that differ by a hundredth of a millisecond of idling."""
+    """Return profiles that differ by a hundredth of a millisecond of idle time."""
     idle = milliseconds.pop("idle", 1.5)
     return [example_profile(**milliseconds, idle=idle + i / 100) for i in range(n)]
 
 
 def with_kernels(profile: Profile, **milliseconds: float) -> Profile:
-    """Other longest kernels, each a convolution."""
+    """Return the profile with other longest kernels, all convolutions."""
     longest = [
         KernelTime(name=name, kernel_class="convolution", calls_per_step=1,
                    seconds_per_step=value / 1e3)
@@ -54,29 +54,29 @@ def compared(base: CaseRecord, new: CaseRecord) -> Comparison:
 
 
 def slowed() -> Comparison:
-    """A case that is 10 % slower: convolutions take 2 ms more of a step of 10 ms."""
+    """Compare a case that is 10 % slower: convolutions add 2 ms to a step of 10 ms."""
     return compared(case_of(*alike()), case_of(*alike(convolution=7.0), train_seconds=22.0))
 
 
 # --- what changed -------------------------------------------------------------------------------
 
 
-def test_the_class_that_accounts_for_most_is_named_with_its_share() -> None:
-    """2.0 of 2.2 ms are convolutions: 91 %, so the optimizer's 0.2 need no words."""
+def test_class_with_most_of_the_change_is_named_with_its_share() -> None:
+    """2.0 of 2.2 ms are convolutions (91 %), so the optimizer's 0.2 ms is not named."""
     found = describe(change_of(alike(), alike(convolution=7.0, optimizer=1.2)))
     assert found.startswith("profiled step 10.01 ms -> 12.21 ms: convolution +2.00 ms (91 % of it)")
     assert "optimizer" not in found
     assert "hint" not in found
 
 
-def test_several_classes_are_named_until_they_make_most_of_it() -> None:
-    """The largest first."""
+def test_classes_are_named_largest_first_until_they_make_up_most() -> None:
+    """67 % is not enough, so the second class is named too."""
     found = describe(change_of(alike(), alike(convolution=6.0, normalisation=4.0)))
     assert "normalisation +2.00 ms (67 % of it), convolution +1.00 ms (33 % of it)" in found
 
 
-def test_a_class_that_moved_the_other_way_is_not_what_it_came_from() -> None:
-    """A step that is slower although its convolutions are faster; shares may exceed 100 %."""
+def test_class_that_became_faster_does_not_explain_a_slower_step() -> None:
+    """Then another class can have more than 100 %."""
     change = change_of(alike(), alike(convolution=4.0, idle=4.5))
     assert [change.classes[0].kernel_class, change.classes[-1].kernel_class] == [
         "idle", "convolution",
@@ -85,19 +85,21 @@ def test_a_class_that_moved_the_other_way_is_not_what_it_came_from() -> None:
     assert "convolution -" not in describe(change)
 
 
-def test_a_speedup_is_told_in_the_same_way() -> None:
-    """The share of a gain."""
+def test_speedup_names_its_classes_too() -> None:
+    """With their shares of the gain."""
     found = describe(change_of(alike(convolution=9.0), alike()))
     assert "profiled step 14.01 ms -> 10.01 ms: convolution -4.00 ms (100 % of it)" in found
+    two = describe(change_of(alike(convolution=6.0, normalisation=4.0), alike()))
+    assert "normalisation -2.00 ms (67 % of it), convolution -1.00 ms (33 % of it)" in two
 
 
-def test_data_waits_are_words() -> None:
-    """Not a field's name."""
+def test_class_name_is_shown_with_spaces() -> None:
+    """Not as in the record."""
     assert "data wait +3.00 ms" in describe(change_of(alike(), alike(data_wait=3.5)))
 
 
-def test_the_median_counts_not_a_disturbed_profile() -> None:
-    """Two of three say that nothing has changed."""
+def test_one_disturbed_profile_of_three_changes_nothing() -> None:
+    """The medians are compared."""
     change = change_of(alike(), [*alike(2), example_profile(convolution=50.0)])
     assert change.new == pytest.approx(change.base, abs=1e-4)
 
@@ -105,8 +107,8 @@ def test_the_median_counts_not_a_disturbed_profile() -> None:
 # --- kernels ------------------------------------------------------------------------------------
 
 
-def test_the_kernels_that_moved_are_named() -> None:
-    """With both times; one that hardly moved is not."""
+def test_kernel_that_moved_is_named_with_both_times() -> None:
+    """A kernel that hardly moved is not."""
     before = [with_kernels(each, implicit_gemm=3, bias=1) for each in alike()]
     after = [with_kernels(each, implicit_gemm=5, bias=1.01) for each in alike(convolution=7.0)]
     change = change_of(before, after)
@@ -115,8 +117,8 @@ def test_the_kernels_that_moved_are_named() -> None:
     assert "bias" not in describe(change)
 
 
-def test_a_kernel_that_came_is_told_as_new_among_the_longest() -> None:
-    """What was there before may only have been too short to be listed."""
+def test_kernel_that_only_new_lists_is_new_among_the_longest() -> None:
+    """It may have been too short to be listed before."""
     before = [with_kernels(each, winograd=3, tail=0.5) for each in alike()]
     after = [with_kernels(each, implicit_gemm=5, tail=0.5) for each in alike(convolution=7.0)]
     change = change_of(before, after)
@@ -125,8 +127,25 @@ def test_a_kernel_that_came_is_told_as_new_among_the_longest() -> None:
     assert "implicit_gemm is new among the longest (5.00 ms)" in describe(change)
 
 
-def test_a_kernel_just_below_the_list_has_not_moved() -> None:
-    """The shortest that base lists takes 1 ms: it may have been there with 0.9."""
+def test_kernel_that_only_base_lists_is_no_longer_among_the_longest() -> None:
+    """It may still be there, but shorter than the listed ones."""
+    before = [with_kernels(each, winograd=5, tail=0.5) for each in alike(convolution=9.0)]
+    after = [with_kernels(each, tail=0.5) for each in alike()]
+    found = describe(change_of(before, after))
+    assert "winograd is no longer among the longest (5.00 ms)" in found
+
+
+def test_only_two_kernels_are_named() -> None:
+    """Those that moved most."""
+    before = [with_kernels(each, one=1, two=1, three=1) for each in alike()]
+    after = [with_kernels(each, one=2, two=4, three=3) for each in alike(convolution=11.0)]
+    found = describe(change_of(before, after))
+    assert "two 1.00 ms -> 4.00 ms; three 1.00 ms -> 3.00 ms" in found
+    assert "one " not in found
+
+
+def test_kernel_shorter_than_all_that_base_lists_has_not_moved() -> None:
+    """Base lists 1 ms at least, so 0.9 ms may be unchanged."""
     before = [with_kernels(each, gemm=3, tail=1) for each in alike()]
     after = [with_kernels(each, gemm=3, tail=1, unseen=0.9) for each in alike()]
     assert change_of(before, after).kernels == ()
@@ -135,28 +154,28 @@ def test_a_kernel_just_below_the_list_has_not_moved() -> None:
 # --- doubt --------------------------------------------------------------------------------------
 
 
-def test_one_profile_a_side_is_a_hint() -> None:
-    """Nothing is known of their spread."""
+def test_change_with_one_profile_on_a_side_is_a_hint() -> None:
+    """One profile has no spread."""
     found = describe(change_of(alike(1), alike(convolution=7.0)))
     assert found.endswith("a hint only: one side has a single profile")
 
 
-def test_a_change_within_the_spread_is_a_hint() -> None:
-    """The repeats of one side differ by 3 ms, the sides by 1."""
+def test_change_smaller_than_the_steps_spread_is_a_hint() -> None:
+    """Repeats of one side differ by 3 ms, the sides by 1 ms."""
     base = [example_profile(idle=value) for value in (0.0, 1.5, 3.0)]
     found = describe(change_of(base, alike(convolution=6.0)))
-    assert "a hint only: the step differs as much between repeats of one side (3.00 ms)" in found
+    assert "a hint only: the step varies as much between repeats of one side (3.00 ms)" in found
 
 
-def test_a_class_within_its_spread_is_a_hint() -> None:
-    """The step is steady, its convolutions trade places with idling."""
+def test_change_smaller_than_the_first_classs_spread_is_a_hint() -> None:
+    """The step is steady, but convolutions and idle time vary."""
     base = [example_profile(convolution=c, idle=6.5 - c) for c in (3.5, 5.0, 6.5)]
     found = describe(change_of(base, alike(convolution=7.0)))
-    assert "a hint only: convolution differs as much between repeats of one side" in found
+    assert "a hint only: convolution varies as much between repeats of one side" in found
 
 
-def test_a_record_without_profiles_has_no_such_change() -> None:
-    """On one side or both."""
+def test_no_profile_on_one_side_gives_no_change() -> None:
+    """On either side."""
     plain = example_case_record()
     assert profile_change(plain, case_of(*alike())) is None
     assert profile_change(case_of(*alike()), plain) is None
@@ -165,8 +184,8 @@ def test_a_record_without_profiles_has_no_such_change() -> None:
 # --- where it is shown --------------------------------------------------------------------------
 
 
-def test_table_and_markdown_have_the_sentence_and_json_the_figures() -> None:
-    """One line a case; the terminal's last line is still the answer."""
+def test_table_and_markdown_have_the_sentence_and_json_has_the_figures() -> None:
+    """One line per case."""
     comparison = slowed()
     assert comparison.cases[0].metrics["train_seconds"].verdict == "slower"
     sentence = "convolution +2.00 ms (100 % of it)"
@@ -179,8 +198,8 @@ def test_table_and_markdown_have_the_sentence_and_json_the_figures() -> None:
     assert case["profile"]["new"] == pytest.approx(0.01201)
 
 
-def test_annotations_and_junit_say_it_where_the_slowdown_is_told() -> None:
-    """Of a time and a rate; what a test set says has no kind of work to come from."""
+def test_annotations_and_junit_have_the_sentence_at_the_slower_metric() -> None:
+    """Not at accuracy, which has no kind of work."""
     comparison = slowed()
     sentence = "; profile: profiled step 10.01 ms"
     annotations = to_github(comparison).splitlines()
@@ -195,8 +214,8 @@ def test_annotations_and_junit_say_it_where_the_slowdown_is_told() -> None:
     assert f"profile: {comparison.cases[0].id}: profiled step 10.01 ms" in junit
 
 
-def test_it_gates_nothing() -> None:
-    """Verdicts and exit code are those of the same records without profiles."""
+def test_profiles_change_no_verdict_and_no_exit_code() -> None:
+    """Against the same records without profiles."""
     loud = slowed()
     plain = [
         case.model_copy(
@@ -211,8 +230,8 @@ def test_it_gates_nothing() -> None:
     assert loud.cases[0].metrics == quiet.cases[0].metrics
 
 
-def test_what_has_not_changed_needs_no_words() -> None:
-    """The figures are there for who asks."""
+def test_unchanged_case_has_no_sentence() -> None:
+    """JSON still has the figures."""
     comparison = compared(case_of(*alike()), case_of(*alike(convolution=7.0)))
     metrics = {name: metric.model_copy(update={"verdict": "same"})
                for name, metric in comparison.cases[0].metrics.items()}  # fmt: skip
@@ -223,16 +242,16 @@ def test_what_has_not_changed_needs_no_words() -> None:
     assert "profiled" not in to_markdown(same)
 
 
-def test_profiles_that_do_not_show_the_slowdown_say_so() -> None:
-    """Trainings are slower, the profiled steps are not: what slowed them lies elsewhere."""
+def test_slower_case_with_equal_steps_is_not_explained_by_profiles() -> None:
+    """Something outside the profiled steps slowed it."""
     comparison = compared(case_of(*alike()), case_of(*alike(), train_seconds=22.0))
     text = " ".join(render(comparison_summary(comparison), width=200, color=False).split())
     assert "profiled step 10.01 ms -> 10.01 ms; so the profiled steps do not show why" in text
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_kernels_name_is_no_markup(text: str) -> None:
-    """It stands as one line of harmless text, on the terminal and in Markdown."""
+def test_hostile_kernel_name_is_one_line_of_harmless_text(text: str) -> None:
+    """On the terminal and in Markdown."""
     after = [with_kernels(each, **{text: 5.0}) for each in alike(convolution=7.0)]
     change = change_of(alike(), after)
     comparison = example_comparison(example_case(profile=change))

@@ -1,4 +1,4 @@
-"""Thresholds: the defaults, a project's own over them, and what is said of a wrong file."""
+"""Thresholds: defaults, a project's own, and messages on wrong files."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def _thresholds(folder: Path, text: str, name: str = "cnnperf.toml") -> Threshol
     return find_thresholds(None, folder)
 
 
-def test_every_judged_metric_has_defaults_and_a_better_direction() -> None:
-    """And is a field of the record."""
+def test_every_judged_metric_has_a_direction_and_a_field_in_the_record() -> None:
+    """Defaults are complete too."""
     assert set(JUDGED) == set(DEFAULTS)
     assert {METRICS[name].better for name in JUDGED} == {"lower", "higher"}
     assert set(JUDGED) <= set(Metrics.model_fields)
 
 
-def test_every_case_of_ours_has_a_rule_for_every_metric() -> None:
-    """With a floor for accuracy where the recipe is known to get there."""
+def test_every_case_has_rules_and_full_recipes_have_a_floor() -> None:
+    """Short recipes and variants may not reach a floor."""
     thresholds = Thresholds()
     for case in all_cases():
         assert thresholds.rule(case.id, "train_seconds").threshold == 0.03
@@ -41,8 +41,8 @@ def test_every_case_of_ours_has_a_rule_for_every_metric() -> None:
         assert (accuracy.floor is not None) == (known and case.variant is None)
 
 
-def test_later_tables_win(tmp_path: Path) -> None:
-    """Ours, then yours for all, then a pattern's, then an id's; what is not named stays."""
+def test_id_precedes_pattern_precedes_metrics_precedes_defaults(tmp_path: Path) -> None:
+    """A key that a table lacks keeps its value."""
     thresholds = _thresholds(
         tmp_path,
         f"""
@@ -62,8 +62,8 @@ def test_later_tables_win(tmp_path: Path) -> None:
     assert (own.threshold, own.floor, own.gate) == (0.04, 0.7, True)
 
 
-def test_a_metric_that_gates_nothing_can_be_made_to(tmp_path: Path) -> None:
-    """And the other way round."""
+def test_gate_of_a_metric_can_be_switched_on_and_off(tmp_path: Path) -> None:
+    """In [metrics]."""
     text = "[metrics.peak_memory_bytes]\ngate = true\n[metrics.train_seconds]\ngate = false\n"
     thresholds = _thresholds(tmp_path, text)
     assert not Thresholds().rule(MNIST, "peak_memory_bytes").gate
@@ -71,16 +71,16 @@ def test_a_metric_that_gates_nothing_can_be_made_to(tmp_path: Path) -> None:
     assert not thresholds.rule(MNIST, "train_seconds").gate
 
 
-def test_a_machines_noise_widens_what_is_narrower() -> None:
-    """Three standard deviations of the logarithm, as a ratio."""
+def test_noise_widens_a_narrower_threshold_to_three_standard_deviations() -> None:
+    """The noise is on the scale of the logarithm."""
     rule = Thresholds().rule(MNIST, "train_seconds")
     assert rule.widened(None) == rule
     assert rule.widened(0.001).threshold == 0.03
     assert rule.widened(0.02).threshold == pytest.approx(math.exp(0.06) - 1)
 
 
-def test_a_file_of_its_own_goes_before_the_projects(tmp_path: Path) -> None:
-    """And one that is named goes before both."""
+def test_named_file_precedes_cnnperf_toml_precedes_pyproject(tmp_path: Path) -> None:
+    """Only one file is read."""
     _thresholds(tmp_path, "[tool.cnnperf.metrics.train_seconds]\nthreshold = 0.2", "pyproject.toml")
     assert find_thresholds(None, tmp_path).rule(MNIST, "train_seconds").threshold == 0.2
     own = _thresholds(tmp_path, "[metrics.train_seconds]\nthreshold = 0.1")
@@ -90,8 +90,8 @@ def test_a_file_of_its_own_goes_before_the_projects(tmp_path: Path) -> None:
     assert find_thresholds(named, tmp_path).rule(MNIST, "train_seconds").threshold == 0.01
 
 
-def test_where_no_file_says_anything_nothing_is_named_as_the_source(tmp_path: Path) -> None:
-    """A pyproject.toml about other things is none of ours."""
+def test_source_is_none_without_a_table_of_cnnperf(tmp_path: Path) -> None:
+    """A pyproject.toml may have none."""
     assert find_thresholds(None, tmp_path).source is None
     assert _thresholds(tmp_path, "[tool.ruff]\nline-length = 9", "pyproject.toml").source is None
     assert _thresholds(tmp_path, "[metrics.train_seconds]\ngate = true").source is not None
@@ -123,29 +123,31 @@ def test_where_no_file_says_anything_nothing_is_named_as_the_source(tmp_path: Pa
         ('[cases]\n"x" = 1', "[cases.x]: expected a table, found 1"),
     ],
 )
-def test_what_does_not_fit_is_said_in_a_sentence(tmp_path: Path, text: str, expected: str) -> None:
-    """With the file, the place and the nearest name that does."""
+def test_wrong_key_or_value_is_refused_with_file_place_and_nearest_name(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    """In one sentence."""
     with pytest.raises(UsageError) as caught:
         _thresholds(tmp_path, text)
     assert str(tmp_path / "cnnperf.toml") in str(caught.value)
     assert expected in str(caught.value)
 
 
-def test_a_project_file_of_another_shape_is_said_in_a_sentence(tmp_path: Path) -> None:
-    """Not a traceback, which would look like a regression."""
+def test_pyproject_whose_tool_is_not_a_table_is_refused(tmp_path: Path) -> None:
+    """A traceback's exit code would mean a regression."""
     for text in ("tool = 3", "[tool]\ncnnperf = 3"):
         with pytest.raises(UsageError, match="expected a table, found 3"):
             _thresholds(tmp_path, text, "pyproject.toml")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """Only one that was named must be."""
+def test_named_file_that_is_absent_is_refused(tmp_path: Path) -> None:
+    """Default files may be absent."""
     with pytest.raises(UsageError, match=r"none\.toml cannot be read: No such file"):
         find_thresholds(tmp_path / "none.toml", tmp_path)
 
 
-def test_a_case_that_does_not_exist_is_named_with_the_nearest(tmp_path: Path) -> None:
-    """Patterns too: one that fits nothing is a mistake."""
+def test_id_or_pattern_without_a_case_is_refused_with_the_nearest_id(tmp_path: Path) -> None:
+    """A pattern that matches nothing is a mistake."""
     ids = [case.id for case in all_cases()]
     table = '[cases."{}".train_seconds]\nthreshold = 0.1'
     _thresholds(tmp_path, table.format(MNIST)).check_cases(ids)

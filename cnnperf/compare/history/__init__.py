@@ -1,4 +1,4 @@
 """Many records over time: series of medians, and the steps in them.
 
-Torch-free. Imported only by `cnnperf history`: duckdb and ruptures take their time.
+Only `cnnperf history` imports this package, because duckdb and ruptures load slowly.
 """

@@ -1,64 +1,57 @@
-"""Which files of a folder may be records, and what is said of those that are none.
-
-Torch-free.
-"""
+"""Find the files in a folder that may be records, and explain why others are skipped."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cnnperf.errors import UsageError, printable
 from cnnperf.record.loading import MAX_FILE_BYTES, load_record, name_of
 
 MAX_NAMED = 5
-"""Files of which it is said what is wrong; the others are counted."""
-
-ENDING = ".json"
+"""Skipped files that get a sentence; the others are only counted."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What lies in a folder."""
+class FoundFiles(NamedTuple):
+    """JSON files of a folder, each list sorted."""
 
-    files: tuple[str, ...]
-    """That can be read, sorted."""
-    odd: tuple[str, ...]
-    """That cannot: pipes, what is far too large, names that are no text."""
-    folders: tuple[str, ...] = ()
-    """A sentence for each that cannot be looked into."""
+    readable: list[str]
+    unreadable: list[str]
+    """Pipes, files without permission or too large, names that are not valid text."""
+    folder_warnings: list[str]
+    """A sentence for each folder that cannot be opened."""
 
 
-def find_files(folder: Path) -> Found:
-    """Every JSON file in a folder and below it; links to folders are not followed.
+def find_files(folder: Path) -> FoundFiles:
+    """Find every JSON file in a folder and below it; links to folders are not followed.
 
     Raises:
-        UsageError: the folder is none, or cannot be looked into.
+        UsageError: it is not a folder.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise UsageError(
-            f"{name_of(folder)} {what}, expected a folder of records; two records are compared by "
+            f"{name_of(folder)} {what}: name a folder of records, or compare two records with "
             "`cnnperf compare BASE NEW`"
         )
-    files: list[str] = []
-    odd: list[str] = []
-    unreadable: list[OSError] = []
-    for parent, folders, names in os.walk(folder, onerror=unreadable.append):
-        folders.sort()
-        paths = (os.path.join(parent, name) for name in names if name.endswith(ENDING))  # noqa: PTH118
-        for path in paths:
-            (files if _can_be_read(path) else odd).append(path)
-    sentences = tuple(
-        f"{name_of(Path(error.filename))} cannot be looked into: {error.strerror}"
-        for error in unreadable
-    )
-    return Found(files=tuple(sorted(files)), odd=tuple(sorted(odd)), folders=sentences)
+    readable: list[str] = []
+    unreadable: list[str] = []
+    errors: list[OSError] = []
+    for parent, _, names in os.walk(folder, onerror=errors.append):
+        for name in names:
+            if name.endswith(".json"):
+                path = os.path.join(parent, name)  # noqa: PTH118
+                (readable if _is_readable(path) else unreadable).append(path)
+    warnings = [
+        f"skipped: {name_of(Path(error.filename))} cannot be opened: {error.strerror}"
+        for error in errors
+    ]
+    return FoundFiles(sorted(readable), sorted(unreadable), sorted(warnings))
 
 
-def _can_be_read(path: str) -> bool:
+def _is_readable(path: str) -> bool:
     try:
         path.encode()
         return (
@@ -70,20 +63,18 @@ def _can_be_read(path: str) -> bool:
         return False
 
 
-def sentences_on(broken: Sequence[str]) -> Iterable[str]:
-    """What is wrong with the first few files, and how many others there are."""
-    for path in broken[:MAX_NAMED]:
-        yield _sentence(path)
-    if (more := len(broken) - MAX_NAMED) > 0:
-        yield f"passed over: {more:,} more that {'are no records' if more > 1 else 'is no record'}"
+def skipped_files(paths: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with the first few files, then how many more there are."""
+    for path in paths[:MAX_NAMED]:
+        yield f"skipped: {_problem(path)}"
+    if (more := len(paths) - MAX_NAMED) > 0:
+        files = "files that are not records" if more > 1 else "file that is not a record"
+        yield f"skipped: {more:,} more {files}"
 
 
-def _sentence(path: str) -> str:
+def _problem(path: str) -> str:
     try:
         load_record(path)
     except UsageError as error:
-        return f"passed over: {printable(str(error))}"
-    return (
-        f"passed over: {name_of(Path(path))} is not JSON in UTF-8 as cnnperf writes it: save it "
-        "anew with that encoding"
-    )
+        return printable(str(error))
+    return f"{name_of(Path(path))} is not plain JSON in UTF-8: save it again in that encoding"

@@ -1,10 +1,10 @@
-"""Reading a folder of records: points of series, and sentences on what is left out.
+"""Read a folder of records: points of series, and sentences on what is left out.
 
     loaded = load_folder(Path("reports"), ["train_seconds", "test_accuracy"])
     loaded.points[0].median
 
-Torch-free. DuckDB reads and queries the files; here its rows become typed, and of the few different
-environments and fingerprints each is checked once.
+DuckDB reads and queries the files. This module turns its rows into typed points and validates each
+distinct environment and fingerprint once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cnnperf.compare.history import queries
-from cnnperf.compare.history.files import find_files, sentences_on
+from cnnperf.compare.history.files import find_files, skipped_files
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.environment import Environment, Settings
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 BATCH = 200
-"""Files that are parsed at a time. DuckDB holds as many parsed at once as a query gives it, up to
-2,048: of 100 kB each they fill more memory than is quick, and take 1.5 times as long."""
+"""Files parsed in one query. DuckDB keeps up to 2,048 parsed files of one query in memory at once;
+with 100 kB each, that takes 1.5 times as long."""
 
 MAX_THREADS = 4
-"""Batches that are parsed at once: a query of so few rows would keep but one core busy."""
+"""Batches parsed at once. A single query of so few rows uses only one core."""
 
 MAX_COPIES_NAMED = 3
 
@@ -53,39 +53,43 @@ class Point:
     metric: str
     file: str
     created: datetime
-    """In UTC, whatever the record's own time zone."""
+    """UTC, whatever the record's time zone is."""
     environments: tuple[Environment, ...]
-    """The record's; more than one where its trainings had different settings."""
+    """More than one if the trainings had different settings."""
     commit: str | None
-    """Of the repository in which pytest ran."""
+    """Commit of the repository in which pytest ran."""
     dirty: bool
     fingerprint: Fingerprint | None
     shortened: bool
     steps: int
-    """Of a training."""
+    """Steps per training."""
     interrupted: bool
     disturbed: bool
     """Whether something else disturbed the machine during a training."""
     n: int
-    """Trainings."""
+    """Number of trainings; `median`, `low` (least) and `high` (greatest) are of their values."""
     median: float
     low: float
     high: float
-    """The greatest of the trainings' values, `low` the least."""
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether any training used deterministic algorithms."""
+        return any(each.settings.deterministic_algorithms for each in self.environments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What a folder holds."""
+    """The records of a folder."""
 
     folder: Path
     records: int
     points: tuple[Point, ...]
-    """By case, metric and time."""
+    """Sorted by case, metric and time."""
     warnings: tuple[str, ...]
-    """Sentences on files that were passed over."""
+    """Sentences on files that were skipped."""
     notes: tuple[str, ...]
-    """Sentences on what was read and is not shown."""
+    """Sentences on what was read but has no point."""
 
 
 def load_folder(folder: Path, metrics: Sequence[str]) -> Loaded:
@@ -100,21 +104,18 @@ def load_folder(folder: Path, metrics: Sequence[str]) -> Loaded:
     """
     import duckdb
 
-    found = find_files(folder)
-    connection = duckdb.connect()
-    broken = list(found.odd)
-    if found.files:
-        _read(connection, list(map(_literally, found.files)), metrics)
+    files, skipped, folder_warnings = find_files(folder)
+    records, points, connection = 0, list[Point](), duckdb.connect()
+    if files:
+        _parse(connection, files, metrics)
         connection.execute(queries.RECORDS)
         connection.execute(queries.REPEATS)
-        broken += _broken(connection)
-        texts = _Texts(connection)
-        points, unfit = _points(connection, texts, metrics)
-        broken += unfit
-        records = _count(connection) - len(unfit)
-    warnings = (*found.folders, *sentences_on(sorted(broken)))
-    if not found.files or not records:
-        raise _nothing(folder, warnings, len(found.files) - len(broken))
+        points, invalid = _points(connection, metrics)
+        skipped += [*_broken_files(connection), *invalid]
+        records = len(connection.execute("SELECT file FROM records").fetchall()) - len(invalid)
+    warnings = (*folder_warnings, *skipped_files(sorted(skipped)))
+    if not records:
+        raise _no_record(folder, warnings, len(files))
     return Loaded(
         folder=folder,
         records=records,
@@ -124,100 +125,96 @@ def load_folder(folder: Path, metrics: Sequence[str]) -> Loaded:
     )
 
 
-def _read(connection: DuckDBPyConnection, files: list[str], metrics: Sequence[str]) -> None:
+def _parse(connection: DuckDBPyConnection, files: list[str], metrics: Sequence[str]) -> None:
     """Parse all files into the table `contents`, a few batches at once."""
-    batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     select = queries.contents_of_bodies(metrics)
 
-    def read(batch: list[str], into: str) -> None:
-        with connection.cursor() as cursor:  # with temporary tables of its own
-            cursor.execute(queries.BODIES, {"files": batch})
+    def parse(batch: Sequence[str], into: str) -> None:
+        with connection.cursor() as cursor:  # each cursor has its own temporary tables
+            cursor.execute(queries.BODIES, {"files": list(map(_without_patterns, batch))})
             cursor.execute(f"{into} {select}")
 
-    read(batches[0], "CREATE TABLE contents AS")
+    first, *others = (files[start : start + BATCH] for start in range(0, len(files), BATCH))
+    parse(first, "CREATE TABLE contents AS")
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, MAX_THREADS)) as pool:
-        list(pool.map(read, batches[1:], repeat("INSERT INTO contents")))
+        list(pool.map(parse, others, repeat("INSERT INTO contents")))
 
 
-def _literally(path: str) -> str:
-    """A path in which DuckDB finds no pattern."""
+def _without_patterns(path: str) -> str:
+    """Escape the characters that DuckDB would expand."""
     return "".join(f"[{c}]" if c in "[*?" else c for c in path)
 
 
-def _nothing(folder: Path, warnings: Sequence[str], others: int) -> UsageError:
-    """Names the first problem, where there is one."""
+def _no_record(folder: Path, warnings: Sequence[str], others: int) -> UsageError:
+    """Build the error for a folder without records; it has the first problem, if there is one."""
     if warnings:
         more = f" (and {len(warnings) - 1} more such)" if len(warnings) > 1 else ""
         return UsageError(f"{name_of(folder)} holds no record: {warnings[0]}{more}")
-    what = f"{others} files that cnnperf wrote, but no record" if others > 0 else "no record"
+    what = f"{others} other files of cnnperf, but no record" if others else "no record"
     return UsageError(
-        f"{name_of(folder)} holds {what}: keep the files there that `pytest benchmarks "
-        "--benchmark-json=FILE` writes, one a run"
+        f"{name_of(folder)} holds {what}: put files there that `pytest benchmarks "
+        "--benchmark-json=FILE` writes"
     )
 
 
-def _broken(connection: DuckDBPyConnection) -> list[str]:
-    foreign = [file for (file,) in connection.execute(queries.FOREIGN).fetchall()]
+def _broken_files(connection: DuckDBPyConnection) -> list[str]:
+    """Return the files that are neither records nor any other file that cnnperf writes."""
+    foreign = [
+        _without_patterns(file) for (file,) in connection.execute(queries.FOREIGN).fetchall()
+    ]
     if not foreign:
         return []
-    paths = {"files": list(map(_literally, foreign))}
-    return [file for (file,) in connection.execute(queries.broken_files(), paths).fetchall()]
-
-
-def _count(connection: DuckDBPyConnection) -> int:
-    (count,) = connection.execute("SELECT count(*) FROM records").fetchall()[0]
-    return int(count)
+    found = connection.execute(queries.broken_files(), {"files": foreign}).fetchall()
+    return [file for (file,) in found]
 
 
 class _Texts:
-    """What the hashes of the query stand for, each text checked once."""
+    """The JSON texts behind the hashes of the queries; each is validated once."""
 
     def __init__(self, connection: DuckDBPyConnection) -> None:
         self._texts: dict[int, str | None] = dict(connection.execute(queries.TEXTS).fetchall())
         self._models: dict[tuple[int, type[BaseModel]], BaseModel | None] = {}
-        self._environments: dict[tuple[int, tuple[int, ...]], tuple[Environment, ...] | None] = {}
+        self._environments: dict[tuple[int, ...], tuple[Environment, ...]] = {}
 
     def model(self, key: int, kind: type[Model]) -> Model | None:
-        """The text as a model; its defaults where it is null.
+        """Return the text as a model; None if it is null.
 
         Raises:
-            ValidationError: it does not fit.
+            ValidationError: the text does not fit the model.
         """
         if (key, kind) not in self._models:
-            text = self._texts[key]
-            is_absent = text is None or text == "null"
-            self._models[key, kind] = None if is_absent else kind.model_validate_json(text or "")
+            text = self._texts[key] or "null"
+            self._models[key, kind] = None if text == "null" else kind.model_validate_json(text)
         found = self._models[key, kind]
         assert found is None or isinstance(found, kind)
         return found
 
     def environments(self, key: int, settings: Sequence[int]) -> tuple[Environment, ...]:
-        """The record's environment with the settings of the trainings, where they were recorded.
+        """Return the record's environment, once for each of the trainings' recorded settings.
 
         Raises:
-            ValidationError: it does not fit.
+            ValidationError: a text does not fit its model.
         """
-        name = (key, tuple(settings))
-        if (known := self._environments.get(name)) is None:
+        name = (key, *settings)
+        if name not in self._environments:
             environment = self.model(key, Environment) or Environment()
             own = filter(None, (self.model(each, Settings) for each in settings))
-            known = tuple(environment.model_copy(update={"settings": each}) for each in own)
-            self._environments[name] = known = known or (environment,)
-        return known
+            found = tuple(environment.model_copy(update={"settings": each}) for each in own)
+            self._environments[name] = found or (environment,)
+        return self._environments[name]
 
 
-def _points(
-    connection: DuckDBPyConnection, texts: _Texts, metrics: Sequence[str]
-) -> tuple[list[Point], set[str]]:
-    """The points, and the files of which something does not fit: nothing of them is used."""
+def _points(connection: DuckDBPyConnection, metrics: Sequence[str]) -> tuple[list[Point], set[str]]:
+    """Return the points of valid files, and the files of which some part is invalid."""
+    texts = _Texts(connection)
     points: list[Point] = []
-    unfit: set[str] = set()
+    invalid: set[str] = set()
     for row in connection.execute(queries.points(metrics)).fetchall():
         try:
             points.append(_point(row, texts))
         except ValidationError:
-            unfit.add(row[2])
-    return [point for point in points if point.file not in unfit], unfit
+            invalid.add(row[2])
+    return [point for point in points if point.file not in invalid], invalid
 
 
 def _point(row: tuple[Any, ...], texts: _Texts) -> Point:
@@ -249,11 +246,11 @@ def _notes(connection: DuckDBPyConnection) -> Iterator[str]:
         more = len(copies) - MAX_COPIES_NAMED
         names = ", ".join(copies[:MAX_COPIES_NAMED]) + (f" and {more:,} more" if more > 0 else "")
         yield (
-            f"counted once: every training of {names} stands in another file, too: a copy, or a "
-            "run that was resumed"
+            f"counted once: another file has every training of {names} too, because it is a copy "
+            "or a resumed run"
         )
     for case_id, outcome, count, last in connection.execute(queries.FAILURES).fetchall():
         yield (
-            f"without figures: {printable(case_id)} {printable(outcome)} in {count:,} "
-            f"record{'s' if count > 1 else ''}, the last of them {name_of(Path(last))}"
+            f"no figures: {printable(case_id)} {printable(outcome)} in {count:,} "
+            f"record{'s' if count > 1 else ''}, last in {name_of(Path(last))}"
         )

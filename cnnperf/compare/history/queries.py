@@ -1,11 +1,11 @@
-"""The questions that DuckDB answers, in the order in which they are asked.
+"""SQL for DuckDB, in the order of use.
 
-Torch-free. Every file is read whole and parsed once; of what it holds only `SHAPE` is kept.
-DuckDB's own `read_json` has the same parser, but takes a buffer of megabytes a file: 15 times as
-long for files of this size. What does not fit the shape is NULL.
+Every file is read whole and parsed once; only the fields of `SHAPE` are kept, and a field that does
+not fit is NULL. DuckDB's `read_json` has the same parser, but allocates megabytes per file and
+takes 15 times as long for files of this size.
 
-Nothing that a file or a user says stands in a query (hence the exceptions to S608): metrics' names
-are our own, paths are parameters.
+No query contains text of a file or user, hence the exceptions to S608: metric names are constants
+of cnnperf, and paths are parameters.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SHAPE = {
     },
     "commit_info": {"id": "VARCHAR", "dirty": "BOOLEAN"},
 }
-"""What is read of a file, without the metrics."""
+"""The fields that are read, without the metrics."""
 
 OTHERS = {
     "a calibration": ("hardware", "software", "cases", "created"),
@@ -52,32 +52,28 @@ OTHERS = {
     "a history": ("cnnperf_history",),
     "a profile's trace": ("traceEvents", "schemaVersion"),
 }
-"""Keys at the top of other files that cnnperf writes: they are passed over without a word."""
-
-BYTE_ORDER_MARK = 0xFEFF
+"""Top-level keys of other files that cnnperf writes; these are skipped silently."""
 
 LATEST_MICROSECONDS = 253_402_300_799_000_000
-"""The end of the year 9999, which is the last that Python has."""
+"""End of the year 9999, the last of Python's datetime."""
 
-
-TEXT = f"ltrim(TRY(decode(content)), chr({BYTE_ORDER_MARK}))"
-"""A file's content; NULL where it is not UTF-8."""
-
+TEXT = f"ltrim(TRY(decode(content)), chr({0xFEFF}))"
+"""A file's content without a byte order mark; NULL if it is not UTF-8."""
 
 BODIES = f"""
 CREATE OR REPLACE TEMP TABLE bodies AS
 SELECT filename AS file, TRY(json_extract({TEXT}, ['$.cnnperf', '$.commit_info'])) AS parts
 FROM read_blob($files)
 """  # noqa: S608
-"""A row a file of `$files`: the two parts that matter, without the white space between. Making the
-shape of these instead of the whole file takes a third less time."""
+"""One row per file of `$files`, with the two parts that matter. Shaping these instead of the whole
+file takes a third less time."""
 
 
 def contents_of_bodies(metrics: Sequence[str]) -> str:
-    """A row a file: what there is of its shape.
+    """Select one row per file, in the form of `SHAPE`.
 
     Args:
-        metrics: names of columns; they stand in the query, so only known ones may.
+        metrics: column names. They become part of the query, so they must be known ones.
     """
     shape = json.loads(json.dumps(SHAPE))
     fields = dict.fromkeys(["train_seconds", *metrics], "DOUBLE")
@@ -114,15 +110,15 @@ WHERE content.cnnperf.schema_version = {SCHEMA_VERSION}
         )) > 0
     )) = 0
 """  # noqa: S608
-"""The files that are records, as far as they are read. The peaks were measured in the run and are
-never the same twice."""
+"""The files that are valid records, as far as they are read. The environment loses its measured
+peaks, which differ in each run."""
 
 FOREIGN = "SELECT file FROM contents ANTI JOIN records USING (file) ORDER BY file"
-"""The files that are no records."""
+"""The files that are not records."""
 
 
 def broken_files() -> str:
-    """Those of `$files` that are not even something else of cnnperf's."""
+    """Select the files among `$files` that are none of `OTHERS`."""
     tests = " OR ".join(f"list_has_all(keys, {list(keys)})" for keys in OTHERS.values())
     return f"""
     SELECT filename FROM (
@@ -148,8 +144,8 @@ FROM (
     WHERE entry.outcome = 'passed'
 )
 """
-"""A row a training. One that stands in several files, because a file was copied or a run resumed,
-counts in the newest: there it stands with all the others of its case."""
+"""One row per training. If several files have the same training (a copy, or a resumed run), the one
+in the newest file has `copy` 1: that file has all trainings of the case."""
 
 TEXTS = """
 SELECT DISTINCT hash(environment), environment FROM records
@@ -157,12 +153,10 @@ UNION SELECT DISTINCT hash(fingerprint), fingerprint
     FROM (SELECT unnest(record.cases).fingerprint AS fingerprint FROM records)
 UNION SELECT DISTINCT hash(repeat.settings), repeat.settings FROM repeats
 """
-"""The few different texts that thousands of rows name by their hashes."""
+"""The few distinct texts to which thousands of rows refer by hash."""
 
-COPIES = """
-SELECT file FROM repeats GROUP BY file HAVING min(copy) > 1 ORDER BY file
-"""
-"""Files in which no training is new."""
+COPIES = "SELECT file FROM repeats GROUP BY file HAVING min(copy) > 1 ORDER BY file"
+"""Files whose trainings are all in newer files."""
 
 FAILURES = """
 SELECT entry.id, entry.outcome, count(DISTINCT created), max_by(file, created)
@@ -171,11 +165,11 @@ WHERE entry.outcome != 'passed'
 GROUP BY ALL
 ORDER BY ALL
 """
-"""Cases without a figure: how often, and the last file."""
+"""Cases that did not pass: how often, and the newest file."""
 
 
 def points(metrics: Sequence[str]) -> str:
-    """A row a case, metric and record: median, least and greatest over the repeats."""
+    """Select one row per case, metric and record: median, least and greatest of the trainings."""
     pairs = ", ".join(f"{{'name': '{name}', 'value': repeat.metrics.{name}}}" for name in metrics)
     return f"""
     SELECT

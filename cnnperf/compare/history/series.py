@@ -3,45 +3,32 @@
     series = find_series(loaded.points, Thresholds())
     series[0].steps[0].changes
 
-Torch-free. A series has one case, machine and metric, one fingerprint (what was trained, on which
-data) and one length of training. Software, settings and commits may change along it: those are
-what moves it.
+A series has one case, machine and metric, one fingerprint (what was trained, on which data) and one
+length of training. Software, settings and commits may change along it: they cause the steps.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 
 from cnnperf.compare.calibration import Calibration
 from cnnperf.compare.comparability import environment_changes, fingerprint_difference
 from cnnperf.compare.history.load import Point
-from cnnperf.compare.history.steps import MIN_RECORDS, LevelShift, find_steps
-from cnnperf.compare.stats import Interval
+from cnnperf.compare.history.steps import MIN_RECORDS, Level, LevelShift, find_steps
 from cnnperf.compare.thresholds import JUDGED, MetricRule, Thresholds
 from cnnperf.compare.verdicts import EnvironmentChange
 from cnnperf.machine.names import Machine, identity, labels, machine_of
 from cnnperf.record.metrics import METRICS
 
 LARGEST_EXPONENT = 700.0
-"""Of what a float can hold."""
+"""`math.exp` overflows shortly above it."""
 
-LEADING = ("commit", "software.cnnperf_commit")
-"""Fields that say more of a cause than any but those that forbid a comparison."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """A part of a series whose values do not differ for certain."""
-
-    start: int
-    stop: int
-    """One after its last point."""
-    value: float
-    """Median of its points' medians, outliers left out."""
+LEADING_FIELDS = ("commit", "software.cnnperf_commit")
+"""Likely causes of a step, named first after the changes that forbid a comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,21 +36,21 @@ class Step:
     """A change of level."""
 
     before: Point
-    """The last of the old level."""
+    """Last point of the old level."""
     after: Point
-    """The first of the new one."""
+    """First point of the new level."""
     index: int
-    """Of `after`."""
+    """Position of `after` in the series."""
     old: float
     new: float
     estimate: float
-    """Ratio of new over old, or the difference of what lies between 0 and 1."""
+    """Ratio new/old, or the difference for accuracy and F1."""
     low: float
-    """Lower end of its 95 % interval."""
+    """Lower end of the estimate's 95 % interval."""
     high: float
     is_better: bool
     changes: tuple[EnvironmentChange, ...]
-    """What was recorded to differ between `before` and `after`, the likeliest cause first."""
+    """Recorded differences between `before` and `after`, the likeliest cause first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,48 +64,55 @@ class Series:
     rule: MetricRule
     points: tuple[Point, ...]
     distinction: str | None
-    """What sets it apart from other series of the same case, machine and metric: another recipe,
-    model or precision, or shortened trainings; None where there is no other."""
+    """Difference from other series of the same case, machine and metric (another recipe, model or
+    precision, shortened trainings); None if there is no other."""
     levels: tuple[Level, ...]
+    """Their values are in the metric's unit."""
     steps: tuple[Step, ...]
     outliers: frozenset[int]
-    """Places of points far from all around them."""
+    """Positions of points far from all around them."""
 
     @property
     def by_ratio(self) -> bool:
-        """Whether its values are compared by their ratio, else by their difference."""
+        """Whether values are compared by ratio, else by difference."""
         return JUDGED[self.metric].by_ratio
 
     @property
     def is_too_short(self) -> bool:
-        """Whether there are too few records to tell."""
+        """Whether there are too few records to find a step."""
         return len(self.points) < MIN_RECORDS
 
     @cached_property
     def title(self) -> str:
-        """The case, and what sets this series apart; text of a record, not escaped."""
+        """The case and the distinction; text of a record, not escaped."""
         return self.case_id if self.distinction is None else f"{self.case_id} ({self.distinction})"
 
 
 def find_series(
     points: Iterable[Point], thresholds: Thresholds, calibrations: Sequence[Calibration] = ()
 ) -> list[Series]:
-    """The series of all points, and the steps in each, by case, machine, metric and start.
+    """Group points into series sorted by case, machine, metric and start, and find their steps.
 
-    Points of which no ratio can be taken, and the accuracies of shortened trainings, are left out.
+    Points without a ratio (a time of 0) and accuracies of shortened trainings are left out.
 
     Args:
         points: in any order.
         thresholds: the smallest change of level that is a step.
-        calibrations: the noise of some of the machines, which widens their thresholds; of two of
-            one machine the newer counts.
+        calibrations: noise of some machines, which widens their thresholds; the newest of a
+            machine counts.
     """
+    usable = [point for point in points if _is_usable(point)]
+    # Thousands of points share an environment, so that each is described once.
+    environments = {id(point.environments): point.environments for point in usable}
+    machines = {key: machine_of(each[0]) for key, each in environments.items()}
+    fingerprints = {id(point.fingerprint): point.fingerprint for point in usable}
+    digests = {key: each and each.digest for key, each in fingerprints.items()}
     found: dict[tuple[str, Machine, str], dict[tuple[object, ...], list[Point]]] = {}
-    kinds = _Kinds()
-    for point in points:
-        if _is_usable(point):
-            place = (point.case_id, kinds.machine(point), point.metric)
-            found.setdefault(place, {}).setdefault(kinds.kind(point), []).append(point)
+    for point in usable:
+        place = (point.case_id, machines[id(point.environments)], point.metric)
+        steps = point.steps if point.shortened else None
+        kind = (digests[id(point.fingerprint)], steps, point.is_deterministic)
+        found.setdefault(place, {}).setdefault(kind, []).append(point)
     names = labels(sorted({machine for _, machine, _ in found}, key=str))
     order = list(METRICS)
     places = sorted(found, key=lambda p: (p[0], names[p[1]], order.index(p[2])))
@@ -132,7 +126,7 @@ def find_series(
 
 
 def _rule(point: Point, thresholds: Thresholds, calibrations: Sequence[Calibration]) -> MetricRule:
-    """What counts in this point's series; of several calibrations of its machine the first."""
+    """Return the rule for the point's series, widened by the first calibration of its machine."""
     rule = thresholds.rule(point.case_id, point.metric)
     machine = identity(point.environments[0].hardware)
     for each in calibrations:
@@ -141,42 +135,13 @@ def _rule(point: Point, thresholds: Thresholds, calibrations: Sequence[Calibrati
     return rule
 
 
-class _Kinds:
-    """What decides in which series a point belongs; thousands share one environment."""
-
-    def __init__(self) -> None:
-        self._machines: dict[int, Machine] = {}
-        self._digests: dict[int, str] = {}
-
-    def machine(self, point: Point) -> Machine:
-        """The machine."""
-        key = id(point.environments)
-        if key not in self._machines:
-            self._machines[key] = machine_of(point.environments[0])
-        return self._machines[key]
-
-    def kind(self, point: Point) -> tuple[object, ...]:
-        """What the points of a series have in common, beside case, machine and metric."""
-        fingerprint = point.fingerprint
-        if fingerprint is not None and id(fingerprint) not in self._digests:
-            self._digests[id(fingerprint)] = fingerprint.digest
-        digest = None if fingerprint is None else self._digests[id(fingerprint)]
-        return digest, point.steps if point.shortened else None, _is_deterministic(point)
-
-
 def _is_usable(point: Point) -> bool:
     judged = JUDGED[point.metric]
     return not (judged.by_ratio and point.low <= 0) and not (judged.of_training and point.shortened)
 
 
-def _is_deterministic(point: Point) -> bool:
-    return any(each.settings.deterministic_algorithms for each in point.environments)
-
-
-def _distinguished(
-    kinds: Iterable[Sequence[Point]],
-) -> list[tuple[tuple[Point, ...], str | None]]:
-    """By their starts; each but the longest told apart from the longest."""
+def _distinguished(kinds: Iterable[Sequence[Point]]) -> list[tuple[tuple[Point, ...], str | None]]:
+    """Sort kinds by start, and describe how each differs from the longest."""
     ordered = sorted(
         (sorted(kind, key=lambda point: (point.created, point.file)) for kind in kinds),
         key=lambda kind: (kind[0].created, kind[0].file),
@@ -189,18 +154,15 @@ def _distinction(point: Point, main: Point) -> str | None:
     parts = []
     if point.shortened:
         parts.append(f"shortened to {point.steps:,} steps")
-    if _is_deterministic(point):
+    if point.is_deterministic:
         parts.append("deterministic")
     if point is not main and point.fingerprint != main.fingerprint:
-        parts.append(_other(point, main))
+        if point.fingerprint is None or main.fingerprint is None:
+            parts.append("what was trained is not recorded")
+        else:
+            difference = fingerprint_difference(main.fingerprint, point.fingerprint)
+            parts.append(f"not comparable: {difference}")
     return ", ".join(parts) or None
-
-
-def _other(point: Point, main: Point) -> str:
-    if point.fingerprint is None or main.fingerprint is None:
-        return "nothing is recorded of what was trained"
-    difference = fingerprint_difference(main.fingerprint, point.fingerprint)
-    return f"not comparable: {difference}"
 
 
 def _series(
@@ -215,11 +177,10 @@ def _series(
     values = [math.log(point.median) if by_ratio else point.median for point in points]
     limit = math.log1p(rule.threshold) if by_ratio else rule.threshold
     found = find_steps(values, limit)
-    places = [_place(points, step, found.outliers) for step in found.steps]
-    bounds = [0, *places, len(points)]
+    starts = [0, *(_likeliest_start(points, step, found.outliers) for step in found.steps)]
     levels = tuple(
-        Level(start=start, stop=stop, value=_undo(each.value, by_ratio))
-        for each, start, stop in zip(found.levels, bounds, bounds[1:], strict=False)
+        replace(level, start=start, stop=stop, value=_unscaled(level.value, by_ratio))
+        for level, start, stop in zip(found.levels, starts, [*starts[1:], len(points)], strict=True)
     )
     return Series(
         case_id=case_id,
@@ -231,35 +192,32 @@ def _series(
         distinction=distinction,
         levels=levels,
         steps=tuple(
-            _step(points, metric, (old, new), step.shift)
+            _step(points, metric, old, new, step)
             for step, old, new in zip(found.steps, levels, levels[1:], strict=False)
         ),
         outliers=found.outliers,
     )
 
 
-def _step(
-    points: Sequence[Point], metric: str, levels: tuple[Level, Level], shift: Interval
-) -> Step:
-    old, new = levels
+def _step(points: Sequence[Point], metric: str, old: Level, new: Level, step: LevelShift) -> Step:
     before, after = points[new.start - 1], points[new.start]
-    interval = _shown(shift, JUDGED[metric].by_ratio)
+    by_ratio, shift = JUDGED[metric].by_ratio, step.shift
     return Step(
         before=before,
         after=after,
         index=new.start,
         old=old.value,
         new=new.value,
-        estimate=interval.estimate,
-        low=interval.low,
-        high=interval.high,
+        estimate=_unscaled(shift.estimate, by_ratio),
+        low=_unscaled(shift.low, by_ratio),
+        high=_unscaled(shift.high, by_ratio),
         is_better=(shift.estimate < 0) == (METRICS[metric].better == "lower"),
         changes=_changes(before, after),
     )
 
 
-def _place(points: Sequence[Point], step: LevelShift, outliers: frozenset[int]) -> int:
-    """Where the step was; of equally plausible places the nearest at which something changed."""
+def _likeliest_start(points: Sequence[Point], step: LevelShift, outliers: frozenset[int]) -> int:
+    """Return the nearest plausible position at which something recorded changed, if any."""
     near = sorted(range(step.earliest, step.latest + 1), key=lambda i: (abs(i - step.index), i))
     for index in near:
         if index not in outliers and _changes(points[index - 1], points[index]):
@@ -267,31 +225,24 @@ def _place(points: Sequence[Point], step: LevelShift, outliers: frozenset[int]) 
     return step.index
 
 
-def _undo(value: float, by_ratio: bool) -> float:
+def _unscaled(value: float, by_ratio: bool) -> float:
     return math.exp(min(value, LARGEST_EXPONENT)) if by_ratio else value
 
 
-def _shown(interval: Interval, by_ratio: bool) -> Interval:
-    estimate, low, high = (
-        _undo(value, by_ratio) for value in (interval.estimate, interval.low, interval.high)
-    )
-    return Interval(estimate=estimate, low=low, high=high, confidence=interval.confidence)
-
-
 def _changes(before: Point, after: Point) -> tuple[EnvironmentChange, ...]:
-    """Every field that differs, what forbids a comparison first, then commits."""
+    """List the fields that differ: first those that forbid a comparison, then commits."""
     changes = environment_changes(before.environments, after.environments, frozenset())
     if before.commit != after.commit and before.commit and after.commit:
-        commits = (short_commit(point) for point in (before, after))
-        changes.append(EnvironmentChange(field="commit", base=next(commits), new=next(commits)))
-    return tuple(sorted(changes, key=lambda c: (not c.forbids, c.field not in LEADING)))
+        base, new = short_commit(before), short_commit(after)
+        changes.append(EnvironmentChange(field="commit", base=base, new=new))
+    return tuple(sorted(changes, key=lambda c: (not c.forbids, c.field not in LEADING_FIELDS)))
 
 
 def short_commit(point: Point) -> str:
-    """As git shortens it; `+` for changes that were not committed; empty without one."""
+    """Shorten the commit as git does, with `+` for uncommitted changes; empty without a commit."""
     return "" if point.commit is None else point.commit[:12] + "+" * point.dirty
 
 
 def by_case(series: Sequence[Series]) -> list[tuple[str, list[Series]]]:
-    """The series of each case."""
+    """Group sorted series by case."""
     return [(case, list(found)) for case, found in groupby(series, key=lambda s: s.case_id)]

@@ -1,4 +1,4 @@
-"""Folders of records for tests, every figure in them drawn from a seed or chosen by hand."""
+"""Write folders of records for tests, with figures drawn from a seed or chosen by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CASE = "modified_vgg-mnist-28-eager"
 def case_with(
     seconds: Sequence[float], *, accuracy: float = 0.99, case: CaseRecord | None = None, **more: Any
 ) -> CaseRecord:
-    """A case with a training for each of these times."""
+    """Return a case with one training for each time."""
     repeats = [
         example_repeat(seed, each, images_per_second=480_000 / each, test_accuracy=accuracy)
         for seed, each in enumerate(seconds)
@@ -35,13 +35,13 @@ def case_with(
 
 
 def environment_with(**software: Any) -> Environment:
-    """The example's, with other versions."""
+    """Return the example environment with other versions."""
     found = example_environment()
     return found.model_copy(update={"software": found.software.model_copy(update=software)})
 
 
 def write(path: Path, record: Record, **more: Any) -> Path:
-    """A file as --benchmark-json writes it, with more keys at its top."""
+    """Write a file like that of --benchmark-json, with more keys at the top level."""
     path.parent.mkdir(parents=True, exist_ok=True)
     body = json.loads(record.model_dump_json())
     path.write_text(json.dumps({"benchmarks": [], "cnnperf": body, **more}), encoding="utf-8")
@@ -49,7 +49,7 @@ def write(path: Path, record: Record, **more: Any) -> Path:
 
 
 def commit_of(number: int) -> str:
-    """The commit that a history's record of that number is of."""
+    """Return the commit of a history's record with this number."""
     return f"{number:02x}" * 20
 
 
@@ -62,7 +62,7 @@ def write_history(
     changes: dict[int, dict[str, Any]] | None = None,
     **record: Any,
 ) -> list[list[float]]:
-    """A record a day, of three trainings around each level.
+    """Write one record per day, with three trainings around each level.
 
     Args:
         folder: where they are written, as `000.json` and so on.

@@ -1,4 +1,4 @@
-"""Reading a folder of anything: figures against plain Python, sentences on what is no record."""
+"""Loading folders of records: figures against plain Python, sentences on other files."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _medians(loaded: Loaded, metric: str = "train_seconds") -> list[float]:
     return [point.median for point in loaded.points if point.metric == metric]
 
 
-def test_medians_are_those_of_the_trainings(tmp_path: Path) -> None:
-    """With the least and the greatest, in the order of time."""
+def test_points_have_median_least_greatest_and_number_of_the_trainings(tmp_path: Path) -> None:
+    """Points are in the order of time."""
     written = write_history(tmp_path, [20.0, 21.0, 22.0])
     points = [p for p in load_folder(tmp_path, METRICS).points if p.metric == "train_seconds"]
     assert [p.median for p in points] == [statistics.median(each) for each in written]
@@ -46,8 +46,8 @@ def test_medians_are_those_of_the_trainings(tmp_path: Path) -> None:
     assert [p.commit for p in points] == [commit_of(number) for number in range(3)]
 
 
-def test_real_records_are_read_as_the_record_reads_them() -> None:
-    """Every figure of every case that comes with the project, against the models."""
+def test_project_records_give_the_figures_that_load_record_gives() -> None:
+    """All figures in reports/, against the pydantic models."""
     loaded = load_folder(REPORTS, METRICS)
     expected = {}
     for file in REPORTS.rglob("*.json"):
@@ -64,8 +64,8 @@ def test_real_records_are_read_as_the_record_reads_them() -> None:
     assert not loaded.warnings
 
 
-def test_more_files_than_are_parsed_at_a_time(tmp_path: Path) -> None:
-    """None is lost between two batches."""
+def test_more_files_than_a_batch_are_all_read(tmp_path: Path) -> None:
+    """No file is lost between two batches."""
     record = json.loads(example_record(case_with([20.0])).model_dump_json())
     for number in range(BATCH + 3):
         record["cases"][0]["repeats"][0]["metrics"]["train_seconds"] = 1.0 + number
@@ -73,8 +73,8 @@ def test_more_files_than_are_parsed_at_a_time(tmp_path: Path) -> None:
     assert sorted(_medians(load_folder(tmp_path, METRICS))) == [1.0 + n for n in range(BATCH + 3)]
 
 
-def test_time_zones_are_one_time(tmp_path: Path) -> None:
-    """22:00 in New York is after 01:00 in Berlin of the next day."""
+def test_records_of_several_time_zones_are_sorted_by_utc(tmp_path: Path) -> None:
+    """22:00 in New York is later than 01:00 of the next day in Berlin."""
     berlin, new_york = timezone(timedelta(hours=1)), timezone(timedelta(hours=-5))
     later = CREATED.replace(hour=22, tzinfo=new_york)
     earlier = CREATED.replace(day=CREATED.day + 1, hour=1, tzinfo=berlin)
@@ -85,8 +85,8 @@ def test_time_zones_are_one_time(tmp_path: Path) -> None:
     assert [p.created for p in loaded.points if p.metric == "train_seconds"] == [earlier, later]
 
 
-def test_a_copy_counts_once_and_is_said(tmp_path: Path) -> None:
-    """Also one that another program has laid out anew."""
+def test_copied_record_counts_once_and_has_a_note(tmp_path: Path) -> None:
+    """A copy with other white space counts as a copy too."""
     write_history(tmp_path, [20.0, 21.0])
     (tmp_path / "more").mkdir()
     shutil.copy(tmp_path / "000.json", tmp_path / "more" / "copy.json")
@@ -100,8 +100,8 @@ def test_a_copy_counts_once_and_is_said(tmp_path: Path) -> None:
     assert "indented.json" in note
 
 
-def test_what_a_resumed_run_took_over_counts_once(tmp_path: Path) -> None:
-    """In the newer record, where it stands with the others of its case."""
+def test_trainings_of_a_resumed_run_count_only_in_the_newer_record(tmp_path: Path) -> None:
+    """The newer record has all trainings of the case."""
     first, whole = case_with([20.0, 20.1]), case_with([20.0, 20.1, 20.2])
     write(tmp_path / "stopped.json", example_record(first, interrupted=True))
     write(tmp_path / "whole.json", example_record(whole, created=CREATED + timedelta(hours=1)))
@@ -110,8 +110,8 @@ def test_what_a_resumed_run_took_over_counts_once(tmp_path: Path) -> None:
     assert "stopped.json" in loaded.notes[0]
 
 
-def test_an_interrupted_run_counts_and_is_marked(tmp_path: Path) -> None:
-    """Its trainings are whole; so is one that was disturbed."""
+def test_interrupted_run_with_a_disturbed_training_is_marked(tmp_path: Path) -> None:
+    """Its trainings are complete, so they count."""
     case = case_with([20.0])
     case.repeats[0].warnings.append(example_flag())
     write(tmp_path / "a.json", example_record(case, interrupted=True))
@@ -120,8 +120,8 @@ def test_an_interrupted_run_counts_and_is_marked(tmp_path: Path) -> None:
     assert point.disturbed
 
 
-def test_failed_and_skipped_cases_have_no_point_but_a_note(tmp_path: Path) -> None:
-    """Half a case would be another point of the same line."""
+def test_failed_and_skipped_cases_have_a_note_and_no_point(tmp_path: Path) -> None:
+    """The note has the number of records."""
     cases = case_with([20.0]), failed_case_record(), skipped_case_record()
     write(tmp_path / "a.json", example_record(*cases))
     shutil.copy(tmp_path / "a.json", tmp_path / "copy.json")
@@ -132,8 +132,18 @@ def test_failed_and_skipped_cases_have_no_point_but_a_note(tmp_path: Path) -> No
     assert f"{cases[2].id} skipped in 1 record" in skipped
 
 
-def test_settings_of_the_trainings_go_before_the_record(tmp_path: Path) -> None:
-    """They are those in force in the process that trained."""
+def test_note_on_a_failed_case_has_the_newest_file(tmp_path: Path) -> None:
+    """Whatever the names of the files are."""
+    for name, day in (("a", 1), ("c", 2), ("b", 3)):
+        created = CREATED + timedelta(days=day)
+        record = example_record(case_with([20.0 + day]), failed_case_record(), created=created)
+        write(tmp_path / f"{name}.json", record)
+    (note,) = load_folder(tmp_path, METRICS).notes
+    assert note.endswith(f"failed in 3 records, last in {tmp_path / 'b.json'}")
+
+
+def test_settings_of_a_training_override_those_of_the_record(tmp_path: Path) -> None:
+    """The process that trained recorded them."""
     case = case_with([20.0])
     case.repeats[0] = case.repeats[0].model_copy(update={"settings": Settings(torch_threads=7)})
     write(tmp_path / "a.json", example_record(case))
@@ -141,7 +151,7 @@ def test_settings_of_the_trainings_go_before_the_record(tmp_path: Path) -> None:
     assert environment.settings.torch_threads == 7
 
 
-# --- what is no record --------------------------------------------------------------------------
+# --- files that are not records -------------------------------------------------------------------
 
 
 def _body(**changes: Any) -> dict[str, Any]:
@@ -175,6 +185,9 @@ BROKEN: dict[str, bytes] = {
     "no training time": json.dumps(
         {"cnnperf": _body(cases=[_case(repeats=[{"seed": 0, "metrics": {}}])])}
     ).encode(),
+    "a wrong fingerprint in one of two cases": json.dumps(
+        {"cnnperf": _body(cases=[_case(), _case(id="other", fingerprint={"precision": 7})])}
+    ).encode(),
     "a wrong environment": json.dumps(
         {"cnnperf": _body(environment={"hardware": {"cpu_model": [1]}})}
     ).encode(),
@@ -182,31 +195,31 @@ BROKEN: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_file_that_is_no_record_is_named_and_passed_over(tmp_path: Path, kind: str) -> None:
-    """In one sentence; the others are read all the same."""
+def test_file_that_is_not_a_record_is_skipped_with_one_sentence(tmp_path: Path, kind: str) -> None:
+    """The other files are read."""
     write_history(tmp_path, [20.0, 21.0])
     (tmp_path / "odd.json").write_bytes(BROKEN[kind])
     loaded = load_folder(tmp_path, METRICS)
     assert (loaded.records, len(_medians(loaded))) == (2, 2)
     (warning,) = loaded.warnings
-    assert warning.startswith("passed over: ")
+    assert warning.startswith("skipped: ")
     assert "odd.json" in warning
     assert "\n" not in warning
     assert len(warning) < 600
 
 
-def test_many_broken_files_are_counted(tmp_path: Path) -> None:
-    """After the first few."""
+def test_broken_files_beyond_the_first_few_are_counted(tmp_path: Path) -> None:
+    """Only `MAX_NAMED` files get a sentence."""
     write_history(tmp_path, [20.0])
     for number in range(MAX_NAMED + 3):
         (tmp_path / f"odd-{number}.json").write_bytes(b"{")
     warnings = load_folder(tmp_path, METRICS).warnings
     assert len(warnings) == MAX_NAMED + 1
-    assert warnings[-1] == "passed over: 3 more that are no records"
+    assert warnings[-1] == "skipped: 3 more files that are not records"
 
 
-def test_other_files_of_cnnperf_are_passed_over_silently(tmp_path: Path) -> None:
-    """They lie beside records because cnnperf put them there."""
+def test_other_files_of_cnnperf_are_skipped_silently(tmp_path: Path) -> None:
+    """Calibrations, schemas, journals and histories lie beside records."""
     write_history(tmp_path, [20.0])
     calibration = Calibration(created=CREATED, hardware=Hardware(cpu_model="x"))
     (tmp_path / "a.calibration.json").write_text(calibration.model_dump_json())
@@ -217,16 +230,38 @@ def test_other_files_of_cnnperf_are_passed_over_silently(tmp_path: Path) -> None
     assert (loaded.records, loaded.warnings) == (1, ())
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """Nothing may ever come from it."""
+def test_pipe_is_skipped_without_reading_it(tmp_path: Path) -> None:
+    """Reading a pipe could block for ever."""
     write_history(tmp_path, [20.0])
     os.mkfifo(tmp_path / "pipe.json")
     (warning,) = load_folder(tmp_path, METRICS).warnings
     assert "is a pipe or a device" in warning
 
 
-def test_a_mark_in_front_and_odd_names_do_no_harm(tmp_path: Path) -> None:
-    """Names are paths, not patterns; editors on Windows put a byte order mark in front."""
+def test_file_and_folder_without_permission_are_skipped_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissions are simulated, because root has all of them."""
+    write_history(tmp_path, [20.0, 21.0])
+    (tmp_path / "closed").mkdir()
+    access, scandir = os.access, os.scandir
+
+    def scan(path: str) -> Any:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    monkeypatch.setattr(os, "access", lambda path, mode: "001" not in path and access(path, mode))
+    loaded = load_folder(tmp_path, METRICS)
+    assert loaded.records == 1
+    folder, file = loaded.warnings
+    assert folder == f"skipped: {tmp_path / 'closed'} cannot be opened: Permission denied"
+    assert "001.json" in file
+
+
+def test_byte_order_mark_and_glob_characters_in_names_are_accepted(tmp_path: Path) -> None:
+    """A path is not a pattern; editors on Windows write the mark."""
     write_history(tmp_path / "a[1]*?", [20.0])
     write_history(tmp_path / "a1", [21.0], seed=1)
     file = tmp_path / "a1" / "000.json"
@@ -237,14 +272,14 @@ def test_a_mark_in_front_and_odd_names_do_no_harm(tmp_path: Path) -> None:
     assert {Path(point.file).parent.name for point in loaded.points} == {"a[1]*?", "a1"}
 
 
-def test_a_folder_without_a_record_is_bad_usage(tmp_path: Path) -> None:
-    """Whatever else lies in it; the first problem is told."""
-    with pytest.raises(UsageError, match="holds no record: keep the files there"):
+def test_folder_without_a_record_is_a_usage_error(tmp_path: Path) -> None:
+    """The message has the first problem, if there is one."""
+    with pytest.raises(UsageError, match="holds no record: put files there"):
         load_folder(tmp_path, METRICS)
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(UsageError, match=r"holds no record: passed over: .*is not valid JSON"):
+    with pytest.raises(UsageError, match=r"holds no record: skipped: .*is not valid JSON"):
         load_folder(tmp_path, METRICS)
-    with pytest.raises(UsageError, match="is a file, expected a folder"):
+    with pytest.raises(UsageError, match="is a file: name a folder"):
         load_folder(tmp_path / "a.json", METRICS)
     with pytest.raises(UsageError, match="does not exist"):
         load_folder(tmp_path / "b", METRICS)

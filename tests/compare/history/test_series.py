@@ -1,4 +1,4 @@
-"""Series hold what may be compared, and steps say when, between what, how far and why."""
+"""Series of comparable points, and the records, sizes and causes of their steps."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _write_each(folder: Path, cases: list[CaseRecord], **record: Any) -> None:
         write(folder / f"{number:03}.json", made)
 
 
-def test_a_step_says_all_that_is_known_of_it(tmp_path: Path) -> None:
-    """When, between which records and commits, from what to what, and what changed."""
+def test_step_has_records_commits_levels_interval_and_changes(tmp_path: Path) -> None:
+    """A slowdown of 7 % in the eleventh record, with another torch and cuDNN."""
     written = write_history(tmp_path, UP, changes={10: {"torch": "2.16.0", "cudnn": "9.30"}})
     (series,) = _series(tmp_path)
     (step,) = series.steps
@@ -56,8 +56,8 @@ def test_a_step_says_all_that_is_known_of_it(tmp_path: Path) -> None:
     assert effect(step, by_ratio=True).startswith("+7.")
 
 
-def test_a_rate_that_falls_is_worse_and_one_that_rises_better(tmp_path: Path) -> None:
-    """The direction is the metric's."""
+def test_falling_rate_is_worse_and_rising_rate_is_better(tmp_path: Path) -> None:
+    """The metric decides the direction."""
     write_history(tmp_path / "down", UP)
     write_history(tmp_path / "up", UP[::-1], seed=1)
     (down,) = _series(tmp_path / "down", "images_per_second")
@@ -66,15 +66,15 @@ def test_a_rate_that_falls_is_worse_and_one_that_rises_better(tmp_path: Path) ->
     assert [(s.is_better, s.estimate > 1) for s in up.steps] == [(True, True)]
 
 
-def test_nothing_recorded_is_said_where_nothing_changed(tmp_path: Path) -> None:
-    """It is an answer, too."""
+def test_step_without_a_recorded_change_has_no_cause(tmp_path: Path) -> None:
+    """The text is a fixed phrase."""
     _write_each(tmp_path, [case_with([value + number / 1000]) for number, value in enumerate(UP)])
     ((step,),) = [series.steps for series in _series(tmp_path)]
     assert step.changes == ()
     assert cause(step.changes) == NOTHING
 
 
-def test_settings_of_the_trainings_are_causes(tmp_path: Path) -> None:
+def test_changed_setting_of_trainings_is_the_cause(tmp_path: Path) -> None:
     """Half the threads."""
     cases = []
     for number, value in enumerate(UP):
@@ -87,8 +87,8 @@ def test_settings_of_the_trainings_are_causes(tmp_path: Path) -> None:
     assert cause(step.changes) == "torch threads 8 → 4"
 
 
-def test_accuracy_steps_are_differences(tmp_path: Path) -> None:
-    """A loss of 2 points, each record a little different."""
+def test_accuracy_step_is_a_difference(tmp_path: Path) -> None:
+    """A loss of 2 points; each record differs a little."""
     cases = [
         case_with([20.0 + number / 100], accuracy=level + number % 3 / 5000)
         for number, level in enumerate([0.99] * 8 + [0.97] * 8)
@@ -101,15 +101,15 @@ def test_accuracy_steps_are_differences(tmp_path: Path) -> None:
     assert effect(step, by_ratio=False).startswith("-2.0")
 
 
-def test_thresholds_of_a_project_count(tmp_path: Path) -> None:
-    """One that bears a fifth has no step."""
+def test_step_within_the_projects_threshold_is_not_found(tmp_path: Path) -> None:
+    """7 % with a threshold of 20 %."""
     write_history(tmp_path, UP)
     own = Thresholds(metrics={"train_seconds": MetricSettings(threshold=0.2)})
     assert [len(series.steps) for series in _series(tmp_path, thresholds=own)] == [0]
 
 
-def test_another_fingerprint_is_another_series(tmp_path: Path) -> None:
-    """A model of another hash has no ratio to the one before, and says so."""
+def test_other_fingerprint_starts_another_series(tmp_path: Path) -> None:
+    """The second series has a distinction that names the model."""
     cases = []
     for number, value in enumerate(UP):
         case = case_with([value + number / 1000])
@@ -124,8 +124,8 @@ def test_another_fingerprint_is_another_series(tmp_path: Path) -> None:
     assert second.distinction == f"not comparable: model {'a' * 12} against {'c' * 12}"
 
 
-def test_shortened_trainings_are_compared_with_equally_shortened_ones(tmp_path: Path) -> None:
-    """By their speed alone."""
+def test_shortened_trainings_have_a_series_for_each_length(tmp_path: Path) -> None:
+    """They have no accuracy series."""
     cases = [case_with([20.0 + number]) for number in range(6)]
     for number, case in enumerate(cases[2:]):
         case.shortened = True
@@ -140,8 +140,8 @@ def test_shortened_trainings_are_compared_with_equally_shortened_ones(tmp_path: 
     assert len(accuracy.points) == 2
 
 
-def test_machines_have_series_of_their_own_whatever_their_software(tmp_path: Path) -> None:
-    """The same CPU behind another GPU is another machine; another driver is the same."""
+def test_each_machine_has_a_series_and_software_does_not_split_it(tmp_path: Path) -> None:
+    """Another GPU is another machine; another driver is not."""
     write_history(tmp_path / "a", [20.0, 20.1], changes={1: {"driver": "580"}})
     record = example_record(case_with([5.0]), environment=example_environment(gpu=None))
     write(tmp_path / "b.json", record)
@@ -149,16 +149,16 @@ def test_machines_have_series_of_their_own_whatever_their_software(tmp_path: Pat
     assert found == {"NVIDIA H200": 2, "AMD EPYC 9654, 16 cores": 1}
 
 
-def test_too_few_records_are_said(tmp_path: Path) -> None:
-    """Five of them, however far the last is."""
+def test_five_records_are_too_short_for_a_step(tmp_path: Path) -> None:
+    """Even if the last is far away."""
     write_history(tmp_path, [20.0, 20.0, 20.0, 40.0, 40.0])
     (series,) = _series(tmp_path)
     assert series.is_too_short
     assert not series.steps
 
 
-def test_cases_and_metrics_have_an_order(tmp_path: Path) -> None:
-    """By case, then as tables have the metrics."""
+def test_series_are_sorted_by_case_then_in_the_order_of_metrics(tmp_path: Path) -> None:
+    """The order of metrics is that of the tables."""
     other = case_with([20.0], id=example_case("vgg16").id)
     write(tmp_path / "a.json", example_record(other, case_with([21.0])))
     names = [(s.case_id, s.metric) for s in _series(tmp_path, "test_accuracy", "train_seconds")]
@@ -166,8 +166,8 @@ def test_cases_and_metrics_have_an_order(tmp_path: Path) -> None:
     assert names == [(case, metric) for case in (CASE, other.id) for metric in metrics]
 
 
-def test_figures_without_a_ratio_are_left_out(tmp_path: Path) -> None:
-    """A time of 0 has no logarithm."""
+def test_time_of_zero_is_left_out(tmp_path: Path) -> None:
+    """It has no logarithm."""
     write(tmp_path / "a.json", example_record(case_with([20.0])))
     record = example_record(case_with([20.0]), created=CREATED + timedelta(days=1))
     record.cases[0].repeats[0].metrics.train_seconds = 0.0
@@ -198,8 +198,8 @@ def _point(number: int, seconds: float, driver: str) -> Point:
     )
 
 
-def test_of_places_as_likely_the_one_at_which_something_changed_is_named() -> None:
-    """Noise moves a step by a record or two; what was installed there tells where it was."""
+def test_step_moves_to_a_plausible_record_at_which_something_changed() -> None:
+    """Noise moves a step by a record or two; a new driver shows where it was."""
     rng = random.Random(1)
     found, plain = [], []
     for _ in range(40):
@@ -212,3 +212,27 @@ def test_of_places_as_likely_the_one_at_which_something_changed_is_named() -> No
     assert len(found) == len(plain) >= 36
     assert found.count(20) >= 0.95 * len(found)
     assert found.count(20) > plain.count(20)
+
+
+def test_step_does_not_move_to_an_outlier_at_which_something_changed() -> None:
+    """Records 10 and 12 are equally plausible, and 11 is the outlier with another driver."""
+    levels = [0.0] * 10 + [0.05, 1.0] + [0.1] * 10
+    points = [
+        _point(number, 20 * math.exp(level), "570" if number < 11 else "580")
+        for number, level in enumerate(levels)
+    ]
+    (series,) = find_series(points, Thresholds())
+    assert series.outliers == {11}
+    assert [step.index for step in series.steps] in ([10], [12])
+
+
+def test_deterministic_and_unrecorded_trainings_have_a_distinction(tmp_path: Path) -> None:
+    """The longest series has none."""
+    cases = [case_with([20.0 + number]) for number in range(4)]
+    settings = Settings(device="cuda", deterministic_algorithms=True)
+    cases[2].repeats[0] = cases[2].repeats[0].model_copy(update={"settings": settings})
+    cases[3].fingerprint = None
+    _write_each(tmp_path, cases)
+    assert [(len(each.points), each.distinction) for each in _series(tmp_path)] == [
+        (2, None), (1, "deterministic"), (1, "what was trained is not recorded")
+    ]  # fmt: skip
