@@ -6,7 +6,6 @@ shown. It changes a verdict only where the user asks for that.
 
 from __future__ import annotations
 
-from cnnperf.machine.nvml import HARMFUL_THROTTLE_REASONS
 from cnnperf.record.environment import DuringState, Flag, Hardware, Settings, State
 
 DISTURBANCES = frozenset(
@@ -44,7 +43,8 @@ THROTTLE_CAUSES = {
     "hw_power_brake_slowdown": ("the power supply", "Check the power cables and the power budget"),
     "hw_slowdown": ("heat or the power supply", "Check cooling and power, or lock a lower clock"),
 }
-"""Likely cause and next step of each harmful reason, the most specific reason first."""
+"""Likely cause and next step of each reason that makes a time wrong for the card, the most specific
+reason first. A power cap is normal work, so it is not here."""
 
 TF32_DEFAULTS = {"matmul": False, "cudnn": True}
 """torch's defaults since 1.12 ("Numerical accuracy" and "CUDA semantics" in its notes)."""
@@ -71,8 +71,7 @@ def throttle_flags(during: DuringState) -> list[Flag]:
     """Flag clocks that heat or the power supply reduced; a power cap alone is normal."""
     shares = during.throttle_shares or {}
     seen = {reason: share for reason, share in shares.items() if share >= THROTTLE_SHARE}
-    harmful = {reason: share for reason, share in seen.items()
-               if reason in HARMFUL_THROTTLE_REASONS}  # fmt: skip
+    harmful = {reason: share for reason, share in seen.items() if reason in THROTTLE_CAUSES}
     if not harmful:
         return []
     reasons = ", ".join(
@@ -80,21 +79,16 @@ def throttle_flags(during: DuringState) -> list[Flag]:
     )
     if "sw_power_cap" in seen:
         reasons += f", besides the power cap ({100 * seen['sw_power_cap']:.0f} %)"
+    if during.sm_clock_median_mhz is not None:
+        limit = during.sm_clock_limit_mhz
+        reasons += f"; the median SM clock was {during.sm_clock_median_mhz:.0f} MHz"
+        reasons += "" if limit is None else f" of {limit:.0f} MHz"
     cause, advice = next(text for reason, text in THROTTLE_CAUSES.items() if reason in harmful)
     message = (
-        f"GPU clocks were reduced by {reasons}{_median_clock(during)}. Likely cause: {cause}. "
+        f"GPU clocks were reduced by {reasons}. Likely cause: {cause}. "
         f"{advice} (`nvidia-smi -lgc MHZ`), then repeat."
     )
     return [Flag(kind="throttled", value=max(harmful.values()), message=message)]
-
-
-def _median_clock(during: DuringState) -> str:
-    if during.sm_clock_median_mhz is None:
-        return ""
-    limit = during.sm_clock_limit_mhz
-    return f"; the median SM clock was {during.sm_clock_median_mhz:.0f} MHz" + (
-        "" if limit is None else f" of {limit:.0f} MHz"
-    )
 
 
 def process_flags(during: DuringState) -> list[Flag]:
