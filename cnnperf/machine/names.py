@@ -42,11 +42,8 @@ def identity(hardware: Hardware) -> tuple[object, ...]:
 def describe_machine(hardware: Hardware) -> str:
     """Return all of the hardware, such as `2 x NVIDIA H200, AMD EPYC 9654, 16 cores`."""
     gpu, cores = hardware.gpu.name if hardware.gpu else None, hardware.cpu_logical_cores
-    parts = (
-        gpu and _several(hardware.gpu_count) + gpu,
-        hardware.cpu_model,
-        f"{cores} cores" if cores else None,
-    )
+    gpus = gpu and _several(hardware.gpu_count) + gpu
+    parts = (gpus, hardware.cpu_model, f"{cores} cores" if cores else None)
     return ", ".join(filter(None, parts)) or UNKNOWN
 
 
@@ -127,12 +124,7 @@ class Machine(NamedTuple):
 
 
 def machine_of(environment: Environment, *, with_software: bool = False) -> Machine:
-    """Return the machine of a record.
-
-    Args:
-        environment: the record's.
-        with_software: whether other versions make it another machine.
-    """
+    """Return the machine of a record; with software, other versions make it another machine."""
     hardware, software = environment.hardware, environment.software
     gpu = _gpu_of(environment)
     return Machine(
@@ -214,11 +206,7 @@ def folder_name(environment: Environment) -> str:
 
 
 def folder_here(device: str) -> str:
-    """Return the folder for records of this machine.
-
-    Args:
-        device: what is trained on; with `cpu` the name ignores any GPU.
-    """
+    """Return the folder for records of this machine; for the device `cpu` it names no GPU."""
     from cnnperf.machine.inventory import collect_environment  # psutil: not for every reader
 
     environment = collect_environment(device=device)

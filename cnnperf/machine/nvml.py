@@ -168,29 +168,25 @@ def visible_gpu_handle(ordinal: int = 0) -> GpuHandle | None:
 def parse_visible_devices(value: str | None) -> list[int | str] | None:
     """Return the devices that `CUDA_VISIBLE_DEVICES` shows, in order; None where it is unset.
 
-    CUDA's rules: the list ends before the first invalid entry, a device named twice hides all, and
-    a number may be followed by anything.
+    CUDA's rules: the list ends before the first invalid entry, a device named twice hides all, all
+    entries are UUIDs with the prefix of the first one, or numbers, which anything may follow.
     """
     if value is None:
         return None
     entries: list[int | str] = []
     prefix = next(filter(value.startswith, UUID_PREFIXES), None)
     for text in value.split(","):
-        entry = _entry(text, prefix)
+        number = re.match(r"\s*\+?(\d+)", text)
+        if prefix is not None:
+            entry: int | str | None = text if text.startswith(prefix) else None
+        else:
+            entry = int(number[1]) if number else None
         if entry in entries:
             return []
         if entry is None:
             break
         entries.append(entry)
     return entries
-
-
-def _entry(text: str, prefix: str | None) -> int | str | None:
-    """Parse one entry: a UUID with the prefix of the first one, or a number; None ends the list."""
-    if prefix is not None:
-        return text if text.startswith(prefix) else None
-    number = re.match(r"\s*\+?(\d+)", text)
-    return int(number[1]) if number else None
 
 
 def _gpu_by_cuda_index(index: int) -> GpuHandle | None:
@@ -258,12 +254,7 @@ def _sm_count(gpu: GpuHandle, capability: str | None) -> int | None:
 
 
 def read_device_state(gpu: GpuHandle, own_pids: Collection[int]) -> DeviceState:
-    """Return clocks, power, temperature and processes of a GPU now.
-
-    Args:
-        gpu: the GPU or slice.
-        own_pids: processes that `other_processes` does not count.
-    """
+    """Return clocks, power, temperature and processes of a GPU now; own processes do not count."""
     mask = _ask("nvmlDeviceGetCurrentClocksEventReasons", gpu.board)
     if mask is None:  # an older driver
         mask = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu.board)

@@ -65,19 +65,15 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     )
 
 
-def read_cpu_times() -> tuple[float, float] | None:
+def read_cpu_times() -> tuple[float, float]:
     """Return the seconds of all cores together since boot: busy ones, and all.
 
     Waiting for a disk is idle; time stolen by the hypervisor is busy. Linux counts guests twice, so
     they are subtracted.
     """
-
-    def read() -> tuple[float, float]:
-        times = psutil.cpu_times()._asdict()
-        total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
-        return total - times["idle"] - times.get("iowait", 0.0), total
-
-    return attempt(read)
+    times = psutil.cpu_times()._asdict()
+    total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
+    return total - times["idle"] - times.get("iowait", 0.0), total
 
 
 class OthersCpu:
@@ -93,7 +89,7 @@ class OthersCpu:
 
     def update(self, own: Iterable[psutil.Process]) -> None:
         """Add the interval since the last update."""
-        machine = read_cpu_times()
+        machine = attempt(read_cpu_times)
         if machine is None:
             return
         now = (*machine, cpu_seconds(own))

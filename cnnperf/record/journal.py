@@ -135,7 +135,16 @@ def _open_checked(path: Path) -> BufferedWriter:
             f"{path.parent} cannot be written: {error.strerror}; choose another place for the "
             "results with --benchmark-json"
         ) from error
-    shortage = _shortage(file, path.parent)
+    try:
+        free = shutil.disk_usage(path.parent).free
+        file.write(b" " * 65536)  # a quota shows only on writing
+        file.flush()
+        os.fsync(file.fileno())
+        file.truncate(0)
+        file.seek(0)
+        shortage = f"{free / 2**20:.1f} MiB free" if free < RESERVE_BYTES else None
+    except OSError as error:
+        shortage = error.strerror or str(error)
     if shortage is None:
         return file
     with contextlib.suppress(OSError):
@@ -145,20 +154,6 @@ def _open_checked(path: Path) -> BufferedWriter:
         f"{path.parent} is full ({shortage}, a run needs {RESERVE_BYTES // 2**20} MiB): free some "
         "space or choose another place with --benchmark-json"
     )
-
-
-def _shortage(file: BufferedWriter, folder: Path) -> str | None:
-    """Return why the disk has no room for a run; None where it has."""
-    try:
-        free = shutil.disk_usage(folder).free
-        file.write(b" " * 65536)  # a quota shows only on writing
-        file.flush()
-        os.fsync(file.fileno())
-        file.truncate(0)
-        file.seek(0)
-    except OSError as error:
-        return error.strerror or str(error)
-    return None if free >= RESERVE_BYTES else f"{free / 2**20:.1f} MiB free"
 
 
 def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:

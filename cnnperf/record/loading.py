@@ -166,7 +166,6 @@ def _journal_instead(path: Path, expected: str = EXPECTED) -> UsageError:
 
 
 def _no_record(content: Any, path: Path) -> UsageError:
-    """Return the error for JSON that is something else."""
     if not isinstance(content, dict):
         found = f"holds no object, found {reprlib.repr(content)}"
     elif content.get("kind") == "run":
