@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -194,7 +195,7 @@ def example_entries(repeats: int = 2, case: Case | None = None) -> list[Entry]:
 
 def write_journal(path: Path, header: JournalHeader, entries: Iterable[Entry]) -> Path:
     """A journal as a run leaves it."""
-    with Journal(path) as journal:
+    with contextlib.closing(Journal(path)) as journal:
         for entry in (header, *entries):
             journal.append(entry)
     return path

@@ -6,8 +6,15 @@ shown. It changes a verdict only where the user asks for that.
 
 from __future__ import annotations
 
-from cnnperf.machine.nvml import HARMFUL_THROTTLE_REASONS
-from cnnperf.record.environment import DuringState, Flag, Hardware, Settings, State
+from cnnperf.record.environment import (
+    DeviceState,
+    DuringState,
+    Flag,
+    Gpu,
+    Hardware,
+    Settings,
+    State,
+)
 
 DISTURBANCES = frozenset(
     {"throttled", "other_gpu_process", "busy_cpu", "low_gpu_memory", "low_host_memory",
@@ -44,10 +51,8 @@ THROTTLE_CAUSES = {
     "hw_power_brake_slowdown": ("the power supply", "Check the power cables and the power budget"),
     "hw_slowdown": ("heat or the power supply", "Check cooling and power, or lock a lower clock"),
 }
-"""Likely cause and next step of each harmful reason, the most specific reason first."""
-
-TF32_DEFAULTS = {"matmul": False, "cudnn": True}
-"""torch's defaults since 1.12 ("Numerical accuracy" and "CUDA semantics" in its notes)."""
+"""Likely cause and next step of each reason that makes a time wrong for the card, the most specific
+reason first. A power cap is normal work, so it is not here."""
 
 
 def run_flags(
@@ -71,8 +76,7 @@ def throttle_flags(during: DuringState) -> list[Flag]:
     """Flag clocks that heat or the power supply reduced; a power cap alone is normal."""
     shares = during.throttle_shares or {}
     seen = {reason: share for reason, share in shares.items() if share >= THROTTLE_SHARE}
-    harmful = {reason: share for reason, share in seen.items()
-               if reason in HARMFUL_THROTTLE_REASONS}  # fmt: skip
+    harmful = {reason: share for reason, share in seen.items() if reason in THROTTLE_CAUSES}
     if not harmful:
         return []
     reasons = ", ".join(
@@ -80,21 +84,16 @@ def throttle_flags(during: DuringState) -> list[Flag]:
     )
     if "sw_power_cap" in seen:
         reasons += f", besides the power cap ({100 * seen['sw_power_cap']:.0f} %)"
+    if during.sm_clock_median_mhz is not None:
+        limit = during.sm_clock_limit_mhz
+        reasons += f"; the median SM clock was {during.sm_clock_median_mhz:.0f} MHz"
+        reasons += "" if limit is None else f" of {limit:.0f} MHz"
     cause, advice = next(text for reason, text in THROTTLE_CAUSES.items() if reason in harmful)
     message = (
-        f"GPU clocks were reduced by {reasons}{_median_clock(during)}. Likely cause: {cause}. "
+        f"GPU clocks were reduced by {reasons}. Likely cause: {cause}. "
         f"{advice} (`nvidia-smi -lgc MHZ`), then repeat."
     )
     return [Flag(kind="throttled", value=max(harmful.values()), message=message)]
-
-
-def _median_clock(during: DuringState) -> str:
-    if during.sm_clock_median_mhz is None:
-        return ""
-    limit = during.sm_clock_limit_mhz
-    return f"; the median SM clock was {during.sm_clock_median_mhz:.0f} MHz" + (
-        "" if limit is None else f" of {limit:.0f} MHz"
-    )
 
 
 def process_flags(during: DuringState) -> list[Flag]:
@@ -125,52 +124,45 @@ def cpu_flags(during: DuringState) -> list[Flag]:
 
 def memory_flags(before: State, hardware: Hardware) -> list[Flag]:
     """Flag little free memory before the start, on the device and on the host."""
-    device_free = before.device.memory_free_bytes if before.device else None
-    device_total = hardware.gpu.memory_bytes if hardware.gpu else None
-    host_free, host_total = before.host.memory_available_bytes, hardware.memory_bytes
-    batch, workers = "use a smaller batch", "use fewer DataLoader workers"
-    return [
-        *_memory_flag("GPU", device_free, device_total, "`nvidia-smi` lists them", batch),
-        *_memory_flag("host", host_free, host_total, "`top` lists them", workers),
-    ]
-
-
-def _memory_flag(
-    where: str, free_bytes: int | None, total_bytes: int | None, finding: str, otherwise: str
-) -> list[Flag]:
-    if free_bytes is None or not total_bytes or free_bytes >= LOW_MEMORY_SHARE * total_bytes:
-        return []
-    message = (
-        f"Only {free_bytes / 2**30:.1f} GiB of {total_bytes / 2**30:.1f} GiB {where} memory were "
-        f"free before the start. Likely cause: other processes. Stop them ({finding}), or "
-        f"{otherwise}."
-    )
-    return [Flag(kind=f"low_{where.lower()}_memory", value=free_bytes, message=message)]
+    device, gpu, host = before.device or DeviceState(), hardware.gpu or Gpu(), before.host
+    flags = []
+    for where, free_bytes, total_bytes, tool, otherwise in (
+        ("GPU", device.memory_free_bytes, gpu.memory_bytes, "nvidia-smi", "a smaller batch"),
+        ("host", host.memory_available_bytes, hardware.memory_bytes, "top",
+         "fewer DataLoader workers"),
+    ):  # fmt: skip
+        if free_bytes is None or not total_bytes or free_bytes >= LOW_MEMORY_SHARE * total_bytes:
+            continue
+        message = (
+            f"Only {free_bytes / 2**30:.1f} GiB of {total_bytes / 2**30:.1f} GiB {where} memory "
+            "were free before the start. Likely cause: other processes. Stop them "
+            f"(`{tool}` lists them), or use {otherwise}."
+        )
+        flags.append(Flag(kind=f"low_{where.lower()}_memory", value=free_bytes, message=message))
+    return flags
 
 
 def tf32_flags(settings: Settings) -> list[Flag]:
     """Flag TF32 switches that differ from torch's defaults; only CUDA has TF32."""
     if not (settings.device or "").startswith("cuda"):
         return []
-    matmul_cause = "a library or TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
-    return [
-        *_tf32_flag("matmul", settings.tf32_matmul, matmul_cause, "cuda.matmul"),
-        *_tf32_flag("cudnn", settings.tf32_cudnn, "a library", "cudnn.conv"),
-    ]
-
-
-def _tf32_flag(where: str, seen: bool | None, cause: str, switch: str) -> list[Flag]:
-    expected = TF32_DEFAULTS[where]
-    if seen is None or seen == expected:
-        return []
-    precision = "10-bit TF32" if seen else "full 23-bit float32"  # bits of the mantissa
-    message = (
-        f"TF32 for {where} is {'on' if seen else 'off'} ({precision}), expected "
-        f"{'on' if expected else 'off'}; it changes both speed and accuracy. Likely cause: "
-        f"{cause}. Undo that, or set torch.backends.{switch}.fp32_precision = "
-        f"'{'tf32' if expected else 'ieee'}'."
-    )
-    return [Flag(kind=f"tf32_{where}", value=float(seen), message=message)]
+    override = "a library or TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
+    flags = []
+    for where, seen, expected, cause, switch in (
+        ("matmul", settings.tf32_matmul, False, override, "cuda.matmul"),
+        ("cudnn", settings.tf32_cudnn, True, "a library", "cudnn.conv"),
+    ):  # torch's defaults since 1.12 ("Numerical accuracy" and "CUDA semantics" in its notes)
+        if seen is None or seen == expected:
+            continue
+        precision = "10-bit TF32" if seen else "full 23-bit float32"  # bits of the mantissa
+        message = (
+            f"TF32 for {where} is {'on' if seen else 'off'} ({precision}), expected "
+            f"{'on' if expected else 'off'}; it changes both speed and accuracy. Likely cause: "
+            f"{cause}. Undo that, or set torch.backends.{switch}.fp32_precision = "
+            f"'{'tf32' if expected else 'ieee'}'."
+        )
+        flags.append(Flag(kind=f"tf32_{where}", value=float(seen), message=message))
+    return flags
 
 
 def governor_flags(state: State) -> list[Flag]:

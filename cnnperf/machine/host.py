@@ -3,6 +3,9 @@
 Linux first; elsewhere psutil and `platform` give what they can, and the rest is None. Files of the
 system are read instead of running tools, so that this works in the smallest container.
 
+Every value goes through `attempt`: a missing file, tool, driver or permission must never stop a
+benchmark.
+
     python -c "from cnnperf.machine.host import *; print(read_host(), read_host_state())"
 """
 
@@ -12,15 +15,16 @@ import os
 import platform
 import re
 import subprocess
-import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import psutil
 
-from cnnperf.machine.attempt import attempt, file_text
 from cnnperf.record.environment import Hardware, HostState
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 RELEVANT_CPU_FLAGS = {
     "avx", "avx2", "f16c", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
@@ -47,6 +51,20 @@ VM_VENDORS = {"qemu": "kvm", "kvm": "kvm", "amazon ec2": "amazon", "google": "go
               "vmware": "vmware", "virtual machine": "microsoft", "innotek": "oracle",
               "xen": "xen", "openstack": "kvm"}  # fmt: skip
 """Words in the DMI vendor and product, with systemd-detect-virt's names for them."""
+
+
+def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Return what `read` returns for these arguments, or None where it raises any exception."""
+    try:
+        return read(*args, **kwargs)
+    except Exception:
+        return None
+
+
+def file_text(path: str) -> str | None:
+    """Return the stripped text of a file, or None where it cannot be read or is empty."""
+    text = attempt(lambda: Path(path).read_text(encoding="utf-8", errors="replace").strip())
+    return text or None
 
 
 def read_host() -> Hardware:
@@ -83,13 +101,6 @@ def _cpuinfo_field(name: str) -> str | None:
     return found[1].strip() if found else None
 
 
-def cpu_affinity_cores() -> int | None:
-    """Return the number of logical cores that this process may run on; None outside Linux."""
-    if sys.platform != "linux":
-        return None
-    return attempt(lambda: len(os.sched_getaffinity(0)))
-
-
 def _output(*command: str) -> str | None:
     """Return a command's output; None where it is missing, fails or prints nothing."""
     done = attempt(subprocess.run, command, capture_output=True, text=True, timeout=10, check=True)
@@ -98,75 +109,32 @@ def _output(*command: str) -> str | None:
 
 def virtualization() -> str | None:
     """Return `docker`, `kvm`, or `docker on kvm`; None on bare metal, and where unknown."""
-    return " on ".join(filter(None, (_container(), _virtual_machine()))) or None
-
-
-def _container() -> str | None:
-    """Return the container of this process, from systemd-detect-virt or from its traces."""
-    found = _detect_virt("--container")
-    found = found or next((n for p, n in CONTAINER_FILES.items() if attempt(Path(p).exists)), None)
-    found = found or next((n for v, n in CONTAINER_VARIABLES.items() if v in os.environ), None)
-    return found or _named_in(CONTAINER_CGROUPS, file_text("/proc/1/cgroup"))
-
-
-def _virtual_machine() -> str | None:
-    """Return the hypervisor's name, or `vm` where only the CPU's flags show that there is one."""
-    dmi = [file_text(f"/sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name")]
-    return (
-        _detect_virt("--vm")
+    container = (
+        _output("systemd-detect-virt", "--container")  # fails where the answer is `none`
+        or next((n for p, n in CONTAINER_FILES.items() if attempt(Path(p).exists)), None)
+        or next((n for v, n in CONTAINER_VARIABLES.items() if v in os.environ), None)
+        or _named_in(CONTAINER_CGROUPS, "/proc/1/cgroup")
+    )
+    machine = (
+        _output("systemd-detect-virt", "--vm")
         or file_text("/sys/hypervisor/type")
-        or _named_in(VM_VENDORS, " ".join(dmi))
+        or _named_in(VM_VENDORS, "/sys/class/dmi/id/sys_vendor", "/sys/class/dmi/id/product_name")
         or ("vm" if "hypervisor" in (_cpuinfo_field("flags") or "").split() else None)
     )
+    return " on ".join(filter(None, (container, machine))) or None
 
 
-def _detect_virt(kind: str) -> str | None:
-    """Return the answer of systemd-detect-virt, which fails where the answer is `none`."""
-    return _output("systemd-detect-virt", kind)
-
-
-def _named_in(names: dict[str, str], text: str | None) -> str | None:
-    """Return the name of the first word that a text contains, in any case."""
-    lower = (text or "").lower()
-    return next((name for word, name in names.items() if word in lower), None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CpuTimes:
-    """Seconds of all cores together since boot."""
-
-    busy_seconds: float
-    """Neither idle nor waiting for a disk; time stolen by the hypervisor is busy."""
-    total_seconds: float
-
-
-def read_cpu_times() -> CpuTimes | None:
-    """Return the machine's CPU time so far. Linux counts guests twice, so they are subtracted."""
-
-    def read() -> CpuTimes:
-        times = psutil.cpu_times()._asdict()
-        total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
-        idle = times["idle"] + times.get("iowait", 0.0)
-        return CpuTimes(busy_seconds=total - idle, total_seconds=total)
-
-    return attempt(read)
-
-
-def busy_percent(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
-    """Return the share of all cores used between two readings; None if no time passed."""
-    if before is None or after is None or after.total_seconds <= before.total_seconds:
-        return None
-    busy = after.busy_seconds - before.busy_seconds
-    return min(100.0, max(0.0, 100 * busy / (after.total_seconds - before.total_seconds)))
+def _named_in(names: dict[str, str], *paths: str) -> str | None:
+    """Return the name of the first word that files contain, in any case."""
+    text = " ".join(file_text(path) or "" for path in paths).lower()
+    return next((name for word, name in names.items() if word in text), None)
 
 
 def read_host_state(window_seconds: float = 0.2) -> HostState:
     """Return load, clocks and free memory now, after watching the cores for `window_seconds`."""
-    before = read_cpu_times()
-    time.sleep(window_seconds)
     return HostState(
         load_average_1min=attempt(lambda: psutil.getloadavg()[0]),
-        cpu_busy_percent=busy_percent(before, read_cpu_times()),
+        cpu_busy_percent=attempt(psutil.cpu_percent, window_seconds),
         cpu_governor=file_text(f"{CPU_ROOT}/scaling_governor"),
         cpu_frequency_driver=file_text(f"{CPU_ROOT}/scaling_driver"),
         cpu_frequency_mhz=attempt(lambda: psutil.cpu_freq().current),

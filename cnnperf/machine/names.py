@@ -8,7 +8,7 @@ python -c "from cnnperf.machine.names import folder_here; print(folder_here('cud
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from cnnperf.errors import printable
@@ -26,15 +26,10 @@ WIDEST_FIRST = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "avx", "sve", "asi
 MAX_LABEL = 80
 """Characters of a name, which comes from a file."""
 
-VENDORS = ("nvidia-geforce-", "nvidia-", "tesla-")
-"""Prefixes that a folder's name leaves out."""
-
-Identity = tuple[str | None, int | None, str | None, int | None, tuple[str, ...] | None]
-
 # In a sentence
 
 
-def identity(hardware: Hardware) -> Identity:
+def identity(hardware: Hardware) -> tuple[object, ...]:
     """Return what two runs on the same hardware share: GPU, GPU count, CPU, cores, instructions.
 
     Instructions count because in a virtual machine the CPU's name may be only that of its family.
@@ -46,9 +41,9 @@ def identity(hardware: Hardware) -> Identity:
 
 def describe_machine(hardware: Hardware) -> str:
     """Return all of the hardware, such as `2 x NVIDIA H200, AMD EPYC 9654, 16 cores`."""
-    gpu, count, cpu, cores, _ = identity(hardware)
-    several = f"{count} x " if gpu and count and count > 1 else ""
-    parts = (gpu and several + gpu, cpu, f"{cores} cores" if cores else None)
+    gpu, cores = hardware.gpu.name if hardware.gpu else None, hardware.cpu_logical_cores
+    gpus = gpu and _several(hardware.gpu_count) + gpu
+    parts = (gpus, hardware.cpu_model, f"{cores} cores" if cores else None)
     return ", ".join(filter(None, parts)) or UNKNOWN
 
 
@@ -81,6 +76,10 @@ def _gpu_of(environment: Environment) -> Gpu | None:
 
 def _device_type(environment: Environment) -> str | None:
     return (environment.settings.device or "").partition(":")[0] or None
+
+
+def _several(count: int | None) -> str:
+    return f"{count} x " if count and count > 1 else ""
 
 
 def _processor(model: str | None, cores: int | None) -> str:
@@ -121,17 +120,11 @@ class Machine(NamedTuple):
         """The device that trains, such as `2 x NVIDIA H200` or `AMD EPYC 9654, 16 cores`."""
         if self.gpu is None:
             return _processor(self.cpu, self.cores) or UNKNOWN
-        several = f"{self.gpu_count} x " if self.gpu_count and self.gpu_count > 1 else ""
-        return several + _short(self.gpu)
+        return _several(self.gpu_count) + _short(self.gpu)
 
 
 def machine_of(environment: Environment, *, with_software: bool = False) -> Machine:
-    """Return the machine of a record.
-
-    Args:
-        environment: the record's.
-        with_software: whether other versions make it another machine.
-    """
+    """Return the machine of a record; with software, other versions make it another machine."""
     hardware, software = environment.hardware, environment.software
     gpu = _gpu_of(environment)
     return Machine(
@@ -153,9 +146,9 @@ def labels(machines: Iterable[Machine]) -> dict[Machine, str]:
     Machines that stay alike get a number.
     """
     found = {machine: machine.name for machine in dict.fromkeys(machines)}
-    for describe in _DETAILS:
+    for place in range(5 + len(SOFTWARE)):
         for alike in _alike(found):
-            details = {machine: describe(machine) for machine in alike}
+            details = {machine: _details(machine)[place] for machine in alike}
             if len(set(details.values())) > 1:
                 found |= {each: f"{found[each]}, {detail}" for each, detail in details.items()
                           if detail}  # fmt: skip
@@ -164,7 +157,7 @@ def labels(machines: Iterable[Machine]) -> dict[Machine, str]:
     return found
 
 
-def _alike(found: dict[Machine, str]) -> list[Sequence[Machine]]:
+def _alike(found: dict[Machine, str]) -> list[list[Machine]]:
     """Return the groups of two or more machines that have the same text."""
     groups: dict[str, list[Machine]] = {}
     for machine, text in found.items():
@@ -172,29 +165,20 @@ def _alike(found: dict[Machine, str]) -> list[Sequence[Machine]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _software(place: int) -> Callable[[Machine], str]:
-    name = SOFTWARE[place].removesuffix("_runtime")
+def _details(machine: Machine) -> tuple[str, ...]:
+    """Return what tells machines apart beside their names, in the order in which it is tried."""
+    instructions = machine.instructions or ()
+    versions = machine.software or (None,) * len(SOFTWARE)
+    return (
+        "" if machine.sm_count is None else f"{machine.sm_count} SMs",
+        "MIG" if machine.mig else "",
+        "" if machine.gpu is None else _processor(machine.cpu, machine.cores),
+        next((name for name in WIDEST_FIRST if name in instructions), ""),
+        *(f"{name.removesuffix('_runtime')} {'?' if version is None else _short(version)}"
+          for name, version in zip(SOFTWARE, versions, strict=True)),
+        machine.device or "",
+    )  # fmt: skip
 
-    def describe(machine: Machine) -> str:
-        value = machine.software[place] if machine.software else None
-        return f"{name} {'?' if value is None else _short(value)}"
-
-    return describe
-
-
-def _widest_instructions(machine: Machine) -> str:
-    return next((name for name in WIDEST_FIRST if name in (machine.instructions or ())), "")
-
-
-_DETAILS: tuple[Callable[[Machine], str], ...] = (
-    lambda machine: "" if machine.sm_count is None else f"{machine.sm_count} SMs",
-    lambda machine: "MIG" if machine.mig else "",
-    lambda machine: "" if machine.gpu is None else _processor(machine.cpu, machine.cores),
-    _widest_instructions,
-    *(_software(place) for place in range(len(SOFTWARE))),
-    lambda machine: machine.device or "",
-)
-"""What tells machines apart beside their names, in the order in which it is tried."""
 
 # As a folder
 
@@ -209,27 +193,20 @@ def folder_name(environment: Environment) -> str:
     'h100-80gb-hbm3-torch2.11-cu13'
     """
     hardware, software = environment.hardware, environment.software
-    version = ".".join((software.torch or "").split("+")[0].split(".")[:2])
-    cores = hardware.cpu_logical_cores
-    if hardware.gpu is not None and hardware.gpu.name:
-        name = _slug(hardware.gpu.name)
-        for vendor in VENDORS:
-            name = name.removeprefix(vendor)
-        parts = [name]
+    gpu, cores = hardware.gpu, hardware.cpu_logical_cores
+    if gpu is not None and gpu.name:
+        parts = [re.sub(r"^(nvidia-(geforce-)?)?(tesla-)?", "", _slug(gpu.name))]
     else:
         parts = [_slug(hardware.cpu_model or "unknown"), f"{cores}core" if cores else ""]
-    parts.append(f"torch{version}" if version else "")
-    if hardware.gpu is not None and software.cuda_runtime:
+    if software.torch:
+        parts.append("torch" + ".".join(software.torch.partition("+")[0].split(".")[:2]))
+    if gpu is not None and software.cuda_runtime:
         parts.append(f"cu{software.cuda_runtime.partition('.')[0]}")
     return re.sub(r"[^a-z0-9.-]+", "-", "-".join(filter(None, parts)))[:100]
 
 
 def folder_here(device: str) -> str:
-    """Return the folder for records of this machine.
-
-    Args:
-        device: what is trained on; with `cpu` the name ignores any GPU.
-    """
+    """Return the folder for records of this machine; for the device `cpu` it names no GPU."""
     from cnnperf.machine.inventory import collect_environment  # psutil: not for every reader
 
     environment = collect_environment(device=device)

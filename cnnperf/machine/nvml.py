@@ -4,6 +4,10 @@ NVML is loaded at the first call. A value that it cannot give (no library, no dr
 an older driver) is None. On a MIG slice, memory and processes are the slice's; clocks, power and
 temperature exist only for the board.
 
+CUDA numbers only the GPUs that `CUDA_VISIBLE_DEVICES` shows, fastest first; NVML numbers all, in
+PCI order. Reading the wrong card's clocks is worse than reading none, so where the GPU of a process
+is ambiguous, it is None.
+
     python -c "from cnnperf.machine.nvml import *; print(count_gpus(), open_gpu(0))"
 """
 
@@ -12,11 +16,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cnnperf.machine.attempt import attempt
+import psutil
+
+from cnnperf.machine.host import attempt
 from cnnperf.record.environment import DeviceState, Gpu
 
 CLOCK_SM, CLOCK_MEMORY, TEMPERATURE_GPU = 1, 2, 0
@@ -40,17 +48,15 @@ THROTTLE_REASONS = {
 }
 """Bits of nvmlClocksEventReasons, nvml.h."""
 
-HARMFUL_THROTTLE_REASONS = frozenset(
-    {"hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"}
-)
-"""Reasons that make a time wrong for the card. A power cap is normal work, so it is not here."""
-
 CORES_PER_SM = {
     "6.0": 64, "6.1": 128, "6.2": 128, "7.0": 64, "7.2": 64, "7.5": 64, "8.0": 64, "8.6": 128,
     "8.7": 128, "8.9": 128, "9.0": 128, "10.0": 128, "10.3": 128, "11.0": 128, "12.0": 128,
     "12.1": 128,
 }  # fmt: skip
 """CUDA cores per SM by compute capability: helper_cuda.h of NVIDIA's cuda-samples."""
+
+
+UUID_PREFIXES = ("GPU-", "MIG-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +97,11 @@ def count_gpus() -> int:
     return _ask("nvmlDeviceGetCount") or 0
 
 
-def driver_version() -> str | None:
-    """Return the version of the NVIDIA driver."""
-    version: str | None = _ask("nvmlSystemGetDriverVersion")
-    return version
-
-
-def cuda_driver_version() -> str | None:
-    """Return the newest CUDA version that the driver supports, such as `13.2`."""
+def driver_versions() -> tuple[str | None, str | None]:
+    """Return the version of the driver, and the newest CUDA that it supports, such as `13.2`."""
     number = _ask("nvmlSystemGetCudaDriverVersion")
-    return f"{number // 1000}.{number % 1000 // 10}" if number else None
+    cuda = f"{number // 1000}.{number % 1000 // 10}" if number else None
+    return _ask("nvmlSystemGetDriverVersion"), cuda
 
 
 # Finding a GPU
@@ -116,18 +117,16 @@ def open_gpu(index_or_uuid: int | str) -> GpuHandle | None:
         board = _ask("nvmlDeviceGetHandleByIndex", index_or_uuid)
         return None if board is None else GpuHandle(device=board, board=board)
     uuid = index_or_uuid
-    prefixes = (uuid,) if uuid.startswith(("GPU-", "MIG-")) else (f"GPU-{uuid}", f"MIG-{uuid}")
-    matches = [gpu for gpu in _every_gpu() if (uuid_of(gpu) or "").startswith(prefixes)]
+    starts = [""] if uuid.startswith(UUID_PREFIXES) else UUID_PREFIXES
+    prefixes = tuple(start + uuid for start in starts)
+    boards = filter(None, map(open_gpu, range(count_gpus())))
+    matches = [
+        gpu
+        for board in boards
+        for gpu in (board, *mig_slices(board))
+        if (_ask("nvmlDeviceGetUUID", gpu.device) or "").startswith(prefixes)
+    ]
     return matches[0] if uuid and len(matches) == 1 else None
-
-
-def _every_gpu() -> Iterator[GpuHandle]:
-    """Yield every physical GPU, each followed by its MIG slices."""
-    for index in range(count_gpus()):
-        gpu = open_gpu(index)
-        if gpu is not None:
-            yield gpu
-            yield from mig_slices(gpu)
 
 
 def mig_slices(gpu: GpuHandle) -> Iterator[GpuHandle]:
@@ -136,12 +135,6 @@ def mig_slices(gpu: GpuHandle) -> Iterator[GpuHandle]:
         piece = _ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu.board, position)
         if piece is not None:
             yield GpuHandle(device=piece, board=gpu.board, is_mig=True)
-
-
-def uuid_of(gpu: GpuHandle) -> str | None:
-    """Return the UUID of a GPU or slice, such as `GPU-8932f937-...`."""
-    uuid: str | None = _ask("nvmlDeviceGetUUID", gpu.device)
-    return uuid
 
 
 def name_of(gpu: GpuHandle) -> str | None:
@@ -155,24 +148,90 @@ def hash_uuid(uuid: str) -> str:
     return hashlib.sha256(uuid.encode()).hexdigest()[:16]
 
 
+# The GPU of this process
+
+
+def visible_gpu_handle(ordinal: int = 0) -> GpuHandle | None:
+    """Return the NVML handle of this process's CUDA device `ordinal`; None where it is ambiguous.
+
+    Different GPUs can be told apart only by UUID or with `CUDA_DEVICE_ORDER=PCI_BUS_ID`.
+    """
+    entries = parse_visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if entries is None:
+        return _gpu_by_cuda_index(ordinal)
+    if not 0 <= ordinal < len(entries):
+        return None
+    entry = entries[ordinal]
+    return open_gpu(entry) if isinstance(entry, str) else _gpu_by_cuda_index(entry)
+
+
+def parse_visible_devices(value: str | None) -> list[int | str] | None:
+    """Return the devices that `CUDA_VISIBLE_DEVICES` shows, in order; None where it is unset.
+
+    CUDA's rules: the list ends before the first invalid entry, a device named twice hides all, all
+    entries are UUIDs with the prefix of the first one, or numbers, which anything may follow.
+    """
+    if value is None:
+        return None
+    entries: list[int | str] = []
+    prefix = next(filter(value.startswith, UUID_PREFIXES), None)
+    for text in value.split(","):
+        number = re.match(r"\s*\+?(\d+)", text)
+        if prefix is not None:
+            entry: int | str | None = text if text.startswith(prefix) else None
+        else:
+            entry = int(number[1]) if number else None
+        if entry in entries:
+            return []
+        if entry is None:
+            break
+        entries.append(entry)
+    return entries
+
+
+def _gpu_by_cuda_index(index: int) -> GpuHandle | None:
+    """Return the GPU at CUDA's index, or its first MIG slice; None where CUDA may count otherwise.
+
+    CUDA counts as NVML does if it was set to, or if all GPUs are alike.
+    """
+    if os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        gpus = [open_gpu(each) for each in range(count_gpus())]
+        if len({name_of(gpu) for gpu in gpus if gpu is not None}) > 1:
+            return None
+    gpu = open_gpu(index)
+    return gpu if gpu is None or not mig_enabled(gpu) else next(mig_slices(gpu), None)
+
+
+def hide_uuids(value: str | None) -> str | None:
+    """Return a `CUDA_VISIBLE_DEVICES` for a record: UUIDs hashed, numbers unchanged."""
+    if value is None:
+        return None
+    entries = [text.strip() for text in value.split(",")]
+    return ",".join(hash_uuid(e) if e.startswith(UUID_PREFIXES) else e for e in entries)
+
+
 # Identity
 
 
 def read_gpu(gpu: GpuHandle) -> Gpu:
     """Return the stable identity of a GPU."""
-    uuid = uuid_of(gpu)
+    uuid = _ask("nvmlDeviceGetUUID", gpu.device)
+    parts = _ask("nvmlDeviceGetCudaComputeCapability", gpu.board)
+    capability = None if parts is None else f"{parts[0]}.{parts[1]}"
+    states = [_ask("nvmlDeviceGetNvLinkState", gpu.board, n) for n in range(NVLINK_MAX_LINKS)]
+    links = [state for state in states if state is not None]
     return Gpu(
         name=name_of(gpu),
         uuid_sha256=hash_uuid(uuid) if uuid else None,
         index=_ask("nvmlDeviceGetIndex", gpu.board),
-        compute_capability=_compute_capability(gpu),
-        sm_count=_sm_count(gpu),
+        compute_capability=capability,
+        sm_count=_sm_count(gpu, capability),
         memory_bytes=getattr(_ask("nvmlDeviceGetMemoryInfo", gpu.device), "total", None),
         mig_enabled=mig_enabled(gpu),
         vbios=_ask("nvmlDeviceGetVbiosVersion", gpu.board),
         pcie_generation=_ask("nvmlDeviceGetMaxPcieLinkGeneration", gpu.board),
         pcie_width=_ask("nvmlDeviceGetMaxPcieLinkWidth", gpu.board),
-        nvlink_links=_nvlink_links(gpu),
+        nvlink_links=sum(links) if links else None,
     )
 
 
@@ -182,39 +241,23 @@ def mig_enabled(gpu: GpuHandle) -> bool | None:
     return None if modes is None else modes[0] == 1
 
 
-def _compute_capability(gpu: GpuHandle) -> str | None:
-    """Return major and minor, such as `9.0`."""
-    parts = _ask("nvmlDeviceGetCudaComputeCapability", gpu.board)
-    return None if parts is None else f"{parts[0]}.{parts[1]}"
-
-
-def _sm_count(gpu: GpuHandle) -> int | None:
+def _sm_count(gpu: GpuHandle, capability: str | None) -> int | None:
     """Return the SMs: of a slice from NVML, of a board from its CUDA cores."""
     if gpu.is_mig:
         return getattr(_ask("nvmlDeviceGetAttributes", gpu.device), "multiprocessorCount", None)
     cores = _ask("nvmlDeviceGetNumGpuCores", gpu.board)
-    cores_per_sm = CORES_PER_SM.get(_compute_capability(gpu) or "")
+    cores_per_sm = CORES_PER_SM.get(capability or "")
     return cores // cores_per_sm if cores and cores_per_sm else None
-
-
-def _nvlink_links(gpu: GpuHandle) -> int | None:
-    """Return the number of active NVLink links; None where NVML reports no link."""
-    links = range(NVLINK_MAX_LINKS)
-    states = [_ask("nvmlDeviceGetNvLinkState", gpu.board, link) for link in links]
-    known = [state for state in states if state is not None]
-    return sum(known) if known else None
 
 
 # State
 
 
 def read_device_state(gpu: GpuHandle, own_pids: Collection[int]) -> DeviceState:
-    """Return clocks, power, temperature and processes of a GPU now.
-
-    Args:
-        gpu: the GPU or slice.
-        own_pids: processes that `other_processes` does not count.
-    """
+    """Return clocks, power, temperature and processes of a GPU now; own processes do not count."""
+    mask = _ask("nvmlDeviceGetCurrentClocksEventReasons", gpu.board)
+    if mask is None:  # an older driver
+        mask = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu.board)
     return DeviceState(
         sm_clock_mhz=_ask("nvmlDeviceGetClockInfo", gpu.board, CLOCK_SM),
         sm_clock_limit_mhz=_ask("nvmlDeviceGetMaxClockInfo", gpu.board, CLOCK_SM),
@@ -222,7 +265,7 @@ def read_device_state(gpu: GpuHandle, own_pids: Collection[int]) -> DeviceState:
         power_limit_watts=_watts("nvmlDeviceGetEnforcedPowerLimit", gpu),
         power_watts=_watts("nvmlDeviceGetPowerUsage", gpu),
         temperature_celsius=_ask("nvmlDeviceGetTemperature", gpu.board, TEMPERATURE_GPU),
-        throttle_reasons=_throttle_reasons(gpu),
+        throttle_reasons=None if mask is None else decode_throttle_reasons(mask),
         other_processes=_other_processes(gpu, own_pids),
         gpu_utilization_percent=getattr(
             _ask("nvmlDeviceGetUtilizationRates", gpu.board), "gpu", None
@@ -247,14 +290,6 @@ def decode_throttle_reasons(mask: int) -> tuple[str, ...]:
     return tuple(THROTTLE_REASONS.get(bit, f"unknown_{bit:#x}") for bit in bits)
 
 
-def _throttle_reasons(gpu: GpuHandle) -> tuple[str, ...] | None:
-    """Return what limits the clocks now; older drivers have the function under its older name."""
-    mask = _ask("nvmlDeviceGetCurrentClocksEventReasons", gpu.board)
-    if mask is None:
-        mask = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu.board)
-    return None if mask is None else decode_throttle_reasons(mask)
-
-
 def _watts(function: str, gpu: GpuHandle) -> float | None:
     """Return a power in watts; NVML counts milliwatts."""
     milliwatts = _ask(function, gpu.board)
@@ -267,8 +302,6 @@ def _other_processes(gpu: GpuHandle, own_pids: Collection[int]) -> int | None:
     In a container NVML can list the host's PIDs (gpu-monitoring-tools#63), which do not exist here.
     If none of ours is in the list, one such PID counts as ours.
     """
-    import psutil  # here: `cnnperf compare` imports this module for constants only
-
     processes = _ask("nvmlDeviceGetComputeRunningProcesses", gpu.device)
     if processes is None:
         return None

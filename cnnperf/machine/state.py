@@ -8,17 +8,18 @@ reads twice a second in a thread. It runs in the waiting pytest process: the wor
 
 from __future__ import annotations
 
+import operator
 import os
 import statistics
 import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import psutil
 
-from cnnperf.machine.attempt import attempt
-from cnnperf.machine.host import CpuTimes, read_cpu_times, read_host_state
+from cnnperf.machine.host import attempt, read_host_state
 from cnnperf.machine.nvml import GpuHandle, read_device_state
 from cnnperf.record.environment import DeviceState, DuringState, State
 
@@ -64,6 +65,17 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     )
 
 
+def read_cpu_times() -> tuple[float, float]:
+    """Return the seconds of all cores together since boot: busy ones, and all.
+
+    Waiting for a disk is idle; time stolen by the hypervisor is busy. Linux counts guests twice, so
+    they are subtracted.
+    """
+    times = psutil.cpu_times()._asdict()
+    total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
+    return total - times["idle"] - times.get("iowait", 0.0), total
+
+
 class OthersCpu:
     """Measure the CPU time of others: the machine's minus that of the own process tree.
 
@@ -71,26 +83,22 @@ class OthersCpu:
     """
 
     def __init__(self) -> None:
-        self._last: tuple[CpuTimes, float] | None = None
+        self._last: tuple[float, float, float] | None = None
         self._others_seconds = 0.0
         self._total_seconds = 0.0
 
     def update(self, own: Iterable[psutil.Process]) -> None:
         """Add the interval since the last update."""
-        machine = read_cpu_times()
+        machine = attempt(read_cpu_times)
         if machine is None:
             return
-        now = (machine, cpu_seconds(own))
+        now = (*machine, cpu_seconds(own))
         if self._last is not None:
-            self._add(self._last, now)
+            busy, total, own_seconds = map(operator.sub, now, self._last)
+            if own_seconds >= 0:
+                self._others_seconds += busy - own_seconds
+                self._total_seconds += total
         self._last = now
-
-    def _add(self, before: tuple[CpuTimes, float], after: tuple[CpuTimes, float]) -> None:
-        own_seconds = after[1] - before[1]
-        if own_seconds < 0:
-            return
-        self._others_seconds += after[0].busy_seconds - before[0].busy_seconds - own_seconds
-        self._total_seconds += after[0].total_seconds - before[0].total_seconds
 
     @property
     def percent(self) -> float | None:
@@ -116,7 +124,7 @@ class StateSampler:
         interval_seconds: float = 0.5,
     ) -> None:
         self._gpu = gpu
-        self._own_pids = None if own_pids is None else tuple(own_pids)
+        self._own_pids = own_pids
         self._interval_seconds = interval_seconds
         self._samples = 0
         self._devices: list[DeviceState] = []
@@ -152,8 +160,7 @@ class StateSampler:
 
     def summary(self) -> DuringState:
         """Return what was seen from entry to exit; None for what no sample had."""
-        device = summarize_devices(self._devices)
-        return device.model_copy(
+        return summarize_devices(self._devices).model_copy(
             update={
                 "samples": self._samples,
                 "duration_seconds": self._duration_seconds,
@@ -164,32 +171,22 @@ class StateSampler:
 
 def summarize_devices(states: Collection[DeviceState]) -> DuringState:
     """Summarize the samples of a GPU; the host's fields stay None."""
-    clocks = _known(state.sm_clock_mhz for state in states)
-    limits = _known(state.sm_clock_limit_mhz for state in states)
-    watts = _known(state.power_watts for state in states)
-    temperatures = _known(state.temperature_celsius for state in states)
-    others = [state.other_processes for state in states if state.other_processes is not None]
+
+    def known(name: str) -> list[Any]:
+        values = (getattr(state, name) for state in states)
+        return [value for value in values if value is not None]
+
+    clocks, watts, reasons = known("sm_clock_mhz"), known("power_watts"), known("throttle_reasons")
+    counts = Counter(reason for each in reasons for reason in each)
+    shares = {reason: count / len(reasons) for reason, count in sorted(counts.items())}
     return DuringState(
         samples=len(states),
         sm_clock_min_mhz=min(clocks, default=None),
         sm_clock_median_mhz=statistics.median(clocks) if clocks else None,
         sm_clock_max_mhz=max(clocks, default=None),
-        sm_clock_limit_mhz=max(limits, default=None),
+        sm_clock_limit_mhz=max(known("sm_clock_limit_mhz"), default=None),
         power_mean_watts=statistics.fmean(watts) if watts else None,
-        temperature_max_celsius=max(temperatures, default=None),
-        throttle_shares=_throttle_shares(states),
-        other_processes_max=max(others, default=None),
+        temperature_max_celsius=max(known("temperature_celsius"), default=None),
+        throttle_shares=shares if reasons else None,
+        other_processes_max=max(known("other_processes"), default=None),
     )
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
-
-
-def _throttle_shares(states: Collection[DeviceState]) -> dict[str, float] | None:
-    """Return each reason's share of the samples that have reasons; None where none has."""
-    known = [state.throttle_reasons for state in states if state.throttle_reasons is not None]
-    if not known:
-        return None
-    counts = Counter(reason for reasons in known for reason in reasons)
-    return {reason: count / len(known) for reason, count in sorted(counts.items())}

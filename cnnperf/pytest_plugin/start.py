@@ -31,7 +31,7 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     from rich.console import Console
 
     from cnnperf.pytest_plugin.baseline import Gate, GateHooks
-    from cnnperf.record.paths import choose_paths
+    from cnnperf.record.journal import choose_paths
     from cnnperf.run.command_line import recorded_command
     from cnnperf.run.header import header_lines
     from cnnperf.run.plan import make_plan

@@ -2,6 +2,8 @@
 
 A journal has one JSON object a line: first the run, then each repeat or failed case as it ends.
 
+The journal lies beside the record until that is complete.
+
     cnnperf recover JOURNAL -o run.json                 # make a record of it
     pytest benchmarks --cnnperf-resume=JOURNAL          # continue the run
 """
@@ -9,9 +11,13 @@ A journal has one JSON object a line: first the run, then each repeat or failed 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,9 +38,12 @@ from cnnperf.record.schema import (
     Repeat,
     describe_validation_error,
     fingerprint_of,
+    now,
 )
 
 SUFFIX = ".journal.jsonl"
+
+STAMP = "%Y%m%d-%H%M%S"
 
 RESERVE_BYTES = 16 * 2**20
 """Free disk space that a run needs for its journal and record."""
@@ -75,8 +84,8 @@ class OutcomeEntry(RecordModel):
 
 
 Entry = RepeatEntry | OutcomeEntry
-_LINE: TypeAdapter[JournalHeader | RepeatEntry | OutcomeEntry] = TypeAdapter(
-    Annotated[JournalHeader | RepeatEntry | OutcomeEntry, Field(discriminator="kind")]
+_LINE: TypeAdapter[JournalHeader | Entry] = TypeAdapter(
+    Annotated[JournalHeader | Entry, Field(discriminator="kind")]
 )
 
 
@@ -113,12 +122,6 @@ class Journal:
         self.close()
         self.path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def _open_checked(path: Path) -> BufferedWriter:
     """Open a new journal and check that the disk has room for a run."""
@@ -132,7 +135,16 @@ def _open_checked(path: Path) -> BufferedWriter:
             f"{path.parent} cannot be written: {error.strerror}; choose another place for the "
             "results with --benchmark-json"
         ) from error
-    shortage = _shortage(file, path.parent)
+    try:
+        free = shutil.disk_usage(path.parent).free
+        file.write(b" " * 65536)  # a quota shows only on writing
+        file.flush()
+        os.fsync(file.fileno())
+        file.truncate(0)
+        file.seek(0)
+        shortage = f"{free / 2**20:.1f} MiB free" if free < RESERVE_BYTES else None
+    except OSError as error:
+        shortage = error.strerror or str(error)
     if shortage is None:
         return file
     with contextlib.suppress(OSError):
@@ -142,20 +154,6 @@ def _open_checked(path: Path) -> BufferedWriter:
         f"{path.parent} is full ({shortage}, a run needs {RESERVE_BYTES // 2**20} MiB): free some "
         "space or choose another place with --benchmark-json"
     )
-
-
-def _shortage(file: BufferedWriter, folder: Path) -> str | None:
-    """Return why the disk has no room for a run; None where it has."""
-    try:
-        free = shutil.disk_usage(folder).free
-        file.write(b" " * 65536)  # a quota shows only on writing
-        file.flush()
-        os.fsync(file.fileno())
-        file.truncate(0)
-        file.seek(0)
-    except OSError as error:
-        return error.strerror or str(error)
-    return None if free >= RESERVE_BYTES else f"{free / 2**20:.1f} MiB free"
 
 
 def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
@@ -168,20 +166,23 @@ def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
     content = read_file(path)
     _refuse_a_record(content, path)
     lines = content.splitlines()
-    header: JournalHeader | None = None
-    entries: list[Entry] = []
+    found: list[JournalHeader | Entry] = []
     for number, line in enumerate(lines, start=1):
-        entry = _parse_line(path, number, line, is_last=number == len(lines))
-        if isinstance(entry, JournalHeader):
-            header = entry
-        elif entry is not None:
-            entries.append(entry)
+        try:
+            found.append(_LINE.validate_json(line))
+        except ValidationError as error:
+            if number < len(lines):  # the last one is cut off when the run is killed
+                raise UsageError(
+                    f"{path}, line {number}: {describe_validation_error(error)}; expected a "
+                    "journal that cnnperf wrote"
+                ) from error
+    header = next((each for each in reversed(found) if isinstance(each, JournalHeader)), None)
     if header is None:
         raise UsageError(
             f"{path} is no journal of cnnperf: its first line does not name a run; expected a file "
             f"that a stopped run left, such as run-20260101-120000{SUFFIX}"
         )
-    return header, entries
+    return header, [each for each in found if not isinstance(each, JournalHeader)]
 
 
 def _refuse_a_record(content: bytes, path: Path) -> None:
@@ -195,20 +196,6 @@ def _refuse_a_record(content: bytes, path: Path) -> None:
             f"{path} is a record already, expected the journal that a stopped run left beside "
             f"it, such as run-20260101-120000{SUFFIX}"
         )
-
-
-def _parse_line(
-    path: Path, number: int, line: bytes, *, is_last: bool
-) -> JournalHeader | Entry | None:
-    try:
-        return _LINE.validate_json(line)
-    except ValidationError as error:
-        if is_last:
-            return None  # cut off when the run was killed
-        raise UsageError(
-            f"{path}, line {number}: {describe_validation_error(error)}; expected a journal that "
-            "cnnperf wrote"
-        ) from error
 
 
 def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
@@ -252,3 +239,64 @@ def add_repeat(record: CaseRecord, case: Case, repeat: Repeat) -> None:
     record.repeats.append(repeat)
     if record.fingerprint is None:
         record.fingerprint = fingerprint_of(repeat, case)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultPaths:
+    """The files of one run."""
+
+    record: Path
+    journal: Path
+    older_journals: tuple[Path, ...]
+    """Journals of stopped runs with the same record, the latest first."""
+
+
+def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
+    """Return the files of a run that starts now.
+
+    Args:
+        benchmark_json: the path of --benchmark-json; without it, each run gets a file in
+            `root`/.cnnperf, named after the time.
+        root: pytest's root folder.
+    """
+    base = benchmark_json.absolute() if benchmark_json else root / ".cnnperf" / "run.json"
+    stem = f"{base.stem}-{now().strftime(STAMP)}"
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    paths = (base.with_name(name + SUFFIX) for name in names)
+    journal = next(path for path in paths if not path.exists())  # another run's stays as it is
+    pattern = re.compile(re.escape(base.stem) + r"-\d{8}-\d{6}(-\d+)?" + re.escape(SUFFIX))
+    beside = base.parent.iterdir() if base.parent.is_dir() else ()
+    older = [path for path in beside if pattern.fullmatch(path.name) and path.stat().st_size]
+    return ResultPaths(
+        record=base if benchmark_json else Path(str(journal).removesuffix(SUFFIX) + ".json"),
+        journal=journal,
+        older_journals=tuple(sorted(older, reverse=True)),
+    )
+
+
+def best_journal(journals: Iterable[Path]) -> Path | None:
+    """Return the journal with the most trainings.
+
+    The newest may have fewer: a resumed run that is killed early has not copied all of them.
+    """
+    return max(journals, key=lambda path: path.read_bytes().count(b'"kind":"repeat"'), default=None)
+
+
+def check_record_path(path: Path) -> None:
+    """Check that the record can be written, without changing an existing one.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    existed = path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}; choose another place for the "
+            "record with --benchmark-json"
+        ) from error
+    if not existed:
+        path.unlink()

@@ -36,16 +36,6 @@ REMEDY = (
 )
 
 
-def load_record(path: Path | str) -> Record:
-    """Read and check a record.
-
-    Raises:
-        UsageError: the file holds none, or a damaged one.
-    """
-    path = Path(path)
-    return parse_record(load_json(path), path)
-
-
 def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any:
     """Read a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
@@ -61,7 +51,9 @@ def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any
     if not content.strip():
         raise UsageError(f"{name_of(path)} is empty, expected {expected}: {remedy}")
     try:
-        found = json.loads(content, parse_int=_whole_number)
+        found = json.loads(
+            content, parse_int=lambda text: (int if len(text) <= MAX_DIGITS else float)(text)
+        )
         if not content.isascii() or b"\\u" in content:
             ours = found.get("cnnperf", found) if isinstance(found, dict) else found
             json.dumps(ours, ensure_ascii=False).encode()  # half of a surrogate pair raises here
@@ -78,13 +70,15 @@ def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any
     return found
 
 
-def parse_record(content: Any, path: Path) -> Record:
-    """Return the record inside a pytest-benchmark file's content.
+def load_record(path: Path | str) -> Record:
+    """Read and check the record inside a pytest-benchmark file.
 
     Raises:
         UsageError: there is no record, it has another schema version, a field does not fit, or a
             case is there twice.
     """
+    path = Path(path)
+    content = load_json(path)
     if not isinstance(content, dict) or "cnnperf" not in content:
         raise _no_record(content, path)
     body = content["cnnperf"]
@@ -148,10 +142,6 @@ def name_of(path: Path) -> str:
     return printable(str(path))
 
 
-def _whole_number(text: str) -> int | float:
-    return int(text) if len(text) <= MAX_DIGITS else float(text)
-
-
 def _is_cut_off(error: json.JSONDecodeError) -> bool:
     """Return whether a syntax error is at the very end of an object that is not closed."""
     rest = error.doc[error.pos :].rstrip()
@@ -176,7 +166,6 @@ def _journal_instead(path: Path, expected: str = EXPECTED) -> UsageError:
 
 
 def _no_record(content: Any, path: Path) -> UsageError:
-    """Return the error for JSON that is something else."""
     if not isinstance(content, dict):
         found = f"holds no object, found {reprlib.repr(content)}"
     elif content.get("kind") == "run":

@@ -21,38 +21,39 @@ Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 GO = "go"
 
 
-class TrainJob(Spec):
+class Job(Spec):
+    """What every job needs."""
+
+    device: Device = "auto"
+    modules: tuple[str, ...] = ()
+    """The user's modules, which register models and data sets. They are imported first."""
+    python_path: tuple[str, ...] = ()
+    """Folders to put in front of the search path for `modules`."""
+    deterministic: bool = False
+    """Whether to use the settings that train to the same bits every time, and record them. A
+    training then returns the loss of every step too."""
+
+
+class TrainJob(Job):
     """One repeat: train this case once."""
 
     kind: Literal["train"] = "train"
     case: Case
     seed: int
-    device: Device = "auto"
     data_dir: str
-    modules: tuple[str, ...] = ()
-    """The user's modules, which register models and data sets. They are imported first."""
-    python_path: tuple[str, ...] = ()
-    """Folders to put in front of the search path for `modules`."""
     matmul_flops_per_second: dict[str, float] = Field(default_factory=dict)
     """Measured peaks of the device by precision, for MFU."""
     profile_dir: str | None = None
     """Folder for a trace of a few steps, recorded after the timed run."""
-    deterministic: bool = False
-    """Whether to train to the same bits every time, and to return the loss of every step."""
 
 
-class ProbeJob(Spec):
+class ProbeJob(Job):
     """Describe the machine for the header and the record."""
 
     kind: Literal["probe"] = "probe"
-    device: Device = "auto"
     cases: tuple[Case, ...] = ()
     """Cases whose models are counted."""
-    modules: tuple[str, ...] = ()
-    python_path: tuple[str, ...] = ()
     measure_peak: bool = True
-    deterministic: bool = False
-    """Whether to apply and record the settings of deterministic trainings."""
     floors: bool = False
     """Whether to measure the copy bandwidth too, and to count the traffic of each model."""
 

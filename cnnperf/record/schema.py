@@ -310,8 +310,8 @@ class CaseRecord(RecordModel):
     @property
     def is_deterministic(self) -> bool:
         """Whether any repeat was trained with --cnnperf-deterministic."""
-        settings = (repeat.settings for repeat in self.repeats)
-        return any(each is not None and bool(each.deterministic_algorithms) for each in settings)
+        settings = (repeat.settings or Settings() for repeat in self.repeats)
+        return any(each.deterministic_algorithms for each in settings)
 
 
 class Record(RecordModel):

@@ -17,7 +17,7 @@ from pathlib import Path
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError
 from cnnperf.record.benchmark_json import write_benchmark_json
-from cnnperf.record.paths import STAMP, ResultPaths, best_journal, choose_paths
+from cnnperf.record.journal import STAMP, ResultPaths, best_journal, choose_paths
 from cnnperf.record.schema import CaseError, Record, now
 from cnnperf.run.plan import make_plan
 from cnnperf.run.progress import Display

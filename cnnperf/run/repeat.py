@@ -10,9 +10,8 @@ import time
 from typing import Any
 
 from cnnperf.machine.flags import run_flags
-from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules
+from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules, visible_gpu_handle
 from cnnperf.machine.state import StateSampler, read_state
-from cnnperf.machine.visible_gpus import visible_gpu_handle
 from cnnperf.record.environment import Flag, Hardware
 from cnnperf.record.messages import TrainJob
 from cnnperf.record.schema import Repeat, StateRecord

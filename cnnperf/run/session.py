@@ -18,12 +18,13 @@ from cnnperf.record.journal import (
     JournalHeader,
     OutcomeEntry,
     RepeatEntry,
+    ResultPaths,
     add_repeat,
+    check_record_path,
     new_case_record,
     read_journal,
 )
 from cnnperf.record.messages import ProbeJob, ProbeResult
-from cnnperf.record.paths import ResultPaths, check_record_path
 from cnnperf.record.schema import CaseError, CaseRecord, Outcome, Record, Repeat, now
 from cnnperf.run.plan import (
     Plan,

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.machine import software
+from cnnperf.machine import inventory
 
 ROOT = Path(__file__).parents[2]
 
 needs_torch = pytest.mark.skipif(
-    software.package_version("torch") is None, reason="torch is not installed"
+    inventory.package_version("torch") is None, reason="torch is not installed"
 )
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="compares with Linux's own files")

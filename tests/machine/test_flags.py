@@ -7,7 +7,6 @@ import re
 import pytest
 
 from cnnperf.machine import flags
-from cnnperf.machine.nvml import HARMFUL_THROTTLE_REASONS
 from cnnperf.record.environment import (
     DeviceState,
     DuringState,
@@ -53,7 +52,7 @@ def test_clocks_held_down_by_heat_are_flagged_with_their_share() -> None:
     assert "gpu_idle" not in flag.message
 
 
-@pytest.mark.parametrize("reason", sorted(HARMFUL_THROTTLE_REASONS))
+@pytest.mark.parametrize("reason", sorted(flags.THROTTLE_CAUSES))
 def test_every_harmful_reason_is_flagged(reason: str) -> None:
     """With a cause of its own."""
     found = flags.throttle_flags(DuringState(throttle_shares={reason: 1.0}))

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -52,10 +51,11 @@ def test_cpu_flags_are_a_subset_of_what_the_kernel_lists() -> None:
 def test_affinity_counts_the_cores_that_the_process_may_use() -> None:
     """Bound to one core it is 1, however many the machine has."""
     core = min(os.sched_getaffinity(0))
-    code = "from cnnperf.machine.host import *; print(cpu_affinity_cores())"
+    code = "from cnnperf.machine.inventory import *; print(read_settings(device='cpu'))"
     command = ["taskset", "-c", str(core), sys.executable, "-c", code]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    assert subprocess.check_output(command, env=environ, text=True).strip() == "1"
+    printed_settings = subprocess.check_output(command, env=environ, text=True)
+    assert "cpu_affinity_cores=1 " in printed_settings
 
 
 @pytest.mark.skipif(shutil.which("systemd-detect-virt") is None, reason="needs systemd-detect-virt")
@@ -81,27 +81,8 @@ def test_without_systemd_virtualization_is_read_from_its_traces(
     monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], expected: str | None
 ) -> None:
     """Control groups show a container, DMI and the CPU a virtual machine."""
-    monkeypatch.setattr(host, "_detect_virt", lambda kind: None)
+    monkeypatch.setattr(host, "_output", lambda *command: None)
     monkeypatch.setattr(host, "file_text", texts.get)
     monkeypatch.setattr(host, "CONTAINER_FILES", {})
     monkeypatch.setattr(host, "CONTAINER_VARIABLES", {})
     assert host.virtualization() == expected
-
-
-def test_busy_percent_is_the_share_of_all_cores() -> None:
-    """One of four cores for ten seconds; a clock that did not tick gives None."""
-    start = host.CpuTimes(busy_seconds=100, total_seconds=1000)
-    end = host.CpuTimes(busy_seconds=110, total_seconds=1040)
-    assert host.busy_percent(start, end) == 25
-    assert host.busy_percent(start, start) is None
-    assert host.busy_percent(None, end) is None
-
-
-def test_waiting_for_a_disk_is_idle_and_guests_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux includes guest in user and guest_nice in nice: man 5 proc."""
-    times = SimpleNamespace(
-        _asdict=lambda: {"user": 10.0, "nice": 4.0, "system": 2.0, "idle": 80.0, "iowait": 5.0,
-                         "steal": 1.0, "guest": 3.0, "guest_nice": 2.0}
-    )  # fmt: skip
-    monkeypatch.setattr(host.psutil, "cpu_times", lambda: times)
-    assert host.read_cpu_times() == host.CpuTimes(busy_seconds=17.0, total_seconds=102.0)

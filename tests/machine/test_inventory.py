@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cnnperf.machine import flags, software
+from cnnperf.machine import flags, inventory
 from cnnperf.machine.inventory import collect_environment, read_settings
 from cnnperf.machine.nvml import open_gpu
 from cnnperf.machine.state import StateSampler, read_state
@@ -119,7 +119,7 @@ def test_nothing_raises_on_a_machine_that_reports_nothing(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "confstr", fail, raising=False)
     for name in ("cpu_count", "virtual_memory", "cpu_times", "cpu_freq", "getloadavg", "Process"):
         monkeypatch.setattr(psutil, name, fail)
-    monkeypatch.setattr(software.importlib.metadata, "version", fail)
+    monkeypatch.setattr(inventory.importlib.metadata, "version", fail)
     seen = collect_environment(device="cuda")
     assert seen.hardware.cpu_logical_cores is None
     assert seen.software.torch is None

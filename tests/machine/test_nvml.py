@@ -12,9 +12,9 @@ import pynvml
 import pytest
 
 from cnnperf.machine import nvml
+from cnnperf.machine.flags import THROTTLE_CAUSES
 from cnnperf.machine.inventory import read_hardware
 from cnnperf.machine.nvml import (
-    HARMFUL_THROTTLE_REASONS,
     GpuHandle,
     count_gpus,
     decode_throttle_reasons,
@@ -22,8 +22,8 @@ from cnnperf.machine.nvml import (
     read_device_state,
     read_energy_millijoules,
     read_gpu,
+    visible_gpu_handle,
 )
-from cnnperf.machine.visible_gpus import visible_gpu_handle
 from cnnperf.record.environment import DeviceState, Gpu
 from tests.machine.fake_nvml import GIB, InstallNvml, fake_gpu, mig_gpu
 from tests.machine.helpers import ROOT
@@ -64,7 +64,7 @@ def test_a_mask_of_clock_reasons_is_decoded_bit_by_bit(mask: int, names: tuple[s
 def test_only_slowdowns_are_harmful() -> None:
     """Idling, chosen clocks and the power cap are the card's normal work."""
     slowdowns = {name for name in nvml.THROTTLE_REASONS.values() if name.endswith("slowdown")}
-    assert slowdowns == HARMFUL_THROTTLE_REASONS
+    assert slowdowns == THROTTLE_CAUSES.keys()
 
 
 def test_every_nvml_function_and_constant_used_exists_in_pynvml() -> None:
@@ -142,16 +142,14 @@ def test_without_nvml_there_is_no_gpu() -> None:
     assert open_gpu(0) is None
     assert open_gpu("GPU-0") is None
     assert visible_gpu_handle() is None
-    assert nvml.driver_version() is None
-    assert nvml.cuda_driver_version() is None
+    assert nvml.driver_versions() == (None, None)
     assert read_hardware().gpu_count is None
 
 
 def test_drivers_are_versions_as_people_write_them(install_nvml: InstallNvml) -> None:
     """13020 is CUDA 13.2."""
     install_nvml(fake_gpu())
-    assert nvml.driver_version() == "580.65.06"
-    assert nvml.cuda_driver_version() == "13.2"
+    assert nvml.driver_versions() == ("580.65.06", "13.2")
 
 
 def test_an_older_driver_has_clock_reasons_under_their_older_name(

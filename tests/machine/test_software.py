@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cnnperf.machine import software
-from cnnperf.machine.software import read_software
+from cnnperf.machine import inventory
+from cnnperf.machine.inventory import git_state, read_software
 from tests.machine.helpers import needs_git, needs_torch, run_python
 
 
@@ -58,11 +58,11 @@ def test_commit_and_dirty_flag_are_those_of_the_checkout(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only changed tracked files make it dirty; the GIT_DIR of a hook is ignored."""
-    monkeypatch.setattr(software, "PACKAGE_DIR", checkout)
+    monkeypatch.setattr(inventory, "PACKAGE_DIR", checkout)
     head = git(checkout, "rev-parse", "HEAD")
     (checkout / "untracked.py").write_text("")
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
-    assert (software.git_commit(checkout), software.git_dirty(checkout)) == (head, False)
+    assert git_state(checkout) == (head, False)
     (checkout / "module.py").write_text("x = 2\n")
     seen = read_software()
     assert (seen.cnnperf_commit, seen.cnnperf_dirty) == (head, True)
@@ -74,9 +74,8 @@ def test_an_installed_package_has_no_commit(checkout: Path, tmp_path: Path) -> N
     installed = checkout.parent / ".venv" / "cnnperf"
     installed.mkdir(parents=True)
     (installed / "module.py").write_text("")
-    assert software.git_commit(installed) is None
-    assert software.git_dirty(installed) is None
-    assert software.git_commit(Path("/")) is None
+    assert git_state(installed) == (None, None)
+    assert git_state(Path("/")) == (None, None)
 
 
 @pytest.mark.parametrize(("value", "commit"), [("a" * 40, "a" * 40), ("main", None)])
@@ -84,6 +83,6 @@ def test_without_a_checkout_the_commit_is_that_of_the_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, commit: str | None
 ) -> None:
     """CNNPERF_COMMIT counts only as a full hash."""
-    monkeypatch.setattr(software, "PACKAGE_DIR", tmp_path)
+    monkeypatch.setattr(inventory, "PACKAGE_DIR", tmp_path)
     monkeypatch.setenv("CNNPERF_COMMIT", value)
     assert read_software().cnnperf_commit == commit

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
+from types import SimpleNamespace
 
 import psutil
 import pynvml
 import pytest
 
-from cnnperf.machine import host, state
+from cnnperf.machine import state
 from cnnperf.machine.nvml import open_gpu
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.record.environment import DeviceState, DuringState
@@ -75,9 +76,7 @@ def test_an_interval_in_which_own_processes_vanish_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Their time leaves the tree with them; counting it would blame others."""
-    machine = iter(
-        host.CpuTimes(busy_seconds=10 * step, total_seconds=40 * step) for step in range(4)
-    )
+    machine = iter((10 * step, 40 * step) for step in range(4))
     own = iter([100, 109, 0, 10])
     monkeypatch.setattr(state, "read_cpu_times", lambda: next(machine))
     monkeypatch.setattr(state, "cpu_seconds", lambda processes: next(own))
@@ -92,16 +91,23 @@ def test_load_of_others_is_none_until_enough_time_was_seen(
     monkeypatch: pytest.MonkeyPatch, core_seconds: float, percent: float | None
 ) -> None:
     """A few ticks of the kernel's clock are no percentage: two looks, so far apart."""
-    machine = iter(
-        host.CpuTimes(busy_seconds=0.4 * core_seconds * look, total_seconds=core_seconds * look)
-        for look in range(2)
-    )
+    machine = iter((0.4 * core_seconds * look, core_seconds * look) for look in range(2))
     monkeypatch.setattr(state, "read_cpu_times", lambda: next(machine))
     with StateSampler(None, [], interval_seconds=3600) as sampler:
         pass
     seen = sampler.summary()
     assert seen.samples == 2
     assert seen.others_cpu_busy_percent == (percent and pytest.approx(percent))
+
+
+def test_waiting_for_a_disk_is_idle_and_guests_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux includes guest in user and guest_nice in nice: man 5 proc."""
+    times = SimpleNamespace(
+        _asdict=lambda: {"user": 10.0, "nice": 4.0, "system": 2.0, "idle": 80.0, "iowait": 5.0,
+                         "steal": 1.0, "guest": 3.0, "guest_nice": 2.0}
+    )  # fmt: skip
+    monkeypatch.setattr(state.psutil, "cpu_times", lambda: times)
+    assert state.read_cpu_times() == (17.0, 102.0)
 
 
 def test_a_summary_covers_all_samples_of_the_gpu(install_nvml: InstallNvml) -> None:

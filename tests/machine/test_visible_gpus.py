@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from cnnperf.machine import nvml
-from cnnperf.machine import visible_gpus as visible
-from cnnperf.machine.visible_gpus import visible_gpu_handle
+from cnnperf.machine.nvml import visible_gpu_handle
 from tests.machine.fake_nvml import InstallNvml, fake_gpu, mig_gpu
 from tests.machine.helpers import VISIBLE_VALUES, needs_torch
 
@@ -69,13 +68,13 @@ def test_visible_devices_are_parsed_as_torch_parses_them(
 ) -> None:
     """They follow CUDA's rules, which are looser than one would think."""
     expected = torch_report["visible"][position]
-    assert visible.parse_visible_devices(VISIBLE_VALUES[position]) == expected
+    assert nvml.parse_visible_devices(VISIBLE_VALUES[position]) == expected
 
 
 def test_recorded_visible_devices_name_no_gpu() -> None:
     """Numbers stay, UUIDs are hashed as they are for the GPU itself."""
     uuid = "GPU-0aaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
-    assert visible.hide_uuids("1,0") == "1,0"
-    assert visible.hide_uuids(uuid) == nvml.hash_uuid(uuid)
-    assert visible.hide_uuids("") == ""
-    assert visible.hide_uuids(None) is None
+    assert nvml.hide_uuids("1,0") == "1,0"
+    assert nvml.hide_uuids(uuid) == nvml.hash_uuid(uuid)
+    assert nvml.hide_uuids("") == ""
+    assert nvml.hide_uuids(None) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -102,11 +103,12 @@ def _tiny() -> dict[str, object]:
 
 ENDLESS = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from cnnperf.record.journal import Journal
 from tests.examples import example_entries, example_header
 
-with Journal(Path(sys.argv[1])) as journal:
+with closing(Journal(Path(sys.argv[1]))) as journal:
     journal.append(example_header())
     while True:
         journal.append(example_entries(1)[0])
@@ -139,7 +141,7 @@ def test_an_entry_is_on_the_disk_before_append_returns(
     """Flushed and synchronised, so that a power cut takes nothing either."""
     synchronised: list[int] = []
     path = tmp_path / "run.journal.jsonl"
-    with Journal(path) as journal:
+    with contextlib.closing(Journal(path)) as journal:
         monkeypatch.setattr(os, "fsync", lambda _: synchronised.append(path.stat().st_size))
         journal.append(example_header())
         journal.append(example_entries(1)[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.record.paths import best_journal, check_record_path, choose_paths
+from cnnperf.record.journal import best_journal, check_record_path, choose_paths
 from tests.examples import example_entries, example_header, write_journal
 
 STAMPED = r"-\d{8}-\d{6}"
@@ -34,7 +34,7 @@ def test_two_runs_at_the_same_time_have_different_journals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second and third get a number."""
-    monkeypatch.setattr("cnnperf.record.paths.STAMP", "20260101-120000")
+    monkeypatch.setattr("cnnperf.record.journal.STAMP", "20260101-120000")
     names = []
     for _ in range(3):
         journal = choose_paths(tmp_path / "run.json", tmp_path).journal

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.record.journal import read_journal
+from cnnperf.record.journal import choose_paths, read_journal
 from cnnperf.record.messages import ProbeResult
-from cnnperf.record.paths import choose_paths
 from cnnperf.run import session
 from cnnperf.run.plan import make_plan
 from cnnperf.run.session import RunSession

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from cnnperf.machine.attempt import attempt
+from cnnperf.machine.host import attempt
 from cnnperf.machine.inventory import collect_environment, read_settings
 from cnnperf.record.environment import Environment, Gpu, Settings
 
