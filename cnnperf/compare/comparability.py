@@ -37,10 +37,7 @@ FORBIDDING: dict[str, Across] = {
 A virtual machine often names only the family of its processor, so its instructions count too.
 """
 
-UNCOMPARED = (
-    "hardware.gpu.index",
-    "hardware.matmul_flops_per_second",
-)
+UNCOMPARED = ("hardware.gpu.index", "hardware.matmul_flops_per_second")
 """Fields that name a place, or are measured and so never equal."""
 
 SHORT_HASH = 12
@@ -67,8 +64,8 @@ def _facts(fingerprint: Fingerprint) -> dict[str, Any]:
     recipe = fingerprint.recipe.model_dump()
     augmentation = recipe.pop("augmentation") or {}
     return {
-        "model": _short(fingerprint.model_sha256),
-        "data": _short(fingerprint.dataset_sha256),
+        "model": short_hash(fingerprint.model_sha256),
+        "data": short_hash(fingerprint.dataset_sha256),
         "resolution": fingerprint.resolution,
         "precision": fingerprint.precision,
         **{name.replace("_", " "): value for name, value in recipe.items()},
@@ -77,8 +74,15 @@ def _facts(fingerprint: Fingerprint) -> dict[str, Any]:
     }
 
 
-def _short(digest: str | None) -> str | None:
-    return digest and digest[:SHORT_HASH]
+def short_hash(digest: str | None) -> str:
+    """Return the first characters of a digest."""
+    return digest[:SHORT_HASH] if digest else ABSENT
+
+
+def some(names: Sequence[object], most: int = 1) -> str:
+    """Return the first names and how many more there are, as in `a, b and 2 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
 
 
 def environment_changes(
@@ -86,11 +90,12 @@ def environment_changes(
 ) -> list[EnvironmentChange]:
     """Return every field in which the environments differ, forbidding ones first."""
     first, second = _values(base), _values(new)
-    changes = [
-        _change(field, first.get(field, []), second.get(field, []), across)
-        for field in first | second
-        if _differs(field, first.get(field, []), second.get(field, []))
-    ]
+    changes = []
+    for field in first | second:
+        one, other = first.get(field, []), second.get(field, [])
+        if _differs(field, one, other):
+            shown = _show_all(one, field), _show_all(other, field)
+            changes.append(_change(field, field, shown, across))
     return sorted(changes, key=lambda change: not change.forbids)
 
 
@@ -98,7 +103,7 @@ def settings_changes(
     base: Iterable[CaseRecord], new: dict[str, CaseRecord], across: frozenset[Across]
 ) -> list[EnvironmentChange]:
     """Return settings of the trainings that differ, for cases that both sides have."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    found: dict[tuple[str, tuple[str, str]], list[str]] = {}
     both = 0
     for case in base:
         first = _settings_values(case)
@@ -106,26 +111,17 @@ def settings_changes(
         both += bool(first and second)
         for field in first if second else ():
             if _differs(field, first[field], second[field]):
-                shown = (field, _show_all(first[field]), _show_all(second[field]))
-                found.setdefault(shown, []).append(case.id)
+                shown = _show_all(first[field]), _show_all(second[field])
+                found.setdefault((field, shown), []).append(case.id)
     return [
-        EnvironmentChange(
-            field=field if len(ids) == both else f"{field} of {_some(ids)}",
-            base=first_shown,
-            new=second_shown,
-            forbids=FORBIDDING.get(field) not in (None, *across),
-        )
-        for (field, first_shown, second_shown), ids in found.items()
+        _change(field, field if len(ids) == both else f"{field} of {some(ids)}", shown, across)
+        for (field, shown), ids in found.items()
     ]
 
 
 def _differs(field: str, base: list[Any], new: list[Any]) -> bool:
     """Return whether the sides differ, or files of one side differ in a forbidding field."""
     return base != new or (field in FORBIDDING and len(base) > 1)
-
-
-def _some(ids: list[str]) -> str:
-    return ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"
 
 
 def _settings_values(case: CaseRecord) -> dict[str, list[Any]]:
@@ -163,14 +159,10 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 
 def _change(
-    field: str, base: list[Any], new: list[Any], across: frozenset[Across]
+    field: str, name: str, shown: tuple[str, str], across: frozenset[Across]
 ) -> EnvironmentChange:
-    return EnvironmentChange(
-        field=field,
-        base=_show_all(base, field),
-        new=_show_all(new, field),
-        forbids=FORBIDDING.get(field) not in (None, *across),
-    )
+    forbids = FORBIDDING.get(field) not in (None, *across)
+    return EnvironmentChange(field=name, base=shown[0], new=shown[1], forbids=forbids)
 
 
 def _show_all(values: list[Any], field: str = "") -> str:

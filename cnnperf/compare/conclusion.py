@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from cnnperf.compare.comparability import some
+from cnnperf.compare.drift import losses_by_seed
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.verdicts import (
@@ -20,7 +22,6 @@ from cnnperf.compare.verdicts import (
 )
 from cnnperf.errors import UsageError
 from cnnperf.record.metrics import METRICS
-from cnnperf.record.schema import CaseRecord
 
 MAX_NAMED = 3
 """Most regressions that the summary names."""
@@ -43,6 +44,8 @@ def conclude(
             f"{', '.join(base.files)}: no case was trained, so there is nothing to compare with"
         )
     verdict = _verdict(cases)
+    known = {case.id for case in cases}
+    trained = [case.id for case in new.cases.values() if case.outcome != "skipped"]
     return Comparison(
         verdict=verdict,
         exit_code=_exit_code(verdict, rules),
@@ -51,7 +54,7 @@ def conclude(
         base_files=base.files,
         new_files=new.files,
         cases=tuple(cases),
-        new_cases=_new_cases(new, cases),
+        new_cases=tuple(case_id for case_id in trained if case_id not in known),
         environment_changes=tuple(changes),
         notes=tuple(_notes(base, new, cases, rules)),
     )
@@ -62,15 +65,13 @@ def _verdict(cases: Sequence[CaseVerdicts]) -> Summary:
         return "regression"
     if any(case.verdict == "not comparable" for case in cases):
         return "not comparable"
-    return "inconclusive" if any(map(_may_hide_a_regression, cases)) else "no regression"
-
-
-def _may_hide_a_regression(case: CaseVerdicts) -> bool:
-    """Return whether a case was left unjudged or undecided."""
-    return case.verdict == "shortened" or any(
+    undecided = any(
         metric.gates and metric.verdict == "inconclusive" and not metric.rules_out_regression
+        for case in cases
         for metric in case.metrics.values()
     )
+    unjudged = any(case.verdict == "shortened" for case in cases)
+    return "inconclusive" if undecided or unjudged else "no regression"
 
 
 def _exit_code(verdict: Summary, rules: Rules) -> int:
@@ -84,25 +85,14 @@ def _exit_code(verdict: Summary, rules: Rules) -> int:
 def _summary(verdict: Summary, cases: Sequence[CaseVerdicts]) -> str:
     """Return one line: the verdict, the regressions, and how many other cases got which verdict."""
     bad = [case for case in cases if case.is_regression]
-    good = _counted([case for case in cases if not case.is_regression])
+    counts = Counter(case.verdict for case in cases if not case.is_regression)
+    good = ", ".join(f"{counts[verdict]} {verdict}" for verdict in SEVERITY if counts[verdict])
     total = f"{len(cases)} case{'s' if len(cases) > 1 else ''}"
     if not bad:
         return f"{verdict} in {total}: {good}"
-    named = ", ".join(f"{case.id} ({case.verdict})" for case in bad[:MAX_NAMED])
-    more = f" and {len(bad) - MAX_NAMED} more" if len(bad) > MAX_NAMED else ""
+    named = some([f"{case.id} ({case.verdict})" for case in bad], MAX_NAMED)
     others = f"; others: {good}" if good else ""
-    return f"{verdict} in {len(bad)} of {total}: {named}{more}{others}"
-
-
-def _counted(cases: Sequence[CaseVerdicts]) -> str:
-    counts = Counter(case.verdict for case in cases)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in SEVERITY if counts[verdict])
-
-
-def _new_cases(new: Side, cases: Sequence[CaseVerdicts]) -> tuple[str, ...]:
-    known = {case.id for case in cases}
-    trained = (case for case in new.cases.values() if case.outcome != "skipped")
-    return tuple(case.id for case in trained if case.id not in known)
+    return f"{verdict} in {len(bad)} of {total}: {named}{others}"
 
 
 def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
@@ -122,8 +112,18 @@ def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -
             "shortened trainings do not gate: `cnnperf compare --judge-shortened` judges "
             "their speed"
         )
-    notes += _pairing(cases)
-    notes += _numerics(base, new)
+    if unpaired := [
+        case.id
+        for case in cases
+        for name, metric in case.metrics.items()
+        if name == "test_accuracy" and min(metric.n_base, metric.n_new) > 1 and not metric.paired
+    ]:
+        notes.append(f"accuracy is not paired, because the seeds differ: {some(unpaired)}")
+    if uncompared := _without_common_losses(base, new):
+        notes.append(
+            "numerics are not compared, because no seed was trained deterministically on both "
+            f"sides: {some(uncompared)}"
+        )
     if rules.calibration is not None:
         notes.append(f"thresholds include the noise of {rules.calibration.describe()}")
         notes += _widened(cases, rules)
@@ -132,41 +132,14 @@ def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -
     return notes
 
 
-def _pairing(cases: Sequence[CaseVerdicts]) -> list[str]:
-    """Return a note on cases whose accuracies could not be paired by seed."""
-    ids = [
-        case.id
-        for case in cases
-        for name, metric in case.metrics.items()
-        if name == "test_accuracy" and min(metric.n_base, metric.n_new) > 1 and not metric.paired
-    ]
-    if not ids:
-        return []
-    more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-    return [f"accuracy is not paired, because the seeds differ: {ids[0]}{more}"]
-
-
-def _numerics(base: Side, new: Side) -> list[str]:
-    """Return a note on cases with the loss of every step on both sides, but no common seed."""
-    ids = [
-        case.id
-        for case in base.cases.values()
-        if case.id in new.cases
-        and (first := _seeds_with_losses(case))
-        and (second := _seeds_with_losses(new.cases[case.id]))
-        and first.isdisjoint(second)
-    ]
-    if not ids:
-        return []
-    more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-    return [
-        "numerics are not compared, because no seed was trained deterministically on both sides: "
-        f"{ids[0]}{more}"
-    ]
-
-
-def _seeds_with_losses(case: CaseRecord) -> set[int]:
-    return {repeat.seed for repeat in case.repeats if repeat.step_losses}
+def _without_common_losses(base: Side, new: Side) -> list[str]:
+    """Return the cases with the loss of every step on both sides, but no common seed."""
+    ids = []
+    for case_id in filter(new.cases.__contains__, base.cases):
+        first, second = (losses_by_seed(side.cases[case_id]) for side in (base, new))
+        if first and second and first.keys().isdisjoint(second):
+            ids.append(case_id)
+    return ids
 
 
 def _widened(cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
@@ -178,7 +151,5 @@ def _widened(cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
             if metric.gates and metric.threshold > own:
                 text = f"{case.id}, {METRICS[name].label}: {own:.1%} -> {metric.threshold:.1%}"
                 found.append((metric.threshold / own, text))
-    if not found:
-        return []
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return [f"widened by noise: {max(found)[1]}{more}"]
+    ordered = [text for _, text in sorted(found, reverse=True)]
+    return [f"widened by noise: {some(ordered)}"] if ordered else []

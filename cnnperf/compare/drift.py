@@ -16,13 +16,12 @@ def drifts(base: CaseRecord, new: CaseRecord) -> tuple[Drift, ...]:
 
     If a side has several such repeats of one seed, its first counts.
     """
-    first, second = _losses_by_seed(base), _losses_by_seed(new)
-    return tuple(
-        drift(seed, first[seed], second[seed]) for seed in first if second.get(seed) is not None
-    )
+    first, second = losses_by_seed(base), losses_by_seed(new)
+    return tuple(drift(seed, first[seed], second[seed]) for seed in first if seed in second)
 
 
-def _losses_by_seed(case: CaseRecord) -> dict[int, list[float]]:
+def losses_by_seed(case: CaseRecord) -> dict[int, list[float]]:
+    """Return the losses of the first repeat of each seed that has them."""
     found: dict[int, list[float]] = {}
     for repeat in case.repeats:
         if repeat.step_losses:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnperf.compare.comparability import fingerprint_difference
+from cnnperf.compare.rules import Rules
+from cnnperf.compare.verdicts import Contamination
 from cnnperf.errors import UsageError
+from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.environment import Environment
 from cnnperf.record.loading import load_record
-from cnnperf.record.schema import CaseRecord, Outcome, Record
+from cnnperf.record.schema import CaseRecord, Outcome, Record, Repeat
 
 GRAVITY: tuple[Outcome, ...] = ("failed", "passed", "skipped")
 """Outcomes of a case in several files, the one that counts first."""
@@ -77,17 +80,15 @@ def load_side(paths: Iterable[Path]) -> Side:
 
 
 def _check_agreement(first: CaseRecord, second: CaseRecord, one: str, other: str) -> None:
-    difference = None
-    if first.fingerprint is not None and second.fingerprint is not None:
-        difference = fingerprint_difference(first.fingerprint, second.fingerprint)
-    if difference is not None:
+    if first.fingerprint is None or second.fingerprint is None:
+        return
+    if (why := fingerprint_difference(first.fingerprint, second.fingerprint)) is not None:
         raise UsageError(
-            f"{one} and {other} cannot be pooled: {first.id} differs between them: {difference}"
+            f"{one} and {other} cannot be pooled: {first.id} differs between them: {why}"
         )
 
 
 def _merge(first: CaseRecord, second: CaseRecord) -> CaseRecord:
-    """Put two records of a case together."""
     gravest = min((first, second), key=lambda case: GRAVITY.index(case.outcome))
     return first.model_copy(
         update={
@@ -98,3 +99,26 @@ def _merge(first: CaseRecord, second: CaseRecord) -> CaseRecord:
             "error": gravest.error,
         }
     )
+
+
+def contamination(base: CaseRecord, new: CaseRecord, rules: Rules) -> Contamination:
+    """Count the disturbed repeats of each side, and name the disturbances."""
+    seen = [[_disturbances(repeat) for repeat in case.repeats] for case in (base, new)]
+    return Contamination(
+        base=sum(map(bool, seen[0])),
+        new=sum(map(bool, seen[1])),
+        dropped=rules.drop_flagged,
+        kinds=tuple(sorted({kind for side in seen for kinds in side for kind in kinds})),
+    )
+
+
+def kept(case: CaseRecord, rules: Rules) -> CaseRecord:
+    """Return the case without disturbed repeats, if the rules drop them."""
+    if not rules.drop_flagged:
+        return case
+    undisturbed = [repeat for repeat in case.repeats if not _disturbances(repeat)]
+    return case.model_copy(update={"repeats": undisturbed})
+
+
+def _disturbances(repeat: Repeat) -> set[str]:
+    return {flag.kind for flag in repeat.warnings} & DISTURBANCES

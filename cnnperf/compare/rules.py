@@ -1,4 +1,4 @@
-"""The rules of a comparison: thresholds, confidence, and what may differ."""
+"""The rules of a comparison: thresholds, confidence, what may differ, and when to evaluate it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ from cnnperf.compare.verdicts import Across
 if TYPE_CHECKING:
     from cnnperf.compare.calibration import Calibration
     from cnnperf.compare.inputs import Side
+
+
+CONFIDENCE = 0.95
+
+FIRST_LOOK = 3
+"""Repeats a side at the first look: with two, an interval is too wide to be useful."""
+
+GROWTH = 1.6
+"""Ratio of repeats from look to look: larger steps save error, smaller ones save repeats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +43,7 @@ class Rules:
     thresholds: Thresholds = field(default_factory=Thresholds)
     calibration: Calibration | None = None
     """Noise of the machine; it widens thresholds that noise alone would cross."""
-    confidence: float = 0.95
+    confidence: float = CONFIDENCE
     """Confidence of the intervals; higher if one comparison is evaluated several times."""
     across: frozenset[Across] = frozenset()
     """What may differ between the sides."""
@@ -50,6 +59,46 @@ class Rules:
     def one_sided_error(self) -> float:
         """Return the accepted chance of a false alarm of one verdict in one direction."""
         return (1 - self.confidence) / 2
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The looks at a comparison with a largest number of repeats a side, fixed beforehand.
+
+    Evaluating five times at 95 % confidence, and stopping at the first result, is wrong far more
+    often than once in twenty. So the looks share the error of a single test equally.
+
+        looks = Looks(20)
+        looks.schedule, looks.confidence                     # (3, 5, 8, 12, 20), 0.99
+
+    This needs no assumption about how the looks depend on each other (Bonferroni). Cases may also
+    stop at different looks and still be adjusted for each other (Holm): with K looks at m cases in
+    which nothing has changed, the first false alarm needs a p-value of at most alpha / K / m, and
+    there are at most K * m of them. Boundaries for normal data (Pocock, O'Brien and Fleming) would
+    ask a little less of each look, but hold only roughly for three values, for ranks, and with an
+    outlier.
+    """
+
+    max_repeats: int
+    overall_confidence: float = CONFIDENCE
+    """Confidence of all looks together."""
+
+    @property
+    def schedule(self) -> tuple[int, ...]:
+        """Return the repeats a side at each look; the last look has all of them.
+
+        >>> Looks(10).schedule, Looks(2).schedule
+        ((4, 6, 10), (2,))
+        """
+        looks = [self.max_repeats]
+        while (earlier := self.max_repeats / GROWTH ** len(looks)) >= FIRST_LOOK:
+            looks.append(round(earlier))
+        return tuple(reversed(looks))
+
+    @property
+    def confidence(self) -> float:
+        """Return the two-sided confidence of the intervals at each look."""
+        return 1 - (1 - self.overall_confidence) / len(self.schedule)
 
 
 def find_rules(
@@ -85,12 +134,11 @@ def find_rules(
 
         ids = [case.id for case in all_cases()]
         thresholds.check_cases([*ids, *(id_ for side in sides for id_ in side.cases)])
-    noise = None
-    if base is not None:
-        hardware = sides[0].records[0].environment.hardware
-        noise = (
-            calibration_of(base, hardware)
-            if calibration is None
-            else load_calibration_of(calibration, hardware, str(base))
-        )
+    if base is None:
+        return Rules(thresholds=thresholds, **options)
+    hardware = sides[0].records[0].environment.hardware
+    if calibration is None:
+        noise = calibration_of(base, hardware)
+    else:
+        noise = load_calibration_of(calibration, hardware, str(base))
     return Rules(thresholds=thresholds, calibration=noise, **options)

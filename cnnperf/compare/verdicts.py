@@ -6,7 +6,7 @@ print(comparison.verdict, comparison.exit_code)
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,18 +16,18 @@ Across = Literal["hardware", "software"]
 """What may differ between the sides, if the user allows it."""
 
 Verdict = Literal[
-    "same",
-    "faster",
-    "slower",
-    "better",
-    "worse",
-    "inconclusive",
-    "missing",
     "failed",
+    "missing",
+    "worse",
+    "slower",
     "not comparable",
+    "inconclusive",
     "shortened",
+    "faster",
+    "better",
+    "same",
 ]
-"""Verdict on one metric of one case. `missing`: base has it and new does not."""
+"""Verdict on one metric of one case, in the order of `SEVERITY`. `missing`: only base has it."""
 
 Summary = Literal["no regression", "regression", "not comparable", "inconclusive"]
 """Verdict on a whole comparison."""
@@ -35,18 +35,7 @@ Summary = Literal["no regression", "regression", "not comparable", "inconclusive
 REGRESSIONS: frozenset[Verdict] = frozenset({"slower", "worse", "missing", "failed"})
 IMPROVEMENTS: frozenset[Verdict] = frozenset({"faster", "better"})
 
-SEVERITY: tuple[Verdict, ...] = (
-    "failed",
-    "missing",
-    "worse",
-    "slower",
-    "not comparable",
-    "inconclusive",
-    "shortened",
-    "faster",
-    "better",
-    "same",
-)
+SEVERITY: tuple[Verdict, ...] = get_args(Verdict)
 """Verdicts, the most important to read first."""
 
 EXIT_OK = 0
@@ -135,24 +124,17 @@ class Drift(Model):
 
     def describe(self, sides: tuple[str, str] = ("base", "new")) -> str:
         """Return one clause for people, with the names of the sides."""
-        alone = self._alone(sides)
+        more = zip(sides, (self.base_alone_steps, self.new_alone_steps), strict=True)
+        alone = "".join(f"; {side} has {steps} more steps" for side, steps in more if steps)
         if self.first_difference_step is None:
             steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
             return f"seed {self.seed}: losses of {steps} identical{alone}"
-        assert self.base_loss is not None
-        assert self.new_loss is not None
+        apart = (self.new_loss or 0.0) - (self.base_loss or 0.0)
         return (
             f"seed {self.seed}: losses first differ at step {self.first_difference_step} of "
-            f"{self.steps} by {self.new_loss - self.base_loss:+.3g} "
+            f"{self.steps} by {apart:+.3g} "
             f"(at most {self.largest_difference:.3g} in any step){alone}"
         )
-
-    def _alone(self, sides: tuple[str, str]) -> str:
-        """Return a clause on steps that only one side has."""
-        for side, steps in zip(sides, (self.base_alone_steps, self.new_alone_steps), strict=True):
-            if steps:
-                return f"; {side} has {steps} more steps"
-        return ""
 
 
 class ClassChange(Model):

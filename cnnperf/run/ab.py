@@ -15,8 +15,7 @@ from pathlib import Path
 
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
-from cnnperf.compare.looks import Looks
-from cnnperf.compare.rules import Rules
+from cnnperf.compare.rules import Looks, Rules
 from cnnperf.compare.verdicts import CaseVerdicts, Comparison
 from cnnperf.errors import UsageError
 from cnnperf.run.interleave import Interleaved

@@ -26,7 +26,7 @@ from cnnperf.compare.calibration import (
 )
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
-from cnnperf.compare.looks import Looks
+from cnnperf.compare.rules import Looks
 from cnnperf.compare.verdicts import CaseVerdicts, MetricVerdict
 from cnnperf.report.formats.comparison import Format, as_text
 from cnnperf.report.terminal.console import EXIT_INTERRUPTED

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnnperf.compare.looks import Looks
+from cnnperf.compare.rules import Looks
 from cnnperf.compare.stats import Shift
 from tests.compare.simulation import percent, print_table
 

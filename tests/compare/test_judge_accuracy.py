@@ -81,6 +81,18 @@ def test_one_broken_training_among_good_ones_fails() -> None:
     assert comparison.exit_code == 1
 
 
+def test_accuracy_below_the_floor_does_not_fail_shortened_trainings() -> None:
+    """They have too few epochs to reach it."""
+    base, new = (
+        learned(values).model_copy(update={"shortened": True}) for values in (GOOD, [0.1, 0.1, 0.1])
+    )
+    for judge_shortened in (False, True):
+        comparison = compared(base, new, judge_shortened=judge_shortened)
+        metric = only_case(comparison).metrics["test_accuracy"]
+        assert (metric.verdict, metric.gates, metric.floor) == ("shortened", False, 0.97)
+        assert comparison.exit_code == 0
+
+
 @pytest.mark.parametrize("base_accuracy", [None, 0.0])
 def test_a_floor_holds_where_base_has_no_accuracy(base_accuracy: float | None) -> None:
     """And where it was broken already."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 from scipy.stats import binom
 
-from cnnperf.compare.looks import FIRST_LOOK, Looks
+from cnnperf.compare.rules import FIRST_LOOK, Looks
 from tests.compare.simulation_ab import (
     LIMIT,
     NOISE,

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from cnnperf.compare.comparability import some
 from cnnperf.compare.history import queries
-from cnnperf.compare.history.files import find_files, skipped_files
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.environment import Environment, Settings
-from cnnperf.record.loading import name_of
+from cnnperf.record.loading import MAX_FILE_BYTES, load_record, name_of
 from cnnperf.record.schema import Fingerprint
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ MAX_THREADS = 4
 """Batches parsed at once. A single query of so few rows uses only one core."""
 
 MAX_COPIES_NAMED = 3
+
+MAX_NAMED = 5
+"""Skipped files that get a sentence; the others are only counted."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -104,7 +107,7 @@ def load_folder(folder: Path, metrics: Sequence[str]) -> Loaded:
     """
     import duckdb
 
-    files, skipped, folder_warnings = find_files(folder)
+    files, skipped, folder_warnings = _find_files(folder)
     records, points, connection = 0, list[Point](), duckdb.connect()
     if files:
         _parse(connection, files, metrics)
@@ -113,7 +116,7 @@ def load_folder(folder: Path, metrics: Sequence[str]) -> Loaded:
         points, invalid = _points(connection, metrics)
         skipped += [*_broken_files(connection), *invalid]
         records = len(connection.execute("SELECT file FROM records").fetchall()) - len(invalid)
-    warnings = (*folder_warnings, *skipped_files(sorted(skipped)))
+    warnings = (*folder_warnings, *_skipped_files(sorted(skipped)))
     if not records:
         raise _no_record(folder, warnings, len(files))
     return Loaded(
@@ -123,6 +126,65 @@ def load_folder(folder: Path, metrics: Sequence[str]) -> Loaded:
         warnings=warnings,
         notes=tuple(_notes(connection)),
     )
+
+
+def _find_files(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Find every JSON file in a folder and below it; links to folders are not followed.
+
+    Returns:
+        Files to read; files that cannot be read (pipes, without permission or too large, names that
+        are not valid text); a sentence for each folder that cannot be opened. Each is sorted.
+
+    Raises:
+        UsageError: it is not a folder.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise UsageError(
+            f"{name_of(folder)} {what}: name a folder of records, or compare two records with "
+            "`cnnperf compare BASE NEW`"
+        )
+    errors: list[OSError] = []
+    paths = [
+        os.path.join(parent, name)  # noqa: PTH118
+        for parent, _, names in os.walk(folder, onerror=errors.append)
+        for name in names
+        if name.endswith(".json")
+    ]
+    readable = set(filter(_is_readable, paths))
+    warnings = [
+        f"skipped: {name_of(Path(error.filename))} cannot be opened: {error.strerror}"
+        for error in errors
+    ]
+    return sorted(readable), sorted(set(paths) - readable), sorted(warnings)
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        path.encode()
+        return (
+            os.path.isfile(path)  # noqa: PTH113
+            and os.access(path, os.R_OK)
+            and os.path.getsize(path) <= MAX_FILE_BYTES  # noqa: PTH202
+        )
+    except (OSError, UnicodeEncodeError):
+        return False
+
+
+def _skipped_files(paths: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with the first few files, then how many more there are."""
+    for path in paths[:MAX_NAMED]:
+        problem = (
+            f"{name_of(Path(path))} is not plain JSON in UTF-8: save it again in that encoding"
+        )
+        try:
+            load_record(path)
+        except UsageError as error:
+            problem = printable(str(error))
+        yield f"skipped: {problem}"
+    if (more := len(paths) - MAX_NAMED) > 0:
+        files = "files that are not records" if more > 1 else "file that is not a record"
+        yield f"skipped: {more:,} more {files}"
 
 
 def _parse(connection: DuckDBPyConnection, files: list[str], metrics: Sequence[str]) -> None:
@@ -146,7 +208,6 @@ def _without_patterns(path: str) -> str:
 
 
 def _no_record(folder: Path, warnings: Sequence[str], others: int) -> UsageError:
-    """Build the error for a folder without records; it has the first problem, if there is one."""
     if warnings:
         more = f" (and {len(warnings) - 1} more such)" if len(warnings) > 1 else ""
         return UsageError(f"{name_of(folder)} holds no record: {warnings[0]}{more}")
@@ -159,13 +220,11 @@ def _no_record(folder: Path, warnings: Sequence[str], others: int) -> UsageError
 
 def _broken_files(connection: DuckDBPyConnection) -> list[str]:
     """Return the files that are neither records nor any other file that cnnperf writes."""
-    foreign = [
-        _without_patterns(file) for (file,) in connection.execute(queries.FOREIGN).fetchall()
-    ]
+    foreign = connection.execute(queries.FOREIGN).fetchall()
     if not foreign:
         return []
-    found = connection.execute(queries.broken_files(), {"files": foreign}).fetchall()
-    return [file for (file,) in found]
+    files = {"files": [_without_patterns(file) for (file,) in foreign]}
+    return [file for (file,) in connection.execute(queries.broken_files(), files).fetchall()]
 
 
 class _Texts:
@@ -243,11 +302,9 @@ def _point(row: tuple[Any, ...], texts: _Texts) -> Point:
 def _notes(connection: DuckDBPyConnection) -> Iterator[str]:
     copies = [name_of(Path(file)) for (file,) in connection.execute(queries.COPIES).fetchall()]
     if copies:
-        more = len(copies) - MAX_COPIES_NAMED
-        names = ", ".join(copies[:MAX_COPIES_NAMED]) + (f" and {more:,} more" if more > 0 else "")
         yield (
-            f"counted once: another file has every training of {names} too, because it is a copy "
-            "or a resumed run"
+            f"counted once: another file has every training of {some(copies, MAX_COPIES_NAMED)} "
+            "too, because it is a copy or a resumed run"
         )
     for case_id, outcome, count, last in connection.execute(queries.FAILURES).fetchall():
         yield (

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from cnnperf.compare.calibration import SUFFIX, Calibration
-from cnnperf.compare.history.files import MAX_NAMED
-from cnnperf.compare.history.load import BATCH, Loaded, load_folder
+from cnnperf.compare.history.load import BATCH, MAX_NAMED, Loaded, load_folder
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Hardware, Settings
 from cnnperf.record.loading import load_record
