@@ -19,7 +19,7 @@ from cnnperf.compare.thresholds import JUDGED
 from cnnperf.record.messages import ProbeResult
 from cnnperf.record.metrics import ABSENT, METRICS, format_share, show
 from cnnperf.record.schema import CaseRecord
-from cnnperf.report.formats.markdown_text import code, prose, table
+from cnnperf.report.formats.markdown import code, prose, table
 from cnnperf.report.suites import speed_ratio
 from cnnperf.run.header import describe_device, describe_software
 

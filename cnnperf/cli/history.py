@@ -199,7 +199,7 @@ def _present(
     """The page first: what is on the terminal last is what is read."""
     if output is not None:
         from cnnperf.report.formats.comparison import write_text
-        from cnnperf.report.html.history_page import history_page
+        from cnnperf.report.html.history import history_page
         from cnnperf.report.html.page import render
 
         with status("drawing the page ..."):

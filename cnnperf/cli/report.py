@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cnnperf.compare.inputs import Side
     from cnnperf.compare.rules import Rules
     from cnnperf.report.html.content import Page
-    from cnnperf.report.html.images import Form
+    from cnnperf.report.html.page import Form
 
 STDOUT = Path("-")
 
@@ -242,7 +242,7 @@ def _write_page(page: Page, output: Path) -> None:
 
 
 def _write_figures(page: Page, folder: Path, forms: Sequence[Form]) -> None:
-    from cnnperf.report.html.images import write_figures
+    from cnnperf.report.html.page import write_figures
 
     written = write_figures(page, folder, forms)
     typer.echo(

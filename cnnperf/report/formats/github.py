@@ -13,8 +13,7 @@ from typing import Literal, NamedTuple
 
 from cnnperf.compare.verdicts import IMPROVEMENTS, REGRESSIONS, Comparison, EnvironmentChange
 from cnnperf.errors import printable
-from cnnperf.report.wording.comparison import Row, rows, where_they_part
-from cnnperf.report.wording.notes import row_notes
+from cnnperf.report.wording.comparison import Row, row_notes, rows, where_they_part
 
 MAX_SHOWN = 10
 """Annotations of a kind that GitHub shows from one step."""

@@ -9,8 +9,7 @@ from typing import Any
 from cnnperf.compare.history.load import Loaded, Point
 from cnnperf.compare.history.series import Series, Step
 from cnnperf.errors import printable
-from cnnperf.report.formats.csv_text import csv_lines
-from cnnperf.report.html.content import Cell
+from cnnperf.report.html.content import Cell, csv_lines
 
 FORMAT_VERSION = 1
 

@@ -16,8 +16,7 @@ from typing import Literal
 
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.errors import printable
-from cnnperf.report.wording.comparison import Row, rows
-from cnnperf.report.wording.notes import asides, row_notes
+from cnnperf.report.wording.comparison import Row, asides, row_notes, rows
 
 Result = Literal["failure", "error", "skipped"]
 

@@ -7,13 +7,14 @@ Regressions come first; unchanged metrics are collapsed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from cnnperf.compare.verdicts import Comparison
-from cnnperf.report.formats.markdown_text import code, collapsed, prose, table
-from cnnperf.report.wording.comparison import Row, effect, medians, rows
-from cnnperf.report.wording.notes import asides
+from cnnperf.errors import printable
+from cnnperf.record.metrics import ABSENT
+from cnnperf.report.wording.comparison import Row, asides, effect, medians, rows
 
 COMMENT_MAX_CHARS = 65_536
 """GitHub refuses longer comments."""
@@ -142,3 +143,65 @@ def _left_out(count: int) -> str:
         return ""
     plural = "" if count == 1 else "s"
     return f"\n\n{count:,} more line{plural} left out because of the length limit."
+
+
+MAX_TEXT = 300
+"""Characters of one text that are shown."""
+
+HARMLESS = re.compile(r"[^\W_](?:[^\W_]|(?<=[^\W_])_(?=[^\W_])|[ .,;%()'\"/+=…±µ-]|:(?= |$))*")
+"""Letters and digits first, so that no list begins; no underscore at a word's edge; no character
+that opens a span, a link, HTML, a mention, a reference, a formula or an emoji."""
+
+LINKED = re.compile(r"^\d+[.)]|www\.|\bGH-\d|\b[0-9a-f]{7,40}\b", re.IGNORECASE)
+"""Begins a list, or becomes a link even in plain words: an address, an issue, a commit."""
+
+
+def clipped(text: str) -> str:
+    """Return one printable line of at most `MAX_TEXT` characters."""
+    line = printable(text)
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+
+
+def code(text: str) -> str:
+    """Return a code span whose fence is longer than any run of backticks in the text.
+
+    >>> code("modified_vgg-mnist-28-eager")
+    '`modified_vgg-mnist-28-eager`'
+    """
+    line = clipped(text)
+    if not line:
+        return ABSENT
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    gap = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{gap}{line}{gap}{fence}"
+
+
+def prose(text: str) -> str:
+    """Return plain words where they are harmless, else a code span.
+
+    >>> prose("killed by SIGKILL"), prose("see @everyone")
+    ('killed by SIGKILL', '`see @everyone`')
+    """
+    line = clipped(text)
+    return line if HARMLESS.fullmatch(line) and not LINKED.search(line) else code(line)
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """Return one line of a table; the cells are Markdown already."""
+    return f"| {' | '.join(map(_pipes_escaped, cells))} |"
+
+
+def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table; the cells are Markdown already."""
+    rule = ["---"] * len(heads)
+    return "\n".join([table_row(heads), table_row(rule), *map(table_row, lines)])
+
+
+def collapsed(summary: str, body: str) -> str:
+    """Return a body that a click opens; the summary must not come from a record."""
+    return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def _pipes_escaped(cell: str) -> str:
+    """Escape pipes, which end a cell even in code; GitHub does not show the backslash."""
+    return cell.replace("|", "\\|")

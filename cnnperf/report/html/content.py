@@ -5,7 +5,9 @@ All text is plain; `page` escapes it. A figure is a Vega-Lite specification as p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,3 +135,31 @@ def _figures(sections: Sequence[Section]) -> list[Figure]:
     for section in sections:
         found += [*section.figures, *_figures(section.subsections)]
     return found
+
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes text that begins like this for a formula (OWASP, "CSV Injection")."""
+
+
+def to_csv(table: Table) -> str:
+    """Return a page's table as CSV (RFC 4180), unrounded; what was not measured is empty."""
+    heads = [column.name for column in table.columns]
+    return csv_lines([heads, *(row.values for row in table.rows)], line_end="\r\n")
+
+
+def csv_lines(rows: Iterable[Sequence[Cell]], line_end: str = "\n") -> str:
+    """Return rows as CSV, with an apostrophe before text that looks like a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator=line_end)
+    writer.writerows(map(_cell, row) for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    return f"'{value}" if value.startswith(FORMULA_STARTS) else value

@@ -13,20 +13,22 @@ import base64
 import hashlib
 import json
 import re
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import quote
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnnperf.errors import printable
-from cnnperf.report.formats.csv_text import to_csv
-from cnnperf.report.html.content import MARK, Page, Section, Table
-from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, css_variables
+from cnnperf.errors import UsageError, printable
+from cnnperf.report.html.content import MARK, Figure, Page, Section, Table, to_csv
+from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, color, css_variables, in_light
 
 ID = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 
@@ -151,3 +153,55 @@ def _ids(sections: Iterable[Section]) -> Iterator[str]:
         yield from (table.id for table in section.tables)
         yield from (figure.id for figure in section.figures)
         yield from _ids(section.subsections)
+
+
+Form = Literal["svg", "png"]
+FORMS: tuple[Form, ...] = ("svg", "png")
+
+WIDTH = 480
+"""Pixels of a figure that fills its place on the page."""
+
+SUBTITLE_CHARS = 84
+"""Characters in a line of the caption above a picture."""
+
+PNG_SCALE = 2
+"""PNG pixels for each of the figure's, so that it is sharp in print."""
+
+
+def write_figures(page: Page, folder: Path, forms: Sequence[Form] = FORMS) -> list[Path]:
+    """Write each figure in each form, named by its id, and return the files.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in page.figures():
+            for form in forms:
+                path = folder / f"{figure.id}.{form}"
+                path.write_bytes(_picture(figure, form))
+                written.append(path)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return written
+
+
+def _picture(figure: Figure, form: Form) -> bytes:
+    """Draw a figure on white, with its title and caption above it."""
+    content: dict[str, Any] = dict(figure.specification)
+    if content.get("width") == "container":
+        content["width"] = WIDTH
+    content["title"] = {
+        "text": figure.title,
+        "subtitle": textwrap.wrap(figure.caption, SUBTITLE_CHARS),
+        "anchor": "start",
+        "fontSize": 14,
+        "subtitleColor": color("muted"),
+        "offset": 10,
+    }
+    content["config"] = {**CONFIG, "background": "white", "font": "Arial, sans-serif"}
+    content = in_light(content)
+    if form == "png":
+        return bytes(vl_convert.vegalite_to_png(content, scale=PNG_SCALE))
+    return str(vl_convert.vegalite_to_svg(content)).encode()

@@ -5,21 +5,27 @@ page = run_page([load_side([Path("base.json")]), load_side([Path("new.json")])])
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
+from cnnperf.compare.comparability import environment_changes
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
-from cnnperf.report.html.content import Page, Section
-from cnnperf.report.html.sections.environments import environment_section
+from cnnperf.compare.verdicts import Comparison
+from cnnperf.machine.flags import DISTURBANCES
+from cnnperf.machine.names import machine_of
+from cnnperf.record.environment import Environment
+from cnnperf.record.metrics import ABSENT, format_bytes, format_seconds
+from cnnperf.record.schema import Record
+from cnnperf.report.html.content import Page, Section, Table, capitalised, counted, text_columns
 from cnnperf.report.html.sections.learning import learning_section
 from cnnperf.report.html.sections.profiles import profile_section
-from cnnperf.report.html.sections.results import repeats_section, results_section
-from cnnperf.report.html.sections.runs import runs_of
+from cnnperf.report.html.sections.results import repeats_section, results_section, suite_sections
+from cnnperf.report.html.sections.runs import Run, all_repeats, row_of, runs_of
 from cnnperf.report.html.sections.study import study_sections
-from cnnperf.report.html.sections.suites import suite_sections
-from cnnperf.report.html.sections.summary import lead
 from cnnperf.report.html.sections.verdicts import verdict_sections
+from cnnperf.report.terminal.run import flat_environment
 
 
 def run_page(sides: Sequence[Side], rules: Rules | None = None) -> Page:
@@ -44,3 +50,116 @@ def run_page(sides: Sequence[Side], rules: Rules | None = None) -> Page:
     ]
     title = " against ".join(run.name for run in reversed(runs))
     return Page(title=title, lead=lead(runs, comparison), sections=sections)
+
+
+MAX_NAMED = 5
+"""Failed or skipped cases that the summary names; the table of results has all."""
+
+
+def lead(runs: Sequence[Run], comparison: Comparison | None) -> list[str]:
+    """Return the first paragraphs of the page, the verdict first."""
+    paragraphs = [f"{capitalised(comparison.summary)}."] if comparison is not None else []
+    for run in runs:
+        named = f"{run.label} is {run.name}: " if len(runs) > 1 else ""
+        paragraphs.append(capitalised(f"{named}{what_ran(run.record)}"))
+        paragraphs += _problems(run, f" in {run.label}" if len(runs) > 1 else "")
+    return [*paragraphs, *_disturbed(runs)]
+
+
+def what_ran(record: Record) -> str:
+    """Describe tier, cases, trainings, machine, software and start."""
+    outcomes = Counter(case.outcome for case in record.cases)
+    counts = ", ".join(f"{outcomes[name]} {name}" for name in ("passed", "failed", "skipped")
+                       if outcomes[name])  # fmt: skip
+    cases = f"{counted(len(record.cases), 'case')} ({counts})" if counts else "no case"
+    trainings = sum(len(case.repeats) for case in record.cases)
+    seconds = sum(repeat.timed_seconds for case in record.cases for repeat in case.repeats)
+    took = f", {format_seconds(seconds)} of timed work" if trainings else ""
+    return (
+        f"tier {record.tier}: {cases}, {counted(trainings, 'training')}{took}. Machine: "
+        f"{describe_machine(record.environment)}. Software: "
+        f"{describe_software(record.environment)}. Started {record.created:%Y-%m-%d %H:%M %z}."
+    )
+
+
+def describe_machine(environment: Environment) -> str:
+    """Return text such as `NVIDIA H200, 139.8 GiB` or `AMD EPYC, 2 cores, 23.4 GiB`."""
+    machine, hardware = machine_of(environment), environment.hardware
+    on_gpu = machine.gpu is not None and hardware.gpu is not None
+    memory = hardware.gpu.memory_bytes if on_gpu and hardware.gpu else hardware.memory_bytes
+    return machine.name + (f", {format_bytes(memory)}" if memory else "")
+
+
+def describe_software(environment: Environment) -> str:
+    """Return text such as `torch 2.15.0, CUDA 13.2, Python 3.12.1`."""
+    software = environment.software
+    named = {
+        "torch": software.torch,
+        "CUDA": software.cuda_runtime,
+        "driver": software.driver,
+        "Python": software.python,
+        "cnnperf": software.cnnperf,
+    }
+    return ", ".join(f"{name} {version}" for name, version in named.items() if version) or "unknown"
+
+
+def _problems(run: Run, where: str) -> Iterator[str]:
+    """Name failed, skipped, interrupted and shortened work."""
+    for outcome in ("failed", "skipped"):
+        found = [case for case in run.record.cases if case.outcome == outcome]
+        for case in found[:MAX_NAMED]:
+            error = case.error
+            seed = f" (seed {error.seed})" if error and error.seed is not None else ""
+            why = error.message if error else "no reason is recorded"
+            yield f"{capitalised(outcome)}{where}: {case.id}{seed}: {why}"
+        if len(found) > MAX_NAMED:
+            more = len(found) - MAX_NAMED
+            yield f"{capitalised(outcome)}{where}: {more} more, listed under Results."
+    if run.record.interrupted:
+        yield f"Interrupted{where}: some planned trainings are missing."
+    if shortened := sum(case.shortened for case in run.record.cases):
+        yield f"Shortened{where}: {counted(shortened, 'case')}. Ignore their accuracy."
+
+
+def _disturbed(runs: Sequence[Run]) -> Iterator[str]:
+    """Count trainings that something else may have slowed down, and name the causes."""
+    found = [
+        {flag.kind for flag in repeat.warnings} & DISTURBANCES for _, _, repeat in all_repeats(runs)
+    ]
+    if disturbed := sum(map(bool, found)):
+        kinds = Counter(kind for each in found for kind in each)
+        named = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+        yield (
+            f"{disturbed} of {counted(len(found), 'training')} may have been disturbed by "
+            f"something else on the machine ({named}): do not trust their times before you have "
+            "read the warnings under Every training."
+        )
+
+
+def environment_section(runs: Sequence[Run]) -> Section:
+    """Build a table with a row for each known field and a column for each run."""
+    found = [flat_environment(run.record.environment) for run in runs]
+    fields = dict.fromkeys(
+        field for flat in found for field, value in flat.items() if value != ABSENT
+    )
+    labels = {run.label: run.label if len(runs) > 1 else "value" for run in runs}
+    table = Table(
+        id="table-environment",
+        caption="Hardware, software and settings; fields that could not be read are left out",
+        columns=text_columns(field="field", **labels),
+        rows=[row_of(field, *(flat.get(field, ABSENT) for flat in found)) for field in fields],
+        is_closed=True,
+    )
+    paragraphs = [text for run in runs for text in _pooled(run)]
+    return Section(id="environment", title="Environment", paragraphs=paragraphs, tables=[table])
+
+
+def _pooled(run: Run) -> Iterator[str]:
+    """Name the files of a pooled run, and the fields in which they differ."""
+    first, *others = run.environments or (run.record.environment,)
+    if not others:
+        return
+    yield f"{capitalised(run.label)} pools {', '.join(run.files)}; the table shows the first."
+    if changes := environment_changes([first], others, frozenset()):
+        fields = ", ".join(change.field for change in changes)
+        yield f"The files of {run.label} differ in: {fields}."

@@ -21,8 +21,15 @@ from cnnperf.compare.verdicts import (
 from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT, format_percent
 from cnnperf.report.terminal.layout import Column, GroupedTable, TableGroup
-from cnnperf.report.wording.comparison import Row, effect, label, median, rows, where_they_part
-from cnnperf.report.wording.notes import asides
+from cnnperf.report.wording.comparison import (
+    Row,
+    asides,
+    effect,
+    label,
+    median,
+    rows,
+    where_they_part,
+)
 
 
 def comparison_summary(comparison: Comparison) -> RenderableType:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from rich import box
@@ -19,17 +22,18 @@ from cnnperf.record.metrics import (
     METRICS,
     format_bytes,
     format_flops,
+    format_latency,
     format_share,
     show,
 )
-from cnnperf.record.schema import CaseRecord, Record
-from cnnperf.report.terminal.layout import Cell, Column, FittingTable
+from cnnperf.record.schema import CaseRecord, KernelClass, Profile, Record
+from cnnperf.report.suites import SUITES, Suite
+from cnnperf.report.terminal.layout import Cell, Column, FittingTable, new_table
 from cnnperf.report.terminal.layout import fits as fits
-from cnnperf.report.terminal.profile import profile_tables
-from cnnperf.report.terminal.suites import suite_tables
 
 if TYPE_CHECKING:
     import pytest
+
 
 METRIC_COLUMNS = (
     "train_seconds",
@@ -84,7 +88,6 @@ def results_table(record: Record) -> FittingTable:
 
 
 def _case_label(case: CaseRecord) -> Text:
-    """Return the id, marked where the case failed, was skipped or was shortened."""
     text = Text(printable(case.id), style=OUTCOME_STYLES[case.outcome])
     marks: list[str] = [case.outcome] if case.outcome != "passed" else []
     marks += ["shortened"] * case.shortened
@@ -211,3 +214,94 @@ def look_of(reporter: pytest.TerminalReporter) -> Look:
     return Look(
         width=width if reporter.isatty else max(width, 120), color=bool(reporter._tw.hasmarkup)
     )
+
+
+PAGE_ONLY = ("n", "outcome")
+"""Columns left out here: the results above have them."""
+
+
+def suite_tables(record: Record) -> Iterator[RenderableType]:
+    """Yield the tables of every suite that a record has results of."""
+    for suite in SUITES:
+        yield from tables_of(suite, record)
+
+
+def tables_of(suite: Suite, record: Record) -> Iterator[RenderableType]:
+    """Yield a heading and a table for each subject, then the legend; nothing without results."""
+    shown = [index for index, each in enumerate(suite.columns) if each.name not in PAGE_ONLY]
+    columns = [
+        Column(suite.columns[index].label, "right" if suite.columns[index].is_number else "left")
+        for index in shown
+    ]
+    found = list(suite.tables(record))
+    for subject, heading, rows in found:
+        yield Text(printable(f"{subject}: {heading}"), style="bold")
+        yield new_table(columns, [[row.shown[index] for index in shown] for row in rows])
+    if found and suite.legend:
+        yield Text(suite.legend, style="dim")
+
+
+HEADS: dict[KernelClass, str] = {
+    "convolution": "conv",
+    "matmul": "matmul",
+    "normalisation": "norm",
+    "activation": "act",
+    "pooling": "pool",
+    "optimizer": "optim",
+    "copy": "copy",
+    "other": "other",
+    "data_wait": "data",
+    "idle": "idle",
+}
+
+NEGLIGIBLE = "·"
+"""Stands for less than half a thousandth of a step."""
+
+PROFILE_LEGEND = (
+    "step: a profiled step, which takes longer than a timed one; the rest in % of it: convolution, "
+    "matmul, normalisation, activation, pooling, optimizer, copies, other work, waiting for data, "
+    "idle"
+)
+
+
+def profile_tables(record: Record) -> Iterator[RenderableType]:
+    """Yield a table of all profiled cases and its legend; nothing where there are none."""
+    profiled = [(case.id, profiles) for case in record.cases if (profiles := profiles_of(case))]
+    if profiled:
+        heads = ("n", "step", *HEADS.values())
+        columns = (Column("case", "left"), *map(Column, heads))
+        yield FittingTable(columns, [_profile_row(*each) for each in profiled])
+        yield Text(PROFILE_LEGEND, style="dim")
+
+
+def _profile_row(case_id: str, profiles: list[Profile]) -> list[str]:
+    step = statistics.median(profile.seconds_per_step for profile in profiles)
+    shares = (_share(profiles, kernel_class) for kernel_class in HEADS)
+    return [case_id, str(len(profiles)), format_latency(step), *shares]
+
+
+def _share(profiles: list[Profile], kernel_class: KernelClass) -> str:
+    """Return the median share of a step in percent, whole from 10 on."""
+    shares = [
+        100 * profile.seconds_per_step_by_class.get(kernel_class, 0.0) / profile.seconds_per_step
+        for profile in profiles
+        if profile.seconds_per_step
+    ]
+    share = statistics.median(shares) if shares else 0.0
+    if share < 0.05:
+        return NEGLIGIBLE
+    return f"{share:.0f}" if share >= 9.95 else f"{share:.1f}"
+
+
+def profiles_of(case: CaseRecord) -> list[Profile]:
+    """Return the profiles of a case's repeats."""
+    return [repeat.profile for repeat in case.repeats if repeat.profile is not None]
+
+
+def where_traces_are(record: Record, folder: Path | None) -> str | None:
+    """Return a line on the traces that a run left in a folder; None where it left none."""
+    profiles = [profile for case in record.cases for profile in profiles_of(case)]
+    if folder is None or not any(profile.trace for profile in profiles):
+        return None
+    command = f"tensorboard --logdir {shlex.quote(str(folder))}"
+    return printable(f"traces: {folder} ({command}, or open one at https://ui.perfetto.dev)")

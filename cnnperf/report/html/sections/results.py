@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 from cnnperf.catalog.cases import ReportedResult, reported
 from cnnperf.record.metrics import ABSENT, METRICS, format_plain, format_seconds, format_share
 from cnnperf.record.schema import CaseRecord
-from cnnperf.report.html.content import Cell, Row, Section, Table, number_columns, text_columns
+from cnnperf.report.html.content import (
+    Cell,
+    Row,
+    Section,
+    Table,
+    capitalised,
+    number_columns,
+    text_columns,
+)
 from cnnperf.report.html.sections.runs import (
     Run,
     all_repeats,
@@ -21,6 +29,7 @@ from cnnperf.report.html.sections.runs import (
     row_of,
     without_empty,
 )
+from cnnperf.report.suites import SUITES, Suite
 from cnnperf.report.terminal.run import spread_percent
 
 RESULTS = (
@@ -221,3 +230,33 @@ def warnings_table(runs: Sequence[Run]) -> Table:
         rows=rows,
         is_closed=len(rows) > MAX_OPEN_WARNINGS or None,
     )  # fmt: skip
+
+
+def suite_sections(runs: Sequence[Run]) -> list[Section]:
+    """Return a section for each suite that a run has results of."""
+    sections = [_section(runs, suite) for suite in SUITES]
+    return [section for section in sections if section.tables[0].rows]
+
+
+def _section(runs: Sequence[Run], suite: Suite) -> Section:
+    table = Table(
+        id=f"table-{suite.id}",
+        caption=suite.caption,
+        columns=[suite.subject_column, *key_columns(runs)[1:], *suite.columns],
+        rows=_rows(runs, suite),
+    )
+    paragraphs = [f"{capitalised(suite.legend)}."] if suite.legend else []
+    return Section(id=suite.id, title=suite.title, paragraphs=paragraphs, tables=[table])
+
+
+def _rows(runs: Sequence[Run], suite: Suite) -> list[Row]:
+    """Return the rows of all runs, those of one subject beside each other."""
+    found: dict[str, list[Row]] = {}
+    for run in runs:
+        for table in suite.tables(run.record):
+            keys = key_cells(runs, run, table.subject)
+            found.setdefault(table.subject, []).extend(
+                Row(shown=[*keys, *row.shown], values=[*keys, *row.values], style=row.style)
+                for row in table.rows
+            )
+    return [row for rows in found.values() for row in rows]

@@ -13,13 +13,13 @@ from cnnperf.record.metrics import format_share
 from cnnperf.record.schema import CaseRecord
 from cnnperf.report.html.charts import Axis
 from cnnperf.report.html.content import Figure, Row, Section, Table, number_columns, text_columns
-from cnnperf.report.html.sections.classes import confusion_figures
 from cnnperf.report.html.sections.learning import (
     LOSS_AXIS,
     LOSSES,
     SCORE_AXIS,
     SCORES,
     Value,
+    confusion_figures,
     curve_figure,
     curve_values,
     has_curve,

@@ -32,8 +32,7 @@ from cnnperf.report.html.content import (
 )
 from cnnperf.report.html.sections.runs import figure_cell, row_of
 from cnnperf.report.wording.comparison import Row as Judged
-from cnnperf.report.wording.comparison import effect, rows, where_they_part
-from cnnperf.report.wording.notes import asides
+from cnnperf.report.wording.comparison import asides, effect, rows, where_they_part
 
 FIGURES = {
     "train_seconds": ("Change in train time", "new relative to base, in %; below 0 is faster"),
