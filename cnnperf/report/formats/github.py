@@ -13,16 +13,13 @@ from typing import Literal, NamedTuple
 
 from cnnperf.compare.verdicts import IMPROVEMENTS, REGRESSIONS, Comparison, EnvironmentChange
 from cnnperf.errors import printable
-from cnnperf.report.wording.comparison import Row, row_notes, rows, where_they_part
+from cnnperf.report.wording.comparison import Row, rows, where_they_part
 
 MAX_SHOWN = 10
 """Annotations of a kind that GitHub shows from one step."""
 
-MAX_CHANGES = 8
-"""Environment changes that one annotation names."""
-
-MAX_NAMED = 20
-"""Titles that the last annotation of a kind lists."""
+MAX_CHANGES, MAX_NAMED = 8, 20
+"""Environment changes in one annotation; titles in the last annotation of a kind."""
 
 Kind = Literal["error", "warning", "notice"]
 KINDS: tuple[Kind, ...] = ("error", "warning", "notice")
@@ -48,7 +45,8 @@ def to_github(comparison: Comparison) -> str:
     for row in rows(comparison.cases):
         kind = _kind(row)
         if kind is not None:
-            found[kind].append(_annotation(row, comparison.sides))
+            title = f"{row.verdict}: {row.subject} of {row.case.id}"
+            found[kind].append(Annotation(title, row.details(comparison.sides) or row.verdict))
     return "".join(
         _command(kind, annotation) for kind in KINDS for annotation in _at_most_shown(found[kind])
     )
@@ -68,19 +66,12 @@ def _environment(changes: Sequence[EnvironmentChange]) -> list[Annotation]:
 
 
 def _kind(row: Row) -> Kind | None:
-    """Return the kind of a line's annotation; None where it has none."""
     if row.is_regression:
         return "error"
     if row.verdict in ("inconclusive", "not comparable"):
         ruled_out = row.metric is not None and row.metric.rules_out_regression
         return "warning" if row.gates and not ruled_out else None
     return "notice" if row.verdict in REGRESSIONS | IMPROVEMENTS else None
-
-
-def _annotation(row: Row, sides: tuple[str, str]) -> Annotation:
-    parts = [*row.figures(sides), row.explanation, *row_notes(row, sides)]
-    message = "; ".join(filter(None, parts)) or row.verdict
-    return Annotation(f"{row.verdict}: {row.subject} of {row.case.id}", message)
 
 
 def _at_most_shown(found: Sequence[Annotation]) -> Sequence[Annotation]:
@@ -94,14 +85,8 @@ def _at_most_shown(found: Sequence[Annotation]) -> Sequence[Annotation]:
 
 
 def _command(kind: Kind, annotation: Annotation) -> str:
-    title, message = printable(annotation.title), printable(annotation.message)
-    return f"::{kind} title={_in_property(title)}::{_in_message(message)}\n"
-
-
-def _in_message(text: str) -> str:
-    """Escape text as the runner decodes it; a percent sign begins an escape."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _in_property(text: str) -> str:
-    return _in_message(text).replace(":", "%3A").replace(",", "%2C")
+    title, message = (
+        printable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        for text in annotation
+    )
+    return f"::{kind} title={title.replace(':', '%3A').replace(',', '%2C')}::{message}\n"

@@ -16,7 +16,7 @@ from typing import Literal
 
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.errors import printable
-from cnnperf.report.wording.comparison import Row, asides, row_notes, rows
+from cnnperf.report.wording.comparison import Row, asides, rows
 
 Result = Literal["failure", "error", "skipped"]
 
@@ -47,7 +47,9 @@ def to_junit(comparison: Comparison, *, created: datetime | None = None) -> str:
         skipped=str(counts["skipped"]),
         time="0",
     )
-    _add_properties(suite, comparison, found)
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(comparison, found):
+        ET.SubElement(properties, "property", name=printable(name), value=value)
     for row in found:
         _add_test_case(suite, row, comparison.sides)
     ET.SubElement(suite, "system-out").text = "\n".join(_output(comparison))
@@ -57,19 +59,12 @@ def to_junit(comparison: Comparison, *, created: datetime | None = None) -> str:
 
 
 def _result(row: Row) -> Result | None:
-    """Return the result of a test case; None where it passes."""
     if row.verdict in ("failed", "missing"):
         return "error" if row.gates else "skipped"
     if row.is_regression:
         return "failure"
     unjudged = row.verdict in ("inconclusive", "not comparable", "shortened")
     return "skipped" if unjudged else None
-
-
-def _add_properties(suite: ET.Element, comparison: Comparison, found: list[Row]) -> None:
-    properties = ET.SubElement(suite, "properties")
-    for name, value in _properties(comparison, found):
-        ET.SubElement(properties, "property", name=printable(name), value=value)
 
 
 def _properties(comparison: Comparison, found: list[Row]) -> Iterator[tuple[str, str]]:
@@ -93,9 +88,8 @@ def _add_test_case(suite: ET.Element, row: Row, sides: tuple[str, str]) -> None:
     result = _result(row)
     if result is None:
         return
-    parts = [*row.figures(sides), row.explanation, *row_notes(row, sides)]
-    reason = "; ".join(filter(None, parts))
-    message = printable(f"{row.verdict}: {reason}" if reason else row.verdict)
+    details = row.details(sides)
+    message = printable(f"{row.verdict}: {details}" if details else row.verdict)
     attributes: dict[str, str] = {"message": message}
     if result != "skipped":  # Ant's schema gives `skipped` no type
         attributes["type"] = row.verdict
@@ -103,7 +97,6 @@ def _add_test_case(suite: ET.Element, row: Row, sides: tuple[str, str]) -> None:
 
 
 def _output(comparison: Comparison) -> Iterator[str]:
-    """Yield the lines of the suite's output: summary, environment changes and notes."""
     base, new = comparison.sides
     yield printable(comparison.summary)
     for change in comparison.environment_changes:

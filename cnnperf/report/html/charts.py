@@ -18,8 +18,6 @@ Values = Sequence[dict[str, Any]]
 """Rows of a chart's data, each column by name."""
 
 ROWS = "rows"
-"""Name of the data in each specification."""
-
 LINE_HEIGHT = 220
 """Pixels of a chart of lines, without axes and legend."""
 
@@ -138,7 +136,8 @@ def bars_with_intervals(values: Values, *, title: str) -> dict[str, Any]:
             reaches the edge.
         title: of the axis, with its unit.
     """
-    edge = 1.15 * max(_extent(row) for row in values) or 1.0
+    ends = ("value", "low", "high", "limit")
+    edge = 1.15 * max(abs(row[end] or 0.0) for row in values for end in ends) or 1.0
     rows = [_closed(row, edge) for row in values]
     kinds = [kind for kind in INTERVAL_COLORS if any(row["kind"] == kind for row in rows)]
     scale = alt.Scale(domain=[-edge, edge], nice=False)
@@ -167,10 +166,6 @@ def bars_with_intervals(values: Values, *, title: str) -> dict[str, Any]:
     return specification(layers, rows, INTERVAL_ROW * len(rows))
 
 
-def _extent(row: dict[str, Any]) -> float:
-    return max(abs(float(row[name] or 0.0)) for name in ("value", "low", "high", "limit"))
-
-
 def _closed(row: dict[str, Any], edge: float) -> dict[str, Any]:
     """Return a row with both ends inside the chart."""
     return {
@@ -190,13 +185,9 @@ BAR_ROW = 34
 def stacked_bars(
     values: Values, *, title: str, parts: Sequence[str], rows: Sequence[str]
 ) -> dict[str, Any]:
-    """Draw one bar for each row, made of parts that add up.
+    """Draw one bar for each row, made of parts that add up; a single row has no label.
 
-    Args:
-        values: rows with `row`, `part`, `value`.
-        title: of the axis, with its unit.
-        parts: from left to right.
-        rows: from top to bottom; a single row has no label.
+    `values` have `row`, `part` and `value`; `title` names the axis with its unit.
     """
     present = [part for part in parts if any(v["part"] == part and v["value"] for v in values)]
     colors = [color(f"series-{1 + parts.index(part) % COLORS}") for part in present]
@@ -226,12 +217,7 @@ DARK_SHADE = 0.55
 
 
 def confusion_heat_map(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, Any]:
-    """Draw the counts of test images by true class (rows) and predicted class (columns).
-
-    Args:
-        matrix: counts by [true class][predicted class], square.
-        labels: of the classes.
-    """
+    """Draw a square matrix of counts of test images by [true class][predicted class]."""
     tooltip = [
         alt.Tooltip("true:N"),
         alt.Tooltip("predicted:N"),

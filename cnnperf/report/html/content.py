@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +36,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def some(names: Sequence[str], most: int) -> str:
-    """List the first names, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of a table."""
@@ -54,14 +48,9 @@ class Column:
     """Numbers are aligned to the right and sorted by value."""
 
 
-def number_column(name: str, label: str) -> Column:
-    """Describe a column of numbers."""
-    return Column(name=name, label=label, is_number=True)
-
-
 def number_columns(**labels: str) -> list[Column]:
     """Describe columns of numbers; keywords are name and label."""
-    return [number_column(name, label) for name, label in labels.items()]
+    return [Column(name=name, label=label, is_number=True) for name, label in labels.items()]
 
 
 def text_columns(**labels: str) -> list[Column]:
@@ -115,6 +104,12 @@ class Section:
     figures: Sequence[Figure] = ()
     subsections: Sequence[Section] = ()
 
+    def walk(self) -> Iterator[Section]:
+        """Yield the section and all those below it, in reading order."""
+        yield self
+        for section in self.subsections:
+            yield from section.walk()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
@@ -127,14 +122,7 @@ class Page:
 
     def figures(self) -> list[Figure]:
         """Return all figures in reading order."""
-        return _figures(self.sections)
-
-
-def _figures(sections: Sequence[Section]) -> list[Figure]:
-    found: list[Figure] = []
-    for section in sections:
-        found += [*section.figures, *_figures(section.subsections)]
-    return found
+        return [figure for top in self.sections for each in top.walk() for figure in each.figures]
 
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -110,7 +110,6 @@ def _key_cells(series: Series) -> list[tuple[str, str]]:
 
 
 def _record(folder: Path, point: Point) -> str:
-    """Return a file's name inside the folder, with its commit."""
     name = Path(point.file).relative_to(folder).as_posix()
     commit = short_commit(point)
     return printable(f"{name} ({commit})" if commit else name)
@@ -187,19 +186,14 @@ def history_figure(series: Series, figure_id: str) -> Figure:
     steps = list(_step_rows(series))
     places = frozenset((row["line"], row["align"]) for row in steps)
     rows = [*_point_rows(series, size), *_level_rows(series), *steps]
-    template = _template(series.metric, _date_format(series), places)
+    is_long = series.points[-1].created - series.points[0].created > timedelta(days=2)
+    template = _template(series.metric, "%Y-%m-%d" if is_long else "%m-%d %H:%M", places)
     return Figure(
         id=figure_id,
         title=f"{metric.label}, {printable(series.title)} on {printable(series.machine_label)}",
         caption=caption,
         specification={**template, "datasets": {ROWS: rows}},
     )
-
-
-def _date_format(series: Series) -> str:
-    """Return one d3 format for the whole axis."""
-    length = series.points[-1].created - series.points[0].created
-    return "%Y-%m-%d" if length > timedelta(days=2) else "%m-%d %H:%M"
 
 
 @cache
@@ -331,10 +325,6 @@ def _point_rows(series: Series, size: int) -> Iterator[dict[str, Any]]:
 
 
 def _remark(part: Sequence[Point]) -> str:
-    disturbed = any(point.disturbed for point in part)
-    interrupted = any(point.interrupted for point in part)
-    found = [
-        *(["something else disturbed the machine"] * disturbed),
-        *(["its run was interrupted"] * interrupted),
-    ]
+    found = ["something else disturbed the machine"] * any(point.disturbed for point in part)
+    found += ["its run was interrupted"] * any(point.interrupted for point in part)
     return ", ".join(found) or "none"

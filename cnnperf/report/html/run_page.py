@@ -1,7 +1,4 @@
-"""The page of one run, or of base and new.
-
-page = run_page([load_side([Path("base.json")]), load_side([Path("new.json")])])
-"""
+"""The page of one run, or of base and new."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from cnnperf.record.metrics import ABSENT, format_bytes, format_seconds
 from cnnperf.record.schema import Record
 from cnnperf.report.html.content import Page, Section, Table, capitalised, counted, text_columns
 from cnnperf.report.html.sections.learning import learning_section
-from cnnperf.report.html.sections.profiles import profile_section
+from cnnperf.report.html.sections.profiles import profile_sections
 from cnnperf.report.html.sections.results import repeats_section, results_section, suite_sections
 from cnnperf.report.html.sections.runs import Run, all_repeats, row_of, runs_of
 from cnnperf.report.html.sections.study import study_sections
@@ -29,45 +26,37 @@ from cnnperf.report.terminal.run import flat_environment
 
 
 def run_page(sides: Sequence[Side], rules: Rules | None = None) -> Page:
-    """Show everything in one record, or base and new side by side with the verdict.
-
-    Args:
-        sides: one, or base and new.
-        rules: for judging the two; None means the defaults.
-    """
+    """Show everything in one record, or base and new side by side with their verdict by `rules`."""
     runs = runs_of(sides)
     comparison = judge(sides[0], sides[1], rules) if len(sides) > 1 else None
-    profile = profile_section(runs)
-    sections: list[Section] = [
+    sections = [
         *(verdict_sections(comparison) if comparison is not None else []),
         results_section(runs),
         *study_sections(runs),
         learning_section(runs),
-        *([profile] if profile is not None else []),
+        *profile_sections(runs),
         *suite_sections(runs),
         repeats_section(runs),
-        environment_section(runs),
+        _environment_section(runs),
     ]
     title = " against ".join(run.name for run in reversed(runs))
-    return Page(title=title, lead=lead(runs, comparison), sections=sections)
+    return Page(title=title, lead=_lead(runs, comparison), sections=sections)
 
 
 MAX_NAMED = 5
 """Failed or skipped cases that the summary names; the table of results has all."""
 
 
-def lead(runs: Sequence[Run], comparison: Comparison | None) -> list[str]:
-    """Return the first paragraphs of the page, the verdict first."""
+def _lead(runs: Sequence[Run], comparison: Comparison | None) -> list[str]:
     paragraphs = [f"{capitalised(comparison.summary)}."] if comparison is not None else []
     for run in runs:
         named = f"{run.label} is {run.name}: " if len(runs) > 1 else ""
-        paragraphs.append(capitalised(f"{named}{what_ran(run.record)}"))
+        paragraphs.append(capitalised(f"{named}{_what_ran(run.record)}"))
         paragraphs += _problems(run, f" in {run.label}" if len(runs) > 1 else "")
     return [*paragraphs, *_disturbed(runs)]
 
 
-def what_ran(record: Record) -> str:
-    """Describe tier, cases, trainings, machine, software and start."""
+def _what_ran(record: Record) -> str:
     outcomes = Counter(case.outcome for case in record.cases)
     counts = ", ".join(f"{outcomes[name]} {name}" for name in ("passed", "failed", "skipped")
                        if outcomes[name])  # fmt: skip
@@ -77,12 +66,12 @@ def what_ran(record: Record) -> str:
     took = f", {format_seconds(seconds)} of timed work" if trainings else ""
     return (
         f"tier {record.tier}: {cases}, {counted(trainings, 'training')}{took}. Machine: "
-        f"{describe_machine(record.environment)}. Software: "
-        f"{describe_software(record.environment)}. Started {record.created:%Y-%m-%d %H:%M %z}."
+        f"{_machine(record.environment)}. Software: {_software(record.environment)}. "
+        f"Started {record.created:%Y-%m-%d %H:%M %z}."
     )
 
 
-def describe_machine(environment: Environment) -> str:
+def _machine(environment: Environment) -> str:
     """Return text such as `NVIDIA H200, 139.8 GiB` or `AMD EPYC, 2 cores, 23.4 GiB`."""
     machine, hardware = machine_of(environment), environment.hardware
     on_gpu = machine.gpu is not None and hardware.gpu is not None
@@ -90,7 +79,7 @@ def describe_machine(environment: Environment) -> str:
     return machine.name + (f", {format_bytes(memory)}" if memory else "")
 
 
-def describe_software(environment: Environment) -> str:
+def _software(environment: Environment) -> str:
     """Return text such as `torch 2.15.0, CUDA 13.2, Python 3.12.1`."""
     software = environment.software
     named = {
@@ -104,7 +93,6 @@ def describe_software(environment: Environment) -> str:
 
 
 def _problems(run: Run, where: str) -> Iterator[str]:
-    """Name failed, skipped, interrupted and shortened work."""
     for outcome in ("failed", "skipped"):
         found = [case for case in run.record.cases if case.outcome == outcome]
         for case in found[:MAX_NAMED]:
@@ -136,8 +124,7 @@ def _disturbed(runs: Sequence[Run]) -> Iterator[str]:
         )
 
 
-def environment_section(runs: Sequence[Run]) -> Section:
-    """Build a table with a row for each known field and a column for each run."""
+def _environment_section(runs: Sequence[Run]) -> Section:
     found = [flat_environment(run.record.environment) for run in runs]
     fields = dict.fromkeys(
         field for flat in found for field, value in flat.items() if value != ABSENT
@@ -150,16 +137,13 @@ def environment_section(runs: Sequence[Run]) -> Section:
         rows=[row_of(field, *(flat.get(field, ABSENT) for flat in found)) for field in fields],
         is_closed=True,
     )
-    paragraphs = [text for run in runs for text in _pooled(run)]
+    paragraphs = [text for run in runs if run.files[1:] for text in _pooled(run)]
     return Section(id="environment", title="Environment", paragraphs=paragraphs, tables=[table])
 
 
 def _pooled(run: Run) -> Iterator[str]:
-    """Name the files of a pooled run, and the fields in which they differ."""
-    first, *others = run.environments or (run.record.environment,)
-    if not others:
-        return
     yield f"{capitalised(run.label)} pools {', '.join(run.files)}; the table shows the first."
+    first, *others = run.environments
     if changes := environment_changes([first], others, frozenset()):
         fields = ", ".join(change.field for change in changes)
         yield f"The files of {run.label} differ in: {fields}."

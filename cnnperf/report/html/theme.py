@@ -19,7 +19,6 @@ SERIES = (
 """Colours of `series-1` and so on, in light and in dark."""
 
 COLORS = len(SERIES)
-"""Number of series colours."""
 
 PALETTE = {
     "page": ("#ffffff", "#14181d"),
@@ -58,18 +57,12 @@ def color(name: str) -> str:
     return f"var(--{name})"
 
 
-def css_variables(colors: dict[str, str]) -> str:
-    """Return colours as declarations of a style sheet."""
-    return "".join(f"--{name}:{value};" for name, value in colors.items())
-
-
 def in_light(specification: dict[str, Any]) -> dict[str, Any]:
     """Replace the names of colours by their light values."""
     text = json.dumps(specification)
     for name, value in LIGHT.items():
         text = text.replace(f"var(--{name})", value)
-    lit: dict[str, Any] = json.loads(text)
-    return lit
+    return dict(json.loads(text))
 
 
 def _text(size: int, ink: str = "muted") -> dict[str, Any]:

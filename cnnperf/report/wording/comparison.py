@@ -14,7 +14,6 @@ from cnnperf.compare.verdicts import (
     REGRESSIONS,
     SEVERITY,
     CaseVerdicts,
-    Contamination,
     MetricVerdict,
     Verdict,
 )
@@ -57,12 +56,16 @@ class Row(NamedTuple):
         """The reason, and what would help; empty where the verdict needs neither."""
         return (self.case.reason or "") if self.metric is None else explain(self.metric)
 
-    def figures(self, sides: tuple[str, str]) -> list[str]:
-        """Return both medians and the change; empty for a case as a whole."""
-        if self.name is None or self.metric is None:
-            return []
-        base, new = medians(self.name, self.metric)
-        return [f"{sides[0]} {base}, {sides[1]} {new}", effect(self.metric)]
+    def details(self, sides: tuple[str, str]) -> str:
+        """Return medians, change and explanation; for a speed also its disturbances and profile."""
+        parts = [self.explanation]
+        if self.name is not None and self.metric is not None:
+            base, new = medians(self.name, self.metric)
+            parts = [f"{sides[0]} {base}, {sides[1]} {new}", effect(self.metric), *parts]
+        if self.name in SPEED_METRICS:
+            notes = [each for each in asides(self.case, sides) if each.topic != "numerics"]
+            parts += [f"{each.topic}: {each.text}" for each in notes]
+        return "; ".join(filter(None, parts))
 
 
 def rows(cases: Iterable[CaseVerdicts]) -> list[Row]:
@@ -76,11 +79,8 @@ def rows(cases: Iterable[CaseVerdicts]) -> list[Row]:
         if case.reason is not None or not case.metrics:
             found.append(Row(case, None, None))
         found += [Row(case, name, metric) for name, metric in case.metrics.items()]
-    return sorted(found, key=_severity)
-
-
-def _severity(row: Row) -> tuple[bool, int, bool]:
-    return not row.is_regression, SEVERITY.index(row.verdict), not row.gates
+    found.sort(key=lambda row: (not row.is_regression, SEVERITY.index(row.verdict), not row.gates))
+    return found
 
 
 def where_they_part(base: str, new: str) -> tuple[str, str]:
@@ -154,20 +154,16 @@ def _interval(metric: MetricVerdict, show: Callable[[float], str]) -> str:
 
 def explain(metric: MetricVerdict) -> str:
     """Return why the verdict is what it is and what would help; empty where it needs neither."""
-    return "; ".join(_explanations(metric))
-
-
-def _explanations(metric: MetricVerdict) -> Iterator[str]:
-    if metric.reason:
-        yield metric.reason
+    found = [metric.reason] if metric.reason else []
     if metric.verdict in REGRESSIONS and not metric.gates:
-        yield "does not gate"
+        found.append("does not gate")
     if metric.verdict == "inconclusive":
         if metric.rules_out_regression:
-            yield "a regression is ruled out"
-        if metric.repeats_needed is not None:
-            plural = "s" * (metric.repeats_needed != 1)
-            yield f"about {metric.repeats_needed:,} repeat{plural} per side would settle it"
+            found.append("a regression is ruled out")
+        if (needed := metric.repeats_needed) is not None:
+            plural = "s" * (needed != 1)
+            found.append(f"about {needed:,} repeat{plural} per side would settle it")
+    return "; ".join(found)
 
 
 SPEED_METRICS = ("train_seconds", "images_per_second")
@@ -186,31 +182,14 @@ class Aside(NamedTuple):
 
 def asides(case: CaseVerdicts, sides: tuple[str, str]) -> Iterator[Aside]:
     """Yield every note on a case; `sides` are the names of base and new."""
-    yield from _disturbed(case.contamination, sides)
-    for drift in case.drift:
-        differs = drift.first_difference_step is not None
-        yield Aside("numerics", drift.describe(sides), doubtful=differs)
-    yield from _profiled(case)
-
-
-def row_notes(row: Row, sides: tuple[str, str]) -> list[str]:
-    """Return what explains this one line, `profile: ...`; nothing unless it is about speed."""
-    if row.name not in SPEED_METRICS:
-        return []
-    found = [*_disturbed(row.case.contamination, sides), *_profiled(row.case)]
-    return [f"{aside.topic}: {aside.text}" for aside in found]
-
-
-def _disturbed(seen: Contamination, sides: tuple[str, str]) -> Iterator[Aside]:
+    seen, (base, new) = case.contamination, sides
     if seen.base or seen.new:
-        base, new = sides
         done = "dropped" if seen.dropped else "kept (cnnperf compare --drop-flagged drops them)"
         plural = "" if seen.base == 1 else "s"
         counts = f"{seen.base} repeat{plural} of {base}, {seen.new} of {new}"
         yield Aside("disturbed", f"{counts} ({', '.join(seen.kinds)}): {done}", doubtful=True)
-
-
-def _profiled(case: CaseVerdicts) -> Iterator[Aside]:
-    text = tell_profile(case)
-    if text is not None:
+    for drift in case.drift:
+        differs = drift.first_difference_step is not None
+        yield Aside("numerics", drift.describe(sides), doubtful=differs)
+    if (text := tell_profile(case)) is not None:
         yield Aside("profile", text)

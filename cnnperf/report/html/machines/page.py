@@ -68,13 +68,10 @@ def hardware_page(named: Named, base: str | None = None) -> Page:
     fleet = pool(named, base)
     cases = [_case_section(fleet, number, case) for number, case in enumerate(fleet.case_ids, 1)]
     machines = [member.label for member in fleet.members]
-    lead = (
-        f"{counted(len(named), 'record')} of {counted(len(machines), 'machine')}: "
-        f"{_listed(machines)}."
-    )
+    counts = f"{counted(len(named), 'record')} of {counted(len(machines), 'machine')}"
     return Page(
         title="Several machines",
-        lead=(lead,),
+        lead=(f"{counts}: {'; '.join(machines)}.",),  # labels may have commas
         sections=[
             _machines(fleet),
             *_overview(fleet),
@@ -150,21 +147,19 @@ def _is_compared(found: Sequence[Result]) -> bool:
 
 
 def _case_section(fleet: Fleet, number: int, case_id: str) -> Section:
-    parts = [
-        _metric_section(fleet, number, case_id, metric, found)
-        for metric in SHOWN
-        if (found := results(fleet, case_id, metric))
-    ]
     return Section(
         id=f"machines-case-{number}",
         title=printable(case_id),
-        paragraphs=tuple(_remarks(fleet, case_id)),
-        subsections=parts,
+        paragraphs=list(_remarks(fleet, case_id)),
+        subsections=[
+            _metric_section(fleet, number, case_id, metric, found)
+            for metric in SHOWN
+            if (found := results(fleet, case_id, metric))
+        ],
     )
 
 
 def _remarks(fleet: Fleet, case_id: str) -> Iterator[str]:
-    """Explain what limits the trainings' values."""
     cases = {each.label: each.cases[case_id] for each in fleet.members if case_id in each.cases}
     if any(case.shortened for case in cases.values()):
         yield (
@@ -174,22 +169,17 @@ def _remarks(fleet: Fleet, case_id: str) -> Iterator[str]:
     single = [label for label, case in cases.items() if len(case.repeats) == 1]
     if single:
         yield (
-            f"A single training, so no interval: {_listed(single)}. Run three or more to see how "
+            f"A single training, so no interval: {'; '.join(single)}. Run three or more to see how "
             "far to trust it."
         )
     disturbed = [label for label, case in cases.items() if disturbed_count(case)]
     if disturbed:
         yield (
-            f"Something else disturbed trainings on {_listed(disturbed)}; they are included in the "
-            "means."
+            f"Something else disturbed trainings on {'; '.join(disturbed)}; they are included in "
+            "the means."
         )
     if fleet.base.label not in cases:
         yield f"The base, {fleet.base.label}, has no such training, so there are no ratios."
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Join labels, which may have commas."""
-    return "; ".join(names)
 
 
 def _metric_section(
@@ -213,7 +203,7 @@ def _missing(fleet: Fleet, case_id: str, metric: str, found: Sequence[Result]) -
         if (count := len(repeats_with(case, metric))) < len(case.repeats):
             few.append(f"{count} of {len(case.repeats)} on {result.member.label}")
     if few:
-        yield f"Not every training has a value; the means are of those that do: {_listed(few)}."
+        yield f"Not every training has a value; the means are of those that do: {'; '.join(few)}."
     having = {result.member.label for result in found}
     none = [
         member.label
@@ -221,7 +211,7 @@ def _missing(fleet: Fleet, case_id: str, metric: str, found: Sequence[Result]) -
         if case_id in member.cases and member.label not in having
     ]
     if none:
-        yield f"No training has a value on {_listed(none)}."
+        yield f"No training has a value on {'; '.join(none)}."
 
 
 def _metric_figures(

@@ -72,8 +72,7 @@ def repeats_with(case: CaseRecord, metric: str) -> list[Repeat]:
 def values_by_seed(case: CaseRecord, metric: str) -> list[float]:
     """Return the metric's values; one for each seed where the seed decides them.
 
-    Pooled records often share seeds. Training a seed again says little new about a value that the
-    seed decides: counted twice, it would look like certainty.
+    Pooled records often share seeds; such a value counted twice would look like certainty.
     """
     by_seed: dict[int, list[float]] = {}
     for number, repeat in enumerate(repeats_with(case, metric)):
@@ -113,17 +112,15 @@ def pool(named: Named, base: str | None = None) -> Fleet:
 
 def _by_machine(named: Named, left_out: list[str]) -> dict[Machine, list[tuple[str, Record]]]:
     groups: dict[Machine, list[tuple[str, Record]]] = {}
-    seen: list[tuple[str, Record]] = []
-    for name, record in named:
-        twin = next((other for other, known in seen if known == record), None)
-        if twin is not None:
+    for number, (name, record) in enumerate(named):
+        twin = next((other for other, known in named[:number] if known == record), None)
+        if twin is None:
+            machine = machine_of(record.environment, with_software=True)
+            groups.setdefault(machine, []).append((name, record))
+        else:
             left_out.append(
                 f"{printable(name)} is the same record as {printable(twin)} and counts once"
             )
-            continue
-        seen.append((name, record))
-        machine = machine_of(record.environment, with_software=True)
-        groups.setdefault(machine, []).append((name, record))
     return groups
 
 
@@ -167,7 +164,6 @@ def _keep_comparable(base: Member, members: Sequence[Member], left_out: list[str
 
 
 def _difference(first: CaseRecord, other: CaseRecord, across: frozenset[Across]) -> str | None:
-    """Return why two trainings of a case cannot be compared; None where they can."""
     if (
         first.fingerprint
         and other.fingerprint
@@ -240,15 +236,11 @@ def results(fleet: Fleet, case_id: str, metric: str) -> list[Result]:
             mean=geometric_mean(values),
             gain=_gain(base, values, metric, is_base=member is fleet.base),
             disturbed=disturbed_count(member.cases[case_id]),
-            precision=_precision(member.cases[case_id]),
+            precision=prints.precision if (prints := member.cases[case_id].fingerprint) else None,
         )
         for member in fleet.members
         if (values := _values(member, case_id, metric))
     ]
-
-
-def _precision(case: CaseRecord) -> str | None:
-    return case.fingerprint.precision if case.fingerprint is not None else None
 
 
 def _values(member: Member, case_id: str, metric: str) -> list[float]:
@@ -259,11 +251,7 @@ def _values(member: Member, case_id: str, metric: str) -> list[float]:
 
 
 def geometric_mean(values: list[float]) -> Estimate:
-    """Return the mean with Student's interval.
-
-    Args:
-        values: at least one, all above 0.
-    """
+    """Return the mean of values above 0, at least one, with Student's interval."""
     logs = [math.log(value) for value in values]
     return _estimate(Shift.paired([0.0] * len(logs), logs).interval(CONFIDENCE), len(values))
 

@@ -16,7 +16,6 @@ from cnnperf.report.html.content import (
     Table,
     counted,
     number_columns,
-    some,
     text_columns,
 )
 from cnnperf.report.html.sections.runs import (
@@ -65,7 +64,9 @@ def learning_section(runs: Sequence[Run]) -> Section:
         "for accuracy that still rises at the last epoch (trained too briefly)."
     )
     paragraphs = [look] if subsections else []
-    paragraphs += [f"Nothing to draw ({why}): {some(ids, MAX_NAMED)}." for why, ids in bare.items()]
+    for why, ids in bare.items():
+        more = f" and {len(ids) - MAX_NAMED:,} more" if len(ids) > MAX_NAMED else ""
+        paragraphs.append(f"Nothing to draw ({why}): {', '.join(ids[:MAX_NAMED])}{more}.")
     return Section(id="learning", title="Learning", paragraphs=paragraphs, subsections=subsections)
 
 
@@ -152,15 +153,15 @@ def run_labels(sides: Sequence[CaseSide]) -> list[str]:
 
 def how_drawn(sides: Sequence[CaseSide]) -> str:
     """Explain the lines, and how many trainings they rest on."""
-    counts: dict[str, dict[int, None]] = {}
+    counts: dict[str, dict[str, None]] = {}
     for run, case in sides:
-        counts.setdefault(run.label, {})[len(case.repeats)] = None
-    numbers = {label: f"n = {' and '.join(map(str, found))}" for label, found in counts.items()}
+        counts.setdefault(run.label, {})[str(len(case.repeats))] = None
+    numbers = {label: f"n = {' and '.join(found)}" for label, found in counts.items()}
     if len(counts) > 1:
         drawn = f"base dashed ({', '.join(f'{n} in {label}' for label, n in numbers.items())})"
     else:
         (drawn,) = numbers.values()
-    several = any(count > 1 for found in counts.values() for count in found)
+    several = any(len(case.repeats) > 1 for _, case in sides)
     return f"{drawn}; thin: each training, strong: their median." if several else f"{drawn}."
 
 
@@ -169,10 +170,7 @@ def curve_values(
 ) -> list[dict[str, Any]]:
     """Build rows for `charts.lines`: the median, and each training where there are several.
 
-    Args:
-        sides: a case as each run has it.
-        series: values to draw, by the name of their line.
-        name: replaces the name of the line.
+    `series` are the values to draw by the name of their line, which `name` replaces.
     """
     rows = []
     for run, case in sides:
