@@ -21,6 +21,7 @@ from cnnperf.report.html.sections.runs import (
     metric_columns,
     row_of,
 )
+from cnnperf.report.wording import counted
 
 
 class SuiteTable(NamedTuple):
@@ -203,8 +204,7 @@ def _harness_tables(record: Record) -> Iterator[SuiteTable]:
     for case in record.cases:
         measured = [repeat.harness for repeat in case.repeats if repeat.harness is not None]
         if case.suite == "harness" and measured:
-            plural = "s" * (len(measured) > 1)
-            heading = f"time of the suite itself, {len(measured)} training{plural}"
+            heading = f"time of the suite itself, {counted(len(measured), 'training')}"
             rows = []
             for field, label in HARNESS_LABELS.items():
                 values = [getattr(times, field) for times in measured]

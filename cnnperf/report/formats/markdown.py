@@ -2,7 +2,8 @@
 
     cnnperf compare base.json new.json --format markdown >> "$GITHUB_STEP_SUMMARY"
 
-Regressions come first; unchanged metrics are collapsed.
+Regressions come first; unchanged metrics are collapsed. A text from a record could be taken for
+Markdown, HTML, a link or a mention: such a text becomes a code span, which GitHub leaves as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT
+from cnnperf.report.wording import counted, some
 from cnnperf.report.wording.comparison import Row, asides, effect, medians, rows
 
 COMMENT_MAX_CHARS = 65_536
@@ -44,11 +46,8 @@ EXTENTS = (
 def to_markdown(comparison: Comparison, *, max_chars: int | None = None) -> str:
     """Return the comparison as Markdown for GitHub.
 
-    Args:
-        comparison: what to show.
-        max_chars: limit of the text, counted in UTF-8 bytes so that it holds for characters and
-            bytes alike. Unchanged metrics are left out first, then the end of every table; the text
-            says so. Below 2,000 little is left.
+    The limit is counted in UTF-8 bytes, so that it holds for characters and bytes alike. Unchanged
+    metrics are left out first, then the end of every table; the text says so.
     """
     for extent in EXTENTS:
         text = "\n\n".join(_sections(comparison, extent)) + "\n"
@@ -69,8 +68,7 @@ def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
 
 
 def _files(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(code, names[:3])) + more if names else "—"
+    return some([code(name) for name in names], 3) or ABSENT
 
 
 def _environment(comparison: Comparison, extent: Extent) -> Iterator[str]:
@@ -106,7 +104,6 @@ def _verdicts(comparison: Comparison, extent: Extent) -> Iterator[str]:
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    """Return the cells of one verdict."""
     base, new, change = "", "", ""
     if row.name is not None and row.metric is not None:
         base, new = medians(row.name, row.metric)
@@ -117,7 +114,6 @@ def _line(row: Row) -> tuple[str, ...]:
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
-    """Yield what explains the verdicts without being one."""
     for case in comparison.cases:
         for note in asides(case, comparison.sides):
             yield f"{note.topic}: {code(case.id)}: {prose(note.text)}"
@@ -125,7 +121,6 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> str:
-    """Return a table and how many of its lines are left out."""
     shown = list(lines)
     return table(heads, shown) + _left_out(total - len(shown))
 
@@ -139,10 +134,8 @@ def _bullets(title: str, lines: Iterable[str], extent: Extent) -> Iterator[str]:
 
 
 def _left_out(count: int) -> str:
-    if not count:
-        return ""
-    plural = "" if count == 1 else "s"
-    return f"\n\n{count:,} more line{plural} left out because of the length limit."
+    text = f"\n\n{counted(count, 'more line')} left out because of the length limit."
+    return text if count else ""
 
 
 MAX_TEXT = 300
@@ -186,22 +179,16 @@ def prose(text: str) -> str:
     return line if HARMLESS.fullmatch(line) and not LINKED.search(line) else code(line)
 
 
-def table_row(cells: Iterable[str]) -> str:
-    """Return one line of a table; the cells are Markdown already."""
-    return f"| {' | '.join(map(_pipes_escaped, cells))} |"
-
-
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table; the cells are Markdown already."""
+    """Return a table; the cells are Markdown already.
+
+    A pipe ends a cell even in code; GitHub does not show the backslash before it.
+    """
     rule = ["---"] * len(heads)
-    return "\n".join([table_row(heads), table_row(rule), *map(table_row, lines)])
+    cells = ((cell.replace("|", "\\|") for cell in line) for line in (heads, rule, *lines))
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def collapsed(summary: str, body: str) -> str:
     """Return a body that a click opens; the summary must not come from a record."""
     return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
-
-
-def _pipes_escaped(cell: str) -> str:
-    """Escape pipes, which end a cell even in code; GitHub does not show the backslash."""
-    return cell.replace("|", "\\|")

@@ -217,7 +217,10 @@ DARK_SHADE = 0.55
 
 
 def confusion_heat_map(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, Any]:
-    """Draw a square matrix of counts of test images by [true class][predicted class]."""
+    """Draw a square matrix of counts of test images by [true class][predicted class].
+
+    Right and wrong cells have a colour and scale each, or rare errors would be invisible.
+    """
     tooltip = [
         alt.Tooltip("true:N"),
         alt.Tooltip("predicted:N"),

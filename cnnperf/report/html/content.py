@@ -18,24 +18,6 @@ MARK = '<meta name="generator" content="cnnperf report">'
 """Stands in the head of every page, which a later page may therefore overwrite."""
 
 
-def capitalised(text: str) -> str:
-    """Start a sentence; other capitals stay.
-
-    >>> capitalised("energy of the device, from NVML")
-    'Energy of the device, from NVML'
-    """
-    return text[:1].upper() + text[1:]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "case"), counted(2000, "case")
-    ('1 case', '2,000 cases')
-    """
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of a table."""

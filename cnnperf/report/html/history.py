@@ -25,12 +25,11 @@ from cnnperf.report.html.content import (
     Row,
     Section,
     Table,
-    capitalised,
-    counted,
     number_columns,
     text_columns,
 )
 from cnnperf.report.html.sections.runs import count_cell, figure_cell, metric_cell, row_of
+from cnnperf.report.wording import capitalised, counted
 from cnnperf.report.wording.history import cause, effect, levels, minute, quality, span, summary
 
 STEP_COLUMNS = (

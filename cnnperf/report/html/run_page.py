@@ -15,7 +15,7 @@ from cnnperf.machine.names import machine_of
 from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import ABSENT, format_bytes, format_seconds
 from cnnperf.record.schema import Record
-from cnnperf.report.html.content import Page, Section, Table, capitalised, counted, text_columns
+from cnnperf.report.html.content import Page, Section, Table, text_columns
 from cnnperf.report.html.sections.learning import learning_section
 from cnnperf.report.html.sections.profiles import profile_sections
 from cnnperf.report.html.sections.results import repeats_section, results_section, suite_sections
@@ -23,6 +23,7 @@ from cnnperf.report.html.sections.runs import Run, all_repeats, row_of, runs_of
 from cnnperf.report.html.sections.study import study_sections
 from cnnperf.report.html.sections.verdicts import verdict_sections
 from cnnperf.report.terminal.run import flat_environment
+from cnnperf.report.wording import capitalised, counted
 
 
 def run_page(sides: Sequence[Side], rules: Rules | None = None) -> Page:
@@ -74,8 +75,7 @@ def _what_ran(record: Record) -> str:
 def _machine(environment: Environment) -> str:
     """Return text such as `NVIDIA H200, 139.8 GiB` or `AMD EPYC, 2 cores, 23.4 GiB`."""
     machine, hardware = machine_of(environment), environment.hardware
-    on_gpu = machine.gpu is not None and hardware.gpu is not None
-    memory = hardware.gpu.memory_bytes if on_gpu and hardware.gpu else hardware.memory_bytes
+    memory = ((machine.gpu and hardware.gpu) or hardware).memory_bytes
     return machine.name + (f", {format_bytes(memory)}" if memory else "")
 
 

@@ -45,7 +45,6 @@ METRIC_COLUMNS = (
 )
 
 STUDY_HEAD = "study: time,\naccuracy, F1"
-"""Head of the column with the study's own figures of the same training."""
 
 LEGEND = (
     "medians over n trainings; ± is half the range; MFU is relative to the matmul peak measured in "
@@ -55,7 +54,6 @@ LEGEND = (
 OUTCOME_STYLES = {"passed": "", "failed": "bold red", "skipped": "yellow"}
 
 MAX_WARNINGS = 6
-"""Kinds of warning that are shown."""
 
 
 def run_summary(record: Record) -> RenderableType:
@@ -132,7 +130,6 @@ def notes(record: Record) -> Iterator[Text]:
 
 
 def _warning_lines(record: Record) -> Iterator[Text]:
-    """Yield one line for each kind of warning, the most frequent first, with its first case."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     for case in record.cases:
@@ -281,7 +278,7 @@ def _profile_row(case_id: str, profiles: list[Profile]) -> list[str]:
 
 
 def _share(profiles: list[Profile], kernel_class: KernelClass) -> str:
-    """Return the median share of a step in percent, whole from 10 on."""
+    """Return the median share of a step in percent; medians need not add up to 100."""
     shares = [
         100 * profile.seconds_per_step_by_class.get(kernel_class, 0.0) / profile.seconds_per_step
         for profile in profiles

@@ -18,6 +18,7 @@ from cnnperf.compare.verdicts import (
     Verdict,
 )
 from cnnperf.record.metrics import ABSENT, METRICS
+from cnnperf.report.wording import counted
 
 MAX_SHOWN_VALUE = 60
 """Characters of an environment's field that are shown whole; a CPU's list of features is longer."""
@@ -161,8 +162,7 @@ def explain(metric: MetricVerdict) -> str:
         if metric.rules_out_regression:
             found.append("a regression is ruled out")
         if (needed := metric.repeats_needed) is not None:
-            plural = "s" * (needed != 1)
-            found.append(f"about {needed:,} repeat{plural} per side would settle it")
+            found.append(f"about {counted(needed, 'repeat')} per side would settle it")
     return "; ".join(found)
 
 
@@ -185,8 +185,7 @@ def asides(case: CaseVerdicts, sides: tuple[str, str]) -> Iterator[Aside]:
     seen, (base, new) = case.contamination, sides
     if seen.base or seen.new:
         done = "dropped" if seen.dropped else "kept (cnnperf compare --drop-flagged drops them)"
-        plural = "" if seen.base == 1 else "s"
-        counts = f"{seen.base} repeat{plural} of {base}, {seen.new} of {new}"
+        counts = f"{counted(seen.base, 'repeat')} of {base}, {seen.new} of {new}"
         yield Aside("disturbed", f"{counts} ({', '.join(seen.kinds)}): {done}", doubtful=True)
     for drift in case.drift:
         differs = drift.first_difference_step is not None

@@ -1,7 +1,4 @@
-"""The page of several machines: what each reaches, and how many times better it is than a base.
-
-page = hardware_page([("h100.json", first), ("h200.json", second)], base="H100")
-"""
+"""The page of several machines: what each reaches, and how many times better it is than a base."""
 
 from __future__ import annotations
 
@@ -12,15 +9,13 @@ import altair as alt
 
 from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT, METRICS
-from cnnperf.report.html.charts import metric_axis, rows_of, specification, tooltip_of
+from cnnperf.report.html.charts import Values, metric_axis, rows_of, specification, tooltip_of
 from cnnperf.report.html.content import (
     Figure,
     Page,
     Row,
     Section,
     Table,
-    capitalised,
-    counted,
     number_columns,
     text_columns,
 )
@@ -36,6 +31,7 @@ from cnnperf.report.html.machines.pool import (
     results,
 )
 from cnnperf.report.html.sections.runs import figure_cell, metric_columns, row_of
+from cnnperf.report.wording import capitalised, counted
 
 SHOWN = ("images_per_second", "time_to_accuracy_seconds", "energy_joules", "mfu")
 
@@ -55,16 +51,7 @@ MACHINE_COLUMNS = (
 
 
 def hardware_page(named: Named, base: str | None = None) -> Page:
-    """Compare the machines of these records; records of one machine and software are pooled.
-
-    Args:
-        named: records with the names of their files.
-        base: the machine that the others are compared with: its name, a part that no other name
-            has, or one of its files. None means the first record's machine.
-
-    Raises:
-        UsageError: there is no record, or no such base.
-    """
+    """Compare the machines of these records with `base`; see `pool` for both and for errors."""
     fleet = pool(named, base)
     cases = [_case_section(fleet, number, case) for number, case in enumerate(fleet.case_ids, 1)]
     machines = [member.label for member in fleet.members]
@@ -128,7 +115,6 @@ def _machine_row(member: Member) -> Row:
 
 
 def _overview(fleet: Fleet) -> Iterator[Section]:
-    """Show the gains of all cases in one figure, where there is something to compare."""
     found = [(printable(case), results(fleet, case, HEADLINE)) for case in fleet.case_ids]
     compared = [(case, several) for case, several in found if _is_compared(several)]
     if compared:
@@ -331,12 +317,7 @@ def overview(gains_by_case: Sequence[tuple[str, Sequence[Result]]], title: str) 
 
 
 def _dots(
-    rows: list[dict[str, Any]],
-    title: str,
-    size: int,
-    height: int,
-    tooltip: list[alt.Tooltip],
-    **place: Any,
+    rows: Values, title: str, size: int, height: int, tooltip: list[alt.Tooltip], **place: Any
 ) -> dict[str, Any]:
     scale = alt.Scale(zero=False, padding=12)
     x, low = (alt.X(field, title=title, scale=scale) for field in ("value:Q", "low:Q"))

@@ -8,13 +8,12 @@ from typing import Any
 
 from cnnperf.record.metrics import format_percent
 from cnnperf.record.schema import CaseRecord, EpochResult
-from cnnperf.report.html.charts import Axis, Values, confusion_heat_map, lines
+from cnnperf.report.html.charts import Axis, confusion_heat_map, lines
 from cnnperf.report.html.content import (
     Figure,
     Row,
     Section,
     Table,
-    counted,
     number_columns,
     text_columns,
 )
@@ -29,6 +28,7 @@ from cnnperf.report.html.sections.runs import (
     sides_of,
     slugs,
 )
+from cnnperf.report.wording import counted, some
 
 Value = Callable[[EpochResult], float | None]
 
@@ -64,9 +64,7 @@ def learning_section(runs: Sequence[Run]) -> Section:
         "for accuracy that still rises at the last epoch (trained too briefly)."
     )
     paragraphs = [look] if subsections else []
-    for why, ids in bare.items():
-        more = f" and {len(ids) - MAX_NAMED:,} more" if len(ids) > MAX_NAMED else ""
-        paragraphs.append(f"Nothing to draw ({why}): {', '.join(ids[:MAX_NAMED])}{more}.")
+    paragraphs += [f"Nothing to draw ({why}): {some(ids, MAX_NAMED)}." for why, ids in bare.items()]
     return Section(id="learning", title="Learning", paragraphs=paragraphs, subsections=subsections)
 
 
@@ -127,23 +125,13 @@ def _curves(slug: str, sides: Sequence[CaseSide]) -> Iterator[Figure]:
     )
     for prefix, title, series, needed, axis in kinds:
         if any(has_curve(case, series[needed]) for _, case in sides):
-            caption = f"{sides[0][1].id}; {how_drawn(sides)}"
             values = curve_values(sides, series)
-            yield curve_figure(f"{prefix}-{slug}", title, caption, sides, values, axis)
-
-
-def curve_figure(
-    figure_id: str,
-    title: str,
-    caption: str,
-    sides: Sequence[CaseSide],
-    values: Values,
-    axis: Axis,
-    ends: Values = (),
-) -> Figure:
-    """Draw rows of `curve_values` as lines; `ends` as for `charts.lines`."""
-    drawn = lines(values, axis=axis, runs=run_labels(sides), ends=ends)
-    return Figure(id=figure_id, title=title, caption=caption, specification=drawn)
+            yield Figure(
+                id=f"{prefix}-{slug}",
+                title=title,
+                caption=f"{sides[0][1].id}; {how_drawn(sides)}",
+                specification=lines(values, axis=axis, runs=run_labels(sides)),
+            )
 
 
 def run_labels(sides: Sequence[CaseSide]) -> list[str]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from cnnperf.record.metrics import format_latency, format_share
-from cnnperf.record.schema import CaseRecord, KernelClass, Profile
+from cnnperf.record.schema import KernelClass, Profile
 from cnnperf.report.html.charts import stacked_bars
 from cnnperf.report.html.content import Figure, Row, Section, Table, number_columns, text_columns
-from cnnperf.report.html.sections.learning import run_labels
 from cnnperf.report.html.sections.runs import (
     CaseSide,
     Run,
@@ -36,7 +35,6 @@ class Profiled(NamedTuple):
     """The first profile of a case in one run."""
 
     run: Run
-    case: CaseRecord
     seed: int
     profile: Profile
 
@@ -60,7 +58,7 @@ def profile_sections(runs: Sequence[Run]) -> list[Section]:
 
 def _profiled(sides: Sequence[CaseSide]) -> list[Profiled]:
     return [
-        Profiled(run, case, *first)
+        Profiled(run, *first)
         for run, case in sides
         for first in [(each.seed, each.profile) for each in case.repeats if each.profile][:1]
     ]
@@ -85,7 +83,9 @@ def _case_section(
 
 
 def _figure(slug: str, profiled: Sequence[Profiled]) -> Figure:
-    units_per_second, unit = _unit(max(each.profile.seconds_per_step for each in profiled))
+    longest_seconds = max(each.profile.seconds_per_step for each in profiled)
+    units = ((1.0, "seconds"), (1e3, "milliseconds"), (1e6, "microseconds"))
+    units_per_second, unit = next((u for u in units if longest_seconds * u[0] >= 1), units[-1])
     values = [
         {"row": each.run.label, "part": _spaced(name), "value": units_per_second * seconds}
         for each in profiled
@@ -94,7 +94,7 @@ def _figure(slug: str, profiled: Sequence[Profiled]) -> Figure:
     facts = [
         f"{run.label + ': ' if len(profiled) > 1 else ''}{profile.steps} steps of seed {seed}, "
         f"{format_latency(profile.seconds_per_step)} per step"
-        for run, _, seed, profile in profiled
+        for run, seed, profile in profiled
     ]
     return Figure(
         id=f"profile-{slug}",
@@ -104,15 +104,9 @@ def _figure(slug: str, profiled: Sequence[Profiled]) -> Figure:
             values,
             title=f"{unit} per step",
             parts=list(map(_spaced, CLASSES)),
-            rows=run_labels([(each.run, each.case) for each in profiled]),
+            rows=[each.run.label for each in profiled],
         ),
     )
-
-
-def _unit(longest_seconds: float) -> tuple[float, str]:
-    """Return the units per second, and the unit in which the longest step has a few digits."""
-    units = ((1.0, "seconds"), (1e3, "milliseconds"), (1e6, "microseconds"))
-    return next((each for each in units if longest_seconds * each[0] >= 1), units[-1])
 
 
 def _spaced(name: str) -> str:

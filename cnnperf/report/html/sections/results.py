@@ -12,7 +12,6 @@ from cnnperf.report.html.content import (
     Row,
     Section,
     Table,
-    capitalised,
     number_columns,
     text_columns,
 )
@@ -31,6 +30,7 @@ from cnnperf.report.html.sections.runs import (
 )
 from cnnperf.report.suites import SUITES, Suite
 from cnnperf.report.terminal.run import spread_percent
+from cnnperf.report.wording import capitalised
 
 RESULTS = (
     "images_per_second",
