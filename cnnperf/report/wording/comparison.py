@@ -10,13 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from cnnperf.compare.profile_change import tell_profile
-from cnnperf.compare.verdicts import (
-    REGRESSIONS,
-    SEVERITY,
-    CaseVerdicts,
-    MetricVerdict,
-    Verdict,
-)
+from cnnperf.compare.verdicts import REGRESSIONS, SEVERITY, CaseVerdicts, MetricVerdict, Verdict
 from cnnperf.record.metrics import ABSENT, METRICS
 from cnnperf.report.wording import counted
 

@@ -56,6 +56,15 @@ def hardware_page(named: Named, base: str | None = None) -> Page:
     cases = [_case_section(fleet, number, case) for number, case in enumerate(fleet.case_ids, 1)]
     machines = [member.label for member in fleet.members]
     counts = f"{counted(len(named), 'record')} of {counted(len(machines), 'machine')}"
+    left_out = Section(
+        id="machines-left-out",
+        title="Left out",
+        paragraphs=(
+            "Trainings that differ in more than the machine cannot be compared, and trainings that "
+            "did not finish have no values:",
+            *(f"{sentence}." for sentence in fleet.left_out),
+        ),
+    )
     return Page(
         title="Several machines",
         lead=(f"{counts}: {'; '.join(machines)}.",),  # labels may have commas
@@ -63,7 +72,7 @@ def hardware_page(named: Named, base: str | None = None) -> Page:
             _machines(fleet),
             *_overview(fleet),
             *(section for section in cases if section.subsections),
-            *_left_out(fleet),
+            *([left_out] if fleet.left_out else []),
         ],
     )
 
@@ -152,14 +161,12 @@ def _remarks(fleet: Fleet, case_id: str) -> Iterator[str]:
             "These trainings were shortened, all to the same number of steps: only their speed is "
             "meaningful."
         )
-    single = [label for label, case in cases.items() if len(case.repeats) == 1]
-    if single:
+    if single := [label for label, case in cases.items() if len(case.repeats) == 1]:
         yield (
             f"A single training, so no interval: {'; '.join(single)}. Run three or more to see how "
             "far to trust it."
         )
-    disturbed = [label for label, case in cases.items() if disturbed_count(case)]
-    if disturbed:
+    if disturbed := [label for label, case in cases.items() if disturbed_count(case)]:
         yield (
             f"Something else disturbed trainings on {'; '.join(disturbed)}; they are included in "
             "the means."
@@ -172,11 +179,30 @@ def _metric_section(
     fleet: Fleet, number: int, case_id: str, metric: str, found: Sequence[Result]
 ) -> Section:
     name = f"machines-{number}-{metric.replace('_', '-')}"
+    table = Table(
+        id=f"{name}-table",
+        caption=f"{METRICS[metric].label} of {printable(case_id)}",
+        columns=(
+            *text_columns(machine="machine"),
+            *number_columns(n="n"),
+            *metric_columns([metric]),
+            *number_columns(
+                low="from (95 %)",
+                high="to (95 %)",
+                times_better="times better than base",
+                times_better_low="from (95 %)",
+                times_better_high="to (95 %)",
+            ),
+            *text_columns(precision="precision"),
+            *number_columns(disturbed="disturbed"),
+        ),
+        rows=[_metric_row(metric, result) for result in found],
+    )
     return Section(
         id=f"section-{name}",
         title=METRICS[metric].label,
         paragraphs=tuple(_missing(fleet, case_id, metric, found)),
-        tables=(_metric_table(name, metric, case_id, found),),
+        tables=(table,),
         figures=tuple(_metric_figures(name, metric, case_id, found, fleet)),
     )
 
@@ -190,13 +216,9 @@ def _missing(fleet: Fleet, case_id: str, metric: str, found: Sequence[Result]) -
             few.append(f"{count} of {len(case.repeats)} on {result.member.label}")
     if few:
         yield f"Not every training has a value; the means are of those that do: {'; '.join(few)}."
-    having = {result.member.label for result in found}
-    none = [
-        member.label
-        for member in fleet.members
-        if case_id in member.cases and member.label not in having
-    ]
-    if none:
+    having = [result.member.label for result in found]
+    labels = [member.label for member in fleet.members if case_id in member.cases]
+    if none := [label for label in labels if label not in having]:
         yield f"No training has a value on {'; '.join(none)}."
 
 
@@ -224,28 +246,6 @@ def _metric_figures(
         )
 
 
-def _metric_table(name: str, metric: str, case_id: str, found: Sequence[Result]) -> Table:
-    return Table(
-        id=f"{name}-table",
-        caption=f"{METRICS[metric].label} of {printable(case_id)}",
-        columns=(
-            *text_columns(machine="machine"),
-            *number_columns(n="n"),
-            *metric_columns([metric]),
-            *number_columns(
-                low="from (95 %)",
-                high="to (95 %)",
-                times_better="times better than base",
-                times_better_low="from (95 %)",
-                times_better_high="to (95 %)",
-            ),
-            *text_columns(precision="precision"),
-            *number_columns(disturbed="disturbed"),
-        ),
-        rows=[_metric_row(metric, result) for result in found],
-    )
-
-
 def _metric_row(metric: str, result: Result) -> Row:
     mean, gain = result.mean, result.gain
     ratios = (None,) * 3 if gain is None else (gain.value, gain.low, gain.high)
@@ -257,19 +257,6 @@ def _metric_row(metric: str, result: Result) -> Row:
         (result.precision or ABSENT, result.precision),
         (str(result.disturbed), result.disturbed),
     )
-
-
-def _left_out(fleet: Fleet) -> Iterator[Section]:
-    if fleet.left_out:
-        yield Section(
-            id="machines-left-out",
-            title="Left out",
-            paragraphs=(
-                "Trainings that differ in more than the machine cannot be compared, and trainings "
-                "that did not finish have no values:",
-                *(f"{sentence}." for sentence in fleet.left_out),
-            ),
-        )
 
 
 ROW_HEIGHT = 30

@@ -9,14 +9,7 @@ from typing import Any
 from cnnperf.record.metrics import format_percent
 from cnnperf.record.schema import CaseRecord, EpochResult
 from cnnperf.report.html.charts import Axis, confusion_heat_map, lines
-from cnnperf.report.html.content import (
-    Figure,
-    Row,
-    Section,
-    Table,
-    number_columns,
-    text_columns,
-)
+from cnnperf.report.html.content import Figure, Row, Section, Table, number_columns, text_columns
 from cnnperf.report.html.sections.runs import (
     CaseSide,
     Run,
@@ -144,11 +137,11 @@ def how_drawn(sides: Sequence[CaseSide]) -> str:
     counts: dict[str, dict[str, None]] = {}
     for run, case in sides:
         counts.setdefault(run.label, {})[str(len(case.repeats))] = None
-    numbers = {label: f"n = {' and '.join(found)}" for label, found in counts.items()}
+    numbers = [f"n = {' and '.join(found)}" for found in counts.values()]
+    drawn = numbers[0]
     if len(counts) > 1:
-        drawn = f"base dashed ({', '.join(f'{n} in {label}' for label, n in numbers.items())})"
-    else:
-        (drawn,) = numbers.values()
+        named = [f"{n} in {label}" for n, label in zip(numbers, counts, strict=True)]
+        drawn = f"base dashed ({', '.join(named)})"
     several = any(len(case.repeats) > 1 for _, case in sides)
     return f"{drawn}; thin: each training, strong: their median." if several else f"{drawn}."
 
@@ -209,7 +202,7 @@ def confusion_figures(
             )
 
 
-def _confusion_caption(case: CaseRecord, matrix: Sequence[Sequence[int]], count: int) -> str:
+def _confusion_caption(case: CaseRecord, matrix: list[list[int]], count: int) -> str:
     total = sum(map(sum, matrix))
     right = sum(row[number] for number, row in enumerate(matrix))
     summed = f"sum of n = {count} trainings" if count > 1 else "n = 1"

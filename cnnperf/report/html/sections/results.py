@@ -7,14 +7,7 @@ from collections.abc import Callable, Sequence
 from cnnperf.catalog.cases import ReportedResult, reported
 from cnnperf.record.metrics import ABSENT, METRICS, format_plain, format_seconds, format_share
 from cnnperf.record.schema import CaseRecord
-from cnnperf.report.html.content import (
-    Cell,
-    Row,
-    Section,
-    Table,
-    number_columns,
-    text_columns,
-)
+from cnnperf.report.html.content import Cell, Row, Section, Table, number_columns, text_columns
 from cnnperf.report.html.sections.runs import (
     Run,
     all_repeats,
@@ -41,7 +34,6 @@ RESULTS = (
     "mfu",
     "energy_joules",
 )
-"""Medians after the train time and its spread."""
 
 MAX_OPEN_WARNINGS = 10
 """A longer table of warnings is closed: each takes several lines."""
@@ -143,17 +135,16 @@ def study_cells(row: ReportedResult | None) -> list[tuple[str, Cell]]:
 
 def repeats_section(runs: Sequence[Run]) -> Section:
     """Build tables of every training, epoch and warning."""
-    warnings = warnings_table(runs)
+    warnings = _warnings_table(runs)
     look = (
         "Look here when a median surprises you: a training with a warning, a p99 far above p50, or "
         "a high data wait often explains it. The CSV files have all digits."
     )
-    tables = [repeats_table(runs), epochs_table(runs), *([warnings] if warnings.rows else [])]
+    tables = [_repeats_table(runs), _epochs_table(runs), *([warnings] if warnings.rows else [])]
     return Section(id="trainings", title="Every training", paragraphs=[look], tables=tables)
 
 
-def repeats_table(runs: Sequence[Run]) -> Table:
-    """Build a row for each training."""
+def _repeats_table(runs: Sequence[Run]) -> Table:
     rows = [
         row_of(
             *key_cells(runs, run, case.id),
@@ -184,8 +175,7 @@ EPOCH_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
 """Label and format of an epoch's values."""
 
 
-def epochs_table(runs: Sequence[Run]) -> Table:
-    """Build a row for each epoch of each training."""
+def _epochs_table(runs: Sequence[Run]) -> Table:
     labels = {name: label for name, (label, _) in EPOCH_COLUMNS.items()}
     rows = [
         row_of(
@@ -207,8 +197,7 @@ def epochs_table(runs: Sequence[Run]) -> Table:
     return without_empty(table)
 
 
-def warnings_table(runs: Sequence[Run]) -> Table:
-    """Build a row for each warning."""
+def _warnings_table(runs: Sequence[Run]) -> Table:
     rows = [
         row_of(
             *key_cells(runs, run, case.id),
@@ -234,23 +223,22 @@ def warnings_table(runs: Sequence[Run]) -> Table:
 
 def suite_sections(runs: Sequence[Run]) -> list[Section]:
     """Return a section for each suite that a run has results of."""
-    sections = [_section(runs, suite) for suite in SUITES]
+    sections = [_suite_section(runs, suite) for suite in SUITES]
     return [section for section in sections if section.tables[0].rows]
 
 
-def _section(runs: Sequence[Run], suite: Suite) -> Section:
+def _suite_section(runs: Sequence[Run], suite: Suite) -> Section:
     table = Table(
         id=f"table-{suite.id}",
         caption=suite.caption,
         columns=[suite.subject_column, *key_columns(runs)[1:], *suite.columns],
-        rows=_rows(runs, suite),
+        rows=_suite_rows(runs, suite),
     )
     paragraphs = [f"{capitalised(suite.legend)}."] if suite.legend else []
     return Section(id=suite.id, title=suite.title, paragraphs=paragraphs, tables=[table])
 
 
-def _rows(runs: Sequence[Run], suite: Suite) -> list[Row]:
-    """Return the rows of all runs, those of one subject beside each other."""
+def _suite_rows(runs: Sequence[Run], suite: Suite) -> list[Row]:
     found: dict[str, list[Row]] = {}
     for run in runs:
         for table in suite.tables(run.record):
