@@ -23,7 +23,7 @@ from cnnperf.machine.inventory import collect_environment
 from cnnperf.record.environment import Environment
 from cnnperf.record.messages import ModelFacts, ProbeJob
 from cnnperf.record.metrics import ABSENT, format_flops
-from cnnperf.report.terminal.run import fits
+from cnnperf.report.terminal.layout import fits
 from cnnperf.run.session import missing_packages
 from cnnperf.run.worker_process import probe
 

@@ -56,9 +56,7 @@ def to_github(comparison: Comparison) -> str:
         if kind is not None:
             title = f"{row.verdict}: {row.subject} of {row.case.id}"
             found[kind].append(Annotation(title, row.details(comparison.sides) or row.verdict))
-    return "".join(
-        _command(kind, annotation) for kind in KINDS for annotation in _at_most_shown(found[kind])
-    )
+    return "".join(command for kind in KINDS for command in _commands(kind, found[kind]))
 
 
 def _first(texts: Sequence[str], most: int) -> str:
@@ -75,19 +73,17 @@ def _kind(row: Row) -> Kind | None:
     return "notice" if row.verdict in REGRESSIONS | IMPROVEMENTS else None
 
 
-def _at_most_shown(found: Sequence[Annotation]) -> Sequence[Annotation]:
-    if len(found) <= MAX_SHOWN:
-        return found
-    rest = [annotation.title for annotation in found[MAX_SHOWN - 1 :]]
-    return [*found[: MAX_SHOWN - 1], Annotation(f"{len(rest)} more", _first(rest, MAX_NAMED))]
-
-
-def _command(kind: Kind, annotation: Annotation) -> str:
-    title, message = (
-        printable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        for text in annotation
-    )
-    return f"::{kind} title={title.replace(':', '%3A').replace(',', '%2C')}::{message}\n"
+def _commands(kind: Kind, found: Sequence[Annotation]) -> Iterator[str]:
+    if len(found) > MAX_SHOWN:
+        rest = [annotation.title for annotation in found[MAX_SHOWN - 1 :]]
+        last = Annotation(f"{len(rest)} more", _first(rest, MAX_NAMED))
+        found = [*found[: MAX_SHOWN - 1], last]
+    for annotation in found:
+        title, message = (
+            printable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+            for text in annotation
+        )
+        yield f"::{kind} title={title.replace(':', '%3A').replace(',', '%2C')}::{message}\n"
 
 
 Result = Literal["failure", "error", "skipped"]

@@ -82,10 +82,7 @@ def _environment(comparison: Comparison, extent: Extent) -> Iterator[str]:
     ]
     title = f"Environment changes: {len(changes)}"
     shown = _table(("field", *comparison.sides, ""), lines, len(changes))
-    if len(changes) > OPEN_CHANGES:
-        yield collapsed(title, shown)
-    else:
-        yield f"{title}\n\n{shown}"
+    yield collapsed(title, shown) if len(changes) > OPEN_CHANGES else f"{title}\n\n{shown}"
 
 
 def _verdicts(comparison: Comparison, extent: Extent) -> Iterator[str]:
@@ -126,8 +123,7 @@ def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> 
 
 
 def _bullets(title: str, lines: Iterable[str], extent: Extent) -> Iterator[str]:
-    found = [line for line in lines if line]
-    if found:
+    if found := list(lines):
         shown = found[: extent.lines]
         bullets = "\n".join(f"- {line}" for line in shown)
         yield f"{title}:\n\n{bullets}{_left_out(len(found) - len(shown))}"

@@ -167,7 +167,6 @@ def bars_with_intervals(values: Values, *, title: str) -> dict[str, Any]:
 
 
 def _closed(row: dict[str, Any], edge: float) -> dict[str, Any]:
-    """Return a row with both ends inside the chart."""
     return {
         **row,
         "low": -edge if row["low"] is None else row["low"],

@@ -25,7 +25,6 @@ class Column:
     name: str
     """In CSV, with unit and "per" in it: `train_seconds`."""
     label: str
-    """What people read above it."""
     is_number: bool = False
     """Numbers are aligned to the right and sorted by value."""
 

@@ -306,6 +306,8 @@ def _point_rows(series: Series, size: int) -> Iterator[dict[str, Any]]:
             middle = part[len(part) // 2]
             median = statistics.median(point.median for point in part)
             low, high = min(p.low for p in part), max(p.high for p in part)
+            remarks = ["something else disturbed the machine"] * any(p.disturbed for p in part)
+            remarks += ["its run was interrupted"] * any(p.interrupted for p in part)
             yield {
                 "role": "point",
                 "created": middle.created.isoformat(),
@@ -319,11 +321,5 @@ def _point_rows(series: Series, size: int) -> Iterator[dict[str, Any]]:
                 "n": sum(point.n for point in part),
                 "file": printable(middle.file) if size == 1 else f"{len(part)} records",
                 "commit": short_commit(middle),
-                "remark": _remark(part),
+                "remark": ", ".join(remarks) or "none",
             }
-
-
-def _remark(part: Sequence[Point]) -> str:
-    found = ["something else disturbed the machine"] * any(point.disturbed for point in part)
-    found += ["its run was interrupted"] * any(point.interrupted for point in part)
-    return ", ".join(found) or "none"

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import vl_convert
@@ -54,7 +54,7 @@ def render(page: Page) -> str:
         finalize=_one_line,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    environment.filters["csv"] = _csv_address
+    environment.filters["csv"] = lambda table: quote(to_csv(table), safe="")
     environment.tests["closed"] = _is_closed
     return environment.get_template("page.html.j2").render(
         page=page,
@@ -112,11 +112,6 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _csv_address(table: Table) -> str:
-    """Return the table as an address that a browser saves as a file without script or network."""
-    return f"data:text/csv;charset=utf-8,{quote(to_csv(table), safe='')}"
-
-
 def check_ids(page: Page) -> None:
     """Check that ids are unique, and made of letters, digits and dashes.
 
@@ -133,19 +128,17 @@ def check_ids(page: Page) -> None:
 
 
 Form = Literal["svg", "png"]
-FORMS: tuple[Form, ...] = ("svg", "png")
 
 WIDTH = 480
 """Pixels of a figure that fills its place on the page."""
 
 SUBTITLE_CHARS = 84
-"""Characters in a line of the caption above a picture."""
 
 PNG_SCALE = 2
 """PNG pixels for each of the figure's, so that it is sharp in print."""
 
 
-def write_figures(page: Page, folder: Path, forms: Sequence[Form] = FORMS) -> list[Path]:
+def write_figures(page: Page, folder: Path, forms: Sequence[Form] = ("svg", "png")) -> list[Path]:
     """Write each figure in each form, named by its id, and return the files.
 
     Raises:
@@ -165,10 +158,7 @@ def write_figures(page: Page, folder: Path, forms: Sequence[Form] = FORMS) -> li
 
 
 def _picture(figure: Figure, form: Form) -> bytes:
-    content: dict[str, Any] = dict(figure.specification)
-    if content.get("width") == "container":
-        content["width"] = WIDTH
-    content["title"] = {
+    title = {
         "text": figure.title,
         "subtitle": textwrap.wrap(figure.caption, SUBTITLE_CHARS),
         "anchor": "start",
@@ -176,8 +166,10 @@ def _picture(figure: Figure, form: Form) -> bytes:
         "subtitleColor": color("muted"),
         "offset": 10,
     }
-    content["config"] = {**CONFIG, "background": "white", "font": "Arial, sans-serif"}
-    content = in_light(content)
+    config = {**CONFIG, "background": "white", "font": "Arial, sans-serif"}
+    content = in_light({**figure.specification, "title": title, "config": config})
+    if content.get("width") == "container":
+        content["width"] = WIDTH
     if form == "png":
         return bytes(vl_convert.vegalite_to_png(content, scale=PNG_SCALE))
     return str(vl_convert.vegalite_to_svg(content)).encode()

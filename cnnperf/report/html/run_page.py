@@ -110,7 +110,6 @@ def _problems(run: Run, where: str) -> Iterator[str]:
 
 
 def _disturbed(runs: Sequence[Run]) -> Iterator[str]:
-    """Count trainings that something else may have slowed down, and name the causes."""
     found = [
         {flag.kind for flag in repeat.warnings} & DISTURBANCES for _, _, repeat in all_repeats(runs)
     ]

@@ -38,8 +38,6 @@ PALETTE = {
     "on-strong": ("#ffffff", "#0d1014"),
     **{f"series-{number}": pair for number, pair in enumerate(SERIES, start=1)},
 }
-"""Colours by name, in light and in dark."""
-
 LIGHT = {name: light for name, (light, _) in PALETTE.items()}
 DARK = {name: dark for name, (_, dark) in PALETTE.items()}
 

@@ -44,15 +44,14 @@ def history_summary(loaded: Loaded, series: Sequence[Series]) -> RenderableType:
     """Return everything there is to see, the answer last, where the reader's eye ends up."""
     has_steps = any(each.steps for each in series)
     return Group(
-        series_table(series),
+        _table(series),
         *_step_lines(series),
         *(Text(printable(note), style="dim") for note in loaded.notes),
         Text(summary(series, loaded.records), style="bold" if has_steps else ""),
     )
 
 
-def series_table(series: Sequence[Series]) -> GroupedTable:
-    """Return a row for each metric below its case and machine."""
+def _table(series: Sequence[Series]) -> GroupedTable:
     groups: dict[str, list[Series]] = {}
     for each in series:
         groups.setdefault(printable(f"{each.title} on {each.machine_label}"), []).append(each)

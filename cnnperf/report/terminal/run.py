@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 import statistics
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -29,7 +28,6 @@ from cnnperf.record.metrics import (
 from cnnperf.record.schema import CaseRecord, KernelClass, Profile, Record
 from cnnperf.report.suites import SUITES, Suite
 from cnnperf.report.terminal.layout import Cell, Column, FittingTable, new_table
-from cnnperf.report.terminal.layout import fits as fits
 
 if TYPE_CHECKING:
     import pytest
@@ -130,17 +128,16 @@ def notes(record: Record) -> Iterator[Text]:
 
 
 def _warning_lines(record: Record) -> Iterator[Text]:
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for case in record.cases:
         for repeat in case.repeats:
             for flag in repeat.warnings:
-                counts[flag.kind] += 1
-                first.setdefault(flag.kind, f"{case.id} (seed {repeat.seed}): {flag.message}")
-    for kind, count in counts.most_common(MAX_WARNINGS):
-        more = f" [and {count - 1} more]" if count > 1 else ""
-        yield Text(printable(f"warning: {first[kind]}{more}"), style="yellow")
-    if (hidden := len(counts) - MAX_WARNINGS) > 0:
+                text = f"{case.id} (seed {repeat.seed}): {flag.message}"
+                found.setdefault(flag.kind, []).append(text)
+    for first, *others in sorted(found.values(), key=len, reverse=True)[:MAX_WARNINGS]:
+        more = f" [and {len(others)} more]" if others else ""
+        yield Text(printable(f"warning: {first}{more}"), style="yellow")
+    if (hidden := len(found) - MAX_WARNINGS) > 0:
         yield Text(f"warning: {hidden} more kinds of warning are in the record", "yellow")
 
 
@@ -198,19 +195,10 @@ def render(renderable: RenderableType, *, width: int, color: bool) -> str:
     return capture.get()
 
 
-class Look(TypedDict):
-    """The keywords of `render` that depend on the terminal."""
-
-    width: int
-    color: bool
-
-
-def look_of(reporter: pytest.TerminalReporter) -> Look:
-    """Return the width and colours of pytest's terminal; a log is at least 120 wide."""
-    width = reporter._tw.fullwidth
-    return Look(
-        width=width if reporter.isatty else max(width, 120), color=bool(reporter._tw.hasmarkup)
-    )
+def look_of(reporter: pytest.TerminalReporter) -> dict[str, Any]:
+    """Return width and colours of pytest's terminal for `render`; a log is at least 120 wide."""
+    width = reporter._tw.fullwidth if reporter.isatty else max(reporter._tw.fullwidth, 120)
+    return {"width": width, "color": bool(reporter._tw.hasmarkup)}
 
 
 PAGE_ONLY = ("n", "outcome")
@@ -263,18 +251,16 @@ PROFILE_LEGEND = (
 
 def profile_tables(record: Record) -> Iterator[RenderableType]:
     """Yield a table of all profiled cases and its legend; nothing where there are none."""
-    profiled = [(case.id, profiles) for case in record.cases if (profiles := profiles_of(case))]
-    if profiled:
+    rows = []
+    for case in record.cases:
+        if profiles := _profiles(case):
+            step = statistics.median(profile.seconds_per_step for profile in profiles)
+            shares = (_share(profiles, kernel_class) for kernel_class in HEADS)
+            rows.append([case.id, str(len(profiles)), format_latency(step), *shares])
+    if rows:
         heads = ("n", "step", *HEADS.values())
-        columns = (Column("case", "left"), *map(Column, heads))
-        yield FittingTable(columns, [_profile_row(*each) for each in profiled])
+        yield FittingTable((Column("case", "left"), *map(Column, heads)), rows)
         yield Text(PROFILE_LEGEND, style="dim")
-
-
-def _profile_row(case_id: str, profiles: list[Profile]) -> list[str]:
-    step = statistics.median(profile.seconds_per_step for profile in profiles)
-    shares = (_share(profiles, kernel_class) for kernel_class in HEADS)
-    return [case_id, str(len(profiles)), format_latency(step), *shares]
 
 
 def _share(profiles: list[Profile], kernel_class: KernelClass) -> str:
@@ -290,14 +276,13 @@ def _share(profiles: list[Profile], kernel_class: KernelClass) -> str:
     return f"{share:.0f}" if share >= 9.95 else f"{share:.1f}"
 
 
-def profiles_of(case: CaseRecord) -> list[Profile]:
-    """Return the profiles of a case's repeats."""
+def _profiles(case: CaseRecord) -> list[Profile]:
     return [repeat.profile for repeat in case.repeats if repeat.profile is not None]
 
 
 def where_traces_are(record: Record, folder: Path | None) -> str | None:
     """Return a line on the traces that a run left in a folder; None where it left none."""
-    profiles = [profile for case in record.cases for profile in profiles_of(case)]
+    profiles = [profile for case in record.cases for profile in _profiles(case)]
     if folder is None or not any(profile.trace for profile in profiles):
         return None
     command = f"tensorboard --logdir {shlex.quote(str(folder))}"

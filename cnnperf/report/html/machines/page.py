@@ -132,7 +132,7 @@ def _overview(fleet: Fleet) -> Iterator[Section]:
             title=f"Speed of training, relative to {fleet.base.label}",
             caption="Images per second divided by the base's. Right of the dashed line is faster. "
             "Lines are 95 % intervals; they need two trainings or more on both sides.",
-            specification=overview(compared, "times the base's images/s"),
+            specification=overview(compared),
         )
         yield Section(id="section-machines-overview", title="All cases", figures=(figure,))
 
@@ -242,7 +242,7 @@ def _metric_figures(
             title=f"{described.label}, times better than {fleet.base.label}, {case}",
             caption=f"{over[0]} {described.label} divided by {over[1]}. Right of the line is "
             "better than the base. An interval that crosses the line leaves open which is better.",
-            specification=gains(found, "times better than the base"),
+            specification=gains(found),
         )
 
 
@@ -283,13 +283,13 @@ def bars(metric: str, results: Sequence[Result]) -> dict[str, Any]:
     return specification(layers, rows, ROW_HEIGHT * len(rows))
 
 
-def gains(results: Sequence[Result], title: str) -> dict[str, Any]:
+def gains(results: Sequence[Result]) -> dict[str, Any]:
     """Draw how many times better each machine is than the base, which is the line at 1."""
-    rows = _gain_rows(results)
+    rows, title = _gain_rows(results), "times better than the base"
     return _dots(rows, title, 70, ROW_HEIGHT * len(rows), _tooltip(), y=_machine_axis())
 
 
-def overview(gains_by_case: Sequence[tuple[str, Sequence[Result]]], title: str) -> dict[str, Any]:
+def overview(gains_by_case: Sequence[tuple[str, Sequence[Result]]]) -> dict[str, Any]:
     """Draw the gains of all cases, with a colour for each machine."""
     rows = [{**row, "case": case} for case, found in gains_by_case for row in _gain_rows(found)]
     machines, cases = (len({row[name] for row in rows}) for name in ("label", "case"))
@@ -300,6 +300,7 @@ def overview(gains_by_case: Sequence[tuple[str, Sequence[Result]]], title: str) 
         "yOffset": alt.YOffset("label:N", sort=IN_ORDER),
         "color": alt.Color("label:N", title=None, sort=IN_ORDER, legend=legend),
     }
+    title = "times the base's images/s"
     return _dots(rows, title, 60, height, _tooltip(case="case"), **place)
 
 

@@ -27,7 +27,6 @@ ACROSS: frozenset[Across] = frozenset({"hardware", "software"})
 """What may differ between machines, since it is the question."""
 
 Named = Sequence[tuple[str, Record]]
-"""Records with the names of their files."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -160,8 +160,8 @@ def _repeats_table(runs: Sequence[Run]) -> Table:
         *key_columns(runs), *number_columns(seed="seed"), *text_columns(precision="precision"),
         *metric_columns(REPEATS), *text_columns(warnings="warnings"),
     ]  # fmt: skip
-    caption = "Each training"
-    return without_empty(Table(id="table-trainings", caption=caption, columns=columns, rows=rows))
+    table = Table(id="table-trainings", caption="Each training", columns=columns, rows=rows)
+    return without_empty(table)
 
 
 EPOCH_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
