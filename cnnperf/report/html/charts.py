@@ -78,27 +78,17 @@ def lines(values: Values, *, axis: Axis, runs: Sequence[str], ends: Values = ())
     """
     series = list(dict.fromkeys(row["series"] for row in values))
     several = len(runs) > 1
-    legend = alt.Legend(
-        symbolType="stroke", symbolOpacity=1, columns=1 if max(map(len, series)) > 20 else 0
-    )
+    stroke: dict[str, Any] = {"symbolType": "stroke", "symbolOpacity": 1}
+    legend = alt.Legend(**stroke, columns=1 if max(map(len, series)) > 20 else 0)
+    y_axis = alt.Axis(format=axis.tick_format, tickCount=5)
     place = {
         "x": alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d")),
-        "y": alt.Y(
-            "value:Q",
-            title=axis.title,
-            scale=alt.Scale(zero=False),
-            axis=alt.Axis(format=axis.tick_format, tickCount=5),
-        ),
+        "y": alt.Y("value:Q", title=axis.title, scale=alt.Scale(zero=False), axis=y_axis),
         "color": alt.Color("series:N", scale=alt.Scale(domain=series), legend=legend),
     }
-    run_legend = alt.Legend(
-        symbolType="stroke", symbolOpacity=1, symbolSize=300, symbolStrokeColor=color("ink")
-    )
-    dash = alt.StrokeDash(
-        "run:N",
-        scale=alt.Scale(domain=list(runs), range=DASHES[len(runs)]),
-        legend=run_legend if several else None,
-    )
+    run_legend = alt.Legend(**stroke, symbolSize=300, symbolStrokeColor=color("ink"))
+    dashes = alt.Scale(domain=list(runs), range=DASHES[len(runs)])
+    dash = alt.StrokeDash("run:N", scale=dashes, legend=run_legend if several else None)
     fields = ["epoch:Q", "series:N", *(["run:N"] * several)]
     value = alt.Tooltip("value:Q", format=axis.number_format)
     tooltip = [*map(alt.Tooltip, fields), value, alt.Tooltip("of:N")]
