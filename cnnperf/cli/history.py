@@ -188,7 +188,7 @@ def _present(
 ) -> None:
     """Write the page, then print the series: the end of the output is read first."""
     if output is not None:
-        from cnnperf.report.html.history_page import history_page
+        from cnnperf.report.html.history import history_page
         from cnnperf.report.html.page import render
 
         with status("drawing the page ..."):

@@ -200,7 +200,7 @@ def _write_page(page: Page, output: Path) -> None:
 
 
 def _write_figures(page: Page, folder: Path, forms: Sequence[str]) -> None:
-    from cnnperf.report.html.images import write_figures
+    from cnnperf.report.html.page import write_figures
 
     written = write_figures(page, folder, forms)  # type: ignore[arg-type]
     typer.echo(

@@ -246,8 +246,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if SESSION not in config.stash:
         _explain_xdist(terminalreporter)
         return
-    from cnnperf.report.terminal.profile import where_traces_are
-    from cnnperf.report.terminal.run import look_of, render, run_summary
+    from cnnperf.report.terminal.run import look_of, render, run_summary, where_traces_are
     from cnnperf.run.header import journal_lines
 
     run = config.stash[SESSION]

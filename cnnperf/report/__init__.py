@@ -1,4 +1,1 @@
-"""Pages that people look at: one run, two runs, several machines, a history.
-
-Torch-free. Imported only by `cnnperf report` and `cnnperf history`: altair takes its time.
-"""
+"""What people and programs read: tables, pages and files. Only `html` imports altair (slow)."""

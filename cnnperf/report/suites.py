@@ -1,6 +1,6 @@
 """Describe what the suites peers, infer and harness measured, for the terminal and the page alike.
 
-A description has columns, rows and a legend; `terminal.suites` and `html.sections.suites` show it.
+A description has columns, rows and a legend; `terminal.run` and `html.sections.results` show it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cnnperf.record.metrics import ABSENT, format_latency, format_percent, format_seconds
-from cnnperf.record.schema import CaseRecord, HarnessTimes, Inference, PrecisionName, Record
-from cnnperf.report.html.content import Column, Row, number_column
+from cnnperf.record.schema import CaseRecord, Inference, Record
+from cnnperf.report.html.content import Column, Row, number_columns, text_columns
 from cnnperf.report.html.sections.runs import (
     count_cell,
     figure_cell,
@@ -21,6 +21,7 @@ from cnnperf.report.html.sections.runs import (
     metric_columns,
     row_of,
 )
+from cnnperf.report.wording import counted
 
 
 class SuiteTable(NamedTuple):
@@ -48,7 +49,6 @@ class Suite:
 
 
 CASE_COLUMN = Column(name="case", label="case")
-N_COLUMN = number_column("n", "n")
 
 
 def _precisions(case: CaseRecord) -> str:
@@ -63,8 +63,7 @@ REFERENCE_ENGINE = "fast"
 PEER_METRICS = ("images_per_second", "train_seconds", "test_accuracy", "mfu")
 
 
-def peer_tables(record: Record) -> Iterator[SuiteTable]:
-    """Yield a table of engines for each model, data set and recipe of the suite `peers`."""
+def _peer_tables(record: Record) -> Iterator[SuiteTable]:
     groups: dict[str, list[CaseRecord]] = {}
     for case in record.cases:
         if case.suite == "peers":
@@ -72,8 +71,8 @@ def peer_tables(record: Record) -> Iterator[SuiteTable]:
             groups.setdefault(group, []).append(case)
     for group, cases in groups.items():
         reference = next((case for case in cases if case.engine == REFERENCE_ENGINE), None)
-        fastest_first = sorted(cases, key=_images_per_second, reverse=True)
-        rows = [_peer_row(reference, case) for case in fastest_first]
+        cases.sort(key=_images_per_second, reverse=True)
+        rows = [_peer_row(reference, case) for case in cases]
         yield SuiteTable(group, "engines compared", rows)
 
 
@@ -113,22 +112,23 @@ PEERS = Suite(
     ),
     subject_column=Column(name="group", label="trained"),
     columns=(
-        Column(name="engine", label="engine"),
-        number_column("speed_ratio", "ratio"),
+        *text_columns(engine="engine"),
+        *number_columns(speed_ratio="ratio"),
         *metric_columns(PEER_METRICS),
-        N_COLUMN,
-        Column(name="precision", label="precision"),
-        Column(name="outcome", label="outcome"),
+        *number_columns(n="n"),
+        *text_columns(precision="precision", outcome="outcome"),
     ),
-    tables=peer_tables,
+    tables=_peer_tables,
 )
 
 
 # --- inference ----------------------------------------------------------------------------------
 
 
-def inference_tables(record: Record) -> Iterator[SuiteTable]:
-    """Yield a table for each case whose inference was measured."""
+PERCENTILES = ("p50", "p90", "p99")
+
+
+def _inference_tables(record: Record) -> Iterator[SuiteTable]:
     for case in record.cases:
         measured = [repeat.inference for repeat in case.repeats if repeat.inference is not None]
         if measured:
@@ -142,26 +142,23 @@ def _inference_rows(measured: Sequence[Inference]) -> Iterator[Row]:
     """Yield a row for each precision and batch size of any repeat, one precision after another."""
     results = [result for inference in measured for result in inference.results]
     accuracies = [accuracy for inference in measured for accuracy in inference.accuracies]
-    precisions: list[PrecisionName] = list(dict.fromkeys(r.precision for r in results))
-    for precision in precisions:
-        of_precision = [r for r in results if r.precision == precision]
+    precisions = list(dict.fromkeys(r.precision for r in results))
+    shapes = dict.fromkeys((r.precision, r.batch_size) for r in results)
+    for precision, batch_size in sorted(shapes, key=lambda shape: precisions.index(shape[0])):
+        found = [r for r in results if (r.precision, r.batch_size) == (precision, batch_size)]
         predicted = [a for a in accuracies if a.precision == precision]
-        for batch_size in dict.fromkeys(r.batch_size for r in of_precision):
-            found = [r for r in of_precision if r.batch_size == batch_size]
-            rate = median_of(r.images_per_second for r in found)
-            accuracy = median_of(a.test_accuracy for a in predicted)
-            agreement = median_of(a.agreement_fraction for a in predicted)
-            yield row_of(
-                precision,
-                count_cell(batch_size),
-                figure_cell(median_of(r.latency_seconds_p50 for r in found), format_latency),
-                figure_cell(median_of(r.latency_seconds_p90 for r in found), format_latency),
-                figure_cell(median_of(r.latency_seconds_p99 for r in found), format_latency),
-                metric_cell("images_per_second", rate),
-                metric_cell("test_accuracy", accuracy),
-                figure_cell(agreement, format_percent),
-                count_cell(len(measured)),
-            )
+        latencies = [
+            median_of(getattr(r, f"latency_seconds_{p}") for r in found) for p in PERCENTILES
+        ]
+        yield row_of(
+            precision,
+            count_cell(batch_size),
+            *(figure_cell(latency, format_latency) for latency in latencies),
+            metric_cell("images_per_second", median_of(r.images_per_second for r in found)),
+            metric_cell("test_accuracy", median_of(a.test_accuracy for a in predicted)),
+            figure_cell(median_of(a.agreement_fraction for a in predicted), format_percent),
+            count_cell(len(measured)),
+        )
 
 
 INFERENCE = Suite(
@@ -175,16 +172,13 @@ INFERENCE = Suite(
     ),
     subject_column=CASE_COLUMN,
     columns=(
-        Column(name="precision", label="precision"),
-        number_column("batch_size", "batch"),
-        number_column("latency_seconds_p50", "p50"),
-        number_column("latency_seconds_p90", "p90"),
-        number_column("latency_seconds_p99", "p99"),
+        *text_columns(precision="precision"),
+        *number_columns(batch_size="batch"),
+        *number_columns(**{f"latency_seconds_{p}": p for p in PERCENTILES}),
         *metric_columns(("images_per_second", "test_accuracy")),
-        number_column("agreement_fraction", "agreement"),
-        N_COLUMN,
+        *number_columns(agreement_fraction="agreement", n="n"),
     ),
-    tables=inference_tables,
+    tables=_inference_tables,
 )
 
 
@@ -205,28 +199,19 @@ HARNESS_LABELS = {
 """By field of `HarnessTimes`, in the order in which they happen."""
 
 
-def harness_tables(record: Record) -> Iterator[SuiteTable]:
-    """Yield a table for each case of the suite `harness`.
-
-    Every repeat has these times; only in a training of one step do they stand out from its noise.
-    """
+def _harness_tables(record: Record) -> Iterator[SuiteTable]:
+    """Skip other suites: only in a training of one step do these times stand out from its noise."""
     for case in record.cases:
         measured = [repeat.harness for repeat in case.repeats if repeat.harness is not None]
         if case.suite == "harness" and measured:
-            plural = "s" * (len(measured) > 1)
-            heading = f"time of the suite itself, {len(measured)} training{plural}"
-            rows = [_harness_row(measured, field) for field in HARNESS_LABELS]
+            heading = f"time of the suite itself, {counted(len(measured), 'training')}"
+            rows = []
+            for field, label in HARNESS_LABELS.items():
+                values = [getattr(times, field) for times in measured]
+                shown = (statistics.median(values), max(values))
+                cells = (figure_cell(seconds, format_seconds) for seconds in shown)
+                rows.append(row_of(label, *cells, count_cell(len(values))))
             yield SuiteTable(case.id, heading, rows)
-
-
-def _harness_row(measured: Sequence[HarnessTimes], field: str) -> Row:
-    values: list[float] = [getattr(times, field) for times in measured]
-    return row_of(
-        HARNESS_LABELS[field],
-        figure_cell(statistics.median(values), format_seconds),
-        figure_cell(max(values), format_seconds),
-        count_cell(len(values)),
-    )
 
 
 HARNESS = Suite(
@@ -235,12 +220,10 @@ HARNESS = Suite(
     caption="Time that the suite itself took",
     subject_column=CASE_COLUMN,
     columns=(
-        Column(name="span", label="what, in order of time"),
-        number_column("median_seconds", "median"),
-        number_column("largest_seconds", "largest"),
-        N_COLUMN,
+        *text_columns(span="what, in order of time"),
+        *number_columns(median_seconds="median", largest_seconds="largest", n="n"),
     ),
-    tables=harness_tables,
+    tables=_harness_tables,
 )
 
 SUITES = (PEERS, INFERENCE, HARNESS)

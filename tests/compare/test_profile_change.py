@@ -11,9 +11,8 @@ from cnnperf.compare.judge import judge
 from cnnperf.compare.profile_change import describe, profile_change
 from cnnperf.compare.verdicts import Comparison, ProfileChange
 from cnnperf.record.schema import CaseRecord, KernelTime, Profile
-from cnnperf.report.formats.comparison_json import to_json
-from cnnperf.report.formats.github import to_github
-from cnnperf.report.formats.junit import to_junit
+from cnnperf.report.formats.ci import to_github, to_junit
+from cnnperf.report.formats.comparison import to_json
 from cnnperf.report.formats.markdown import to_markdown
 from cnnperf.report.terminal.comparison import comparison_summary
 from cnnperf.report.terminal.run import render

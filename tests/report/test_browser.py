@@ -17,8 +17,8 @@ from cnnperf.compare.history.load import load_folder
 from cnnperf.compare.history.series import find_series
 from cnnperf.compare.thresholds import Thresholds
 from cnnperf.record.schema import Record
-from cnnperf.report.formats.csv_text import to_csv
-from cnnperf.report.html.history_page import history_page
+from cnnperf.report.html.content import to_csv
+from cnnperf.report.html.history import history_page
 from cnnperf.report.html.page import render
 from cnnperf.report.html.run_page import run_page
 from cnnperf.report.html.sections.results import results_table

@@ -10,7 +10,7 @@ import jsonschema
 from hypothesis import given
 
 from cnnperf.compare.verdicts import Comparison
-from cnnperf.report.formats.comparison_json import to_json
+from cnnperf.report.formats.comparison import to_json
 from tests.compare.comparisons import (
     example_accuracy,
     example_case,

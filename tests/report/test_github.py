@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from cnnperf.compare.verdicts import Comparison, EnvironmentChange, Verdict
-from cnnperf.report.formats.github import to_github
+from cnnperf.report.formats.ci import to_github
 from tests.compare.comparisons import (
     HOSTILE,
     example_accuracy,

@@ -12,9 +12,9 @@ import vl_convert
 from cnnperf.compare.history.load import load_folder
 from cnnperf.compare.history.series import Series, find_series
 from cnnperf.compare.thresholds import Thresholds
+from cnnperf.report.html import history
 from cnnperf.report.html.content import Page
-from cnnperf.report.html.history import figures
-from cnnperf.report.html.history_page import history_page
+from cnnperf.report.html.history import history_page
 from cnnperf.report.html.page import check_ids
 from tests.compare.comparisons import HOSTILE
 from tests.compare.history.folders import CASE, case_with, write, write_history
@@ -79,7 +79,7 @@ def test_long_series_is_drawn_with_fewer_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A point stands for several of one level, with their least and greatest."""
-    monkeypatch.setattr(figures, "MAX_POINTS", 6)
+    monkeypatch.setattr(history, "MAX_POINTS", 6)
     write_history(tmp_path, LEVELS)
     page, series = _made(tmp_path)
     figure = page.figures()[0]

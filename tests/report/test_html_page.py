@@ -16,8 +16,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 
-from cnnperf.report.formats.csv_text import to_csv
-from cnnperf.report.html.content import Column, Figure, Page, Row, Section, Table
+from cnnperf.report.html.content import Column, Figure, Page, Row, Section, Table, to_csv
 from cnnperf.report.html.page import render, vega_bundle
 from cnnperf.report.html.run_page import run_page
 from tests.compare.comparisons import HOSTILE, hostile_text

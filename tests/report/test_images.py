@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cnnperf.errors import UsageError
-from cnnperf.report.html.images import write_figures
+from cnnperf.report.html.page import write_figures
 from cnnperf.report.html.run_page import run_page
 from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, in_light
 from tests.examples import example_record

@@ -25,8 +25,7 @@ from cnnperf.record.schema import (
     record_as_json,
 )
 from cnnperf.report.suites import INFERENCE
-from cnnperf.report.terminal.run import render, run_summary
-from cnnperf.report.terminal.suites import tables_of
+from cnnperf.report.terminal.run import render, run_summary, tables_of
 from cnnperf.run.progress import LogLines, Place, describe_repeat, describe_step, share_done
 from cnnperf.run.worker_process import describe_progress
 from tests.examples import (

@@ -12,7 +12,7 @@ import xmlschema
 from hypothesis import given
 
 from cnnperf.compare.verdicts import SEVERITY, Comparison, Verdict
-from cnnperf.report.formats.junit import to_junit
+from cnnperf.report.formats.ci import to_junit
 from tests.compare.comparisons import (
     HOSTILE,
     example_case,

@@ -12,8 +12,7 @@ from hypothesis import given
 
 from cnnperf.compare.verdicts import Comparison, EnvironmentChange
 from cnnperf.errors import printable
-from cnnperf.report.formats.markdown import to_markdown
-from cnnperf.report.formats.markdown_text import MAX_TEXT, code, prose, table
+from cnnperf.report.formats.markdown import MAX_TEXT, code, prose, table, to_markdown
 from cnnperf.report.wording.comparison import rows
 from tests.compare.comparisons import (
     HOSTILE,

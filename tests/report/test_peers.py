@@ -19,8 +19,7 @@ from cnnperf.errors import printable
 from cnnperf.record.schema import CaseError, CaseRecord, Repeat
 from cnnperf.report.suites import PEERS as PEER_SUITE
 from cnnperf.report.suites import speed_ratio
-from cnnperf.report.terminal.run import render, run_summary
-from cnnperf.report.terminal.suites import tables_of
+from cnnperf.report.terminal.run import render, run_summary, tables_of
 from cnnperf.run.plan import make_plan
 from cnnperf.run.settings import RunSettings
 from tests.examples import example_case_record, example_record, example_repeat, plain_terminal

@@ -9,8 +9,7 @@ import pytest
 
 from cnnperf.record.loading import load_record
 from cnnperf.record.schema import Record, record_as_json
-from cnnperf.report.terminal.profile import profile_tables, where_traces_are
-from cnnperf.report.terminal.run import render, run_summary
+from cnnperf.report.terminal.run import profile_tables, render, run_summary, where_traces_are
 from tests.examples import (
     example_case,
     example_case_record,

@@ -9,7 +9,7 @@ import pytest
 
 from cnnperf.compare.inputs import Side
 from cnnperf.report.html.charts import bars_with_intervals
-from cnnperf.report.html.sections.classes import summed_confusion
+from cnnperf.report.html.sections.learning import summed_confusion
 from cnnperf.report.html.sections.runs import runs_of
 from tests.examples import (
     example_case,

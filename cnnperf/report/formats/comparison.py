@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -63,21 +64,36 @@ def as_text(comparison: Comparison, form: Format) -> str:
 
         return to_markdown(comparison, max_chars=COMMENT_MAX_CHARS)
     if form is Format.GITHUB:
-        from cnnperf.report.formats.github import to_github
+        from cnnperf.report.formats.ci import to_github
 
         return to_github(comparison)
     if form is Format.JUNIT:
-        from cnnperf.report.formats.junit import to_junit
+        from cnnperf.report.formats.ci import to_junit
 
         return to_junit(comparison)
     if form is Format.JSON:
-        from cnnperf.report.formats.comparison_json import to_json
-
         return to_json(comparison)
     from cnnperf.report.terminal.comparison import comparison_summary
     from cnnperf.report.terminal.run import render
 
     return render(comparison_summary(comparison), width=FILE_WIDTH, color=False)
+
+
+def to_json(comparison: Comparison) -> str:
+    """Return the comparison with either `ratio` or `difference`, by which the metric is compared.
+
+    Absent values, infinity and NaN become null.
+    """
+    from cnnperf.compare.thresholds import JUDGED
+
+    content: dict[str, Any] = json.loads(comparison.model_dump_json())
+    for shown, case in zip(content["cases"], comparison.cases, strict=True):
+        for name, metric in case.metrics.items():
+            by_ratio = metric.ratio is not None
+            if not by_ratio and metric.difference is None:  # no estimate: the name decides
+                by_ratio = name not in JUDGED or JUDGED[name].by_ratio
+            del shown["metrics"][name]["difference" if by_ratio else "ratio"]
+    return json.dumps(content, indent=2) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,12 +1,7 @@
-"""Write a record for benchmark dashboards.
+"""Write a record for benchmark dashboards: github-action-benchmark, or Bencher's Metric Format.
 
-    cnnperf export reports/run.json --to customSmallerIsBetter > benchmark-data.json
-
-`customSmallerIsBetter`, `customBiggerIsBetter`: tools of github-action-benchmark. A list of `name`,
-    `value`, `unit`, `range` and `extra`. Each metric goes where its better direction says; a metric
-    without a direction is left out.
-`bencher`: the Bencher Metric Format. `value`, `lower_value` and `upper_value` for each benchmark
-    and measure.
+github-action-benchmark has two tools, `customSmallerIsBetter` and `customBiggerIsBetter`. A metric
+goes where its better direction says; a metric without a direction is left out.
 
 A value is the median over a case's repeats, its range the smallest to the largest. Failed and
 skipped cases are left out: half a case would be a false point on the same line. A shortened case

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from cnnperf.compare.history.load import Loaded, Point
 from cnnperf.compare.history.series import Series, Step
 from cnnperf.errors import printable
-from cnnperf.report.formats.csv_text import csv_lines
-from cnnperf.report.html.content import Cell
+from cnnperf.report.html.content import Cell, csv_lines
 
 FORMAT_VERSION = 1
 
@@ -40,14 +40,9 @@ def _lines(series: Series) -> Iterator[list[Cell]]:
                 "step_ratio" if series.by_ratio else "step_difference": steps.get(index),
                 "is_outlier": index in series.outliers,
             }
-            yield [_csv_cell(values.get(name)) for name in CSV_COLUMNS]
-
-
-def _csv_cell(value: Cell) -> Cell:
-    """Return a value without control characters; a truth value is 0 or 1."""
-    if isinstance(value, str):
-        return printable(value)
-    return int(value) if isinstance(value, bool) else value
+            cells = [values.get(name) for name in CSV_COLUMNS]
+            cells = [printable(cell) if isinstance(cell, str) else cell for cell in cells]
+            yield [int(cell) if isinstance(cell, bool) else cell for cell in cells]
 
 
 def to_json(loaded: Loaded, series: Sequence[Series]) -> str:
@@ -71,9 +66,7 @@ def _series(series: Series) -> dict[str, Any]:
         "distinction": series.distinction,
         "threshold": series.rule.threshold,
         "is_too_short": series.is_too_short,
-        "levels": [
-            {"start": each.start, "stop": each.stop, "value": each.value} for each in series.levels
-        ],
+        "levels": [asdict(each) for each in series.levels],
         "steps": [_step(each, series.by_ratio) for each in series.steps],
         "outliers": sorted(series.outliers),
         "points": list(map(_point, series.points)),

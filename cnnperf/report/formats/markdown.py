@@ -2,18 +2,21 @@
 
     cnnperf compare base.json new.json --format markdown >> "$GITHUB_STEP_SUMMARY"
 
-Regressions come first; unchanged metrics are collapsed.
+Regressions come first; unchanged metrics are collapsed. A text from a record could be taken for
+Markdown, HTML, a link or a mention: such a text becomes a code span, which GitHub leaves as it is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from cnnperf.compare.verdicts import Comparison
-from cnnperf.report.formats.markdown_text import code, collapsed, prose, table
-from cnnperf.report.wording.comparison import Row, effect, medians, rows
-from cnnperf.report.wording.notes import asides
+from cnnperf.errors import printable
+from cnnperf.record.metrics import ABSENT
+from cnnperf.report.wording import counted, some
+from cnnperf.report.wording.comparison import Row, asides, effect, medians, rows
 
 COMMENT_MAX_CHARS = 65_536
 """GitHub refuses longer comments."""
@@ -43,11 +46,8 @@ EXTENTS = (
 def to_markdown(comparison: Comparison, *, max_chars: int | None = None) -> str:
     """Return the comparison as Markdown for GitHub.
 
-    Args:
-        comparison: what to show.
-        max_chars: limit of the text, counted in UTF-8 bytes so that it holds for characters and
-            bytes alike. Unchanged metrics are left out first, then the end of every table; the text
-            says so. Below 2,000 little is left.
+    The limit is counted in UTF-8 bytes, so that it holds for characters and bytes alike. Unchanged
+    metrics are left out first, then the end of every table; the text says so.
     """
     for extent in EXTENTS:
         text = "\n\n".join(_sections(comparison, extent)) + "\n"
@@ -68,8 +68,7 @@ def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
 
 
 def _files(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(code, names[:3])) + more if names else "—"
+    return some([code(name) for name in names], 3) or ABSENT
 
 
 def _environment(comparison: Comparison, extent: Extent) -> Iterator[str]:
@@ -83,10 +82,7 @@ def _environment(comparison: Comparison, extent: Extent) -> Iterator[str]:
     ]
     title = f"Environment changes: {len(changes)}"
     shown = _table(("field", *comparison.sides, ""), lines, len(changes))
-    if len(changes) > OPEN_CHANGES:
-        yield collapsed(title, shown)
-    else:
-        yield f"{title}\n\n{shown}"
+    yield collapsed(title, shown) if len(changes) > OPEN_CHANGES else f"{title}\n\n{shown}"
 
 
 def _verdicts(comparison: Comparison, extent: Extent) -> Iterator[str]:
@@ -105,7 +101,6 @@ def _verdicts(comparison: Comparison, extent: Extent) -> Iterator[str]:
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    """Return the cells of one verdict."""
     base, new, change = "", "", ""
     if row.name is not None and row.metric is not None:
         base, new = medians(row.name, row.metric)
@@ -116,7 +111,6 @@ def _line(row: Row) -> tuple[str, ...]:
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
-    """Yield what explains the verdicts without being one."""
     for case in comparison.cases:
         for note in asides(case, comparison.sides):
             yield f"{note.topic}: {code(case.id)}: {prose(note.text)}"
@@ -124,21 +118,73 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], total: int) -> str:
-    """Return a table and how many of its lines are left out."""
     shown = list(lines)
     return table(heads, shown) + _left_out(total - len(shown))
 
 
 def _bullets(title: str, lines: Iterable[str], extent: Extent) -> Iterator[str]:
-    found = [line for line in lines if line]
-    if found:
+    if found := list(lines):
         shown = found[: extent.lines]
         bullets = "\n".join(f"- {line}" for line in shown)
         yield f"{title}:\n\n{bullets}{_left_out(len(found) - len(shown))}"
 
 
 def _left_out(count: int) -> str:
-    if not count:
-        return ""
-    plural = "" if count == 1 else "s"
-    return f"\n\n{count:,} more line{plural} left out because of the length limit."
+    text = f"\n\n{counted(count, 'more line')} left out because of the length limit."
+    return text if count else ""
+
+
+MAX_TEXT = 300
+"""Characters of one text that are shown."""
+
+HARMLESS = re.compile(r"[^\W_](?:[^\W_]|(?<=[^\W_])_(?=[^\W_])|[ .,;%()'\"/+=…±µ-]|:(?= |$))*")
+"""Letters and digits first, so that no list begins; no underscore at a word's edge; no character
+that opens a span, a link, HTML, a mention, a reference, a formula or an emoji."""
+
+LINKED = re.compile(r"^\d+[.)]|www\.|\bGH-\d|\b[0-9a-f]{7,40}\b", re.IGNORECASE)
+"""Begins a list, or becomes a link even in plain words: an address, an issue, a commit."""
+
+
+def clipped(text: str) -> str:
+    """Return one printable line of at most `MAX_TEXT` characters."""
+    line = printable(text)
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+
+
+def code(text: str) -> str:
+    """Return a code span whose fence is longer than any run of backticks in the text.
+
+    >>> code("modified_vgg-mnist-28-eager")
+    '`modified_vgg-mnist-28-eager`'
+    """
+    line = clipped(text)
+    if not line:
+        return ABSENT
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    gap = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{gap}{line}{gap}{fence}"
+
+
+def prose(text: str) -> str:
+    """Return plain words where they are harmless, else a code span.
+
+    >>> prose("killed by SIGKILL"), prose("see @everyone")
+    ('killed by SIGKILL', '`see @everyone`')
+    """
+    line = clipped(text)
+    return line if HARMLESS.fullmatch(line) and not LINKED.search(line) else code(line)
+
+
+def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table; the cells are Markdown already.
+
+    A pipe ends a cell even in code; GitHub does not show the backslash before it.
+    """
+    rule = ["---"] * len(heads)
+    cells = ((cell.replace("|", "\\|") for cell in line) for line in (heads, rule, *lines))
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def collapsed(summary: str, body: str) -> str:
+    """Return a body that a click opens; the summary must not come from a record."""
+    return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"

@@ -18,8 +18,6 @@ Values = Sequence[dict[str, Any]]
 """Rows of a chart's data, each column by name."""
 
 ROWS = "rows"
-"""Name of the data in each specification."""
-
 LINE_HEIGHT = 220
 """Pixels of a chart of lines, without axes and legend."""
 
@@ -80,27 +78,17 @@ def lines(values: Values, *, axis: Axis, runs: Sequence[str], ends: Values = ())
     """
     series = list(dict.fromkeys(row["series"] for row in values))
     several = len(runs) > 1
-    legend = alt.Legend(
-        symbolType="stroke", symbolOpacity=1, columns=1 if max(map(len, series)) > 20 else 0
-    )
+    stroke: dict[str, Any] = {"symbolType": "stroke", "symbolOpacity": 1}
+    legend = alt.Legend(**stroke, columns=1 if max(map(len, series)) > 20 else 0)
+    y_axis = alt.Axis(format=axis.tick_format, tickCount=5)
     place = {
         "x": alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d")),
-        "y": alt.Y(
-            "value:Q",
-            title=axis.title,
-            scale=alt.Scale(zero=False),
-            axis=alt.Axis(format=axis.tick_format, tickCount=5),
-        ),
+        "y": alt.Y("value:Q", title=axis.title, scale=alt.Scale(zero=False), axis=y_axis),
         "color": alt.Color("series:N", scale=alt.Scale(domain=series), legend=legend),
     }
-    run_legend = alt.Legend(
-        symbolType="stroke", symbolOpacity=1, symbolSize=300, symbolStrokeColor=color("ink")
-    )
-    dash = alt.StrokeDash(
-        "run:N",
-        scale=alt.Scale(domain=list(runs), range=DASHES[len(runs)]),
-        legend=run_legend if several else None,
-    )
+    run_legend = alt.Legend(**stroke, symbolSize=300, symbolStrokeColor=color("ink"))
+    dashes = alt.Scale(domain=list(runs), range=DASHES[len(runs)])
+    dash = alt.StrokeDash("run:N", scale=dashes, legend=run_legend if several else None)
     fields = ["epoch:Q", "series:N", *(["run:N"] * several)]
     value = alt.Tooltip("value:Q", format=axis.number_format)
     tooltip = [*map(alt.Tooltip, fields), value, alt.Tooltip("of:N")]
@@ -138,7 +126,8 @@ def bars_with_intervals(values: Values, *, title: str) -> dict[str, Any]:
             reaches the edge.
         title: of the axis, with its unit.
     """
-    edge = 1.15 * max(_extent(row) for row in values) or 1.0
+    ends = ("value", "low", "high", "limit")
+    edge = 1.15 * max(abs(row[end] or 0.0) for row in values for end in ends) or 1.0
     rows = [_closed(row, edge) for row in values]
     kinds = [kind for kind in INTERVAL_COLORS if any(row["kind"] == kind for row in rows)]
     scale = alt.Scale(domain=[-edge, edge], nice=False)
@@ -167,12 +156,7 @@ def bars_with_intervals(values: Values, *, title: str) -> dict[str, Any]:
     return specification(layers, rows, INTERVAL_ROW * len(rows))
 
 
-def _extent(row: dict[str, Any]) -> float:
-    return max(abs(float(row[name] or 0.0)) for name in ("value", "low", "high", "limit"))
-
-
 def _closed(row: dict[str, Any], edge: float) -> dict[str, Any]:
-    """Return a row with both ends inside the chart."""
     return {
         **row,
         "low": -edge if row["low"] is None else row["low"],
@@ -190,13 +174,9 @@ BAR_ROW = 34
 def stacked_bars(
     values: Values, *, title: str, parts: Sequence[str], rows: Sequence[str]
 ) -> dict[str, Any]:
-    """Draw one bar for each row, made of parts that add up.
+    """Draw one bar for each row, made of parts that add up; a single row has no label.
 
-    Args:
-        values: rows with `row`, `part`, `value`.
-        title: of the axis, with its unit.
-        parts: from left to right.
-        rows: from top to bottom; a single row has no label.
+    `values` have `row`, `part` and `value`; `title` names the axis with its unit.
     """
     present = [part for part in parts if any(v["part"] == part and v["value"] for v in values)]
     colors = [color(f"series-{1 + parts.index(part) % COLORS}") for part in present]
@@ -216,3 +196,70 @@ def stacked_bars(
     )
     ranked = [{**v, "rank": parts.index(v["part"])} for v in values if v["value"]]
     return specification([chart], ranked, BAR_ROW * len(rows))
+
+
+MAX_NUMBERED_CLASSES = 20
+"""With more classes there is no room for a count in each cell."""
+
+DARK_SHADE = 0.55
+"""From this shade on, light digits are easier to read than dark ones."""
+
+
+def confusion_heat_map(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, Any]:
+    """Draw a square matrix of counts of test images by [true class][predicted class].
+
+    Right and wrong cells have a colour and scale each, or rare errors would be invisible.
+    """
+    tooltip = [
+        alt.Tooltip("true:N"),
+        alt.Tooltip("predicted:N"),
+        alt.Tooltip("count:Q", format=","),
+        alt.Tooltip("share:Q", format=".2%", title="share of the true class"),
+    ]
+    axis: dict[str, Any] = {
+        "ticks": False, "domain": False, "labelPadding": 5, "labelLimit": 70, "labelOverlap": False
+    }  # fmt: skip
+    angle = -45 if max(map(len, labels)) > 2 else 0
+    chart = rows_of().encode(
+        x=alt.X("predicted:O", sort=list(labels), axis=alt.Axis(**axis, labelAngle=angle)),
+        y=alt.Y("true:O", sort=list(labels), axis=alt.Axis(**axis)),
+        tooltip=tooltip,
+    )
+    layers = [
+        _shaded(chart, "datum.true === datum.predicted", color("series-1")),
+        _shaded(chart, "datum.true !== datum.predicted", color("series-2")),
+    ]
+    if len(labels) <= MAX_NUMBERED_CLASSES:
+        largest = max((count for row in matrix for count in row), default=0)
+        ink = alt.condition(
+            f"datum.shade > {DARK_SHADE}", alt.value(color("on-strong")), alt.value(color("ink"))
+        )
+        digits = chart.transform_filter("datum.count > 0")
+        digits = digits.mark_text(fontSize=10 if largest < 10_000 else 8)
+        layers.append(digits.encode(text="count:Q", color=ink))
+    height = max(LINE_HEIGHT, min(600, 26 * len(labels)))
+    return specification(layers, _cells(matrix, labels), height)
+
+
+def _shaded(chart: alt.Chart, which: str, fill: str) -> Any:
+    shades = alt.Scale(domain=[0, 1], range=[0.04, 1])
+    cells = chart.transform_filter(which).mark_rect(color=fill, stroke=color("page"), strokeWidth=1)
+    return cells.encode(fillOpacity=alt.FillOpacity("shade:Q", scale=shades, legend=None))
+
+
+def _cells(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return each cell with its share of the true class, and its shade on its colour's scale."""
+    shares = [[count / (sum(row) or 1) for count in row] for row in matrix]
+    wrong = [share for i, row in enumerate(shares) for j, share in enumerate(row) if i != j]
+    most = {True: 1.0, False: max(wrong, default=0.0) or 1.0}
+    return [
+        {
+            "true": labels[i],
+            "predicted": labels[j],
+            "count": count,
+            "share": shares[i][j],
+            "shade": shares[i][j] / most[i == j],
+        }
+        for i, row in enumerate(matrix)
+        for j, count in enumerate(row)
+    ]

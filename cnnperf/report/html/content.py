@@ -5,7 +5,9 @@ All text is plain; `page` escapes it. A figure is a Vega-Lite specification as p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,30 +18,6 @@ MARK = '<meta name="generator" content="cnnperf report">'
 """Stands in the head of every page, which a later page may therefore overwrite."""
 
 
-def capitalised(text: str) -> str:
-    """Start a sentence; other capitals stay.
-
-    >>> capitalised("energy of the device, from NVML")
-    'Energy of the device, from NVML'
-    """
-    return text[:1].upper() + text[1:]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "case"), counted(2000, "case")
-    ('1 case', '2,000 cases')
-    """
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def some(names: Sequence[str], most: int) -> str:
-    """List the first names, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of a table."""
@@ -47,19 +25,13 @@ class Column:
     name: str
     """In CSV, with unit and "per" in it: `train_seconds`."""
     label: str
-    """What people read above it."""
     is_number: bool = False
     """Numbers are aligned to the right and sorted by value."""
 
 
-def number_column(name: str, label: str) -> Column:
-    """Describe a column of numbers."""
-    return Column(name=name, label=label, is_number=True)
-
-
 def number_columns(**labels: str) -> list[Column]:
     """Describe columns of numbers; keywords are name and label."""
-    return [number_column(name, label) for name, label in labels.items()]
+    return [Column(name=name, label=label, is_number=True) for name, label in labels.items()]
 
 
 def text_columns(**labels: str) -> list[Column]:
@@ -113,6 +85,12 @@ class Section:
     figures: Sequence[Figure] = ()
     subsections: Sequence[Section] = ()
 
+    def walk(self) -> Iterator[Section]:
+        """Yield the section and all those below it, in reading order."""
+        yield self
+        for section in self.subsections:
+            yield from section.walk()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
@@ -125,11 +103,32 @@ class Page:
 
     def figures(self) -> list[Figure]:
         """Return all figures in reading order."""
-        return _figures(self.sections)
+        return [figure for top in self.sections for each in top.walk() for figure in each.figures]
 
 
-def _figures(sections: Sequence[Section]) -> list[Figure]:
-    found: list[Figure] = []
-    for section in sections:
-        found += [*section.figures, *_figures(section.subsections)]
-    return found
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes text that begins like this for a formula (OWASP, "CSV Injection")."""
+
+
+def to_csv(table: Table) -> str:
+    """Return a page's table as CSV (RFC 4180), unrounded; what was not measured is empty."""
+    heads = [column.name for column in table.columns]
+    return csv_lines([heads, *(row.values for row in table.rows)], line_end="\r\n")
+
+
+def csv_lines(rows: Iterable[Sequence[Cell]], line_end: str = "\n") -> str:
+    """Return rows as CSV, with an apostrophe before text that looks like a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator=line_end)
+    writer.writerows(map(_cell, row) for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    return f"'{value}" if value.startswith(FORMULA_STARTS) else value

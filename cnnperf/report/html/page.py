@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnnperf.errors import printable
-from cnnperf.report.formats.csv_text import to_csv
-from cnnperf.report.html.content import MARK, Page, Section, Table
-from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, css_variables
+from cnnperf.errors import UsageError, printable
+from cnnperf.report.html.content import MARK, Figure, Page, Table, to_csv
+from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, color, in_light
 
 ID = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 
@@ -43,11 +44,25 @@ def render(page: Page) -> str:
     check_ids(page)
     style = _style()
     library, script = _inert(vega_bundle()), _inert(_template("page.js"))
-    template = _environment().get_template("page.html.j2")
-    return template.render(
+    environment = Environment(
+        loader=PackageLoader("cnnperf.report.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_one_line,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.filters["csv"] = lambda table: quote(to_csv(table), safe="")
+    environment.tests["closed"] = _is_closed
+    return environment.get_template("page.html.j2").render(
         page=page,
         mark=Markup(MARK),  # noqa: S704 - our own
-        policy=_policy([library, script], style),
+        policy=(
+            f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; "
+            f"style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+        ),
         style=Markup(style),  # noqa: S704 - our own
         library=Markup(library),  # noqa: S704 - Vega's, out of an installed package
         script=Markup(script),  # noqa: S704 - our own
@@ -60,21 +75,6 @@ def vega_bundle() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script; building it takes seconds."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("cnnperf.report.html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_one_line,
-    )
-    environment.filters |= {"json": _json, "csv": _csv_address}
-    environment.tests["closed"] = _is_closed
-    return environment
 
 
 def _one_line(value: object) -> object:
@@ -91,16 +91,16 @@ def _template(name: str) -> str:
 
 
 def _style() -> str:
-    """Return the style sheet, with the theme's colours in front."""
-    light, dark = css_variables(LIGHT), css_variables(DARK)
-    colors = (
+    light, dark = (
+        "".join(f"--{name}:{value};" for name, value in colors.items()) for colors in (LIGHT, DARK)
+    )
+    return (
         f":root{{color-scheme:light;{light}}}\n"
         f"@media (prefers-color-scheme:dark){{:root{{color-scheme:dark;{dark}}}}}\n"
         f":root[data-theme=light]{{color-scheme:light;{light}}}\n"
         f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
         f"@media print{{:root:root:root{{color-scheme:light;{light}}}}}\n"
-    )
-    return colors + _template("style.css")
+    ) + _template("style.css")
 
 
 def _inert(script: str) -> str:
@@ -108,29 +108,8 @@ def _inert(script: str) -> str:
     return re.sub(r"<(/script|!--)", r"<\\\1", script, flags=re.IGNORECASE)
 
 
-def _policy(scripts: Iterable[str], style: str) -> str:
-    """Allow the page its own scripts and style, and nothing else."""
-    return (
-        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; "
-        f"style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
-    )
-
-
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _json(value: object) -> Markup:
-    """Return JSON that is safe inside a script element: ASCII without `<`, `>` and `&`."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - no markup character is left
-
-
-def _csv_address(table: Table) -> str:
-    """Return the table as an address that a browser saves as a file without script or network."""
-    return f"data:text/csv;charset=utf-8,{quote(to_csv(table), safe='')}"
 
 
 def check_ids(page: Page) -> None:
@@ -139,15 +118,58 @@ def check_ids(page: Page) -> None:
     Raises:
         ValueError: one is not.
     """
-    counts = Counter(_ids(page.sections))
+    sections = [each for top in page.sections for each in top.walk()]
+    counts = Counter(each.id for each in sections)
+    counts.update(table.id for each in sections for table in each.tables)
+    counts.update(figure.id for figure in page.figures())
     wrong = [name for name, count in counts.items() if count > 1 or not ID.fullmatch(name)]
     if wrong:
         raise ValueError(f"ids must be unique, and made of letters, digits and dashes: {wrong}")
 
 
-def _ids(sections: Iterable[Section]) -> Iterator[str]:
-    for section in sections:
-        yield section.id
-        yield from (table.id for table in section.tables)
-        yield from (figure.id for figure in section.figures)
-        yield from _ids(section.subsections)
+Form = Literal["svg", "png"]
+
+WIDTH = 480
+"""Pixels of a figure that fills its place on the page."""
+
+SUBTITLE_CHARS = 84
+
+PNG_SCALE = 2
+"""PNG pixels for each of the figure's, so that it is sharp in print."""
+
+
+def write_figures(page: Page, folder: Path, forms: Sequence[Form] = ("svg", "png")) -> list[Path]:
+    """Write each figure in each form, named by its id, and return the files.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in page.figures():
+            for form in forms:
+                path = folder / f"{figure.id}.{form}"
+                path.write_bytes(_picture(figure, form))
+                written.append(path)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return written
+
+
+def _picture(figure: Figure, form: Form) -> bytes:
+    title = {
+        "text": figure.title,
+        "subtitle": textwrap.wrap(figure.caption, SUBTITLE_CHARS),
+        "anchor": "start",
+        "fontSize": 14,
+        "subtitleColor": color("muted"),
+        "offset": 10,
+    }
+    config = {**CONFIG, "background": "white", "font": "Arial, sans-serif"}
+    content = in_light({**figure.specification, "title": title, "config": config})
+    if content.get("width") == "container":
+        content["width"] = WIDTH
+    if form == "png":
+        return bytes(vl_convert.vegalite_to_png(content, scale=PNG_SCALE))
+    return str(vl_convert.vegalite_to_svg(content)).encode()

@@ -19,7 +19,6 @@ SERIES = (
 """Colours of `series-1` and so on, in light and in dark."""
 
 COLORS = len(SERIES)
-"""Number of series colours."""
 
 PALETTE = {
     "page": ("#ffffff", "#14181d"),
@@ -39,8 +38,6 @@ PALETTE = {
     "on-strong": ("#ffffff", "#0d1014"),
     **{f"series-{number}": pair for number, pair in enumerate(SERIES, start=1)},
 }
-"""Colours by name, in light and in dark."""
-
 LIGHT = {name: light for name, (light, _) in PALETTE.items()}
 DARK = {name: dark for name, (_, dark) in PALETTE.items()}
 
@@ -58,18 +55,12 @@ def color(name: str) -> str:
     return f"var(--{name})"
 
 
-def css_variables(colors: dict[str, str]) -> str:
-    """Return colours as declarations of a style sheet."""
-    return "".join(f"--{name}:{value};" for name, value in colors.items())
-
-
 def in_light(specification: dict[str, Any]) -> dict[str, Any]:
     """Replace the names of colours by their light values."""
     text = json.dumps(specification)
     for name, value in LIGHT.items():
         text = text.replace(f"var(--{name})", value)
-    lit: dict[str, Any] = json.loads(text)
-    return lit
+    return dict(json.loads(text))
 
 
 def _text(size: int, ink: str = "muted") -> dict[str, Any]:

@@ -21,8 +21,15 @@ from cnnperf.compare.verdicts import (
 from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT, format_percent
 from cnnperf.report.terminal.layout import Column, GroupedTable, TableGroup
-from cnnperf.report.wording.comparison import Row, effect, label, median, rows, where_they_part
-from cnnperf.report.wording.notes import asides
+from cnnperf.report.wording.comparison import (
+    Row,
+    asides,
+    effect,
+    label,
+    median,
+    rows,
+    where_they_part,
+)
 
 
 def comparison_summary(comparison: Comparison) -> RenderableType:
@@ -30,20 +37,18 @@ def comparison_summary(comparison: Comparison) -> RenderableType:
     style = {0: "bold green", 1: "bold red"}.get(comparison.exit_code, "bold yellow")
     if comparison.verdict == "inconclusive":
         style = "bold yellow"
-    changes: RenderableType = Text("no difference between the environments", style="dim")
-    if comparison.environment_changes:
-        changes = environment_changes_table(comparison)
     return Group(
-        changes,
-        verdicts_table(comparison),
+        _changes(comparison),
+        _verdicts(comparison),
         _legend(comparison),
         *_explanations(comparison),
         Text(printable(comparison.summary), style=style),
     )
 
 
-def environment_changes_table(comparison: Comparison) -> Table:
-    """Return a row for each field of the environment in which the sides differ."""
+def _changes(comparison: Comparison) -> RenderableType:
+    if not comparison.environment_changes:
+        return Text("no difference between the environments", style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for head in ("environment", *comparison.sides):
         table.add_column(head, overflow="fold")
@@ -54,8 +59,7 @@ def environment_changes_table(comparison: Comparison) -> Table:
     return table
 
 
-def verdicts_table(comparison: Comparison) -> GroupedTable:
-    """Return a row for each metric below its case; cases that only new has come last."""
+def _verdicts(comparison: Comparison) -> GroupedTable:
     base, new = comparison.sides
     columns = (
         Column("metric", "left", min_width=8),
@@ -77,7 +81,6 @@ def verdicts_table(comparison: Comparison) -> GroupedTable:
 
 
 def _title(case: CaseVerdicts) -> Text:
-    """Return the case's id, with its verdict where it was judged as a whole."""
     title = Text(printable(case.id), style="bold")
     return title.append(f" ({case.verdict})", verdict_style(case.verdict)) if case.reason else title
 
@@ -137,12 +140,7 @@ def _explanations(comparison: Comparison) -> Iterator[Text]:
 
 def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> GroupedTable:
     """Return the threshold in force for every metric that could be judged, for --verbose."""
-    columns = (
-        Column("threshold in force", "left"),
-        Column("change that counts"),
-        Column("floor"),
-        Column("gates"),
-    )
+    heads = ("change that counts", "floor", "gates")
     groups = [
         (
             Text(printable(case.id), style="bold"),
@@ -150,7 +148,7 @@ def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> GroupedT
         )
         for case in comparison.cases
     ]
-    return GroupedTable(columns, groups)
+    return GroupedTable((Column("threshold in force", "left"), *map(Column, heads)), groups)
 
 
 def _threshold_cells(case: CaseVerdicts, name: str, thresholds: Thresholds) -> tuple[str, ...]:

@@ -44,15 +44,14 @@ LEGEND = (
 def floors_summary(floors: Sequence[CaseFloors], probed: ProbeResult) -> RenderableType:
     """Return the ceilings, the table, what it means, and reasons to doubt it."""
     return Group(
-        *map(Text, ceiling_lines(probed)),
-        floors_table(floors),
+        *map(Text, _ceilings(probed)),
+        _table(floors),
         Text(LEGEND, style="dim"),
         *(Text(printable(note), style="yellow") for note in notes(floors, probed)),
     )
 
 
-def ceiling_lines(probed: ProbeResult) -> Iterator[str]:
-    """Yield what the device reached, and how steadily."""
+def _ceilings(probed: ProbeResult) -> Iterator[str]:
     for precision, found in probed.matmul_ceilings.items():
         yield f"matmul {precision}: {_steadiness(f'{format_flops(found.best)}FLOP/s', found)}"
     if probed.copy_ceiling is not None:
@@ -65,8 +64,8 @@ def _steadiness(rate: str, found: Ceiling) -> str:
     return f"{rate}, best of {found.samples}; the median is {below} lower"
 
 
-def floors_table(floors: Sequence[CaseFloors]) -> FittingTable:
-    """Return a row for each case; without records there are no columns for measurements."""
+def _table(floors: Sequence[CaseFloors]) -> FittingTable:
+    """Leave out the columns for measurements without records."""
     heads = HEADS + RECORD_HEADS * any(each.measured for each in floors)
     columns = (Column("case", "left"), Column("precision", "left"), *map(Column, heads))
     return FittingTable(columns, [_cells(each)[: len(columns)] for each in floors])
@@ -111,11 +110,10 @@ def notes(floors: Sequence[CaseFloors], probed: ProbeResult) -> Iterator[str]:
             f"is larger than this device's last cache ({format_bytes(probed.cache_bytes)}), which "
             "may keep what one kernel writes until the next one reads it"
         )
-    moved = [each for each in floors if _peak_moved(each)]
-    if moved:
+    if moved := ", ".join(_moved_peaks(floors)):
         yield (
-            f"peak changed: {', '.join(map(_then_and_now, moved))}: the machine is not in the "
-            "state in which it trained, so do not trust the shares"
+            f"peak changed: {moved}: the machine is not in the state in which it trained, so do "
+            "not trust the shares"
         )
     beaten = [each.id for each in floors if each.share is not None and each.share > 1]
     if beaten:
@@ -125,16 +123,12 @@ def notes(floors: Sequence[CaseFloors], probed: ProbeResult) -> Iterator[str]:
         )
 
 
-def _peak_moved(floors: CaseFloors) -> bool:
-    now = floors.matmul_flops_per_second
-    then = floors.measured.matmul_flops_per_second if floors.measured else None
-    return bool(now and then and not 1 / SAME_PEAK < now / then < SAME_PEAK)
-
-
-def _then_and_now(floors: CaseFloors) -> str:
-    then = floors.measured.matmul_flops_per_second if floors.measured else None
-    rates = [format_flops(rate) for rate in (then, floors.matmul_flops_per_second) if rate]
-    return f"{floors.id} ({'FLOP/s, now '.join(rates)}FLOP/s)"
+def _moved_peaks(floors: Sequence[CaseFloors]) -> Iterator[str]:
+    for each in floors:
+        now = each.matmul_flops_per_second
+        then = each.measured.matmul_flops_per_second if each.measured else None
+        if now and then and not 1 / SAME_PEAK < now / then < SAME_PEAK:
+            yield f"{each.id} ({format_flops(then)}FLOP/s, now {format_flops(now)}FLOP/s)"
 
 
 def floors_json(floors: Sequence[CaseFloors], probed: ProbeResult) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cnnperf.compare.history.load import Loaded
-from cnnperf.compare.history.series import Series, Step
+from cnnperf.compare.history.series import Series
 from cnnperf.compare.history.steps import MIN_RECORDS
 from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT, METRICS
 from cnnperf.report.terminal.layout import Cell, Column, GroupedTable
+from cnnperf.report.wording import counted
 from cnnperf.report.wording.history import (
     between,
     cause,
@@ -43,15 +44,14 @@ def history_summary(loaded: Loaded, series: Sequence[Series]) -> RenderableType:
     """Return everything there is to see, the answer last, where the reader's eye ends up."""
     has_steps = any(each.steps for each in series)
     return Group(
-        series_table(series),
+        _table(series),
         *_step_lines(series),
         *(Text(printable(note), style="dim") for note in loaded.notes),
         Text(summary(series, loaded.records), style="bold" if has_steps else ""),
     )
 
 
-def series_table(series: Sequence[Series]) -> GroupedTable:
-    """Return a row for each metric below its case and machine."""
+def _table(series: Sequence[Series]) -> GroupedTable:
     groups: dict[str, list[Series]] = {}
     for each in series:
         groups.setdefault(printable(f"{each.title} on {each.machine_label}"), []).append(each)
@@ -94,16 +94,12 @@ def _step_lines(series: Sequence[Series]) -> Iterator[Text]:
     found = [(each, step) for each in series for step in each.steps]
     found.sort(key=lambda pair: pair[1].after.created, reverse=True)
     for each, step in found[:MAX_STEPS]:
-        yield Text(_step_line(each, step), style=STYLES[quality(step)])
+        text = (
+            f"{quality(step)}: {printable(each.title)} on {printable(each.machine_label)}, "
+            f"{METRICS[each.metric].label}: {levels(each, step)}, {effect(step, each.by_ratio)}, "
+            f"{day(step.after.created)}, between {between(step)}: {cause(step.changes)}"
+        )
+        yield Text(text, style=STYLES[quality(step)])
     if (more := len(found) - MAX_STEPS) > 0:
-        steps = "step" if more == 1 else "steps"
-        yield Text(f"and {more} earlier {steps}: -o FILE writes a page with all of them", "dim")
-
-
-def _step_line(series: Series, step: Step) -> str:
-    where = f"{printable(series.title)} on {printable(series.machine_label)}"
-    return (
-        f"{quality(step)}: {where}, {METRICS[series.metric].label}: {levels(series, step)}, "
-        f"{effect(step, series.by_ratio)}, {day(step.after.created)}, between {between(step)}: "
-        f"{cause(step.changes)}"
-    )
+        steps = counted(more, "earlier step")
+        yield Text(f"and {steps}: -o FILE writes a page with all of them", "dim")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import shlex
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -19,17 +21,17 @@ from cnnperf.record.metrics import (
     METRICS,
     format_bytes,
     format_flops,
+    format_latency,
     format_share,
     show,
 )
-from cnnperf.record.schema import CaseRecord, Record
-from cnnperf.report.terminal.layout import Cell, Column, FittingTable
-from cnnperf.report.terminal.layout import fits as fits
-from cnnperf.report.terminal.profile import profile_tables
-from cnnperf.report.terminal.suites import suite_tables
+from cnnperf.record.schema import CaseRecord, KernelClass, Profile, Record
+from cnnperf.report.suites import SUITES, Suite
+from cnnperf.report.terminal.layout import Cell, Column, FittingTable, new_table
 
 if TYPE_CHECKING:
     import pytest
+
 
 METRIC_COLUMNS = (
     "train_seconds",
@@ -41,7 +43,6 @@ METRIC_COLUMNS = (
 )
 
 STUDY_HEAD = "study: time,\naccuracy, F1"
-"""Head of the column with the study's own figures of the same training."""
 
 LEGEND = (
     "medians over n trainings; ± is half the range; MFU is relative to the matmul peak measured in "
@@ -51,7 +52,6 @@ LEGEND = (
 OUTCOME_STYLES = {"passed": "", "failed": "bold red", "skipped": "yellow"}
 
 MAX_WARNINGS = 6
-"""Kinds of warning that are shown."""
 
 
 def run_summary(record: Record) -> RenderableType:
@@ -84,7 +84,6 @@ def results_table(record: Record) -> FittingTable:
 
 
 def _case_label(case: CaseRecord) -> Text:
-    """Return the id, marked where the case failed, was skipped or was shortened."""
     text = Text(printable(case.id), style=OUTCOME_STYLES[case.outcome])
     marks: list[str] = [case.outcome] if case.outcome != "passed" else []
     marks += ["shortened"] * case.shortened
@@ -129,18 +128,16 @@ def notes(record: Record) -> Iterator[Text]:
 
 
 def _warning_lines(record: Record) -> Iterator[Text]:
-    """Yield one line for each kind of warning, the most frequent first, with its first case."""
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for case in record.cases:
         for repeat in case.repeats:
             for flag in repeat.warnings:
-                counts[flag.kind] += 1
-                first.setdefault(flag.kind, f"{case.id} (seed {repeat.seed}): {flag.message}")
-    for kind, count in counts.most_common(MAX_WARNINGS):
-        more = f" [and {count - 1} more]" if count > 1 else ""
-        yield Text(printable(f"warning: {first[kind]}{more}"), style="yellow")
-    if (hidden := len(counts) - MAX_WARNINGS) > 0:
+                text = f"{case.id} (seed {repeat.seed}): {flag.message}"
+                found.setdefault(flag.kind, []).append(text)
+    for first, *others in sorted(found.values(), key=len, reverse=True)[:MAX_WARNINGS]:
+        more = f" [and {len(others)} more]" if others else ""
+        yield Text(printable(f"warning: {first}{more}"), style="yellow")
+    if (hidden := len(found) - MAX_WARNINGS) > 0:
         yield Text(f"warning: {hidden} more kinds of warning are in the record", "yellow")
 
 
@@ -198,16 +195,95 @@ def render(renderable: RenderableType, *, width: int, color: bool) -> str:
     return capture.get()
 
 
-class Look(TypedDict):
-    """The keywords of `render` that depend on the terminal."""
+def look_of(reporter: pytest.TerminalReporter) -> dict[str, Any]:
+    """Return width and colours of pytest's terminal for `render`; a log is at least 120 wide."""
+    width = reporter._tw.fullwidth if reporter.isatty else max(reporter._tw.fullwidth, 120)
+    return {"width": width, "color": bool(reporter._tw.hasmarkup)}
 
-    width: int
-    color: bool
+
+PAGE_ONLY = ("n", "outcome")
+"""Columns left out here: the results above have them."""
 
 
-def look_of(reporter: pytest.TerminalReporter) -> Look:
-    """Return the width and colours of pytest's terminal; a log is at least 120 wide."""
-    width = reporter._tw.fullwidth
-    return Look(
-        width=width if reporter.isatty else max(width, 120), color=bool(reporter._tw.hasmarkup)
-    )
+def suite_tables(record: Record) -> Iterator[RenderableType]:
+    """Yield the tables of every suite that a record has results of."""
+    for suite in SUITES:
+        yield from tables_of(suite, record)
+
+
+def tables_of(suite: Suite, record: Record) -> Iterator[RenderableType]:
+    """Yield a heading and a table for each subject, then the legend; nothing without results."""
+    shown = [index for index, each in enumerate(suite.columns) if each.name not in PAGE_ONLY]
+    columns = [
+        Column(suite.columns[index].label, "right" if suite.columns[index].is_number else "left")
+        for index in shown
+    ]
+    found = list(suite.tables(record))
+    for subject, heading, rows in found:
+        yield Text(printable(f"{subject}: {heading}"), style="bold")
+        yield new_table(columns, [[row.shown[index] for index in shown] for row in rows])
+    if found and suite.legend:
+        yield Text(suite.legend, style="dim")
+
+
+HEADS: dict[KernelClass, str] = {
+    "convolution": "conv",
+    "matmul": "matmul",
+    "normalisation": "norm",
+    "activation": "act",
+    "pooling": "pool",
+    "optimizer": "optim",
+    "copy": "copy",
+    "other": "other",
+    "data_wait": "data",
+    "idle": "idle",
+}
+
+NEGLIGIBLE = "·"
+"""Stands for less than half a thousandth of a step."""
+
+PROFILE_LEGEND = (
+    "step: a profiled step, which takes longer than a timed one; the rest in % of it: convolution, "
+    "matmul, normalisation, activation, pooling, optimizer, copies, other work, waiting for data, "
+    "idle"
+)
+
+
+def profile_tables(record: Record) -> Iterator[RenderableType]:
+    """Yield a table of all profiled cases and its legend; nothing where there are none."""
+    rows = []
+    for case in record.cases:
+        if profiles := _profiles(case):
+            step = statistics.median(profile.seconds_per_step for profile in profiles)
+            shares = (_share(profiles, kernel_class) for kernel_class in HEADS)
+            rows.append([case.id, str(len(profiles)), format_latency(step), *shares])
+    if rows:
+        heads = ("n", "step", *HEADS.values())
+        yield FittingTable((Column("case", "left"), *map(Column, heads)), rows)
+        yield Text(PROFILE_LEGEND, style="dim")
+
+
+def _share(profiles: list[Profile], kernel_class: KernelClass) -> str:
+    """Return the median share of a step in percent; medians need not add up to 100."""
+    shares = [
+        100 * profile.seconds_per_step_by_class.get(kernel_class, 0.0) / profile.seconds_per_step
+        for profile in profiles
+        if profile.seconds_per_step
+    ]
+    share = statistics.median(shares) if shares else 0.0
+    if share < 0.05:
+        return NEGLIGIBLE
+    return f"{share:.0f}" if share >= 9.95 else f"{share:.1f}"
+
+
+def _profiles(case: CaseRecord) -> list[Profile]:
+    return [repeat.profile for repeat in case.repeats if repeat.profile is not None]
+
+
+def where_traces_are(record: Record, folder: Path | None) -> str | None:
+    """Return a line on the traces that a run left in a folder; None where it left none."""
+    profiles = [profile for case in record.cases for profile in _profiles(case)]
+    if folder is None or not any(profile.trace for profile in profiles):
+        return None
+    command = f"tensorboard --logdir {shlex.quote(str(folder))}"
+    return printable(f"traces: {folder} ({command}, or open one at https://ui.perfetto.dev)")

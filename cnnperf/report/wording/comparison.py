@@ -9,8 +9,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from cnnperf.compare.profile_change import tell_profile
 from cnnperf.compare.verdicts import REGRESSIONS, SEVERITY, CaseVerdicts, MetricVerdict, Verdict
 from cnnperf.record.metrics import ABSENT, METRICS
+from cnnperf.report.wording import counted
 
 MAX_SHOWN_VALUE = 60
 """Characters of an environment's field that are shown whole; a CPU's list of features is longer."""
@@ -49,12 +51,16 @@ class Row(NamedTuple):
         """The reason, and what would help; empty where the verdict needs neither."""
         return (self.case.reason or "") if self.metric is None else explain(self.metric)
 
-    def figures(self, sides: tuple[str, str]) -> list[str]:
-        """Return both medians and the change; empty for a case as a whole."""
-        if self.name is None or self.metric is None:
-            return []
-        base, new = medians(self.name, self.metric)
-        return [f"{sides[0]} {base}, {sides[1]} {new}", effect(self.metric)]
+    def details(self, sides: tuple[str, str]) -> str:
+        """Return medians, change and explanation; for a speed also its disturbances and profile."""
+        parts = [self.explanation]
+        if self.name is not None and self.metric is not None:
+            base, new = medians(self.name, self.metric)
+            parts = [f"{sides[0]} {base}, {sides[1]} {new}", effect(self.metric), *parts]
+        if self.name in SPEED_METRICS:
+            notes = [each for each in asides(self.case, sides) if each.topic != "numerics"]
+            parts += [f"{each.topic}: {each.text}" for each in notes]
+        return "; ".join(filter(None, parts))
 
 
 def rows(cases: Iterable[CaseVerdicts]) -> list[Row]:
@@ -68,11 +74,8 @@ def rows(cases: Iterable[CaseVerdicts]) -> list[Row]:
         if case.reason is not None or not case.metrics:
             found.append(Row(case, None, None))
         found += [Row(case, name, metric) for name, metric in case.metrics.items()]
-    return sorted(found, key=_severity)
-
-
-def _severity(row: Row) -> tuple[bool, int, bool]:
-    return not row.is_regression, SEVERITY.index(row.verdict), not row.gates
+    found.sort(key=lambda row: (not row.is_regression, SEVERITY.index(row.verdict), not row.gates))
+    return found
 
 
 def where_they_part(base: str, new: str) -> tuple[str, str]:
@@ -146,17 +149,40 @@ def _interval(metric: MetricVerdict, show: Callable[[float], str]) -> str:
 
 def explain(metric: MetricVerdict) -> str:
     """Return why the verdict is what it is and what would help; empty where it needs neither."""
-    return "; ".join(_explanations(metric))
-
-
-def _explanations(metric: MetricVerdict) -> Iterator[str]:
-    if metric.reason:
-        yield metric.reason
+    found = [metric.reason] if metric.reason else []
     if metric.verdict in REGRESSIONS and not metric.gates:
-        yield "does not gate"
+        found.append("does not gate")
     if metric.verdict == "inconclusive":
         if metric.rules_out_regression:
-            yield "a regression is ruled out"
-        if metric.repeats_needed is not None:
-            plural = "s" * (metric.repeats_needed != 1)
-            yield f"about {metric.repeats_needed:,} repeat{plural} per side would settle it"
+            found.append("a regression is ruled out")
+        if (needed := metric.repeats_needed) is not None:
+            found.append(f"about {counted(needed, 'repeat')} per side would settle it")
+    return "; ".join(found)
+
+
+SPEED_METRICS = ("train_seconds", "images_per_second")
+"""The metrics that a profile and a disturbance explain."""
+
+
+class Aside(NamedTuple):
+    """One sentence on a case; it does not gate."""
+
+    topic: str
+    """`disturbed`, `numerics` or `profile`."""
+    text: str
+    doubtful: bool = False
+    """Whether it is a reason to doubt the verdict."""
+
+
+def asides(case: CaseVerdicts, sides: tuple[str, str]) -> Iterator[Aside]:
+    """Yield every note on a case; `sides` are the names of base and new."""
+    seen, (base, new) = case.contamination, sides
+    if seen.base or seen.new:
+        done = "dropped" if seen.dropped else "kept (cnnperf compare --drop-flagged drops them)"
+        counts = f"{counted(seen.base, 'repeat')} of {base}, {seen.new} of {new}"
+        yield Aside("disturbed", f"{counts} ({', '.join(seen.kinds)}): {done}", doubtful=True)
+    for drift in case.drift:
+        differs = drift.first_difference_step is not None
+        yield Aside("numerics", drift.describe(sides), doubtful=differs)
+    if (text := tell_profile(case)) is not None:
+        yield Aside("profile", text)

@@ -13,12 +13,12 @@ from cnnperf.compare.history.series import Series, Step, short_commit
 from cnnperf.compare.verdicts import EnvironmentChange
 from cnnperf.errors import printable
 from cnnperf.record.metrics import METRICS
+from cnnperf.report.wording import counted, some
 from cnnperf.report.wording.comparison import where_they_part
 
 NOTHING = "nothing recorded changed"
 
 MAX_CHANGES = 3
-"""Fields that one line names."""
 
 MAX_VALUE = 40
 """Characters of a field's value that are shown; a CPU's list of features is longer."""
@@ -74,21 +74,16 @@ def between(step: Step) -> str:
 
 def cause(changes: Sequence[EnvironmentChange], most: int = MAX_CHANGES) -> str:
     """Return what changed: `torch 2.14.1 → 2.15.0, cudnn 9.1 → 9.2 and 1 more`."""
-    if not changes:
-        return NOTHING
-    more = len(changes) - most
-    named = ", ".join(_change(change) for change in changes[:most])
-    return named + (f" and {more} more" if more > 0 else "")
+    return some([_change(change) for change in changes], most) or NOTHING
 
 
 def _change(change: EnvironmentChange) -> str:
     name = change.field.removeprefix("software.").removeprefix("settings.").replace("_", " ")
     base, new = where_they_part(change.base, change.new)
-    return printable(f"{name} {_cut(base)} → {_cut(new)}")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
+    base, new = (
+        text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…" for text in (base, new)
+    )
+    return printable(f"{name} {base} → {new}")
 
 
 def summary(series: Sequence[Series], records: int) -> str:
@@ -97,7 +92,7 @@ def summary(series: Sequence[Series], records: int) -> str:
     worse = sum(not step.is_better for step in steps)
     short = sum(each.is_too_short for each in series)
     shown = len({point.file for each in series for point in each.points})
-    text = f"{shown:,} of " * (shown != records) + f"{records:,} record{'s' * (records != 1)}, "
-    text += f"{len(series)} series, {len(steps)} step{'s' * (len(steps) != 1)}"
+    text = f"{shown:,} of " * (shown != records) + f"{counted(records, 'record')}, "
+    text += f"{len(series)} series, {counted(len(steps), 'step')}"
     text += f" ({worse} worse, {len(steps) - worse} better)" if steps else ""
     return text + (f"; {short} with too few records to judge" if short else "")

@@ -1,36 +1,37 @@
-"""The page of several machines: what each reaches, and how many times better it is than a base.
-
-page = hardware_page([("h100.json", first), ("h200.json", second)], base="H100")
-"""
+"""The page of several machines: what each reaches, and how many times better it is than a base."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import altair as alt
 
 from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT, METRICS
+from cnnperf.report.html.charts import Values, metric_axis, rows_of, specification, tooltip_of
 from cnnperf.report.html.content import (
     Figure,
     Page,
     Row,
     Section,
     Table,
-    capitalised,
-    counted,
     number_columns,
     text_columns,
 )
-from cnnperf.report.html.machines.estimates import Result, results
-from cnnperf.report.html.machines.figures import bars, gains, overview, show_gain
 from cnnperf.report.html.machines.pool import (
+    Estimate,
     Fleet,
     Member,
     Named,
+    Result,
     disturbed_count,
     pool,
     repeats_with,
+    results,
 )
 from cnnperf.report.html.sections.runs import figure_cell, metric_columns, row_of
+from cnnperf.report.wording import capitalised, counted
 
 SHOWN = ("images_per_second", "time_to_accuracy_seconds", "energy_joules", "mfu")
 
@@ -50,31 +51,28 @@ MACHINE_COLUMNS = (
 
 
 def hardware_page(named: Named, base: str | None = None) -> Page:
-    """Compare the machines of these records; records of one machine and software are pooled.
-
-    Args:
-        named: records with the names of their files.
-        base: the machine that the others are compared with: its name, a part that no other name
-            has, or one of its files. None means the first record's machine.
-
-    Raises:
-        UsageError: there is no record, or no such base.
-    """
+    """Compare the machines of these records with `base`; see `pool` for both and for errors."""
     fleet = pool(named, base)
     cases = [_case_section(fleet, number, case) for number, case in enumerate(fleet.case_ids, 1)]
     machines = [member.label for member in fleet.members]
-    lead = (
-        f"{counted(len(named), 'record')} of {counted(len(machines), 'machine')}: "
-        f"{_listed(machines)}."
+    counts = f"{counted(len(named), 'record')} of {counted(len(machines), 'machine')}"
+    left_out = Section(
+        id="machines-left-out",
+        title="Left out",
+        paragraphs=(
+            "Trainings that differ in more than the machine cannot be compared, and trainings that "
+            "did not finish have no values:",
+            *(f"{sentence}." for sentence in fleet.left_out),
+        ),
     )
     return Page(
         title="Several machines",
-        lead=(lead,),
+        lead=(f"{counts}: {'; '.join(machines)}.",),  # labels may have commas
         sections=[
             _machines(fleet),
             *_overview(fleet),
             *(section for section in cases if section.subsections),
-            *_left_out(fleet),
+            *([left_out] if fleet.left_out else []),
         ],
     )
 
@@ -126,7 +124,6 @@ def _machine_row(member: Member) -> Row:
 
 
 def _overview(fleet: Fleet) -> Iterator[Section]:
-    """Show the gains of all cases in one figure, where there is something to compare."""
     found = [(printable(case), results(fleet, case, HEADLINE)) for case in fleet.case_ids]
     compared = [(case, several) for case, several in found if _is_compared(several)]
     if compared:
@@ -135,7 +132,7 @@ def _overview(fleet: Fleet) -> Iterator[Section]:
             title=f"Speed of training, relative to {fleet.base.label}",
             caption="Images per second divided by the base's. Right of the dashed line is faster. "
             "Lines are 95 % intervals; they need two trainings or more on both sides.",
-            specification=overview(compared, "times the base's images/s"),
+            specification=overview(compared),
         )
         yield Section(id="section-machines-overview", title="All cases", figures=(figure,))
 
@@ -145,57 +142,67 @@ def _is_compared(found: Sequence[Result]) -> bool:
 
 
 def _case_section(fleet: Fleet, number: int, case_id: str) -> Section:
-    parts = [
-        _metric_section(fleet, number, case_id, metric, found)
-        for metric in SHOWN
-        if (found := results(fleet, case_id, metric))
-    ]
     return Section(
         id=f"machines-case-{number}",
         title=printable(case_id),
-        paragraphs=tuple(_remarks(fleet, case_id)),
-        subsections=parts,
+        paragraphs=list(_remarks(fleet, case_id)),
+        subsections=[
+            _metric_section(fleet, number, case_id, metric, found)
+            for metric in SHOWN
+            if (found := results(fleet, case_id, metric))
+        ],
     )
 
 
 def _remarks(fleet: Fleet, case_id: str) -> Iterator[str]:
-    """Explain what limits the trainings' values."""
     cases = {each.label: each.cases[case_id] for each in fleet.members if case_id in each.cases}
     if any(case.shortened for case in cases.values()):
         yield (
             "These trainings were shortened, all to the same number of steps: only their speed is "
             "meaningful."
         )
-    single = [label for label, case in cases.items() if len(case.repeats) == 1]
-    if single:
+    if single := [label for label, case in cases.items() if len(case.repeats) == 1]:
         yield (
-            f"A single training, so no interval: {_listed(single)}. Run three or more to see how "
+            f"A single training, so no interval: {'; '.join(single)}. Run three or more to see how "
             "far to trust it."
         )
-    disturbed = [label for label, case in cases.items() if disturbed_count(case)]
-    if disturbed:
+    if disturbed := [label for label, case in cases.items() if disturbed_count(case)]:
         yield (
-            f"Something else disturbed trainings on {_listed(disturbed)}; they are included in the "
-            "means."
+            f"Something else disturbed trainings on {'; '.join(disturbed)}; they are included in "
+            "the means."
         )
     if fleet.base.label not in cases:
         yield f"The base, {fleet.base.label}, has no such training, so there are no ratios."
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Join labels, which may have commas."""
-    return "; ".join(names)
 
 
 def _metric_section(
     fleet: Fleet, number: int, case_id: str, metric: str, found: Sequence[Result]
 ) -> Section:
     name = f"machines-{number}-{metric.replace('_', '-')}"
+    table = Table(
+        id=f"{name}-table",
+        caption=f"{METRICS[metric].label} of {printable(case_id)}",
+        columns=(
+            *text_columns(machine="machine"),
+            *number_columns(n="n"),
+            *metric_columns([metric]),
+            *number_columns(
+                low="from (95 %)",
+                high="to (95 %)",
+                times_better="times better than base",
+                times_better_low="from (95 %)",
+                times_better_high="to (95 %)",
+            ),
+            *text_columns(precision="precision"),
+            *number_columns(disturbed="disturbed"),
+        ),
+        rows=[_metric_row(metric, result) for result in found],
+    )
     return Section(
         id=f"section-{name}",
         title=METRICS[metric].label,
         paragraphs=tuple(_missing(fleet, case_id, metric, found)),
-        tables=(_metric_table(name, metric, case_id, found),),
+        tables=(table,),
         figures=tuple(_metric_figures(name, metric, case_id, found, fleet)),
     )
 
@@ -208,15 +215,11 @@ def _missing(fleet: Fleet, case_id: str, metric: str, found: Sequence[Result]) -
         if (count := len(repeats_with(case, metric))) < len(case.repeats):
             few.append(f"{count} of {len(case.repeats)} on {result.member.label}")
     if few:
-        yield f"Not every training has a value; the means are of those that do: {_listed(few)}."
-    having = {result.member.label for result in found}
-    none = [
-        member.label
-        for member in fleet.members
-        if case_id in member.cases and member.label not in having
-    ]
-    if none:
-        yield f"No training has a value on {_listed(none)}."
+        yield f"Not every training has a value; the means are of those that do: {'; '.join(few)}."
+    having = [result.member.label for result in found]
+    labels = [member.label for member in fleet.members if case_id in member.cases]
+    if none := [label for label in labels if label not in having]:
+        yield f"No training has a value on {'; '.join(none)}."
 
 
 def _metric_figures(
@@ -239,30 +242,8 @@ def _metric_figures(
             title=f"{described.label}, times better than {fleet.base.label}, {case}",
             caption=f"{over[0]} {described.label} divided by {over[1]}. Right of the line is "
             "better than the base. An interval that crosses the line leaves open which is better.",
-            specification=gains(found, "times better than the base"),
+            specification=gains(found),
         )
-
-
-def _metric_table(name: str, metric: str, case_id: str, found: Sequence[Result]) -> Table:
-    return Table(
-        id=f"{name}-table",
-        caption=f"{METRICS[metric].label} of {printable(case_id)}",
-        columns=(
-            *text_columns(machine="machine"),
-            *number_columns(n="n"),
-            *metric_columns([metric]),
-            *number_columns(
-                low="from (95 %)",
-                high="to (95 %)",
-                times_better="times better than base",
-                times_better_low="from (95 %)",
-                times_better_high="to (95 %)",
-            ),
-            *text_columns(precision="precision"),
-            *number_columns(disturbed="disturbed"),
-        ),
-        rows=[_metric_row(metric, result) for result in found],
-    )
 
 
 def _metric_row(metric: str, result: Result) -> Row:
@@ -278,14 +259,105 @@ def _metric_row(metric: str, result: Result) -> Row:
     )
 
 
-def _left_out(fleet: Fleet) -> Iterator[Section]:
-    if fleet.left_out:
-        yield Section(
-            id="machines-left-out",
-            title="Left out",
-            paragraphs=(
-                "Trainings that differ in more than the machine cannot be compared, and trainings "
-                "that did not finish have no values:",
-                *(f"{sentence}." for sentence in fleet.left_out),
-            ),
-        )
+ROW_HEIGHT = 30
+"""Pixels of a machine's bar, space included."""
+
+DOT_HEIGHT = 16
+"""Pixels of a machine's dot in the overview."""
+
+IN_ORDER = alt.EncodingSortField(field="order", op="min", order="ascending")
+
+
+def bars(metric: str, results: Sequence[Result]) -> dict[str, Any]:
+    """Draw a metric's mean on each machine, from 0, with its interval."""
+    show = METRICS[metric].show
+    rows = [_row(number, result, result.mean, show) for number, result in enumerate(results)]
+    title, tick_format = metric_axis(metric)
+    axis = alt.Axis(format=tick_format)
+    x = alt.X("value:Q", title=title, axis=axis, scale=alt.Scale(zero=True))
+    low = alt.X("low:Q", title=title, axis=axis)
+    layers = [
+        rows_of().mark_bar(size=16).encode(x=x, y=_machine_axis(), tooltip=_tooltip()),
+        _intervals(low, y=_machine_axis()),
+    ]
+    return specification(layers, rows, ROW_HEIGHT * len(rows))
+
+
+def gains(results: Sequence[Result]) -> dict[str, Any]:
+    """Draw how many times better each machine is than the base, which is the line at 1."""
+    rows, title = _gain_rows(results), "times better than the base"
+    return _dots(rows, title, 70, ROW_HEIGHT * len(rows), _tooltip(), y=_machine_axis())
+
+
+def overview(gains_by_case: Sequence[tuple[str, Sequence[Result]]]) -> dict[str, Any]:
+    """Draw the gains of all cases, with a colour for each machine."""
+    rows = [{**row, "case": case} for case, found in gains_by_case for row in _gain_rows(found)]
+    machines, cases = (len({row[name] for row in rows}) for name in ("label", "case"))
+    height = max(cases * (DOT_HEIGHT * machines + 8), ROW_HEIGHT)
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=260)
+    place = {
+        "y": alt.Y("case:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
+        "yOffset": alt.YOffset("label:N", sort=IN_ORDER),
+        "color": alt.Color("label:N", title=None, sort=IN_ORDER, legend=legend),
+    }
+    title = "times the base's images/s"
+    return _dots(rows, title, 60, height, _tooltip(case="case"), **place)
+
+
+def _dots(
+    rows: Values, title: str, size: int, height: int, tooltip: list[alt.Tooltip], **place: Any
+) -> dict[str, Any]:
+    scale = alt.Scale(zero=False, padding=12)
+    x, low = (alt.X(field, title=title, scale=scale) for field in ("value:Q", "low:Q"))
+    base = rows_of().transform_calculate(value="1").mark_rule(strokeDash=[4, 3])
+    dots = rows_of().mark_circle(size=size, opacity=1)
+    dots = dots.encode(x=x, tooltip=tooltip, **place)
+    return specification([base.encode(x=x), _intervals(low, **place), dots], rows, height)
+
+
+def show_gain(value: float) -> str:
+    """Return a ratio with three significant digits."""
+    return f"{value:.2f}" if 0.1 <= value < 10 else f"{value:.3g}"
+
+
+def _gain_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    return [
+        _row(number, result, result.gain, show_gain)
+        for number, result in enumerate(results)
+        if result.gain is not None
+    ]
+
+
+def _row(
+    number: int, result: Result, estimate: Estimate, show: Callable[[float], str]
+) -> dict[str, Any]:
+    interval = "none"
+    if estimate.low is not None and estimate.high is not None:
+        interval = f"{show(estimate.low)} to {show(estimate.high)}"
+    return {
+        "order": number,
+        "label": result.member.label,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "shown": show(estimate.value),
+        "interval": interval,
+        "n": estimate.n,
+        "precision": result.precision or "",
+    }
+
+
+def _tooltip(**more: str) -> list[alt.Tooltip]:
+    return tooltip_of(
+        **more, label="machine", shown="mean", interval="95 % interval", n="n",
+        precision="precision",
+    )  # fmt: skip
+
+
+def _machine_axis() -> alt.Y:
+    return alt.Y("label:N", title=None, sort=IN_ORDER, axis=alt.Axis(labelLimit=260))
+
+
+def _intervals(low: alt.X, **place: Any) -> Any:
+    rules = rows_of().transform_filter("datum.low !== null").mark_rule(strokeWidth=2)
+    return rules.encode(x=low, x2="high:Q", **place)

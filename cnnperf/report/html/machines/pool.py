@@ -6,25 +6,27 @@ fleet.base.label, fleet.left_out
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnperf.compare.comparability import fingerprint_difference
+from cnnperf.compare.stats import CONFIDENCE, Interval, Shift
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.compare.verdicts import Across
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.machine.names import Machine, labels, machine_of
 from cnnperf.record.environment import Environment
+from cnnperf.record.metrics import METRICS
 from cnnperf.record.schema import CaseRecord, Record, Repeat
 
 ACROSS: frozenset[Across] = frozenset({"hardware", "software"})
 """What may differ between machines, since it is the question."""
 
 Named = Sequence[tuple[str, Record]]
-"""Records with the names of their files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,7 @@ def repeats_with(case: CaseRecord, metric: str) -> list[Repeat]:
 def values_by_seed(case: CaseRecord, metric: str) -> list[float]:
     """Return the metric's values; one for each seed where the seed decides them.
 
-    Pooled records often share seeds. Training a seed again says little new about a value that the
-    seed decides: counted twice, it would look like certainty.
+    Pooled records often share seeds; such a value counted twice would look like certainty.
     """
     by_seed: dict[int, list[float]] = {}
     for number, repeat in enumerate(repeats_with(case, metric)):
@@ -110,17 +111,15 @@ def pool(named: Named, base: str | None = None) -> Fleet:
 
 def _by_machine(named: Named, left_out: list[str]) -> dict[Machine, list[tuple[str, Record]]]:
     groups: dict[Machine, list[tuple[str, Record]]] = {}
-    seen: list[tuple[str, Record]] = []
-    for name, record in named:
-        twin = next((other for other, known in seen if known == record), None)
-        if twin is not None:
+    for number, (name, record) in enumerate(named):
+        twin = next((other for other, known in named[:number] if known == record), None)
+        if twin is None:
+            machine = machine_of(record.environment, with_software=True)
+            groups.setdefault(machine, []).append((name, record))
+        else:
             left_out.append(
                 f"{printable(name)} is the same record as {printable(twin)} and counts once"
             )
-            continue
-        seen.append((name, record))
-        machine = machine_of(record.environment, with_software=True)
-        groups.setdefault(machine, []).append((name, record))
     return groups
 
 
@@ -164,7 +163,6 @@ def _keep_comparable(base: Member, members: Sequence[Member], left_out: list[str
 
 
 def _difference(first: CaseRecord, other: CaseRecord, across: frozenset[Across]) -> str | None:
-    """Return why two trainings of a case cannot be compared; None where they can."""
     if (
         first.fingerprint
         and other.fingerprint
@@ -192,3 +190,81 @@ def _chosen(base: str, members: Sequence[Member]) -> Member:
     known = ", ".join(member.label for member in near or members)
     problem = "fits several machines" if near else "is no machine and no file of these"
     raise UsageError(f"--over {base!r} {problem}: expected one of {known}, or a RUN's file")
+
+
+LARGEST_EXPONENT = 700.0
+"""Of a number that a float can hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with its 95 % interval; a single training has no interval."""
+
+    n: int
+    """Trainings; seeds where the seed decides the value; of a ratio the smaller side's."""
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One metric of one case on one machine."""
+
+    member: Member
+    mean: Estimate
+    """Geometric mean over the repeats."""
+    gain: Estimate | None
+    """How many times better than the base: of times and energy, base over this machine. None where
+    the base has no value; exactly 1, without interval, for the base itself."""
+    disturbed: int
+    precision: str | None
+
+
+def results(fleet: Fleet, case_id: str, metric: str) -> list[Result]:
+    """Return a result for each machine that has a meaningful value."""
+    base = _values(fleet.base, case_id, metric)
+    return [
+        Result(
+            member=member,
+            mean=geometric_mean(values),
+            gain=_gain(base, values, metric, is_base=member is fleet.base),
+            disturbed=disturbed_count(member.cases[case_id]),
+            precision=prints.precision if (prints := member.cases[case_id].fingerprint) else None,
+        )
+        for member in fleet.members
+        if (values := _values(member, case_id, metric))
+    ]
+
+
+def _values(member: Member, case_id: str, metric: str) -> list[float]:
+    """Return the machine's values; none where a shortened training says nothing about them."""
+    case = member.cases.get(case_id)
+    is_of_whole = metric in JUDGED and JUDGED[metric].of_training
+    return [] if case is None or (case.shortened and is_of_whole) else values_by_seed(case, metric)
+
+
+def geometric_mean(values: list[float]) -> Estimate:
+    """Return the mean of values above 0, at least one, with Student's interval."""
+    logs = [math.log(value) for value in values]
+    return _estimate(Shift.paired([0.0] * len(logs), logs).interval(CONFIDENCE), len(values))
+
+
+def _gain(base: list[float], new: list[float], metric: str, *, is_base: bool) -> Estimate | None:
+    """Return the ratio with the interval that `cnnperf compare` would give it."""
+    if is_base:
+        return Estimate(n=len(new), value=1.0, low=None, high=None)
+    if not base:
+        return None
+    sides = (base, new) if METRICS[metric].better == "higher" else (new, base)
+    logs = [[math.log(value) for value in side] for side in sides]
+    return _estimate(Shift.independent(*logs).interval(CONFIDENCE), min(len(base), len(new)))
+
+
+def _estimate(interval: Interval, n: int) -> Estimate:
+    value, low, high = (
+        math.exp(max(min(end, LARGEST_EXPONENT), -LARGEST_EXPONENT))
+        for end in (interval.estimate, interval.low, interval.high)
+    )
+    is_open = math.isinf(interval.low) or math.isinf(interval.high)
+    return Estimate(n=n, value=value, low=None if is_open else low, high=None if is_open else high)

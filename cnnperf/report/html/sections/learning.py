@@ -6,11 +6,22 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from cnnperf.record.metrics import format_percent
 from cnnperf.record.schema import CaseRecord, EpochResult
-from cnnperf.report.html.charts import Axis, Values, lines
-from cnnperf.report.html.content import Figure, Section, counted, some
-from cnnperf.report.html.sections.classes import class_table, confusion_figures
-from cnnperf.report.html.sections.runs import CaseSide, Run, case_ids, sides_of, slugs
+from cnnperf.report.html.charts import Axis, confusion_heat_map, lines
+from cnnperf.report.html.content import Figure, Row, Section, Table, number_columns, text_columns
+from cnnperf.report.html.sections.runs import (
+    CaseSide,
+    Run,
+    case_ids,
+    key_cells,
+    key_columns,
+    median_of,
+    row_of,
+    sides_of,
+    slugs,
+)
+from cnnperf.report.wording import counted, some
 
 Value = Callable[[EpochResult], float | None]
 
@@ -107,23 +118,13 @@ def _curves(slug: str, sides: Sequence[CaseSide]) -> Iterator[Figure]:
     )
     for prefix, title, series, needed, axis in kinds:
         if any(has_curve(case, series[needed]) for _, case in sides):
-            caption = f"{sides[0][1].id}; {how_drawn(sides)}"
             values = curve_values(sides, series)
-            yield curve_figure(f"{prefix}-{slug}", title, caption, sides, values, axis)
-
-
-def curve_figure(
-    figure_id: str,
-    title: str,
-    caption: str,
-    sides: Sequence[CaseSide],
-    values: Values,
-    axis: Axis,
-    ends: Values = (),
-) -> Figure:
-    """Draw rows of `curve_values` as lines; `ends` as for `charts.lines`."""
-    drawn = lines(values, axis=axis, runs=run_labels(sides), ends=ends)
-    return Figure(id=figure_id, title=title, caption=caption, specification=drawn)
+            yield Figure(
+                id=f"{prefix}-{slug}",
+                title=title,
+                caption=f"{sides[0][1].id}; {how_drawn(sides)}",
+                specification=lines(values, axis=axis, runs=run_labels(sides)),
+            )
 
 
 def run_labels(sides: Sequence[CaseSide]) -> list[str]:
@@ -133,15 +134,15 @@ def run_labels(sides: Sequence[CaseSide]) -> list[str]:
 
 def how_drawn(sides: Sequence[CaseSide]) -> str:
     """Explain the lines, and how many trainings they rest on."""
-    counts: dict[str, dict[int, None]] = {}
+    counts: dict[str, dict[str, None]] = {}
     for run, case in sides:
-        counts.setdefault(run.label, {})[len(case.repeats)] = None
-    numbers = {label: f"n = {' and '.join(map(str, found))}" for label, found in counts.items()}
+        counts.setdefault(run.label, {})[str(len(case.repeats))] = None
+    numbers = [f"n = {' and '.join(found)}" for found in counts.values()]
+    drawn = numbers[0]
     if len(counts) > 1:
-        drawn = f"base dashed ({', '.join(f'{n} in {label}' for label, n in numbers.items())})"
-    else:
-        (drawn,) = numbers.values()
-    several = any(count > 1 for found in counts.values() for count in found)
+        named = [f"{n} in {label}" for n, label in zip(numbers, counts, strict=True)]
+        drawn = f"base dashed ({', '.join(named)})"
+    several = any(len(case.repeats) > 1 for _, case in sides)
     return f"{drawn}; thin: each training, strong: their median." if several else f"{drawn}."
 
 
@@ -150,10 +151,7 @@ def curve_values(
 ) -> list[dict[str, Any]]:
     """Build rows for `charts.lines`: the median, and each training where there are several.
 
-    Args:
-        sides: a case as each run has it.
-        series: values to draw, by the name of their line.
-        name: replaces the name of the line.
+    `series` are the values to draw by the name of their line, which `name` replaces.
     """
     rows = []
     for run, case in sides:
@@ -176,3 +174,88 @@ def curve_values(
                 median = {"epoch": epoch, "value": statistics.median(values), "of": of}
                 rows.append({**common, **median, "role": "median"})
     return rows
+
+
+CLASS_NAMES = {
+    "cifar10": (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ),
+}  # fmt: skip
+"""In the order of the labels, as torchvision names them."""
+
+SCORES_OF_CLASS = {"precision": "precision", "recall": "recall", "f1": "F1"}
+
+
+def confusion_figures(
+    slug: str, sides: Sequence[CaseSide], prefix: str = "confusion", title: str = "Test confusion"
+) -> Iterator[Figure]:
+    """Draw a heat map for each run that has the case's confusion matrix."""
+    several = len(sides) > 1
+    for run, case in sides:
+        matrix, count = summed_confusion(case)
+        if matrix:
+            yield Figure(
+                id=f"{prefix}-{slug}" + f"-{run.label}" * several,
+                title=title + f" ({run.label})" * several,
+                caption=_confusion_caption(case, matrix, count),
+                specification=confusion_heat_map(matrix, class_labels(case.dataset, len(matrix))),
+            )
+
+
+def _confusion_caption(case: CaseRecord, matrix: list[list[int]], count: int) -> str:
+    total = sum(map(sum, matrix))
+    right = sum(row[number] for number, row in enumerate(matrix))
+    summed = f"sum of n = {count} trainings" if count > 1 else "n = 1"
+    share = f": {right:,} of {total:,} right" if total else ""
+    return (
+        f"{case.id}, {summed}{share}. Blue is right, orange is wrong. Look for strong orange: the "
+        "most frequent mistakes. Each colour has its own scale, by share of the true class."
+    )
+
+
+def summed_confusion(case: CaseRecord) -> tuple[list[list[int]], int]:
+    """Sum the confusion over all trainings; return it with the number of trainings."""
+    found = [
+        matrix
+        for repeat in case.repeats
+        if (matrix := repeat.confusion) and all(len(row) == len(matrix) for row in matrix)
+    ]
+    found = [matrix for matrix in found if len(matrix) == len(found[0])]
+    if not found:
+        return [], 0
+    size = range(len(found[0]))
+    return [[sum(matrix[i][j] for matrix in found) for j in size] for i in size], len(found)
+
+
+def class_labels(dataset: str, count: int) -> list[str]:
+    """Return the names of the classes; numbers where the names are unknown."""
+    names = CLASS_NAMES.get(dataset, ())
+    return list(names) if len(names) == count else [str(number) for number in range(count)]
+
+
+def class_table(runs: Sequence[Run], slug: str, sides: Sequence[CaseSide]) -> Table:
+    """Build a row for each class and run, with medians over the trainings."""
+    scores = {f"test_{name}": label for name, label in SCORES_OF_CLASS.items()}
+    return Table(
+        id=f"classes-{slug}",
+        caption=f"Precision, recall and F1 of each class, {sides[0][1].id}",
+        columns=[
+            *key_columns(runs)[1:], *text_columns(**{"class": "class"}), *number_columns(**scores)
+        ],
+        rows=[row for run, case in sides for row in _class_rows(runs, run, case)],
+        is_closed=True,
+    )  # fmt: skip
+
+
+def _class_rows(runs: Sequence[Run], run: Run, case: CaseRecord) -> Iterator[Row]:
+    found = [repeat.per_class for repeat in case.repeats if repeat.per_class is not None]
+    count = min((len(getattr(one, name)) for one in found for name in SCORES_OF_CLASS), default=0)
+    for number, label in enumerate(class_labels(case.dataset, count)):
+        medians = [
+            median_of(getattr(one, name)[number] for one in found) for name in SCORES_OF_CLASS
+        ]
+        yield row_of(
+            *key_cells(runs, run, case.id)[1:],
+            label if label == str(number) else f"{number} {label}",
+            *((format_percent(value or 0.0), value) for value in medians),
+        )

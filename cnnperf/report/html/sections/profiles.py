@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from cnnperf.record.metrics import format_latency, format_share
-from cnnperf.record.schema import CaseRecord, KernelClass, Profile
+from cnnperf.record.schema import KernelClass, Profile
 from cnnperf.report.html.charts import stacked_bars
-from cnnperf.report.html.content import Column, Figure, Row, Section, Table, number_column
-from cnnperf.report.html.sections.learning import run_labels
+from cnnperf.report.html.content import Figure, Row, Section, Table, number_columns, text_columns
 from cnnperf.report.html.sections.runs import (
     CaseSide,
     Run,
@@ -25,11 +24,10 @@ from cnnperf.report.html.sections.runs import (
 CLASSES: tuple[KernelClass, ...] = get_args(KernelClass)
 
 COLUMNS = (
-    Column(name="kernel", label="kernel"),
-    Column(name="class", label="class"),
-    number_column("calls_per_step", "calls per step"),
-    number_column("seconds_per_step", "per step"),
-    number_column("step_fraction", "of the step"),
+    *text_columns(kernel="kernel", **{"class": "class"}),
+    *number_columns(
+        calls_per_step="calls per step", seconds_per_step="per step", step_fraction="of the step"
+    ),
 )
 
 
@@ -37,37 +35,33 @@ class Profiled(NamedTuple):
     """The first profile of a case in one run."""
 
     run: Run
-    case: CaseRecord
     seed: int
     profile: Profile
 
 
-def profile_section(runs: Sequence[Run]) -> Section | None:
-    """Return a subsection for each profiled case; None where there is none."""
+def profile_sections(runs: Sequence[Run]) -> list[Section]:
+    """Return a section with a subsection for each profiled case; none without profiles."""
     subsections = [
         _case_section(runs, case_id, slug, profiled)
         for case_id, slug in slugs(case_ids(runs)).items()
         if (profiled := _profiled(sides_of(runs, case_id)))
     ]
-    if not subsections:
-        return None
-    return Section(
-        id="profile",
-        title="Where a step's time goes",
-        paragraphs=[
-            "A few steps of one training of each case, profiled after the timed run. Profiling "
-            "makes a step longer, so compare shares rather than times."
-        ],
-        subsections=subsections,
+    look = (
+        "A few steps of one training of each case, profiled after the timed run. Profiling makes a "
+        "step longer, so compare shares rather than times."
     )
+    section = Section(
+        id="profile", title="Where a step's time goes", paragraphs=[look], subsections=subsections
+    )
+    return [section] * bool(subsections)
 
 
 def _profiled(sides: Sequence[CaseSide]) -> list[Profiled]:
-    found = []
-    for run, case in sides:
-        profiles = [(each.seed, each.profile) for each in case.repeats if each.profile is not None]
-        found += [Profiled(run, case, *first) for first in profiles[:1]]
-    return found
+    return [
+        Profiled(run, *first)
+        for run, case in sides
+        for first in [(each.seed, each.profile) for each in case.repeats if each.profile][:1]
+    ]
 
 
 def _case_section(
@@ -89,7 +83,9 @@ def _case_section(
 
 
 def _figure(slug: str, profiled: Sequence[Profiled]) -> Figure:
-    units_per_second, unit = _unit(max(each.profile.seconds_per_step for each in profiled))
+    longest_seconds = max(each.profile.seconds_per_step for each in profiled)
+    units = ((1.0, "seconds"), (1e3, "milliseconds"), (1e6, "microseconds"))
+    units_per_second, unit = next((u for u in units if longest_seconds * u[0] >= 1), units[-1])
     values = [
         {"row": each.run.label, "part": _spaced(name), "value": units_per_second * seconds}
         for each in profiled
@@ -98,7 +94,7 @@ def _figure(slug: str, profiled: Sequence[Profiled]) -> Figure:
     facts = [
         f"{run.label + ': ' if len(profiled) > 1 else ''}{profile.steps} steps of seed {seed}, "
         f"{format_latency(profile.seconds_per_step)} per step"
-        for run, _, seed, profile in profiled
+        for run, seed, profile in profiled
     ]
     return Figure(
         id=f"profile-{slug}",
@@ -108,16 +104,9 @@ def _figure(slug: str, profiled: Sequence[Profiled]) -> Figure:
             values,
             title=f"{unit} per step",
             parts=list(map(_spaced, CLASSES)),
-            rows=run_labels([(each.run, each.case) for each in profiled]),
+            rows=[each.run.label for each in profiled],
         ),
     )
-
-
-def _unit(longest_seconds: float) -> tuple[float, str]:
-    """Return the units per second, and the unit in which the longest step has a few digits."""
-    if longest_seconds >= 1:
-        return 1.0, "seconds"
-    return (1e3, "milliseconds") if longest_seconds >= 1e-3 else (1e6, "microseconds")
 
 
 def _spaced(name: str) -> str:

@@ -21,7 +21,9 @@ from cnnperf.report.html.sections.runs import (
     row_of,
     without_empty,
 )
+from cnnperf.report.suites import SUITES, Suite
 from cnnperf.report.terminal.run import spread_percent
+from cnnperf.report.wording import capitalised
 
 RESULTS = (
     "images_per_second",
@@ -32,7 +34,6 @@ RESULTS = (
     "mfu",
     "energy_joules",
 )
-"""Medians after the train time and its spread."""
 
 MAX_OPEN_WARNINGS = 10
 """A longer table of warnings is closed: each takes several lines."""
@@ -134,17 +135,16 @@ def study_cells(row: StudyResult | None) -> list[tuple[str, Cell]]:
 
 def repeats_section(runs: Sequence[Run]) -> Section:
     """Build tables of every training, epoch and warning."""
-    warnings = warnings_table(runs)
+    warnings = _warnings_table(runs)
     look = (
         "Look here when a median surprises you: a training with a warning, a p99 far above p50, or "
         "a high data wait often explains it. The CSV files have all digits."
     )
-    tables = [repeats_table(runs), epochs_table(runs), *([warnings] if warnings.rows else [])]
+    tables = [_repeats_table(runs), _epochs_table(runs), *([warnings] if warnings.rows else [])]
     return Section(id="trainings", title="Every training", paragraphs=[look], tables=tables)
 
 
-def repeats_table(runs: Sequence[Run]) -> Table:
-    """Build a row for each training."""
+def _repeats_table(runs: Sequence[Run]) -> Table:
     rows = [
         row_of(
             *key_cells(runs, run, case.id),
@@ -160,8 +160,8 @@ def repeats_table(runs: Sequence[Run]) -> Table:
         *key_columns(runs), *number_columns(seed="seed"), *text_columns(precision="precision"),
         *metric_columns(REPEATS), *text_columns(warnings="warnings"),
     ]  # fmt: skip
-    caption = "Each training"
-    return without_empty(Table(id="table-trainings", caption=caption, columns=columns, rows=rows))
+    table = Table(id="table-trainings", caption="Each training", columns=columns, rows=rows)
+    return without_empty(table)
 
 
 EPOCH_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -175,8 +175,7 @@ EPOCH_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
 """Label and format of an epoch's values."""
 
 
-def epochs_table(runs: Sequence[Run]) -> Table:
-    """Build a row for each epoch of each training."""
+def _epochs_table(runs: Sequence[Run]) -> Table:
     labels = {name: label for name, (label, _) in EPOCH_COLUMNS.items()}
     rows = [
         row_of(
@@ -198,8 +197,7 @@ def epochs_table(runs: Sequence[Run]) -> Table:
     return without_empty(table)
 
 
-def warnings_table(runs: Sequence[Run]) -> Table:
-    """Build a row for each warning."""
+def _warnings_table(runs: Sequence[Run]) -> Table:
     rows = [
         row_of(
             *key_cells(runs, run, case.id),
@@ -221,3 +219,32 @@ def warnings_table(runs: Sequence[Run]) -> Table:
         rows=rows,
         is_closed=len(rows) > MAX_OPEN_WARNINGS or None,
     )  # fmt: skip
+
+
+def suite_sections(runs: Sequence[Run]) -> list[Section]:
+    """Return a section for each suite that a run has results of."""
+    sections = [_suite_section(runs, suite) for suite in SUITES]
+    return [section for section in sections if section.tables[0].rows]
+
+
+def _suite_section(runs: Sequence[Run], suite: Suite) -> Section:
+    table = Table(
+        id=f"table-{suite.id}",
+        caption=suite.caption,
+        columns=[suite.subject_column, *key_columns(runs)[1:], *suite.columns],
+        rows=_suite_rows(runs, suite),
+    )
+    paragraphs = [f"{capitalised(suite.legend)}."] if suite.legend else []
+    return Section(id=suite.id, title=suite.title, paragraphs=paragraphs, tables=[table])
+
+
+def _suite_rows(runs: Sequence[Run], suite: Suite) -> list[Row]:
+    found: dict[str, list[Row]] = {}
+    for run in runs:
+        for table in suite.tables(run.record):
+            keys = key_cells(runs, run, table.subject)
+            found.setdefault(table.subject, []).extend(
+                Row(shown=[*keys, *row.shown], values=[*keys, *row.values], style=row.style)
+                for row in table.rows
+            )
+    return [row for rows in found.values() for row in rows]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress, count
 from pathlib import Path
 
 from cnnperf.compare.inputs import Side
@@ -14,7 +14,7 @@ from cnnperf.errors import printable
 from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import ABSENT, METRICS
 from cnnperf.record.schema import CaseRecord, Record, Repeat
-from cnnperf.report.html.content import Cell, Column, Row, Table, number_column, text_columns
+from cnnperf.report.html.content import Cell, Column, Row, Table, number_columns, text_columns
 
 MAX_SLUG_CHARS = 60
 
@@ -31,7 +31,6 @@ class Run:
     """All cases of the run; environment of the first file."""
     files: tuple[str, ...] = ()
     environments: tuple[Environment, ...] = ()
-    """One for each file."""
 
     @property
     def cases(self) -> dict[str, CaseRecord]:
@@ -40,7 +39,6 @@ class Run:
 
 
 CaseSide = tuple[Run, CaseRecord]
-"""A case as one of the runs has it."""
 
 
 def runs_of(sides: Sequence[Side]) -> list[Run]:
@@ -63,7 +61,6 @@ def runs_of(sides: Sequence[Side]) -> list[Run]:
 
 
 def _pooled(side: Side) -> Record:
-    """Return a side's records as one that starts with the earliest."""
     return side.records[0].model_copy(
         update={
             "created": min(record.created for record in side.records),
@@ -88,7 +85,7 @@ def slugs(ids: Iterable[str]) -> dict[str, str]:
     for case_id in dict.fromkeys(ids):
         words = re.findall(r"[a-z0-9]+", case_id.lower())
         stem = "-".join(words)[:MAX_SLUG_CHARS].strip("-") or "case"
-        candidates = (stem + f"-{number}" * (number > 1) for number in itertools.count(1))
+        candidates = (stem + f"-{number}" * (number > 1) for number in count(1))
         found[case_id] = next(slug for slug in candidates if slug not in found.values())
     return found
 
@@ -132,25 +129,20 @@ def key_cells(runs: Sequence[Run], run: Run, case_id: str) -> list[str]:
 
 def metric_columns(names: Iterable[str]) -> list[Column]:
     """Return a column for each metric."""
-    return [number_column(name, METRICS[name].label) for name in names]
+    return number_columns(**{name: METRICS[name].label for name in names})
 
 
 def without_empty(table: Table) -> Table:
     """Drop columns of numbers in which no row has a value."""
     kept = [
-        number
+        not column.is_number or any(row.values[number] is not None for row in table.rows)
         for number, column in enumerate(table.columns)
-        if not column.is_number or any(row.values[number] is not None for row in table.rows)
     ]
     rows = [
-        replace(
-            row,
-            shown=[row.shown[number] for number in kept],
-            values=[row.values[number] for number in kept],
-        )
+        replace(row, shown=[*compress(row.shown, kept)], values=[*compress(row.values, kept)])
         for row in table.rows
     ]
-    return replace(table, columns=[table.columns[number] for number in kept], rows=rows)
+    return replace(table, columns=[*compress(table.columns, kept)], rows=rows)
 
 
 def row_of(*cells: tuple[str, Cell] | str, style: str | None = None) -> Row:

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 
 from cnnperf.record.metrics import format_share
 from cnnperf.record.schema import CaseRecord
-from cnnperf.report.html.charts import Axis
+from cnnperf.report.html.charts import Axis, lines
 from cnnperf.report.html.content import Figure, Row, Section, Table, number_columns, text_columns
-from cnnperf.report.html.sections.classes import confusion_figures
 from cnnperf.report.html.sections.learning import (
     LOSS_AXIS,
     LOSSES,
     SCORE_AXIS,
     SCORES,
     Value,
-    curve_figure,
+    confusion_figures,
     curve_values,
     has_curve,
     how_drawn,
+    run_labels,
 )
 from cnnperf.report.html.sections.results import STUDY_COLUMNS, study_cells, study_row
 from cnnperf.report.html.sections.runs import (
@@ -102,7 +102,6 @@ def _study_table(runs: Sequence[Run]) -> Table:
 
 
 def _reduction_table(runs: Sequence[Run], groups: Sequence[Group]) -> Table:
-    """Show how much less time a modified model takes than its original."""
     return Table(
         id="table-reduction",
         caption="Reduction in train time from the original model, at its own resolution, to the "
@@ -129,23 +128,17 @@ def _reduction_table(runs: Sequence[Run], groups: Sequence[Group]) -> Table:
 def _reduction(runs: Sequence[Run], run: Run, original: CaseRecord, modified: CaseRecord) -> Row:
     ours = [case.median("train_seconds") for case in (original, modified)]
     studied = [study_row(case) for case in (original, modified)]
-    published = [row and row.train_seconds for row in studied]
+    published = [row.train_seconds if row else None for row in studied]
     return row_of(
         *key_cells(runs, run, "")[1:],
         original.id,
         modified.id,
         *(metric_cell("train_seconds", seconds) for seconds in ours),
-        *(figure_cell(reduction_fraction(*pair), format_share) for pair in (ours, published)),
+        *(
+            figure_cell(1 - after / before if before and after is not None else None, format_share)
+            for before, after in (ours, published)
+        ),
     )
-
-
-def reduction_fraction(before: float | None, after: float | None) -> float | None:
-    """Return by which part a time is shorter; below 0 where it is longer.
-
-    >>> f"{reduction_fraction(3460, 199):.1%}"
-    '94.2%'
-    """
-    return 1 - after / before if before and after is not None else None
 
 
 # --- original against modified ------------------------------------------------------------------
@@ -205,12 +198,16 @@ def _pair_figures(group: Group, slug: str) -> Iterator[Figure]:
             ]
             caption = f"{group.shared}; {how_drawn(group.sides)}"
             caption += " Diamonds at the end: median test accuracy." if ends else ""
-            figure_id = f"models-{name}-{slug}"
-            yield curve_figure(figure_id, title, caption, group.sides, values, axis, ends)
+            runs = run_labels(group.sides)
+            yield Figure(
+                id=f"models-{name}-{slug}",
+                title=title,
+                caption=caption,
+                specification=lines(values, axis=axis, runs=runs, ends=ends),
+            )
 
 
 def _test_accuracies(group: Group) -> list[dict[str, Any]]:
-    """Return a mark at the last epoch of each case and run."""
     return [
         {
             "epoch": max(epoch.epoch for repeat in case.repeats for epoch in repeat.epochs),

@@ -26,14 +26,13 @@ from cnnperf.report.html.content import (
     Row,
     Section,
     Table,
-    capitalised,
     number_columns,
     text_columns,
 )
 from cnnperf.report.html.sections.runs import figure_cell, row_of
+from cnnperf.report.wording import capitalised
 from cnnperf.report.wording.comparison import Row as Judged
-from cnnperf.report.wording.comparison import effect, rows, where_they_part
-from cnnperf.report.wording.notes import asides
+from cnnperf.report.wording.comparison import asides, effect, rows, where_they_part
 
 FIGURES = {
     "train_seconds": ("Change in train time", "new relative to base, in %; below 0 is faster"),
@@ -76,7 +75,15 @@ def _verdict_section(comparison: Comparison) -> Section:
             *_remarks(comparison),
         ],
         figures=list(_figures(comparison)),
-        tables=[verdict_table(comparison)],
+        tables=[
+            Table(
+                id="table-verdicts",
+                caption="Verdicts, most serious first: medians, change with its interval, and why",
+                columns=COLUMNS,
+                rows=[_verdict_row(row) for row in rows(comparison.cases)],
+                is_closed=False,
+            )
+        ],
     )
 
 
@@ -87,17 +94,6 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
     if comparison.new_cases:
         yield f"Only in new, so not judged: {', '.join(comparison.new_cases)}."
     yield from (f"{capitalised(note)}." for note in comparison.notes)
-
-
-def verdict_table(comparison: Comparison) -> Table:
-    """Build a row for each judged metric; failed gates first, then by severity."""
-    return Table(
-        id="table-verdicts",
-        caption="Verdicts, most serious first: medians, change with its interval, and why",
-        columns=COLUMNS,
-        rows=[_verdict_row(row) for row in rows(comparison.cases)],
-        is_closed=False,
-    )
 
 
 def _verdict_row(row: Judged) -> Row:
@@ -180,10 +176,6 @@ def _interval(case: CaseVerdicts, metric: MetricVerdict) -> dict[str, Any] | Non
 
 
 def _changes_section(comparison: Comparison) -> Section:
-    changes = comparison.environment_changes
-    if not changes:
-        words = "The two environments have no recorded difference."
-        return Section(id="changes", title="What differs", paragraphs=[words])
     table_rows = [
         row_of(
             change.field,
@@ -191,7 +183,7 @@ def _changes_section(comparison: Comparison) -> Section:
             "yes, unless allowed with --across" if change.forbids else "no",
             style="not comparable" if change.forbids else None,
         )
-        for change in changes
+        for change in comparison.environment_changes
     ]
     table = Table(
         id="table-changes",
@@ -199,6 +191,9 @@ def _changes_section(comparison: Comparison) -> Section:
         columns=text_columns(field="field", base="base", new="new", forbids="forbids comparing"),
         rows=table_rows,
     )
+    if not table_rows:
+        words = "The two environments have no recorded difference."
+        return Section(id="changes", title="What differs", paragraphs=[words])
     look = (
         "Look here for the cause of a change. A field that forbids comparing makes verdicts "
         "impossible, unless it is what you want to test (option --across)."
