@@ -5,7 +5,7 @@
 Torch-free arithmetic. A training must do its arithmetic, which takes at least its FLOPs over the
 peak of a large matrix product, and it must move its data, which takes at least its bytes over the
 bandwidth of a large copy. No way of executing it is faster than the larger of the two, under the
-assumptions of `cnnperf.models.memory_traffic`; a worker measures both ceilings in the same call.
+assumptions of `cnnperf.models.cost`; a worker measures both ceilings in the same call.
 """
 
 from __future__ import annotations
