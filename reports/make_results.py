@@ -26,7 +26,7 @@ from cnnperf.machine.names import describe_device, describe_software
 from cnnperf.record.loading import load_record
 from cnnperf.record.metrics import ABSENT, METRICS, format_share, show
 from cnnperf.record.schema import CaseRecord, Record
-from cnnperf.report.formats.markdown_text import code, prose, table
+from cnnperf.report.formats.markdown import code, prose, table
 from cnnperf.report.suites import speed_ratio
 
 STUDY_DATASETS = ("mnist", "cifar10")

@@ -32,7 +32,7 @@ ENGINES = {
     "eager": EngineSpec(f"{_OWN}.eager:EagerEngine", is_peer=False),
     "fast": EngineSpec(f"{_OWN}.fast.engine:FastEngine", is_peer=False),
     "plain": EngineSpec(f"{_PEERS}.plain:PlainEngine"),
-    "amp": EngineSpec(f"{_PEERS}.amp:AmpEngine", bfloat16=True),
+    "amp": EngineSpec(f"{_PEERS}.plain:AmpEngine", bfloat16=True),
     "lightning": EngineSpec(f"{_PEERS}.lightning:LightningEngine", "lightning"),
     "lightning_bf16": EngineSpec(
         f"{_PEERS}.lightning:LightningBf16Engine", "lightning", bfloat16=True
@@ -41,7 +41,7 @@ ENGINES = {
     "accelerate_bf16": EngineSpec(
         f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True
     ),
-    "timm": EngineSpec(f"{_PEERS}.timm:TimmEngine", "timm", bfloat16=True),
+    "timm": EngineSpec(f"{_PEERS}.plain:TimmEngine", "timm", bfloat16=True),
 }
 
 OWN_ENGINES = tuple(name for name, spec in ENGINES.items() if not spec.is_peer)

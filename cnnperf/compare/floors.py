@@ -4,7 +4,7 @@
 
 A training needs at least its FLOPs over the peak of a large matrix product, and at least its bytes
 over the bandwidth of a large copy. The larger of these two floors is a lower bound of its time,
-under the assumptions of `cnnperf.models.memory_traffic`. One worker measures both ceilings.
+under the assumptions of `cnnperf.models.cost`. One worker measures both ceilings.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ tests compare them with torchvision, weight for weight.
 """
 
 from cnnperf.models.builder import ModelBuilder, build_model
-from cnnperf.models.fingerprint import model_sha256
-from cnnperf.models.flops import (
+from cnnperf.models.cost import (
     count_parameters,
+    count_traffic,
     forward_flops_per_image,
     training_flops_per_image,
 )
-from cnnperf.models.memory_traffic import count_traffic
+from cnnperf.models.fingerprint import model_sha256
 
 __all__ = [
     "ModelBuilder",

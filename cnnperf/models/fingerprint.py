@@ -33,11 +33,7 @@ whose wording may change with torch and would make an upgrade look like a new mo
 def model_sha256(module: nn.Module) -> str:
     """Hash a module's architecture: its layers, their settings, and its tensors' shapes and types.
 
-    Args:
-        module: Any module, on any device, including `meta`.
-
-    Returns:
-        64 hexadecimal digits that do not depend on the weights.
+    The module may be on any device, including `meta`. The hash is 64 hexadecimal digits.
     """
     description = {
         # Duplicates stay, so that a layer used twice differs from a layer used once.
@@ -49,7 +45,6 @@ def model_sha256(module: nn.Module) -> str:
 
 
 def _layer(name: str, layer: nn.Module) -> list[object]:
-    """Describe a layer by its place, type and settings."""
     settings = SETTINGS.get(type(layer))
     if settings is None:
         return [name, type(layer).__qualname__, layer.extra_repr()]
@@ -57,5 +52,4 @@ def _layer(name: str, layer: nn.Module) -> list[object]:
 
 
 def _tensor(name: str, tensor: Tensor) -> list[object]:
-    """Describe a parameter or buffer by its place, shape and type."""
     return [name, list(tensor.shape), str(tensor.dtype)]

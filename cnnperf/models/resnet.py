@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cnnperf.models.initialization import initialise_convolutions
+from cnnperf.models.builder import initialise
 
 STAGE_WIDTHS = (64, 128, 256, 512)
 """Channels of the four stages (He et al. 2015, arXiv:1512.03385, table 1)."""
@@ -36,7 +36,12 @@ class BasicBlock(nn.Module):
             _convolution(out_channels, out_channels, kernel_size=3, stride=1),
             nn.BatchNorm2d(out_channels),
         )
-        self.shortcut = _shortcut(in_channels, out_channels, stride)
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != out_channels or stride != 1:
+            self.shortcut = nn.Sequential(
+                _convolution(in_channels, out_channels, kernel_size=1, stride=stride),
+                nn.BatchNorm2d(out_channels),
+            )
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
@@ -60,7 +65,7 @@ class ResNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         # Like torchvision, keep PyTorch's first weights, uniform within 1 / sqrt(512).
         self.classifier = nn.Linear(STAGE_WIDTHS[-1], num_classes)
-        initialise_convolutions(self)
+        initialise(self, linears=False)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, K)."""
@@ -80,14 +85,6 @@ def build_resnet34(
 
     Where a stage changes the shape, the shortcut is a 1x1 convolution with batch norm (the
     paper's option B).
-
-    Args:
-        num_classes: K, the number of logits.
-        in_channels: C of the images (B, C, H, W).
-        resolution: H = W in pixels; it does not change any layer.
-
-    Returns:
-        A module in train mode, from images (B, C, H, W) to logits (B, K).
     """
     stem = nn.Sequential(
         *_stem(in_channels, kernel_size=7, stride=2),
@@ -105,8 +102,7 @@ def build_modified_resnet(
     """Build the study's modified ResNet: a 3x3 stem without max pool, one block per stage.
 
     The study specifies one residual block per stage, a 3x3 stem "with a smaller stride", and no
-    first max pool. The stride of 1 and the four widths of ResNet34 are our reading. Arguments and
-    result are those of `build_resnet34`.
+    first max pool. The stride of 1 and the four widths of ResNet34 are our reading.
     """
     stem = nn.Sequential(*_stem(in_channels, kernel_size=3, stride=1))
     return ResNet(stem, (1, 1, 1, 1), num_classes)
@@ -122,22 +118,12 @@ def _convolution(
 
 
 def _stem(in_channels: int, *, kernel_size: int, stride: int) -> list[nn.Module]:
-    """Return the layers from images to the first stage."""
     width = STAGE_WIDTHS[0]
     convolution = _convolution(in_channels, width, kernel_size=kernel_size, stride=stride)
     return [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Return the path from a block's input to the shape of its output."""
-    if in_channels == out_channels and stride == 1:
-        return nn.Identity()
-    projection = _convolution(in_channels, out_channels, kernel_size=1, stride=stride)
-    return nn.Sequential(projection, nn.BatchNorm2d(out_channels))
-
-
 def _stages(stage_blocks: tuple[int, ...]) -> list[nn.Module]:
-    """Return one sequence of blocks per stage; only its first block changes the shape."""
     stages: list[nn.Module] = []
     in_channels = STAGE_WIDTHS[0]
     for count, width, stride in zip(stage_blocks, STAGE_WIDTHS, STAGE_STRIDES, strict=True):

@@ -18,7 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from cnnperf.models.initialization import initialise_convolutions, initialise_linears
+from cnnperf.models.builder import initialise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +61,7 @@ class VGG(nn.Module):
         features = plan.stages[-1][-1] * plan.feature_side(resolution) ** 2
         self.convolutions = nn.Sequential(*_convolutions(plan, in_channels))
         self.classifier = nn.Sequential(*_classifier(plan, features, num_classes))
-        initialise_convolutions(self)
-        initialise_linears(self)
+        initialise(self, linears=True)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, K)."""
@@ -79,16 +78,9 @@ def build_vgg16(*, num_classes: int, in_channels: int, resolution: int) -> VGG:
     """Build VGG16, configuration D of Simonyan & Zisserman 2014, arXiv:1409.1556.
 
     It differs from the paper in three ways. Batch norm follows each convolution: without it, Adam
-    at 1e-3 does not train this depth reliably. An average pool to 7x7 allows other image sizes; at
-    224 pixels it is skipped because it changes nothing. The first weights are torchvision's.
-
-    Args:
-        num_classes: K, the number of logits.
-        in_channels: C of the images (B, C, H, W).
-        resolution: H = W in pixels, 32 or more because five pools halve it; it changes no layer.
-
-    Returns:
-        A module in train mode, from images (B, C, H, W) to logits (B, K).
+    at 1e-3 does not train this depth reliably. An average pool to 7x7 allows images of 32 pixels or
+    more (five pools halve them); at 224 pixels it is skipped because it changes nothing. The first
+    weights are torchvision's.
     """
     return VGG(
         CONFIGURATION_D, num_classes=num_classes, in_channels=in_channels, resolution=resolution
@@ -103,14 +95,8 @@ def build_modified_vgg(*, num_classes: int, in_channels: int, resolution: int) -
     256. Its figure with the exact layers is not available to us, so this reading is ours. So are
     the batch norm after each convolution and the dropout of 0.5 before the last layer.
 
-    Args:
-        num_classes: K, the number of logits.
-        in_channels: C of the images (B, C, H, W).
-        resolution: H = W in pixels, 8 or more because three pools halve it. The module takes only
-            this size: its first linear layer has 128 * (resolution // 8)**2 inputs, 1152 at 28.
-
-    Returns:
-        A module in train mode, from images (B, C, H, W) to logits (B, K).
+    The resolution is 8 or more because three pools halve it. The module takes only images of this
+    size: its first linear layer has 128 * (resolution // 8)**2 inputs, 1152 at 28 pixels.
     """
     return VGG(MODIFIED, num_classes=num_classes, in_channels=in_channels, resolution=resolution)
 
@@ -128,7 +114,6 @@ def _is_identity(layer: nn.Module, features_BDhw: Tensor) -> bool:
 
 
 def _convolutions(plan: VGGPlan, in_channels: int) -> list[nn.Module]:
-    """Return the layers from images (B, C, H, W) to features (B, D, h, w)."""
     layers: list[nn.Module] = []
     for widths in plan.stages:
         for before, after in pairwise((in_channels, *widths)):
@@ -146,7 +131,6 @@ def _convolutions(plan: VGGPlan, in_channels: int) -> list[nn.Module]:
 
 
 def _classifier(plan: VGGPlan, features: int, num_classes: int) -> list[nn.Module]:
-    """Return the layers from flattened features (B, F) to logits (B, K)."""
     layers: list[nn.Module] = []
     widths = (features, *plan.hidden_widths)
     for before, after in pairwise(widths):

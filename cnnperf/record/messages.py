@@ -141,7 +141,7 @@ class Ceiling(Message):
 
 
 class Traffic(Message):
-    """The least elements that training a model moves (see `cnnperf.models.memory_traffic`)."""
+    """The least elements that training a model moves (see `cnnperf.models.cost`)."""
 
     forward_elements_per_image: int
     forward_elements_per_pass: int

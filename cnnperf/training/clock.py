@@ -53,13 +53,14 @@ class StepTimer:
 
     def step_seconds(self) -> list[float]:
         """Return the seconds of each step; synchronise the device first."""
-        spans = zip(self._marks, self._marks[1:], self._steps[1:], strict=False)
+        on_host = self._event_type is None
         return [
-            self._seconds(start, end) / steps for start, end, steps in spans for _ in range(steps)
+            (end - start if on_host else start.elapsed_time(end) / 1e3) / steps
+            for start, end, steps in zip(
+                self._marks, self._marks[1:], self._steps[1:], strict=False
+            )
+            for _ in range(steps)
         ]
-
-    def _seconds(self, start: Any, end: Any) -> float:
-        return float(end - start if self._event_type is None else start.elapsed_time(end) / 1e3)
 
 
 def percentiles(seconds: Sequence[float], prefix: str) -> dict[str, float | None]:

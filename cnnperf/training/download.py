@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cnnperf.catalog.registry import import_modules
 from cnnperf.errors import UsageError, printable
-from cnnperf.training.worker.failures import check_torch
+from cnnperf.training.worker.channel import check_torch
 
 
 def main(name: str, folder: str, *modules: str) -> int:

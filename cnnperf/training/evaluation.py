@@ -1,12 +1,21 @@
-"""Compute loss, accuracy, macro F1, per-class scores and the confusion matrix from predictions.
+"""Check the loss of every step, and compute scores from the predictions of a split.
+
+The losses of an epoch stay in one tensor on the device. An accelerator's losses are read about
+twice per second, for the progress display and to stop at the first loss that is not finite. On a
+CPU reading is free, so every step is checked.
 
 All scores follow from the confusion matrix. It is counted on the device and read once: copying and
 sorting every epoch's predictions would take a fast GPU longer than making them.
 
-Shapes: B images of a batch, K classes; `confusion_KK[true class, predicted class]`.
+Shapes: S steps of an epoch, K steps at once; B images of a batch, K classes;
+`confusion_KK[true class, predicted class]`.
 """
 
 from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +24,82 @@ from torch.nn import functional
 
 from cnnperf.record.schema import PerClass
 
+LOOK_SECONDS = 0.5
+"""Time between two reads of an accelerator's losses."""
+
+
+class NaNLossError(ArithmeticError):
+    """The loss is not a finite number."""
+
+    def __init__(self, loss: float, where: str) -> None:
+        super().__init__(
+            f"loss became {loss} in {where}: training diverged or the device computes wrongly; "
+            "try a lower learning rate or another precision"
+        )
+
+
+def check_finite(loss: float, where: str) -> None:
+    """Raise `NaNLossError` unless a loss is a finite number."""
+    if not math.isfinite(loss):
+        raise NaNLossError(loss, where)
+
+
+class LossMonitor:
+    """Collect and check the losses of one epoch; after `finish`, `losses_S` is on the host.
+
+    Args:
+        steps: S, the number of steps of the epoch.
+        epoch: number of the epoch, from 1.
+        device: device of the losses.
+        on_look: called as `on_look(step, mean loss since the last look)`, with plain numbers.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        epoch: int,
+        device: torch.device,
+        on_look: Callable[[int, float], None],
+    ) -> None:
+        self._losses = torch.zeros(steps, device=device)
+        self._epoch = epoch
+        self._every_step = device.type == "cpu"
+        self._on_look = on_look
+        self._step = self._looked_at = 0
+        self._next_look = time.monotonic() + (0.0 if self._every_step else LOOK_SECONDS)
+
+    def add(self, losses_K: torch.Tensor) -> None:
+        """Add the mean losses of the next K steps, a tensor (K) without history."""
+        self._losses[self._step : self._step + len(losses_K)] = losses_K
+        self._step += len(losses_K)
+        overdue = time.monotonic() >= self._next_look
+        if overdue or self._every_step:
+            self._look(show=overdue)
+
+    def _look(self, *, show: bool) -> None:
+        fresh = self._losses[self._looked_at : self._step].tolist()
+        for offset, loss in enumerate(fresh):
+            check_finite(loss, f"epoch {self._epoch}, step {self._looked_at + offset + 1}")
+        if show and fresh:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            self._on_look(self._step, sum(fresh) / len(fresh))
+        self._looked_at = self._step
+
+    def finish(self, images_per_step: list[int]) -> float:
+        """Check the remaining losses and return the mean loss per image of the epoch."""
+        self._look(show=False)
+        weights = torch.tensor(images_per_step, dtype=torch.float64)
+        self.losses_S = self._losses[: self._step].cpu()
+        losses = self.losses_S.double()  # after the copy: Apple GPUs have no float64
+        return float((losses * weights).sum() / weights.sum())
+
+
 Counts = npt.NDArray[np.int64]
 
 
 class Tally:
-    """Loss and confusion matrix of a split, kept on the device until `read`.
-
-    Args:
-        num_classes: K.
-        device: device of the predictions.
-    """
+    """Loss and confusion matrix of a split, kept on the device until `read`."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self._num_classes = num_classes
@@ -54,15 +129,14 @@ def accuracy_and_f1(confusion_KK: Counts) -> tuple[float, float]:
 
 def per_class_scores(confusion_KK: Counts) -> PerClass:
     """Return precision, recall and F1 of each class; undefined values are 0."""
+
+    def ratios(part_K: Counts, whole_K: Counts) -> list[float]:
+        return [float(ratio) for ratio in part_K / np.maximum(whole_K, 1)]
+
     right_K = np.diag(confusion_KK)
     true_K, predicted_K = confusion_KK.sum(axis=1), confusion_KK.sum(axis=0)
     return PerClass(
-        precision=_ratios(right_K, predicted_K),
-        recall=_ratios(right_K, true_K),
-        f1=_ratios(2 * right_K, true_K + predicted_K),
+        precision=ratios(right_K, predicted_K),
+        recall=ratios(right_K, true_K),
+        f1=ratios(2 * right_K, true_K + predicted_K),
     )
-
-
-def _ratios(part_K: Counts, whole_K: Counts) -> list[float]:
-    ratios: list[float] = (part_K / np.maximum(whole_K, 1)).tolist()
-    return ratios

@@ -22,6 +22,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -106,7 +107,11 @@ def prepare_subject(engine: Engine) -> Subject:
     models: dict[PrecisionName, nn.Module] = {
         engine.plain_precision: _converted(engine.model, torch.float32)
     }
-    for name, dtype in _reduced_dtypes(engine.device):
+    reduced: tuple[PrecisionName, ...] = ("bfloat16", "float16")
+    if engine.device.type == "cpu":  # CPUs mostly use float16 for storage only
+        reduced = ("bfloat16",)
+    for name in reduced:
+        dtype = dtype_of(name)
         try:
             model = _converted(engine.model, dtype)
             model(images_NCHW[:1].to(dtype))
@@ -114,7 +119,13 @@ def prepare_subject(engine: Engine) -> Subject:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, TypeError) as error:
-            engine.flags.append(_not_measured(name, error))
+            reason = " ".join(str(error).split())[:100]
+            message = (
+                f"Inference in {name} was not measured: it failed ({type(error).__name__}: "
+                f"{reason}). The likely cause is a fixed dtype in the model's forward: use the "
+                "dtype of the input."
+            )
+            engine.flags.append(Flag(kind="precision_not_measured", value=None, message=message))
         else:
             models[name] = model
     return Subject(models=models, images_NCHW=images_NCHW, batch_sizes=sizes)
@@ -122,12 +133,6 @@ def prepare_subject(engine: Engine) -> Subject:
 
 def _converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return copy.deepcopy(model).to(dtype).eval()
-
-
-def _reduced_dtypes(device: torch.device) -> tuple[tuple[PrecisionName, torch.dtype], ...]:
-    """Return the reduced precisions of a device; CPUs mostly use float16 for storage only."""
-    bfloat16: tuple[PrecisionName, torch.dtype] = ("bfloat16", torch.bfloat16)
-    return (bfloat16,) if device.type == "cpu" else (bfloat16, ("float16", torch.float16))
 
 
 def dtype_of(precision: PrecisionName) -> torch.dtype:
@@ -149,15 +154,6 @@ def _test_images(engine: Engine, count: int) -> torch.Tensor:
     return found_NCHW[rows].contiguous(memory_format=layout)
 
 
-def _not_measured(name: str, error: Exception) -> Flag:
-    reason = " ".join(str(error).split())[:100]
-    message = (
-        f"Inference in {name} was not measured: it failed ({type(error).__name__}: {reason}). "
-        "The likely cause is a fixed dtype in the model's forward: use the dtype of the input."
-    )
-    return Flag(kind="precision_not_measured", value=None, message=message)
-
-
 # --- on the clock -------------------------------------------------------------------------------
 
 
@@ -177,15 +173,11 @@ def measure_inference(
             send(Progress(phase="inference", epoch=epochs, epochs=epochs, step=len(results),
                           steps=total))  # fmt: skip
             latencies, queued_seconds = _time(model, images_NCHW[:size], engine.device, limits)
+            calls, latency = len(latencies), percentiles(latencies, "latency_seconds")
             results.append(
-                InferenceResult(
-                    precision=precision,
-                    batch_size=size,
-                    calls=len(latencies),
-                    images_per_second=size * len(latencies) / queued_seconds,
-                    **percentiles(latencies, "latency_seconds"),
-                )
-            )
+                InferenceResult(precision=precision, batch_size=size, calls=calls,
+                                images_per_second=size * calls / queued_seconds, **latency)
+            )  # fmt: skip
     return results
 
 
@@ -193,13 +185,7 @@ def _time(
     model: nn.Module, images_BCHW: torch.Tensor, device: torch.device, limits: Limits
 ) -> tuple[list[float], float]:
     """Return the seconds of each call, and of as many queued calls together."""
-
-    def call() -> object:
-        return model(images_BCHW)
-
-    def wait() -> None:
-        synchronize(device)
-
+    call, wait = partial(model, images_BCHW), partial(synchronize, device)
     time_calls(call, wait, WARM_UP)
     latencies = time_calls(call, wait, limits)
     if device.type == "cpu":  # a CPU does not queue

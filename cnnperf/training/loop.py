@@ -15,14 +15,13 @@ from cnnperf.record.messages import EpochDone, Progress
 from cnnperf.record.schema import EpochResult
 from cnnperf.training.clock import synchronize
 from cnnperf.training.engines import Engine, Evaluation, Observer, TrainPhase
-from cnnperf.training.evaluation import accuracy_and_f1
-from cnnperf.training.losses import check_finite
+from cnnperf.training.evaluation import accuracy_and_f1, check_finite
 
 Send = Callable[[Progress | EpochDone], None]
 """Sends a message to the parent process."""
 
 
-@dataclass(kw_only=True)
+@dataclass
 class TrainingLog:
     """Times, losses and scores of the clocked part of a training."""
 
@@ -67,10 +66,7 @@ def run_training(engine: Engine, send: Send) -> TrainingLog:
 
 
 class TrainingRecorder:
-    """Clock and log of one training; creating it starts the clock.
-
-    This is the `EpochHandler` that engines are given.
-    """
+    """Clock, log and `EpochHandler` of one training; creating it starts the clock."""
 
     def __init__(self, engine: Engine, send: Send) -> None:
         self._engine, self._send = engine, send
@@ -108,7 +104,9 @@ class TrainingRecorder:
         if not engine.recipe.is_sample:
             result = self._validate(result)
         log.epochs.append(result)
-        if log.time_to_accuracy_seconds is None and _reached_target(engine, result):
+        target, accuracy = engine.dataset.target_accuracy, result.val_accuracy
+        reached = target is not None and accuracy is not None and accuracy >= target
+        if reached and log.time_to_accuracy_seconds is None:
             log.time_to_accuracy_seconds = time.perf_counter() - self._start
         self._send(EpochDone(epochs=self.epochs, result=result))
         return len(log.epochs) < self.epochs and self.steps_left != 0
@@ -133,22 +131,17 @@ class TrainingRecorder:
     def observer(self, epoch: int) -> Observer:
         """Return a function that sends the step, loss and images per second of an epoch."""
         start = time.perf_counter()
-        engine = self._engine
-        steps = engine.steps_in_epoch(self.steps_left)
+        steps = self._engine.steps_in_epoch(self.steps_left)
 
         def observe(step: int, mean_loss: float) -> None:
-            images = step * engine.recipe.batch_size
+            images = step * self._engine.recipe.batch_size
+            speed = images / (time.perf_counter() - start)
             self._send(
                 Progress(
-                    phase="train",
-                    epoch=epoch,
-                    epochs=self.epochs,
-                    step=step,
-                    steps=steps,
-                    loss=mean_loss,
-                    images_per_second=images / (time.perf_counter() - start),
+                    phase="train", epoch=epoch, epochs=self.epochs, step=step, steps=steps,
+                    loss=mean_loss, images_per_second=speed,
                 )
-            )
+            )  # fmt: skip
 
         return observe
 
@@ -156,9 +149,3 @@ class TrainingRecorder:
 def learned_scores(engine: Engine, evaluation: Evaluation) -> tuple[float, float] | None:
     """Return accuracy and macro F1, or None if the labels are random."""
     return accuracy_and_f1(evaluation.confusion_KK) if engine.dataset.learnable else None
-
-
-def _reached_target(engine: Engine, result: EpochResult) -> bool:
-    """Return whether the validation reached the data set's target accuracy."""
-    target = engine.dataset.target_accuracy
-    return target is not None and result.val_accuracy is not None and result.val_accuracy >= target

@@ -11,14 +11,14 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from cnnperf.catalog.registry import get_case  # noqa: E402
 from cnnperf.record.messages import ProbeJob, ProbeResult  # noqa: E402
-from cnnperf.training.worker import ceilings  # noqa: E402
-from cnnperf.training.worker.ceilings import (  # noqa: E402
+from cnnperf.training.worker import probe as ceilings  # noqa: E402
+from cnnperf.training.worker.probe import (  # noqa: E402
     ceiling,
     last_cache_bytes,
     measure_copy,
     measure_matmul,
+    run_probe,
 )
-from cnnperf.training.worker.probe import run_probe  # noqa: E402
 
 CPU = torch.device("cpu")
 

@@ -20,8 +20,8 @@ from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.run.worker_process import WorkerError  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
 from cnnperf.training.loop import run_training  # noqa: E402
+from cnnperf.training.worker.channel import failed_message  # noqa: E402
 from cnnperf.training.worker.device import CUBLAS_VARIABLE, be_deterministic  # noqa: E402
-from cnnperf.training.worker.failures import failed_message  # noqa: E402
 from tests.training.conftest import USER_MODULE, MakeJob  # noqa: E402
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from torchvision import transforms  # noqa: E402
 
 from cnnperf.catalog.registry import get_dataset  # noqa: E402
 from cnnperf.training.data import Split, build_transform  # noqa: E402
-from cnnperf.training.engines.fast.device_split import DeviceSplit  # noqa: E402
+from cnnperf.training.engines.fast.device_data import DeviceSplit  # noqa: E402
 from cnnperf.training.engines.fast.resize import resize_exactly  # noqa: E402
 
 

@@ -17,7 +17,7 @@ from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.engines import FastEngine  # noqa: E402
-from cnnperf.training.engines.fast import bfloat16, compilation  # noqa: E402
+from cnnperf.training.engines.fast import compilation, fallbacks  # noqa: E402
 from cnnperf.training.engines.fast import device_data as memory  # noqa: E402
 from cnnperf.training.engines.fast import engine as fast_module  # noqa: E402
 from cnnperf.training.engines.fast.compilation import Snapshot  # noqa: E402
@@ -217,15 +217,15 @@ def test_bfloat16_is_hopeless_if_several_times_slower(
     """Emulation, which takes twice as long, may still pay; the number of threads stays."""
     threads = torch.get_num_threads()
     seconds = {torch.float32: 1.0, torch.bfloat16: times_slower}
-    monkeypatch.setattr(bfloat16, "_convolution_seconds", seconds.__getitem__)
-    assert bfloat16.is_hopeless(CPU) == hopeless
+    monkeypatch.setattr(fallbacks, "_convolution_seconds", seconds.__getitem__)
+    assert fallbacks.is_hopeless(CPU) == hopeless
     assert torch.get_num_threads() == threads
-    assert not bfloat16.is_hopeless(torch.device("cuda"))
+    assert not fallbacks.is_hopeless(torch.device("cuda"))
 
 
 def test_a_convolution_can_be_timed_in_both_precisions() -> None:
     """Both times are processor times above zero."""
-    assert all(bfloat16._convolution_seconds(d) > 0 for d in (torch.float32, torch.bfloat16))
+    assert all(fallbacks._convolution_seconds(d) > 0 for d in (torch.float32, torch.bfloat16))
 
 
 # --- memory ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.training.worker.failures import failed_message, one_line
+from cnnperf.training.worker.channel import failed_message, one_line
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
@@ -65,7 +65,7 @@ def run_check(tmp_path: Path, **modules: str) -> str:
     for name, content in modules.items():
         (tmp_path / f"{name}.py").write_text(content)
     code = (
-        "from cnnperf.training.worker.failures import check_torch, failed_message\n"
+        "from cnnperf.training.worker.channel import check_torch, failed_message\n"
         "try:\n    check_torch()\n"
         "except BaseException as error:\n    print(failed_message(error).message)\n"
     )

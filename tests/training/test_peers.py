@@ -18,8 +18,8 @@ from cnnperf.catalog.specs import Augmentation, Case, Recipe  # noqa: E402
 from cnnperf.errors import NotInstalledError, UsageError  # noqa: E402
 from cnnperf.models import build_model, model_sha256  # noqa: E402
 from cnnperf.training.engines import Engine, TrainPhase, engine_class  # noqa: E402
+from cnnperf.training.evaluation import NaNLossError  # noqa: E402
 from cnnperf.training.loop import TrainingLog, TrainingRecorder  # noqa: E402
-from cnnperf.training.losses import NaNLossError  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -338,7 +338,7 @@ def test_accelerate_is_held_to_the_runs_device(monkeypatch: pytest.MonkeyPatch) 
 def test_timms_model_equals_ours_except_for_names(name: str) -> None:
     """With our weights, in the order of the layers, it gives our logits; dropout is equal too."""
     pytest.importorskip("timm", reason="needs the extra `peers`")
-    from cnnperf.training.engines.peers.timm import timm_model
+    from cnnperf.training.engines.peers.plain import timm_model
 
     torch.manual_seed(0)
     ours = build_model(name, resolution=32).eval()

@@ -24,12 +24,17 @@ from cnnperf.models import build_model  # noqa: E402
 from cnnperf.record.messages import Progress, TrainJob  # noqa: E402
 from cnnperf.record.schema import Repeat  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
-from cnnperf.training import losses  # noqa: E402
+from cnnperf.training import evaluation  # noqa: E402
 from cnnperf.training.clock import StepTimer, percentiles, synchronize  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Evaluation, TrainPhase  # noqa: E402
-from cnnperf.training.evaluation import Tally, accuracy_and_f1, per_class_scores  # noqa: E402
+from cnnperf.training.evaluation import (  # noqa: E402
+    LossMonitor,
+    NaNLossError,
+    Tally,
+    accuracy_and_f1,
+    per_class_scores,
+)
 from cnnperf.training.loop import TrainingRecorder, run_training  # noqa: E402
-from cnnperf.training.losses import LossMonitor, NaNLossError  # noqa: E402
 from cnnperf.training.worker import repeat as repeat_module  # noqa: E402
 from cnnperf.training.worker.device import peak_bytes  # noqa: E402
 from tests.training.conftest import MakeJob  # noqa: E402
@@ -281,7 +286,7 @@ def test_progress_counts_the_steps_within_the_limit(
     monkeypatch: pytest.MonkeyPatch, max_steps: int, expected: list[tuple[int, int, int]]
 ) -> None:
     """An epoch of 36 steps that is limited to four has four, and the display's time is theirs."""
-    monkeypatch.setattr(losses, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(evaluation, "LOOK_SECONDS", 0.0)
     recipe = Recipe(name="test", epochs=10, batch_size=32, max_steps=max_steps)
     case = Case(model="modified_vgg", dataset="digits", resolution=28, recipe=recipe)
     engine = EagerEngine(case=case, seed=0, device=CPU, data_dir=".")

@@ -5,7 +5,13 @@
 
 from __future__ import annotations
 
-from cnnperf.training.data.loaders import ImageDataset, build_loader, choose_workers
+from cnnperf.training.data.loaders import (
+    ImageDataset,
+    Transform,
+    build_loader,
+    build_transform,
+    choose_workers,
+)
 from cnnperf.training.data.sources import (
     RawImages,
     load_cifar10,
@@ -21,7 +27,6 @@ from cnnperf.training.data.splits import (
     split_images,
     split_rows,
 )
-from cnnperf.training.data.transforms import Transform, build_transform
 
 __all__ = [
     "SPLIT_SEED",

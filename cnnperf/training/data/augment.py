@@ -40,34 +40,18 @@ class Draws:
 def augment(images_BCHW: Tensor, augmentation: Augmentation | None) -> Tensor:
     """Augment each image independently; without an augmentation, return the images unchanged.
 
-    Call it outside autocast, which would round the grid.
-
-    Args:
-        images_BCHW: floating-point images, normalised or not.
-        augmentation: the largest changes.
+    The images are floating-point, normalised or not. Call it outside autocast, which would round
+    the grid.
     """
-    if augmentation is None:
-        return images_BCHW
-    batch_size, _, height, width = images_BCHW.shape
-    draws = draw(
-        augmentation,
-        batch_size=batch_size,
-        height=height,
-        width=width,
-        device=images_BCHW.device,
+    return (
+        images_BCHW if augmentation is None else warp(images_BCHW, draw(augmentation, images_BCHW))
     )
-    return warp(images_BCHW, draws)
 
 
-def draw(
-    augmentation: Augmentation,
-    *,
-    batch_size: int,
-    height: int,
-    width: int,
-    device: torch.device,
-) -> Draws:
-    """Draw the parameters of every image from the device's default generator."""
+def draw(augmentation: Augmentation, images_BCHW: Tensor) -> Draws:
+    """Draw the parameters of every image from the default generator of the images' device."""
+    batch_size, _, height, width = images_BCHW.shape
+    device = images_BCHW.device
     angle_B, scale_B, x_B, y_B = _noise(4, batch_size, device=device)
     displacement_B2HW = None
     if augmentation.elastic_alpha_pixels > 0:
@@ -83,7 +67,6 @@ def draw(
 
 
 def _noise(*shape: int, device: torch.device) -> Tensor:
-    """Draw numbers uniform in -1..1."""
     return torch.rand(shape, device=device) * 2 - 1
 
 
@@ -93,9 +76,8 @@ def warp(images_BCHW: Tensor, draws: Draws) -> Tensor:
     Values are interpolated between pixels. Outside its border an image is reflected, not filled
     with a colour, so the result does not depend on normalising before or after.
     """
-    precise = torch.promote_types(
-        images_BCHW.dtype, torch.float32
-    )  # bfloat16 is too coarse for positions
+    # bfloat16 is too coarse for positions.
+    precise = torch.promote_types(images_BCHW.dtype, torch.float32)
     grid_BHW2 = _sampling_grid(draws, *images_BCHW.shape[-2:]).to(precise)
     warped_BCHW = grid_sample(
         images_BCHW.to(precise),
@@ -135,7 +117,6 @@ def _sampling_grid(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def _centred(size: int, like: Tensor) -> Tensor:
-    """Return the positions of the pixels of a row, relative to its middle."""
     return torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
 
 

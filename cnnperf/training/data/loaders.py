@@ -1,8 +1,11 @@
-"""Batches of the `eager` engine: a torchvision-style data set with a DataLoader.
+"""Batches of the `eager` engine: a torchvision-style data set, its transforms, and a DataLoader.
 
+The transforms are those of the study's protocol, by torchvision, on PIL images one by one: resize,
+repeat, scale, normalise. Faster engines must give the same numbers and are checked against them.
 The input pipeline seems to limit the study's times. This one has what a good script has, workers
-and pinned memory, and no more; faster engines are compared with it.
+and pinned memory, and no more.
 
+    transform = build_transform(MNIST, resolution=224, channels=3)
     loader = build_loader(splits.train, transform, batch_size=128, shuffle=True, seed=0,
                           workers=choose_workers("cuda"), device_type="cuda")
 
@@ -12,15 +15,47 @@ Shapes: N images, H W pixels, C channels, B batch.
 from __future__ import annotations
 
 import os
-from typing import cast
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
+from torchvision import transforms
 
+from cnnperf.catalog.specs import DatasetSpec
+from cnnperf.errors import UsageError
 from cnnperf.training.data.splits import Split
-from cnnperf.training.data.transforms import Transform
+
+Transform: TypeAlias = Callable[[Any], Tensor]
+"""From a PIL image to a tensor (C, H, W)."""
+
+
+def build_transform(spec: DatasetSpec, *, resolution: int, channels: int) -> Transform:
+    """Return a transform that resizes, repeats grey images, scales to 0..1 and normalises.
+
+    Resizing is torchvision's default for PIL images: bilinear, antialiased. It runs before the
+    channels are repeated, which is a third of the work and gives the same bits. Images that have
+    the resolution (pixels a side) are not resized.
+
+    Raises:
+        UsageError: the data set cannot be converted to that many channels.
+    """
+    if channels != spec.channels and (spec.channels, channels) != (1, 3):
+        raise UsageError(
+            f"data set {spec.name} has {spec.channels} channels and cannot be fed as {channels}; "
+            "only grey images can be repeated to 3 channels: choose another model or data set"
+        )
+    repeats = channels // spec.channels
+    steps: list[Callable[[Any], Any]] = []
+    if resolution != spec.resolution:
+        steps.append(transforms.Resize((resolution, resolution)))
+    if repeats > 1:
+        steps.append(transforms.Grayscale(num_output_channels=channels))
+    steps += [transforms.ToTensor(), transforms.Normalize(spec.mean * repeats, spec.std * repeats)]
+    composed: Transform = transforms.Compose(steps)
+    return composed
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
@@ -45,11 +80,8 @@ def choose_workers(device_type: str, cores: int | None = None) -> int:
     """Return the number of DataLoader workers.
 
     Training on the CPU needs the cores itself: a quarter of them, at most four, so none on a small
-    machine. With an accelerator, all cores but one, at most eight.
-
-    Args:
-        device_type: `cpu`, `cuda`, `mps` or `xpu`.
-        cores: usable cores; the default is those of this process, which a container may limit.
+    machine. With an accelerator, all cores but one, at most eight. The default of `cores` is those
+    of this process, which a container may limit.
     """
     if cores is None:
         can_ask = hasattr(os, "sched_getaffinity")
@@ -71,29 +103,21 @@ def build_loader(
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Create a loader of images (B, C, H, W) and labels (B); the last batch may be smaller.
 
-    Args:
-        split: the images and labels.
-        transform: applied to each image; see `build_transform`.
-        batch_size: images per batch.
-        shuffle: whether each epoch has another order, which depends only on seed and epoch.
-        seed: seed of the order, and of random transforms in the workers.
-        workers: processes that prepare batches; 0 uses this process.
-        device_type: `cuda` gets pinned memory.
+    If shuffled, each epoch has another order, which depends only on seed and epoch. The seed is
+    also that of random transforms in the workers. Without workers, this process prepares batches.
     """
     dataset = ImageDataset(split, transform)
+    sampler: Sampler[int] = SequentialSampler(dataset)
+    if shuffle:
+        # Not the loader's generator: DataLoader draws the workers' seeds from it, once per epoch or
+        # once in all with persistent workers, so the order would depend on the number of workers.
+        sampler = RandomSampler(dataset, generator=torch.Generator().manual_seed(seed))
     return DataLoader(
         cast(Dataset[tuple[Tensor, Tensor]], dataset),  # collated, labels are a tensor
         batch_size=batch_size,
-        sampler=_shuffled(dataset, seed) if shuffle else SequentialSampler(dataset),
+        sampler=sampler,
         num_workers=workers,
         pin_memory=device_type == "cuda",
         persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(seed),
-        drop_last=False,
     )
-
-
-def _shuffled(dataset: ImageDataset, seed: int) -> Sampler[int]:
-    # Not the loader's generator: DataLoader draws the workers' seeds from it, once per epoch or
-    # once in all with persistent workers, so the order would depend on the number of workers.
-    return RandomSampler(dataset, generator=torch.Generator().manual_seed(seed))

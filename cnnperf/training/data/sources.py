@@ -68,20 +68,12 @@ class RawImages:
 
 
 def load_mnist(data_dir: str | Path) -> RawImages:
-    """Read MNIST from the four files in `MNIST/raw`.
-
-    Raises:
-        DataError: a file is missing or cannot be read.
-    """
+    """Read MNIST from `MNIST/raw`; raise `DataError` if a file is missing or cannot be read."""
     return _read(MNIST, Path(data_dir), _read_mnist)
 
 
 def load_cifar10(data_dir: str | Path) -> RawImages:
-    """Read CIFAR-10 from the Python batches in `cifar-10-batches-py`.
-
-    Raises:
-        DataError: a file is missing or cannot be read.
-    """
+    """Read CIFAR-10 from `cifar-10-batches-py`; errors are those of `load_mnist`."""
     return _read(CIFAR10, Path(data_dir), _read_cifar10)
 
 

@@ -58,11 +58,12 @@ def split_images(spec: DatasetSpec, raw: RawImages) -> Splits:
             "its specification"
         )
     train_rows, val_rows = split_rows(spec, raw)
-    return Splits(
-        train=_take(raw, train_rows),
-        val=_take(raw, val_rows),
-        test=Split(images_NHWC=raw.test_images_NHWC, labels_N=raw.test_labels_N),
+    train, val = (
+        Split(images_NHWC=raw.train_images_NHWC[rows], labels_N=raw.train_labels_N[rows])
+        for rows in (train_rows, val_rows)
     )
+    test = Split(images_NHWC=raw.test_images_NHWC, labels_N=raw.test_labels_N)
+    return Splits(train=train, val=val, test=test)
 
 
 def split_rows(spec: DatasetSpec, raw: RawImages) -> tuple[Rows, Rows]:
@@ -97,10 +98,6 @@ def dataset_sha256(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def _take(raw: RawImages, rows: Rows) -> Split:
-    return Split(images_NHWC=raw.train_images_NHWC[rows], labels_N=raw.train_labels_N[rows])
-
-
 def _problem(spec: DatasetSpec, raw: RawImages) -> str | None:
     """Describe the first mismatch between a data set and its specification, if there is one."""
     expected = (spec.train_images + spec.val_images, spec.test_images)
@@ -112,12 +109,10 @@ def _problem(spec: DatasetSpec, raw: RawImages) -> str | None:
         )
     expected_HWC = (spec.resolution, spec.resolution, spec.channels)
     for part in ("train", "test"):
-        images_NHWC, labels_N = (
-            getattr(raw, f"{part}_images_NHWC"),
-            getattr(raw, f"{part}_labels_N"),
-        )
-        if images_NHWC.shape[1:] != expected_HWC:
-            return f"{part} images of shape {images_NHWC.shape[1:]}, expected {expected_HWC}"
+        found_HWC = getattr(raw, f"{part}_images_NHWC").shape[1:]
+        labels_N = getattr(raw, f"{part}_labels_N")
+        if found_HWC != expected_HWC:
+            return f"{part} images of shape {found_HWC}, expected {expected_HWC}"
         lowest, highest = int(labels_N.min()), int(labels_N.max())
         if lowest < 0 or highest >= spec.num_classes:
             return f"{part} labels from {lowest} to {highest}, expected 0 to {spec.num_classes - 1}"

@@ -30,8 +30,7 @@ from cnnperf.record.environment import Flag
 from cnnperf.training.clock import StepTimer, synchronize
 from cnnperf.training.data import Splits, split_images
 from cnnperf.training.data.augment import augment
-from cnnperf.training.evaluation import Counts, Tally
-from cnnperf.training.losses import LossMonitor
+from cnnperf.training.evaluation import Counts, LossMonitor, Tally
 from cnnperf.training.worker.torch_environment import tf32_cudnn
 
 SMALL_RESOLUTION = 64

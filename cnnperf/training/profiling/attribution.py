@@ -8,7 +8,7 @@ time without an operator, mostly Python.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import pairwise
@@ -26,12 +26,8 @@ MAX_NAME_CHARACTERS = 400
 MICROSECOND = 1e-6
 
 
-class Work(NamedTuple):
-    """One call of a kernel, or of an operator without the operators that it calls."""
-
-    name: str
-    kernel_class: KernelClass
-    microseconds: float
+Work = tuple[str, KernelClass, float]
+"""Name, class and microseconds of a kernel, or of an operator without those that it calls."""
 
 
 class Span(NamedTuple):
@@ -114,7 +110,7 @@ def _kernels(trace: Trace) -> Iterator[Work]:
     for kernel in trace.kernels:
         microseconds = min(kernel.end, trace.end) - max(kernel.start, trace.start)
         if microseconds > 0:
-            yield Work(kernel.name, kernel.kernel_class, microseconds)
+            yield kernel.name, kernel.kernel_class, microseconds
 
 
 # --- on the host --------------------------------------------------------------------------------
@@ -132,7 +128,7 @@ def _operators(trace: Trace) -> Iterator[Work]:
     for each in (each for thread in trace.threads for each in _all(thread)):
         if each.kernel_class != "data_wait" and trace.start <= each.start < trace.end:
             microseconds = sum(end - start for start, end in _own_pieces(each))
-            yield Work(each.name, each.kernel_class, microseconds)
+            yield each.name, each.kernel_class, microseconds
 
 
 def _all(slices: Sequence[Slice]) -> Iterator[Slice]:
@@ -156,10 +152,11 @@ def _own_pieces(operator: Slice) -> Iterator[tuple[float, float]]:
 def _longest(work: Iterable[Work], steps: int) -> list[KernelTime]:
     """Return the names with the longest total time; they may run in parallel."""
     microseconds: dict[tuple[str, KernelClass], float] = defaultdict(float)
-    calls: dict[tuple[str, KernelClass], int] = defaultdict(int)
-    for each in work:
-        key = _shorten(each.name), each.kernel_class
-        microseconds[key] += each.microseconds
+    calls = Counter[tuple[str, KernelClass]]()
+    for name, kernel_class, duration in work:
+        is_long = len(name) > MAX_NAME_CHARACTERS
+        key = name[: MAX_NAME_CHARACTERS - 1] + "…" if is_long else name, kernel_class
+        microseconds[key] += duration
         calls[key] += 1
     order = sorted(microseconds, key=lambda key: (-microseconds[key], key))[:MAX_KERNELS]
     return [
@@ -171,8 +168,3 @@ def _longest(work: Iterable[Work], steps: int) -> list[KernelTime]:
         )
         for name, kernel_class in order
     ]
-
-
-def _shorten(name: str) -> str:
-    limit = MAX_NAME_CHARACTERS
-    return name if len(name) <= limit else name[: limit - 1] + "…"

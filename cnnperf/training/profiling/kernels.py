@@ -98,30 +98,20 @@ def class_of_operator(name: str) -> OperatorClass:
         return OperatorClass(None)
     if SERVANTS.match(name):
         return OperatorClass("copy", is_servant=True)
-    return OperatorClass(_first(OPERATORS, _snake(name)))
+    # `NativeBatchNormBackward0` becomes `native_batch_norm_backward0`.
+    return OperatorClass(_first(OPERATORS, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()))
 
 
 def class_of_kernel(name: str) -> KernelClass:
     """Return the class of a kernel by its name alone; `other` if it matches nothing."""
     lowered = name.lower()
-    if lowered.startswith("triton_"):
-        return _class_of_triton(lowered)
-    return _first(KERNELS, lowered) or "other"
-
-
-def _class_of_triton(name: str) -> KernelClass:
-    """Classify Inductor's names: `poi` is pointwise, `red` and `per` reduce, `for` is foreach."""
-    if name.startswith("triton_for_"):  # foreach: an optimizer's update of all parameters
+    if lowered.startswith("triton_for_"):  # foreach: an optimizer's update of all parameters
         return "optimizer"
-    if name.startswith("triton_tem_"):  # a template, with other operators as its epilogue
-        return "convolution" if re.search(CONVOLUTION, name) else "matmul"
-    return _first(TRITON_FUSED, name) or "other"
+    if lowered.startswith("triton_tem_"):  # a template, with other operators as its epilogue
+        return "convolution" if re.search(CONVOLUTION, lowered) else "matmul"
+    rules = TRITON_FUSED if lowered.startswith("triton_") else KERNELS
+    return _first(rules, lowered) or "other"
 
 
 def _first(rules: Rules, name: str) -> KernelClass | None:
     return next((kernel_class for kernel_class, pattern in rules if pattern.search(name)), None)
-
-
-def _snake(name: str) -> str:
-    """Turn `NativeBatchNormBackward0` into `native_batch_norm_backward0`; lower other names."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from cnnperf.training.engines import Engine
 from cnnperf.training.engines.base import Block, WaitingTime
 from cnnperf.training.profiling.attribution import attribute
 from cnnperf.training.profiling.trace import DATA_WAIT, parse_trace, read_events
-from cnnperf.training.worker.failures import one_line
+from cnnperf.training.worker.channel import one_line
 
 MIN_STEPS, MAX_STEPS = 3, 10
 """Fewer steps are not representative; more make viewers slow."""
@@ -61,11 +61,7 @@ def record_profile(
 ) -> tuple[Profile | None, list[Flag]]:
     """Profile a few steps; on failure, return a warning, because the training still counts.
 
-    Args:
-        engine: a trained engine; its weights change slightly.
-        folder: folder of the trace.
-        name: name of the trace.
-        step_seconds: seconds of a training step, if known.
+    Profiling changes the engine's weights slightly. The trace gets this name in the folder.
     """
     if engine.foreign_loop:
         why = "another package's loop trains and cannot be stopped after a few steps"
@@ -106,14 +102,6 @@ def _wanted_steps(engine: Engine, step_seconds: float | None) -> int:
     return max(MIN_STEPS, min(max(MAX_STEPS, rounds), affordable))
 
 
-def _blocks(engine: Engine) -> Iterator[Block]:
-    """Continue training, epoch after epoch, without the short batch at the end of an epoch."""
-    whole = max(1, engine.dataset.train_images // engine.recipe.batch_size)
-    engine.model.train()
-    while True:
-        yield from engine.train_blocks(whole)
-
-
 def _settle(engine: Engine, blocks: Iterator[Block]) -> int:
     """Train until loader and device have a steady pace; return the number of steps per block.
 
@@ -138,11 +126,16 @@ def _record(engine: Engine, path: Path, wanted_steps: int) -> int:
     the device is idle, so that all launched work is inside it.
     """
     engine.waiting_time = partial(MarkedWait, quiet=engine.device.type == "cpu")
-    blocks = _blocks(engine)
+    engine.model.train()
+    whole = max(1, engine.dataset.train_images // engine.recipe.batch_size)  # no short batch
+    blocks = chain.from_iterable(engine.train_blocks(whole) for _ in count())
     active = max(1, wanted_steps // _settle(engine, blocks))
     steps = 0
+    activities = [ProfilerActivity.CPU]
+    if engine.device.type in ("cuda", "xpu"):
+        activities.append(getattr(ProfilerActivity, engine.device.type.upper()))
     with profile(
-        activities=_activities(engine.device),
+        activities=activities,
         schedule=schedule(wait=0, warmup=1, active=active, repeat=1),
         on_trace_ready=lambda profiler: profiler.export_chrome_trace(str(path)),
         record_shapes=True,
@@ -154,13 +147,6 @@ def _record(engine: Engine, path: Path, wanted_steps: int) -> int:
                 steps += len(images)
             profiler.step()
     return steps
-
-
-def _activities(device: torch.device) -> list[ProfilerActivity]:
-    activities = [ProfilerActivity.CPU]
-    if device.type in ("cuda", "xpu"):
-        activities.append(getattr(ProfilerActivity, device.type.upper()))
-    return activities
 
 
 class MarkedWait(WaitingTime[Any]):

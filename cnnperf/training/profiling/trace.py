@@ -125,9 +125,7 @@ def _end(event: Event) -> float:
 def _nest(events: list[Event], operators: dict[int, _Operator]) -> list[Slice]:
     """Return a thread's outermost operators, which hold the operators that they called.
 
-    Args:
-        events: events of one thread.
-        operators: filled with the operators that kernels may refer to, by external id.
+    `operators` is filled with those that kernels may refer to, by external id.
     """
     outermost: list[Slice] = []
     open_ones: list[_Operator] = []
@@ -146,7 +144,6 @@ def _nest(events: list[Event], operators: dict[int, _Operator]) -> list[Slice]:
 
 
 def _operator(name: str, start: float, end: float, parent: _Operator | None) -> _Operator:
-    """Classify an operator by its name and the operator around it."""
     own, servant = class_of_operator(name)
     region: KernelClass | None = "data_wait" if name == DATA_WAIT else None
     if own == "optimizer":
@@ -167,10 +164,8 @@ def _kernel(event: Event, operators: dict[int, _Operator]) -> Slice:
     kernel_class = class_of_kernel(name)
     if launcher is not None and launcher.region == "optimizer":
         kernel_class = "optimizer"
-    elif (launcher is not None and launcher.own is not None) and (
-        not launcher.servant or kernel_class == "other"
-    ):
-        kernel_class = launcher.own
+    elif launcher is not None and (not launcher.servant or kernel_class == "other"):
+        kernel_class = launcher.own or kernel_class
     return Slice(name, float(event["ts"]), _end(event), kernel_class)
 
 
@@ -180,7 +175,6 @@ def _arguments(event: Event) -> dict[str, Any]:
 
 
 def _named(slices: Iterable[Slice], name: str) -> Iterator[Slice]:
-    """Yield the outermost slices of this name."""
     for each in slices:
         if each.name == name:
             yield each

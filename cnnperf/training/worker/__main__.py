@@ -17,8 +17,7 @@ from pydantic import ValidationError  # noqa: E402
 
 from cnnperf.catalog.registry import import_modules  # noqa: E402
 from cnnperf.record.messages import Failed, TrainJob  # noqa: E402
-from cnnperf.training.worker.channel import Channel  # noqa: E402
-from cnnperf.training.worker.failures import check_torch, failed_message  # noqa: E402
+from cnnperf.training.worker.channel import Channel, check_torch, failed_message  # noqa: E402
 
 
 def main() -> int:

@@ -1,16 +1,26 @@
-"""The worker's connection to its parent, and the guardian that ends the worker with it."""
+"""The worker's connection to its parent: messages, failures, and the guardian.
+
+The guardian ends the worker with its parent. An exception becomes the message that a table shows.
+This module does not import torch on import, because that import may be what fails.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 import select
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 
 from pydantic import BaseModel
 
-from cnnperf.record.messages import GO, JOB, ProbeJob, TrainJob
+from cnnperf.errors import DataError, NotInstalledError, UsageError
+from cnnperf.record.messages import GO, JOB, Failed, ProbeJob, TrainJob
+from cnnperf.record.schema import ErrorKind
 
 
 class Channel:
@@ -34,8 +44,14 @@ class Channel:
 
     def read_job(self) -> TrainJob | ProbeJob:
         """Read the first line, the job, and listen for `go` from then on."""
+
+        def listen() -> None:
+            for line in self._lines:
+                if line == GO.encode():
+                    self._go.set()
+
         job = JOB.validate_json(next(self._lines, b""))
-        threading.Thread(target=self._listen, name="cnnperf-parent", daemon=True).start()
+        threading.Thread(target=listen, name="cnnperf-parent", daemon=True).start()
         return job
 
     def send(self, message: BaseModel) -> None:
@@ -47,14 +63,8 @@ class Channel:
         """Wait until the parent sends `go`."""
         self._go.wait()
 
-    def _listen(self) -> None:
-        for line in self._lines:
-            if line == GO.encode():
-                self._go.set()
-
 
 def _read_lines(descriptor: int) -> Iterator[bytes]:
-    """Yield lines without their ends, as they arrive."""
     pending = b""
     while chunk := os.read(descriptor, 65536):
         *lines, pending = (pending + chunk).split(b"\n")
@@ -78,3 +88,85 @@ def _start_guardian() -> None:
         os.killpg(worker, signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
     os._exit(0)
+
+
+OUT_OF_MEMORY = re.compile(
+    "out of memory|defaultcpuallocator|can(no|')t allocate memory|not enough memory"
+    "|cublas_status_alloc_failed|std::bad_alloc",
+    re.IGNORECASE,
+)
+"""Parts of torch's messages for out-of-memory RuntimeErrors: on a CPU, in cuBLAS, in a loader."""
+
+NOT_DETERMINISTIC = " does not have a deterministic implementation"
+"""Torch's words after the name of an operation, before its advice."""
+
+TRAIN_EXTRA = "pip install 'cnnperf[train]' (torch, torchvision and scikit-learn from one index)"
+
+
+def failed_message(error: BaseException) -> Failed:
+    """Return the message to the parent; a user's own mistake needs no traceback."""
+    kind, message = _kind_and_message(error)
+    is_complete = isinstance(error, UsageError) and error.__cause__ is None
+    trace = None if is_complete else "".join(traceback.format_exception(error))
+    return Failed(error=kind, message=message, traceback=trace)
+
+
+def _kind_and_message(error: BaseException) -> tuple[ErrorKind, str]:
+    text = one_line(str(error))
+    if isinstance(error, NotInstalledError):
+        return "start", text
+    if isinstance(error, UsageError):
+        return "data" if isinstance(error, DataError) else "exception", text
+    if type(error).__name__ == "NaNLossError":
+        return "nan_loss", text
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)))
+    ):
+        return "out_of_memory", f"out of memory: {text}"
+    operation, found, _ = text.partition(NOT_DETERMINISTIC)
+    if found:
+        return "exception", (
+            f"{operation} has no deterministic implementation on this device: exclude the case "
+            "with -k, choose another --cnnperf-device, or omit --cnnperf-deterministic"
+        )
+    return "exception", f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Return a text on one line, cut at the end to `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def check_torch() -> None:
+    """Import torch, torchvision and scikit-learn, with a clear error if that fails.
+
+    Raises:
+        NotInstalledError: a package is missing, or torch and torchvision do not match.
+    """
+    try:
+        import sklearn  # noqa: F401
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise NotInstalledError(
+            f"training needs {error.name}, which is not installed: {TRAIN_EXTRA}"
+        ) from error
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        raise NotInstalledError(
+            f"torch {_version('torch')} and torchvision {_version('torchvision')} are different "
+            "builds (one for CUDA, one for CPU only) and cannot be loaded together: run "
+            "`pip uninstall -y torch torchvision`, then `pip install torch torchvision` in one "
+            "command, so that both come from one index"
+        ) from error
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except PackageNotFoundError:
+        return "(unknown)"

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cnnperf.models import count_parameters
-from cnnperf.record.environment import Settings
 from cnnperf.record.messages import Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record.schema import Inference, Metrics, Repeat
 from cnnperf.training.clock import percentiles
 from cnnperf.training.data import dataset_sha256
 from cnnperf.training.engines import Engine, Evaluation, engine_class
-from cnnperf.training.evaluation import per_class_scores
+from cnnperf.training.evaluation import check_finite, per_class_scores
 from cnnperf.training.inference import (
     compare_precisions,
     inference_metrics,
@@ -22,7 +21,6 @@ from cnnperf.training.inference import (
     prepare_subject,
 )
 from cnnperf.training.loop import TrainingLog, learned_scores, run_training
-from cnnperf.training.losses import check_finite
 from cnnperf.training.profiling.profiler import check_profile_dir, record_profile
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device, peak_bytes, reset_peak
@@ -44,11 +42,7 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     """Run one repeat and send its messages.
 
     A case of the suite `infer` is trained before `go`; its inference is measured after `go`.
-
-    Args:
-        job: the case, its seed and its options.
-        channel: the connection to the parent.
-        process_start: `time.perf_counter()` at the start of this process's imports.
+    `process_start` is `time.perf_counter()` at the start of this process's imports.
     """
     device = choose_device(job.device)
     engine = engine_class(job.case.engine)(
@@ -62,18 +56,20 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     startup_seconds = time.perf_counter() - process_start
 
     def get_ready() -> None:
+        seconds = time.perf_counter() - process_start
         channel.send(
-            Ready(
-                startup_seconds=time.perf_counter() - process_start,
-                import_seconds=import_seconds,
-                device=device.type,
-            )
+            Ready(startup_seconds=seconds, import_seconds=import_seconds, device=device.type)
         )
         channel.wait_for_go()
 
     train = _train_and_infer if job.case.suite == "infer" else _train
     trained = train(engine, channel, get_ready)
-    evaluation = None if engine.recipe.is_sample else _test(engine, channel)
+    evaluation = None
+    if not engine.recipe.is_sample:
+        epochs = engine.recipe.epochs
+        channel.send(Progress(phase="test", epoch=epochs, epochs=epochs, step=0, steps=0))
+        evaluation = engine.evaluate("test")
+        check_finite(evaluation.mean_loss, "the test")
     metrics = _metrics(job, engine, trained, evaluation, startup_seconds)
     repeat = _repeat(job, engine, trained, evaluation, metrics)
     if job.profile_dir is not None and trained.inference is None:  # `infer` times no training
@@ -110,14 +106,6 @@ def _peak_bytes(engine: Engine) -> int | None:
     """Return the peak memory of the training, including that of captured steps."""
     peak = peak_bytes(engine.device)
     return None if peak is None else max(peak, engine.captured_peak_bytes)
-
-
-def _test(engine: Engine, channel: Channel) -> Evaluation:
-    epochs = engine.recipe.epochs
-    channel.send(Progress(phase="test", epoch=epochs, epochs=epochs, step=0, steps=0))
-    evaluation = engine.evaluate("test")
-    check_finite(evaluation.mean_loss, "the test")
-    return evaluation
 
 
 def _metrics(
@@ -173,14 +161,9 @@ def _repeat(
         model_parameters=count_parameters(engine.model),
         model_sha256=engine.model_sha256,
         dataset_sha256=dataset_sha256(engine.splits),
-        settings=_settings(engine),
+        settings=settings_with_torch(engine.device).model_copy(update=engine.settings),
         worker_pid=os.getpid(),
         warnings=engine.flags,
         step_losses=log.step_losses if job.deterministic else None,
         inference=trained.inference,
     )
-
-
-def _settings(engine: Engine) -> Settings:
-    """Return torch's settings in this process, and those that the engine sets."""
-    return settings_with_torch(engine.device).model_copy(update=engine.settings)

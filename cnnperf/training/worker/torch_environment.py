@@ -92,7 +92,13 @@ def torch_settings(device_type: str) -> dict[str, object]:
         "cudnn_benchmark": _quietly(lambda: torch.backends.cudnn.benchmark),
         "cudnn_deterministic": _quietly(lambda: torch.backends.cudnn.deterministic),
         "deterministic_algorithms": _quietly(torch.are_deterministic_algorithms_enabled),
-        "autocast_dtype": _quietly(lambda: _autocast_dtype(device_type)),
+        "autocast_dtype": _quietly(
+            lambda: (
+                str(torch.get_autocast_dtype(device_type)).removeprefix("torch.")
+                if torch.is_autocast_enabled(device_type)
+                else None
+            )
+        ),
         "torch_threads": _quietly(torch.get_num_threads),
         "torch_interop_threads": _quietly(torch.get_num_interop_threads),
     }
@@ -119,12 +125,6 @@ def _uses_tf32(new: Callable[[], str], old: Callable[[], bool]) -> bool | None:
         return precision == "tf32"
     allowed: bool | None = _quietly(old)
     return False if allowed is None and precision == "none" else allowed
-
-
-def _autocast_dtype(device_type: str) -> str | None:
-    if not torch.is_autocast_enabled(device_type):
-        return None
-    return str(torch.get_autocast_dtype(device_type)).removeprefix("torch.")
 
 
 def _quietly(read: Callable[[], Any]) -> Any:

@@ -68,7 +68,7 @@ def seeded(images_BCHW: Tensor, augmentation: Augmentation = ALL_FOUR, *, seed: 
 
 def drawn(augmentation: Augmentation, batch_size: int, size: int = 28, *, seed: int = 0) -> Draws:
     torch.manual_seed(seed)
-    return draw(augmentation, batch_size=batch_size, height=size, width=size, device=CPU)
+    return draw(augmentation, torch.empty(batch_size, 1, size, size))
 
 
 # --- against torchvision ------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_augmentation_reads_no_number_from_the_device() -> None:
     That is what a CUDA graph needs: the same operations on the same shapes, whatever is drawn.
     """
     meta = torch.device("meta")
-    draws = draw(ALL_FOUR, batch_size=8, height=28, width=28, device=meta)
+    draws = draw(ALL_FOUR, torch.empty(8, 1, 28, 28, device=meta))
     assert draws.scale_B.device == meta
     assert augment(torch.empty(8, 3, 28, 28, device=meta), ALL_FOUR).device == meta
 

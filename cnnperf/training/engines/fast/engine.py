@@ -36,15 +36,17 @@ from cnnperf.training.engines.base import (
     channels_last,
 )
 from cnnperf.training.engines.fast import fallbacks
-from cnnperf.training.engines.fast.bfloat16 import is_hopeless
 from cnnperf.training.engines.fast.compilation import (
     ForwardLoss,
+    GraphedSteps,
+    RowsStep,
     Snapshot,
     cache_state,
+    capture_steps,
     compile_forward_loss,
 )
 from cnnperf.training.engines.fast.device_data import DeviceData
-from cnnperf.training.engines.fast.graphs import GraphedSteps, RowsStep, capture_steps
+from cnnperf.training.engines.fast.fallbacks import is_hopeless
 from cnnperf.training.engines.fast.grey_input import fold_grey_input
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {

@@ -1,14 +1,20 @@
-"""Warnings of the `fast` engine where it had to use a slower way.
+"""Where `fast` takes a slower way: the warnings, and the test that avoids bfloat16 on some CPUs.
 
 Each warning gives what happened, its likely cause and what to try, in one line.
+
+Shapes: B images, C channels, H W pixels, K output channels.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Literal
 
+import torch
+from torch.nn import functional
+
 from cnnperf.record.environment import Flag
-from cnnperf.record.metrics import format_bytes
 
 FAILURES = {
     "no_bfloat16": (
@@ -40,19 +46,47 @@ def fell_back(
     return Flag(kind=kind, message=f"{what} ({first_line(error)}). {instead}")
 
 
-def streamed(
-    *, needed_bytes: int, free_bytes: int, share: float, chunk_images: int, resolution: int
-) -> Flag:
-    """Return the warning that the data set does not fit the device."""
-    message = (
-        f"The data set needs {format_bytes(needed_bytes)} at {resolution} pixels, more than "
-        f"{share:.0%} of the {format_bytes(free_bytes)} free on the device. It was copied there "
-        f"{chunk_images:,} images at a time, which is slower. Stop other programs that use this "
-        "memory, or use a smaller resolution."
-    )
-    return Flag(kind="streamed", value=float(needed_bytes), message=message)
-
-
 def first_line(error: Exception, limit: int = 200) -> str:
     """Return an error's type and the first line of its message, without torch's long advice."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0][:limit]
+
+
+HOPELESS_RATIO = 4.0
+"""Time in bfloat16 over time in float32 above which bfloat16 is not tried. The fallback takes 10
+times as long. Emulation with AVX512 takes about 2 times as long and may still pay where memory is
+the limit, so the trial decides that."""
+
+ROUNDS = 5
+"""Timings of each precision, alternating; the shortest counts, because noise only adds time."""
+
+
+def is_hopeless(device: torch.device) -> bool:
+    """Return whether the device is a CPU on which a bfloat16 convolution is far slower.
+
+    The measure is the processor time of one thread: on a busy machine, several threads would mostly
+    wait for each other.
+    """
+    if device.type != "cpu":
+        return False
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        dtypes = (torch.float32, torch.bfloat16)
+        best = dict.fromkeys(dtypes, math.inf)
+        for _ in range(ROUNDS):
+            for dtype in dtypes:
+                best[dtype] = min(best[dtype], _convolution_seconds(dtype))
+        return best[torch.bfloat16] / best[torch.float32] > HOPELESS_RATIO
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _convolution_seconds(dtype: torch.dtype) -> float:
+    """Time one convolution, forward and backward, channels last as in training."""
+    images_BCHW = torch.ones(4, 32, 28, 28, dtype=dtype).to(memory_format=torch.channels_last)
+    weight_KCHW = torch.ones(32, 32, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
+    inputs = images_BCHW.requires_grad_(), weight_KCHW.requires_grad_()
+    start = time.thread_time()
+    output_BKHW = functional.conv2d(*inputs, padding=1)
+    torch.autograd.grad(output_BKHW, inputs, torch.ones_like(output_BKHW))
+    return time.thread_time() - start

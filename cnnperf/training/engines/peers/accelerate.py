@@ -20,7 +20,7 @@ from cnnperf.errors import UsageError
 from cnnperf.training.data.augment import augment
 from cnnperf.training.engines.base import Batch, channels_last
 from cnnperf.training.engines.eager import EagerEngine
-from cnnperf.training.engines.peers.amp import AmpEngine
+from cnnperf.training.engines.peers.plain import AmpEngine
 
 
 class AccelerateEngine(EagerEngine):

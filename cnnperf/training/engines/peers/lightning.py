@@ -34,7 +34,7 @@ from cnnperf.training.engines.base import (
     channels_last,
 )
 from cnnperf.training.engines.eager import EagerEngine
-from cnnperf.training.engines.peers.amp import AmpEngine
+from cnnperf.training.engines.peers.plain import AmpEngine
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Lightning's name of a device type, by torch's name."""

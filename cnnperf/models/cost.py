@@ -1,11 +1,18 @@
-"""Count the least data that training must move between a device's memory and its arithmetic units.
+"""Count a model's parameters, floating-point operations (FLOPs) and least memory traffic.
 
-A step with little arithmetic on much data is limited by memory. This count, divided by the
-bandwidth of a copy, gives the shortest possible time of such a step.
+Nothing is computed: models are built on the meta device.
 
+FLOPs: one multiplication or one addition is 1 FLOP; a multiply-accumulate is 2. Only convolutions
+and matrix products are counted (torch.utils.flop_counter). Norms, activations and the optimizer are
+not; on these models they are about a hundredth or less. FLOPs per image times images per second,
+divided by the device's peak, gives the share of the peak that training reaches.
+
+    python -c "from cnnperf.models import forward_flops_per_image as f; print(f('vgg16', 3, 224))"
     python -c "from cnnperf.models import count_traffic; print(count_traffic('vgg16', 3, 224))"
 
-The count is a lower bound. Its assumptions are better than what libraries reach:
+Traffic: a step with little arithmetic on much data is limited by memory. This count, divided by the
+bandwidth of a copy, gives the shortest possible time of such a step. It is a lower bound. Its
+assumptions are better than what libraries reach:
 
 - Convolutions, matrix products and poolings are kernels that are not fused with each other. Each
   reads every tensor that it needs once and writes every result once. The two gradients of a
@@ -30,14 +37,82 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from cnnperf.models.builder import ModelBuilder
-from cnnperf.models.flops import build_with_batch
+from cnnperf.models.builder import ModelBuilder, build_model
 from cnnperf.record.messages import Traffic
+
+BATCH = 2
+"""Images counted together. In train mode, batch norm needs more than one value per channel."""
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count a module's parameters; shared ones count once, running statistics do not count."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def forward_flops_per_image(
+    model: str | ModelBuilder, in_channels: int, resolution: int, num_classes: int = 10
+) -> int:
+    """Count the FLOPs of one image's forward pass.
+
+    Args:
+        model: A registered name, or a builder as `ModelSpec.builder` describes it.
+        in_channels: C of the images (B, C, H, W).
+        resolution: H = W in pixels.
+        num_classes: K, the number of logits.
+
+    Returns:
+        FLOPs per image, twice the number of multiply-accumulates.
+
+    Raises:
+        UsageError: `model` is a name, and the model does not accept the request.
+    """
+    with torch.device("meta"):
+        module, images_BCHW, _ = build_with_batch(
+            model, in_channels, resolution, num_classes, BATCH
+        )
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(images_BCHW)
+    return int(counter.get_total_flops()) // BATCH
+
+
+def training_flops_per_image(
+    model: str | ModelBuilder, in_channels: int, resolution: int, num_classes: int = 10
+) -> int:
+    """Count the FLOPs per image of a training step, forward and backward, without the optimizer.
+
+    The count is a little less than three times the forward count: images need no gradient, so the
+    first convolution has no backward pass to its input. Arguments and errors are those of
+    `forward_flops_per_image`.
+    """
+    with torch.device("meta"):
+        module, images_BCHW, labels_B = build_with_batch(
+            model, in_channels, resolution, num_classes, BATCH
+        )
+        with FlopCounterMode(display=False) as counter:
+            torch.autograd.backward(cross_entropy(module(images_BCHW), labels_B))
+    return int(counter.get_total_flops()) // BATCH
+
+
+def build_with_batch(
+    model: str | ModelBuilder, in_channels: int, resolution: int, num_classes: int, batch_size: int
+) -> tuple[nn.Module, Tensor, Tensor]:
+    """Build a model in train mode, images (B, C, H, W) and labels (B).
+
+    Call it under `torch.device("meta")`, where tensors have a shape but no values.
+    """
+    if isinstance(model, str):
+        module = build_model(model, num_classes, in_channels, resolution)
+    else:
+        module = model(num_classes=num_classes, in_channels=in_channels, resolution=resolution)
+    images_BCHW = torch.empty(batch_size, in_channels, resolution, resolution)
+    return module.train(), images_BCHW, torch.zeros(batch_size, dtype=torch.long)
+
 
 BATCHES = (2, 4)
 """Batch sizes counted. Activations grow with the batch and weights do not, so two counts separate
@@ -59,17 +134,8 @@ def count_traffic(
 ) -> Traffic:
     """Count the fewest elements that one forward pass and one training step move.
 
-    Args:
-        model: A registered name, or a builder as `ModelSpec.builder` describes it.
-        in_channels: C of the images (B, C, H, W).
-        resolution: H = W in pixels.
-        num_classes: K, the number of logits.
-
-    Returns:
-        Elements per image and per pass, without images and optimizer.
-
-    Raises:
-        UsageError: `model` is a name, and the model does not accept the request.
+    The counts per image and per pass do not include images and optimizer. Arguments and errors are
+    those of `forward_flops_per_image`.
     """
     few, many = (_count(model, in_channels, resolution, num_classes, size) for size in BATCHES)
     forward_image, forward_pass = _slope_and_intercept(few.forward, many.forward)
@@ -84,7 +150,6 @@ def count_traffic(
 
 
 def _slope_and_intercept(few: int, many: int) -> tuple[int, int]:
-    """Return elements per image and elements per pass from the counts of both batches."""
     slope = (many - few) // (BATCHES[1] - BATCHES[0])
     return slope, few - slope * BATCHES[0]
 
@@ -141,11 +206,13 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _size(self, tensors: Any) -> int:
         """Count the elements of all floating-point tensors except the images."""
-        found = (each for each in tree_iter(tensors) if isinstance(each, torch.Tensor))
-        return sum(each.numel() for each in found if self._counts(each))
-
-    def _counts(self, tensor: torch.Tensor) -> bool:
-        return tensor.is_floating_point() and tensor.untyped_storage()._cdata != self._images
+        return sum(
+            each.numel()
+            for each in tree_iter(tensors)
+            if isinstance(each, torch.Tensor)
+            and each.is_floating_point()
+            and each.untyped_storage()._cdata != self._images
+        )
 
 
 def _is_global_pooling(operator: Any, args: tuple[Any, ...]) -> bool:
