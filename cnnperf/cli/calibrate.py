@@ -6,38 +6,22 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from cnnperf.cli.options import (
-    Compile,
-    Config,
-    DataDir,
-    Deterministic,
-    Device,
-    Epochs,
-    Expression,
-    LimitSteps,
-    Modules,
-    Out,
-    PrecisionOption,
-    Seed,
-    Tier,
-    Timeout,
-    option,
-)
+from cnnperf.cli.options import Config, Expression, Modules, Out, option, training_options
 from cnnperf.cli.turns import (
+    RUN_OPTIONS,
     Say,
-    given_options,
     leaving_records,
     open_pair,
     rules_here,
-    settings_of_both,
     translating_options,
 )
 from cnnperf.errors import UsageError
 from cnnperf.report.terminal.console import print_rich, sentences
+from cnnperf.run.settings import settings_from
 
 if TYPE_CHECKING:
     from cnnperf.compare.rules import Rules
@@ -45,14 +29,13 @@ if TYPE_CHECKING:
     from cnnperf.run.interleave import Interleaved
 
 
+@training_options(*RUN_OPTIONS, "max_minutes", "python")
 def calibrate(
     records: Annotated[
         list[Path] | None,
         typer.Argument(metavar="RECORD", help="More records for --from.", show_default=False),
     ] = None,
     expression: Expression = None,
-    tier: Tier = None,
-    device: Device = None,
     repeats: Annotated[
         int,
         option(
@@ -63,15 +46,6 @@ def calibrate(
             max=1000,
         ),
     ] = 10,
-    max_minutes: Annotated[
-        str | None,
-        option(
-            "--max-minutes",
-            metavar="M",
-            text="End within M minutes. If trainings are left, exit with 75 and print the command "
-            "that continues.",
-        ),
-    ] = None,
     resume: Annotated[
         Path | None,
         option(
@@ -99,20 +73,9 @@ def calibrate(
         ),
     ] = None,
     out: Out = None,
-    python: Annotated[
-        str | None,
-        option("--python", metavar="PYTHON", text="Interpreter to use. Default: this Python."),
-    ] = None,
     config: Config = None,
-    seed: Seed = None,
-    epochs: Epochs = None,
-    limit_steps: LimitSteps = None,
-    compile_: Compile = None,
-    precision: PrecisionOption = None,
-    deterministic: Deterministic = False,
-    data_dir: DataDir = None,
-    timeout: Timeout = None,
     module: Modules = None,
+    **given: Any,
 ) -> None:
     """Measure how noisy this machine is: train the same Python against itself (A/A).
 
@@ -131,11 +94,6 @@ def calibrate(
     """
     from cnnperf.run.calibrate import run_calibration
 
-    given = given_options(
-        tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
-        compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
-        timeout=timeout, max_minutes=max_minutes,
-    )  # fmt: skip
     with sentences(), translating_options():
         rules = rules_here(config, module)
         if first:
@@ -148,8 +106,8 @@ def calibrate(
             )
         if resume is not None and out is not None:
             raise UsageError("expected --resume or --out, not both: --resume names the folder")
-        sides = settings_of_both(given, module, repeats=repeats, pythons=(python, python))
-        sides[1] = replace(sides[1], seed=sides[0].seed + repeats)  # so that all seeds differ
+        side = settings_from(given, module or (), repeats=repeats)
+        sides = [side, replace(side, seed=side.seed + repeats)]  # so that all seeds differ
         pair, say = open_pair(
             "calibrate", sides, expression, resume or out, resume=resume is not None
         )

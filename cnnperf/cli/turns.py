@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,32 +25,11 @@ OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules
 """Names of pytest's options and keys, and what these commands call them."""
 
 
-def given_options(**given: str | bool | None) -> dict[str, str | bool | None]:
-    """Return options by their names in `cnnperf.run.settings`; None means not given."""
-    return {name: None if value is False else value for name, value in given.items()}
-
-
-def settings_of_both(
-    given: Mapping[str, str | bool | None],
-    modules: list[str] | None,
-    *,
-    repeats: int,
-    pythons: tuple[str | None, str | None],
-) -> list[RunSettings]:
-    """Return the settings of side A and of side B.
-
-    Args:
-        given: the options of both sides, from `given_options`.
-        modules: the user's modules.
-        repeats: of each case, on each side.
-        pythons: the interpreters; None is this one.
-    """
-    from cnnperf.run.settings import settings_from
-
-    return [
-        settings_from({**given, "python": python}, modules or (), repeats=repeats)
-        for python in pythons
-    ]
+RUN_OPTIONS = (
+    "tier", "device", "seed", "epochs", "limit_steps", "compile", "precision", "deterministic",
+    "data_dir", "timeout",
+)  # fmt: skip
+"""Options of a run that both commands have."""
 
 
 def rules_here(
