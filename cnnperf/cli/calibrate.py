@@ -121,7 +121,7 @@ def calibrate(
 
 
 def _continuing_command(pair: Interleaved) -> str:
-    from cnnperf.run.command_line import resume_command
+    from cnnperf.run.header import resume_command
 
     return resume_command(sys.argv[1:], pair.paths[0].parent)
 

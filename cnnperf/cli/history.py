@@ -150,7 +150,7 @@ def _select(series: list[Series], case: str | None, machine: str | None) -> list
     Raises:
         UsageError: the choice leaves none.
     """
-    from cnnperf.catalog.selection import matches
+    from cnnperf.catalog.registry import matches
 
     if not series:
         raise UsageError("no record there has these metrics: choose others with --metric")

@@ -86,7 +86,7 @@ def open_pair(
     """Return both sides, ready to train, and a function that prints a line to stderr."""
     from rich.console import Console
 
-    from cnnperf.catalog.selection import select_cases
+    from cnnperf.catalog.registry import select_cases
     from cnnperf.run.interleave import default_folder, open_sides
     from cnnperf.run.plan import choose_tier
     from cnnperf.run.progress import choose_display

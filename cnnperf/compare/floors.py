@@ -14,9 +14,8 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cnnperf.catalog.engines import ENGINES
 from cnnperf.catalog.registry import get_dataset
-from cnnperf.catalog.specs import WORTHWHILE, Case, DatasetSpec
+from cnnperf.catalog.specs import ENGINES, WORTHWHILE, Case, DatasetSpec
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeResult, Traffic
 from cnnperf.record.schema import CaseRecord
 

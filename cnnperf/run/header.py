@@ -1,8 +1,11 @@
-"""The lines above a run (machine, tier, amount of work) and below it (how to continue)."""
+"""The lines above a run (machine, tier, amount of work), its command, and how to continue it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cnnperf.catalog.specs import Tier
@@ -10,9 +13,23 @@ from cnnperf.errors import printable
 from cnnperf.machine.names import describe_device, describe_software
 from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import format_flops, format_seconds
-from cnnperf.run.command_line import resuming_command
 from cnnperf.run.plan import estimate_seconds
 from cnnperf.run.session import RunSession
+
+PATH_OPTIONS = {
+    "--benchmark-json": "FILE",
+    "--cnnperf-baseline": "FILE",
+    "--cnnperf-data-dir": "DIR",
+    "--cnnperf-profile": "DIR",
+    "--cnnperf-python": "PYTHON",
+    "--junitxml": "FILE",
+    "--junit-xml": "FILE",
+    "--rootdir": "DIR",
+}
+"""Options with a path of this machine, and the word that replaces it in a record."""
+
+UNRECORDED_OPTIONS = ("--cnnperf-resume", "--cnnperf-max-minutes")
+"""Options that do not change what is measured; a record leaves them out."""
 
 
 def header_lines(run: RunSession, tier_reason: str) -> list[str]:
@@ -61,8 +78,8 @@ def journal_lines(run: RunSession, arguments: Sequence[str]) -> list[str]:
     lines = []
     if not run.trained:
         lines.append(
-            "no training finished in this time: increase --cnnperf-max-minutes, or choose shorter "
-            "cases with -k"
+            "no training finished in time: raise --cnnperf-max-minutes, or choose shorter cases "
+            "with -k"
         )
     if run.limit.lost:
         lines.append(f"stopped by the time limit, and lost: {', '.join(run.limit.lost)}")
@@ -107,3 +124,59 @@ def describe_peaks(environment: Environment) -> str:
 
 def _s(count: int) -> str:
     return "" if count == 1 else "s"
+
+
+def recorded_command(arguments: Sequence[str], folder: Path) -> str:
+    """Return the command of a run for its record, without paths of this machine.
+
+    >>> recorded_command(["benchmarks", "--cnnperf-data-dir", "/home/me/data"], Path("/"))
+    'pytest benchmarks --cnnperf-data-dir=DIR'
+    """
+    parts = []
+    for name, value in _options(arguments):
+        if name in UNRECORDED_OPTIONS:
+            continue
+        if value is None:
+            parts.append(os.path.relpath(name, folder) if Path(name).is_absolute() else name)
+        else:
+            parts.append(f"{name}={PATH_OPTIONS.get(name, value)}")
+    return shlex.join(["pytest", *parts])
+
+
+def resuming_command(arguments: Sequence[str], journal: Path) -> str:
+    """Return the command that continues a stopped run, ready for the same shell."""
+    parts = [
+        name if value is None else f"{name}={value}"
+        for name, value in _options(arguments)
+        if name != "--cnnperf-resume"
+    ]
+    by_name = Path(sys.argv[0]).name in ("pytest", "py.test")
+    program = ["pytest"] if by_name else [sys.executable, "-m", "pytest"]
+    return shlex.join([*program, *parts, f"--cnnperf-resume={journal}"])
+
+
+def resume_command(arguments: Sequence[str], folder: Path) -> str:
+    """Return the `cnnperf` command that continues a stopped one, ready for the same shell.
+
+    >>> resume_command(["calibrate", "--out", "aa", "--max-minutes=9"], Path("aa"))
+    'cnnperf calibrate --max-minutes=9 --resume=aa'
+    """
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        name, equals, _ = argument.partition("=")
+        if name not in ("--out", "--resume"):
+            kept.append(argument)
+        elif not equals:
+            next(rest, None)
+    return shlex.join(["cnnperf", *kept, f"--resume={folder}"])
+
+
+def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield known options with their values, and every other argument with None."""
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name in PATH_OPTIONS or name in UNRECORDED_OPTIONS:
+            yield name, value if equals else next(rest, "")
+        else:
+            yield argument, None

@@ -14,9 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from cnnperf.catalog.datasets import check_files
-from cnnperf.catalog.engines import missing_package, other_packages
 from cnnperf.catalog.registry import get_case, get_dataset
-from cnnperf.catalog.specs import Case, Tier
+from cnnperf.catalog.specs import Case, Tier, missing_package, other_packages
 from cnnperf.machine.nvml import count_gpus
 from cnnperf.machine.visible_gpus import parse_visible_devices
 from cnnperf.record.messages import Device, ProbeResult, TrainJob
