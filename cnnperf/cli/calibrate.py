@@ -93,6 +93,7 @@ def calibrate(
       130  interrupted by Ctrl-C
     """
     from cnnperf.run.calibrate import run_calibration
+    from cnnperf.run.header import resume_command
 
     with sentences(), translating_options():
         rules = rules_here(config, module)
@@ -111,27 +112,18 @@ def calibrate(
         pair, say = open_pair(
             "calibrate", sides, expression, resume or out, resume=resume is not None
         )
-        continuing = _continuing_command(pair).replace("{", "{{").replace("}", "}}")
-        hint = f"cnnperf calibrate --from {{}} {{}} uses them, {continuing} continues"
+        continuing = resume_command(sys.argv[1:], pair.paths[0].parent)
+        escaped = continuing.replace("{", "{{").replace("}", "}}")
+        hint = f"cnnperf calibrate --from {{}} {{}} uses them, {escaped} continues"
         with leaving_records(pair, say, hint, resumable=True):
             comparison = run_calibration(pair, rules, repeats)
         if comparison is None:
-            _end_out_of_time(pair, say)
+            _end_out_of_time(pair, say, continuing)
         _write_calibration(pair.paths, rules, output, comparison)
 
 
-def _continuing_command(pair: Interleaved) -> str:
-    from cnnperf.run.header import resume_command
-
-    return resume_command(sys.argv[1:], pair.paths[0].parent)
-
-
-def _end_out_of_time(pair: Interleaved, say: Say) -> NoReturn:
-    """Print how much is left and the command that continues, and exit.
-
-    Raises:
-        UsageError: no training finished, so that another call would get no further.
-    """
+def _end_out_of_time(pair: Interleaved, say: Say, continuing: str) -> NoReturn:
+    """Print how much is left and the command that continues, and exit."""
     from cnnperf.run.time_limit import EXIT_OUT_OF_TIME
 
     if pair.limit.lost:
@@ -146,21 +138,14 @@ def _end_out_of_time(pair: Interleaved, say: Say) -> NoReturn:
         f"out of time: {left} of {planned} trainings are left after {pair.limit.minutes:g} "
         "minutes (--max-minutes); continue with"
     )
-    say(_continuing_command(pair))
+    say(continuing)
     raise typer.Exit(EXIT_OUT_OF_TIME)
 
 
 def _write_calibration(
     paths: Iterable[Path], rules: Rules, output: Path | None, aa: Comparison | None
 ) -> None:
-    """Measure the noise in some records, write it, and show it.
-
-    Args:
-        paths: the records.
-        rules: their thresholds are compared with the noise.
-        output: the file; None for the machine's own.
-        aa: the comparison of A with A, if this command trained.
-    """
+    """Measure the noise in records, write it, and show it with the A/A comparison, if any."""
     from cnnperf.record.loading import load_record
     from cnnperf.report.terminal.calibration import calibration_summary
     from cnnperf.report.terminal.comparison import comparison_summary

@@ -115,11 +115,7 @@ def _may_overwrite(head: str) -> bool:
 
 
 def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
-    """Read the calibrations; one of a machine without records would be ignored silently.
-
-    Raises:
-        UsageError: a file cannot be read, or no record is of its machine.
-    """
+    """Read the calibrations; one of a machine without records would be ignored silently."""
     from cnnperf.compare.calibration import load_calibration
     from cnnperf.machine.names import identity
 
@@ -135,7 +131,6 @@ def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
 
 
 def _metrics(names: list[str]) -> list[str]:
-    """Return the metrics to show, in the order of the tables."""
     from cnnperf.compare.thresholds import DEFAULTS, JUDGED
 
     for name in names:
@@ -145,11 +140,6 @@ def _metrics(names: list[str]) -> list[str]:
 
 
 def _select(series: list[Series], case: str | None, machine: str | None) -> list[Series]:
-    """Return the series of the cases and machines that the user chose.
-
-    Raises:
-        UsageError: the choice leaves none.
-    """
     from cnnperf.catalog.registry import matches
 
     if not series:

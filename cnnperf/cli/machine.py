@@ -94,11 +94,7 @@ def data(
 
 
 def _fetch(name: str, folder: Path, modules: list[str]) -> None:
-    """Download a data set in a process, which may load torchvision, and show its messages.
-
-    Raises:
-        typer.Exit: the download failed; the process printed why.
-    """
+    """Download a data set in a process, which may load torchvision, and show its messages."""
     command = [sys.executable, "-m", "cnnperf.training.download", name, str(folder), *modules]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -73,10 +73,7 @@ def import_user_modules(modules: Iterable[str] | None) -> None:
 def check_page(output: Path, is_page: Callable[[str], bool], fix: str) -> None:
     """Refuse to overwrite a file that is not a page, such as a record, before slow work starts.
 
-    Args:
-        output: the file to write; it need not exist.
-        is_page: takes the beginning of the file and returns whether it may be overwritten.
-        fix: the end of the sentence, from "is not" on.
+    `is_page` gets the beginning of the file; `fix` ends the sentence, from "is not" on.
 
     Raises:
         UsageError: the file is something else, is a folder, or cannot be read.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -136,42 +136,28 @@ def leaving_records(
 ) -> Iterator[None]:
     """Write both records however the block ends; Ctrl-C ends the command with a hint.
 
-    Args:
-        pair: both sides.
-        say: prints a line.
-        hint: what to do after Ctrl-C, with two {} for the records.
-        resumable: whether to keep the journals of an unfinished run.
+    The hint has two {} for the records. An unfinished run keeps its journals if it is resumable.
     """
     try:
         yield
-    except KeyboardInterrupt:
-        _stop(pair, say, hint, resumable)
-    except BaseException:
-        _keep(pair, resumable)
-        raise
-    pair.close(keep_journals=pair.limit.reached)
-    say(f"records: {' and '.join(map(str, pair.paths))}")
-
-
-def _keep(pair: Interleaved, resumable: bool) -> bool:
-    """Write what was trained, and return whether there was anything."""
-    if any(pair.trainings):
-        pair.close(keep_journals=resumable)
-        return True
-    pair.discard()
-    return False
-
-
-def _stop(pair: Interleaved, say: Say, hint: str, resumable: bool) -> NoReturn:
-    if _keep(pair, resumable):
+    except BaseException as error:
+        trained = any(pair.trainings)
+        if trained:
+            pair.close(keep_journals=resumable)
+        else:
+            pair.discard()
+        if not isinstance(error, KeyboardInterrupt):
+            raise
         (a, b), (a_path, b_path) = pair.trainings, pair.paths
         say(
             f"interrupted: {a_path} has {a} and {b_path} has {b} finished trainings; "
             f"{hint.format(a_path, b_path)}"
+            if trained
+            else "interrupted before a training finished: nothing was written"
         )
-    else:
-        say("interrupted before a training finished: nothing was written")
-    raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    pair.close(keep_journals=pair.limit.reached)
+    say(f"records: {' and '.join(map(str, pair.paths))}")
 
 
 @contextmanager

@@ -105,11 +105,7 @@ class Gate:
     ) -> Gate:
         """Read all files, before anything is trained.
 
-        Args:
-            baseline: the record to compare with; a calibration may lie beside it.
-            root: pytest's root folder, which may hold thresholds.
-            planned: ids of the cases of this run.
-            across: what may differ between the two, because the comparison is about it.
+        Pytest's root folder may hold thresholds, and the folder of the baseline a calibration.
 
         Raises:
             UsageError: a file cannot be read, or the baseline has none of the cases.

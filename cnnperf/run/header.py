@@ -11,7 +11,6 @@ from pathlib import Path
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import printable
 from cnnperf.machine.names import describe_device, describe_software
-from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import format_flops, format_seconds
 from cnnperf.run.plan import estimate_seconds
 from cnnperf.run.session import RunSession
@@ -41,14 +40,20 @@ def header_lines(run: RunSession, tier_reason: str) -> list[str]:
         f"cnnperf: tier {run.tier} ({tier_reason}); {describe_work(run)}",
     ]
     if run.plan.runnable:
-        lines.append(f"cnnperf: matmul peak {describe_peaks(run.probed.environment)}")
+        peaks = run.probed.environment.hardware.matmul_flops_per_second or {}
+        texts = [f"{format_flops(peak)}FLOP/s {name}" for name, peak in peaks.items()]
+        lines.append(f"cnnperf: matmul peak {', '.join(texts)}")
     if settings.baseline is not None:
         across = f", across {' and '.join(settings.across)}" if settings.across else ""
         lines.append(printable(f"cnnperf: baseline {settings.baseline}{across}"))
     if run.resumed is not None:
         lines.extend(f"cnnperf: {line}" for line in run.resumed.report())
-    elif run.paths.older_journals:
-        lines.append(describe_left_behind(run.paths.older_journals))
+    elif journals := run.paths.older_journals:
+        more = f" (and {len(journals) - 1} more)" if len(journals) > 1 else ""
+        lines.append(
+            f"cnnperf: an unfinished run left {journals[0]}{more}: continue it with "
+            "--cnnperf-resume, make a record of it with `cnnperf recover`, or delete it"
+        )
     return lines
 
 
@@ -58,15 +63,6 @@ def nothing_selected(tier: Tier, deselected: set[str]) -> str:
     return (
         f"cnnperf: -k and -m select none of the {len(deselected)} cases of tier {tier}: "
         f"`cnnperf list` shows all ids{other}"
-    )
-
-
-def describe_left_behind(journals: Sequence[Path]) -> str:
-    """Return what to do with the journal of a run that stopped or failed."""
-    more = f" (and {len(journals) - 1} more)" if len(journals) > 1 else ""
-    return (
-        f"cnnperf: an unfinished run left {journals[0]}{more}: continue it with "
-        "--cnnperf-resume, make a record of it with `cnnperf recover`, or delete it"
     )
 
 
@@ -114,12 +110,6 @@ def format_estimate(seconds: float) -> str:
     if seconds < 90:
         return f"{max(10, round(seconds, -1)):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else format_seconds(seconds)
-
-
-def describe_peaks(environment: Environment) -> str:
-    """Return text such as `185 GFLOP/s float32, 410 GFLOP/s bfloat16`."""
-    peaks = environment.hardware.matmul_flops_per_second or {}
-    return ", ".join(f"{format_flops(peak)}FLOP/s {name}" for name, peak in peaks.items())
 
 
 def _s(count: int) -> str:

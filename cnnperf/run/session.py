@@ -34,7 +34,7 @@ from cnnperf.run.plan import (
     finds_accelerator,
     plan_digest,
 )
-from cnnperf.run.progress import Display, Place, Silent
+from cnnperf.run.progress import Display, Place
 from cnnperf.run.repeat import RepeatRun
 from cnnperf.run.settings import RunSettings
 from cnnperf.run.time_limit import OutOfTimeError, TimeLimit
@@ -130,7 +130,7 @@ class RunSession:
         self.plan = plan
         self.paths = paths
         self.created = now()
-        self.display: Display = Silent()
+        self.display: Display = Display()
         self.side: str | None = None
         """Name of this run if two runs take turns."""
         self.command: str | None = None
@@ -180,7 +180,6 @@ class RunSession:
                 self._keep(self.plan.cases[case_id], entry.repeat)  # a second stop loses nothing
 
     def _check_accelerator_is_used(self) -> None:
-        """Refuse to train on the CPU for days because torch cannot use the GPU."""
         if self.settings.device != "auto" or self.probed.device != "cpu" or not self.plan.runnable:
             return
         accelerator = finds_accelerator()

@@ -208,7 +208,6 @@ class Worker:
         self._messages.put(None)
 
     def _wait_for(self, wanted: type[M]) -> M:
-        """Return the next message of a type; pass progress to the listener."""
         while True:
             line = self._next_line()
             if line is None:
@@ -260,7 +259,6 @@ class Worker:
         return result
 
     def _explain_exit(self) -> WorkerError:
-        """Return why the worker ended without a final message."""
         try:
             code = self._process.wait(timeout=EXIT_SECONDS)
         except subprocess.TimeoutExpired:
