@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnperf.catalog.study import study_result
+from cnnperf.catalog.cases import study_result
 from cnnperf.compare.calibration import REPEATS, SUFFIX, Calibration, load_calibration
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.errors import UsageError

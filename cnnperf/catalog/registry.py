@@ -1,4 +1,4 @@
-"""Look up models, data sets and cases by name, and register new ones.
+"""Look up models, data sets and cases by name, register new ones, and select cases.
 
 A module named by the ini key `cnnperf_modules` calls `register_model`, `register_dataset` and
 `register_case`. Both pytest and the worker import it, so it names functions as
@@ -7,7 +7,9 @@ A module named by the ini key `cnnperf_modules` calls `register_model`, `registe
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -149,3 +151,73 @@ def import_modules(
                 f"{asked_by}: {name} cannot be imported ({type(error).__name__}: {error}); "
                 f"expected a module in {python_path[0] if python_path else 'sys.path'}"
             ) from error
+
+
+# --- selection by an expression, as in `pytest -k` ------------------------------------------------
+
+MAX_NEAR = 5
+"""Ids in the message about an expression that selects nothing."""
+
+
+def select_cases(expression: str | None, tier: Tier) -> list[str]:
+    """Return the ids of the selected cases of a tier, in the order of a run.
+
+    Args:
+        expression: words of ids with `and`, `or`, `not` and brackets; case does not matter. None
+            selects suite `train`; an expression selects from all suites.
+        tier: the tier of the run.
+
+    Raises:
+        UsageError: the expression is invalid or selects nothing; the message names similar ids.
+    """
+    if not expression:
+        return [case.id for case in all_cases(tier, "train")]
+    chosen = [case.id for case in all_cases(tier) if matches(expression, case.id)]
+    if not chosen:
+        hint = _hint(expression, tier)
+        raise UsageError(f"-k {expression!r} selects no case of tier {tier}; {hint}")
+    return chosen
+
+
+def matches(expression: str, case_id: str) -> bool:
+    """Return whether pytest's `-k` would select a test of that id.
+
+    Raises:
+        UsageError: the expression is invalid.
+    """
+    from _pytest.mark.expression import Expression  # pytest's own parser: same rules as -k
+
+    def contains(word: str, /, **_: object) -> bool:
+        return word.lower() in case_id.lower()
+
+    try:
+        return Expression.compile(expression).evaluate(contains)
+    except Exception as error:  # a SyntaxError; up to pytest 8 an error of its own
+        reason = getattr(error, "msg", None) or error
+        raise UsageError(
+            f"-k {expression!r}: {reason}; expected words of case ids with and, or, not, as in "
+            "-k 'vgg and not 224'"
+        ) from error
+
+
+def _hint(expression: str, tier: Tier) -> str:
+    """Name cases of another tier that the expression selects, else cases with similar words."""
+    elsewhere = [case for case in all_cases() if matches(expression, case.id)]
+    if elsewhere:
+        other = elsewhere[0].tiers[0]
+        there = [case.id for case in elsewhere if other in case.tiers]
+        return f"try --tier={other}, which has {_some(there)}"
+    ids = list(dict.fromkeys(case.id for case in (*all_cases(tier), *all_cases())))
+    words = [word for word in re.findall(r"[a-z0-9]+", expression.lower()) if len(word) > 2]
+
+    def is_near(case_id: str) -> bool:
+        parts = re.split("[-_]", case_id.lower())
+        return any(difflib.get_close_matches(word, parts, n=1, cutoff=0.7) for word in words)
+
+    near = [case_id for case_id in ids if is_near(case_id)]
+    return f"possible: {_some(near or ids)} (`cnnperf list` shows all)"
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - MAX_NEAR} more" if len(ids) > MAX_NEAR else ""
+    return ", ".join(ids[:MAX_NEAR]) + more

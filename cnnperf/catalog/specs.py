@@ -1,4 +1,4 @@
-"""Descriptions of models, data sets, recipes and the cases made of them.
+"""The engines, and descriptions of models, data sets, recipes and the cases made of them.
 
 They are frozen and checked when made. They pass between the pytest process and the worker as JSON,
 so they are pydantic models.
@@ -6,16 +6,81 @@ so they are pydantic models.
 
 from __future__ import annotations
 
+import importlib.util
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from cnnperf.catalog.engines import check_engine
+from cnnperf.errors import one_of
+
+# --- engines ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One way to train a case.
+
+    To add one, write its class in `cnnperf.training.engines` and add an entry to `ENGINES`.
+    """
+
+    path: str
+    """Import path of its class, `package.module:Class`; only the worker imports it."""
+    package: str | None = None
+    """Package that it needs beyond the extra `train`."""
+    is_peer: bool = True
+    """Whether it is other people's training loop, which `fast` is measured against."""
+    bfloat16: bool = False
+    """Whether it always multiplies in bfloat16; `fast` chooses for each case."""
+
+
+_OWN = "cnnperf.training.engines"
+_PEERS = "cnnperf.training.engines.peers"
+
+ENGINES = {
+    "eager": EngineSpec(f"{_OWN}.eager:EagerEngine", is_peer=False),
+    "fast": EngineSpec(f"{_OWN}.fast.engine:FastEngine", is_peer=False),
+    "plain": EngineSpec(f"{_PEERS}.plain:PlainEngine"),
+    "amp": EngineSpec(f"{_PEERS}.plain:AmpEngine", bfloat16=True),
+    "lightning": EngineSpec(f"{_PEERS}.lightning:LightningEngine", "lightning"),
+    "lightning_bf16": EngineSpec(
+        f"{_PEERS}.lightning:LightningBf16Engine", "lightning", bfloat16=True
+    ),
+    "accelerate": EngineSpec(f"{_PEERS}.accelerate:AccelerateEngine", "accelerate"),
+    "accelerate_bf16": EngineSpec(
+        f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True
+    ),
+    "timm": EngineSpec(f"{_PEERS}.plain:TimmEngine", "timm", bfloat16=True),
+}
+
+OWN_ENGINES = tuple(name for name, spec in ENGINES.items() if not spec.is_peer)
+
+
+def _check_engine(name: str) -> str:
+    if name not in ENGINES:
+        raise ValueError(one_of("engine", name, ENGINES))
+    return name
+
+
+def missing_package(engine: str) -> str | None:
+    """Return a sentence if this interpreter lacks the package of an engine, else None."""
+    package = ENGINES[engine].package
+    if package is None or importlib.util.find_spec(package) is not None:
+        return None
+    return f"engine {engine} needs {package}: pip install 'cnnperf[peers]'"
+
+
+def other_packages(engine: str) -> set[str]:
+    """Return the packages of all other engines: their versions do not affect this one."""
+    return {spec.package for spec in ENGINES.values() if spec.package} - {ENGINES[engine].package}
+
+
+# --- models, data sets, recipes, cases ----------------------------------------------------------
 
 Tier = Literal["smoke", "standard", "full"]
 
-Engine = Annotated[str, AfterValidator(check_engine)]
-"""A name in `cnnperf.catalog.engines.ENGINES`."""
+Engine = Annotated[str, AfterValidator(_check_engine)]
+"""A name in `ENGINES`."""
 
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "on", "off"]

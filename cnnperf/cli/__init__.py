@@ -1,4 +1,4 @@
-"""The command `cnnperf`, with one module for each command.
+"""The command `cnnperf`, with a module for each command or for a few small ones.
 
     cnnperf list
     cnnperf compare base.json new.json
@@ -16,20 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cnnperf.cli import (
-    ab,
-    calibrate,
-    compare,
-    data,
-    env,
-    export,
-    floors,
-    history,
-    list_cases,
-    recover,
-    report,
-    schema,
-)
+from cnnperf.cli import ab, calibrate, compare, history, list_cases, machine, records, report
 from cnnperf.cli.options import option
 from cnnperf.report.terminal.console import run
 
@@ -45,9 +32,9 @@ Examples:
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Judge": (compare.compare, ab.ab, calibrate.calibrate),
-    "Show": (report.report, history.history, export.export),
-    "Look": (list_cases.list_, env.env, data.data, floors.floors),
-    "Records": (recover.recover, schema.schema),
+    "Show": (report.report, history.history, records.export),
+    "Look": (list_cases.list_, machine.env, machine.data, machine.floors),
+    "Records": (records.recover, records.schema),
 }
 """The commands by the heading under which the help lists them."""
 

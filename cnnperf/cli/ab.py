@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cnnperf.cli.options import (
-    Compile,
     Config,
-    DataDir,
-    Deterministic,
-    Device,
-    Epochs,
     Expression,
     FormatOption,
-    LimitSteps,
     Modules,
     Out,
     Output,
-    PrecisionOption,
-    Seed,
     Strict,
-    Tier,
-    Timeout,
     option,
+    training_options,
 )
 from cnnperf.cli.turns import (
+    RUN_OPTIONS,
     add_calibration,
-    given_options,
     leaving_records,
     open_pair,
     rules_here,
-    settings_of_both,
     translating_options,
 )
 from cnnperf.errors import UsageError
 from cnnperf.report.formats.comparison import Format, present
 from cnnperf.report.terminal.console import outliving_the_reader, sentences
+from cnnperf.run.settings import settings_from
 
 
+@training_options(*RUN_OPTIONS)
 def ab(
     a: Annotated[
         str | None,
@@ -51,8 +43,6 @@ def ab(
         option("--b", metavar="PYTHON", text="Interpreter to judge. Default: this Python."),
     ] = None,
     expression: Expression = None,
-    tier: Tier = None,
-    device: Device = None,
     max_repeats: Annotated[
         int,
         option(
@@ -82,15 +72,8 @@ def ab(
             "folder of the records, or one folder up.",
         ),
     ] = None,
-    seed: Seed = None,
-    epochs: Epochs = None,
-    limit_steps: LimitSteps = None,
-    compile_: Compile = None,
-    precision: PrecisionOption = None,
-    deterministic: Deterministic = False,
-    data_dir: DataDir = None,
-    timeout: Timeout = None,
     module: Modules = None,
+    **given: Any,
 ) -> None:
     """Check whether training in Python B is slower or less accurate than in A, on this machine.
 
@@ -110,15 +93,13 @@ def ab(
     """
     from cnnperf.run.ab import Budget, run_ab
 
-    given = given_options(
-        tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
-        compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
-        timeout=timeout,
-    )  # fmt: skip
     with sentences(), translating_options():
         if a is None and b is None:
             raise UsageError("expected --b PYTHON (or --a): both sides would be the same Python")
-        sides = settings_of_both(given, module, repeats=max_repeats, pythons=(a, b))
+        sides = [
+            settings_from({**given, "python": python}, module or (), repeats=max_repeats)
+            for python in (a, b)
+        ]
         rules = rules_here(config, module, calibration, strict=strict)
         pair, say = open_pair("ab", sides, expression, out)
         with leaving_records(pair, say, "cnnperf compare {} {} --across software judges it"):

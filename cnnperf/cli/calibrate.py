@@ -6,38 +6,22 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from cnnperf.cli.options import (
-    Compile,
-    Config,
-    DataDir,
-    Deterministic,
-    Device,
-    Epochs,
-    Expression,
-    LimitSteps,
-    Modules,
-    Out,
-    PrecisionOption,
-    Seed,
-    Tier,
-    Timeout,
-    option,
-)
+from cnnperf.cli.options import Config, Expression, Modules, Out, option, training_options
 from cnnperf.cli.turns import (
+    RUN_OPTIONS,
     Say,
-    given_options,
     leaving_records,
     open_pair,
     rules_here,
-    settings_of_both,
     translating_options,
 )
 from cnnperf.errors import UsageError
 from cnnperf.report.terminal.console import print_rich, sentences
+from cnnperf.run.settings import settings_from
 
 if TYPE_CHECKING:
     from cnnperf.compare.rules import Rules
@@ -45,14 +29,13 @@ if TYPE_CHECKING:
     from cnnperf.run.interleave import Interleaved
 
 
+@training_options(*RUN_OPTIONS, "max_minutes", "python")
 def calibrate(
     records: Annotated[
         list[Path] | None,
         typer.Argument(metavar="RECORD", help="More records for --from.", show_default=False),
     ] = None,
     expression: Expression = None,
-    tier: Tier = None,
-    device: Device = None,
     repeats: Annotated[
         int,
         option(
@@ -63,15 +46,6 @@ def calibrate(
             max=1000,
         ),
     ] = 10,
-    max_minutes: Annotated[
-        str | None,
-        option(
-            "--max-minutes",
-            metavar="M",
-            text="End within M minutes. If trainings are left, exit with 75 and print the command "
-            "that continues.",
-        ),
-    ] = None,
     resume: Annotated[
         Path | None,
         option(
@@ -99,20 +73,9 @@ def calibrate(
         ),
     ] = None,
     out: Out = None,
-    python: Annotated[
-        str | None,
-        option("--python", metavar="PYTHON", text="Interpreter to use. Default: this Python."),
-    ] = None,
     config: Config = None,
-    seed: Seed = None,
-    epochs: Epochs = None,
-    limit_steps: LimitSteps = None,
-    compile_: Compile = None,
-    precision: PrecisionOption = None,
-    deterministic: Deterministic = False,
-    data_dir: DataDir = None,
-    timeout: Timeout = None,
     module: Modules = None,
+    **given: Any,
 ) -> None:
     """Measure how noisy this machine is: train the same Python against itself (A/A).
 
@@ -130,12 +93,8 @@ def calibrate(
       130  interrupted by Ctrl-C
     """
     from cnnperf.run.calibrate import run_calibration
+    from cnnperf.run.header import resume_command
 
-    given = given_options(
-        tier=tier, device=device, seed=seed, epochs=epochs, limit_steps=limit_steps,
-        compile=compile_, precision=precision, deterministic=deterministic, data_dir=data_dir,
-        timeout=timeout, max_minutes=max_minutes,
-    )  # fmt: skip
     with sentences(), translating_options():
         rules = rules_here(config, module)
         if first:
@@ -148,32 +107,23 @@ def calibrate(
             )
         if resume is not None and out is not None:
             raise UsageError("expected --resume or --out, not both: --resume names the folder")
-        sides = settings_of_both(given, module, repeats=repeats, pythons=(python, python))
-        sides[1] = replace(sides[1], seed=sides[0].seed + repeats)  # so that all seeds differ
+        side = settings_from(given, module or (), repeats=repeats)
+        sides = [side, replace(side, seed=side.seed + repeats)]  # so that all seeds differ
         pair, say = open_pair(
             "calibrate", sides, expression, resume or out, resume=resume is not None
         )
-        continuing = _continuing_command(pair).replace("{", "{{").replace("}", "}}")
-        hint = f"cnnperf calibrate --from {{}} {{}} uses them, {continuing} continues"
+        continuing = resume_command(sys.argv[1:], pair.paths[0].parent)
+        escaped = continuing.replace("{", "{{").replace("}", "}}")
+        hint = f"cnnperf calibrate --from {{}} {{}} uses them, {escaped} continues"
         with leaving_records(pair, say, hint, resumable=True):
             comparison = run_calibration(pair, rules, repeats)
         if comparison is None:
-            _end_out_of_time(pair, say)
+            _end_out_of_time(pair, say, continuing)
         _write_calibration(pair.paths, rules, output, comparison)
 
 
-def _continuing_command(pair: Interleaved) -> str:
-    from cnnperf.run.command_line import resume_command
-
-    return resume_command(sys.argv[1:], pair.paths[0].parent)
-
-
-def _end_out_of_time(pair: Interleaved, say: Say) -> NoReturn:
-    """Print how much is left and the command that continues, and exit.
-
-    Raises:
-        UsageError: no training finished, so that another call would get no further.
-    """
+def _end_out_of_time(pair: Interleaved, say: Say, continuing: str) -> NoReturn:
+    """Print how much is left and the command that continues, and exit."""
     from cnnperf.run.time_limit import EXIT_OUT_OF_TIME
 
     if pair.limit.lost:
@@ -188,21 +138,14 @@ def _end_out_of_time(pair: Interleaved, say: Say) -> NoReturn:
         f"out of time: {left} of {planned} trainings are left after {pair.limit.minutes:g} "
         "minutes (--max-minutes); continue with"
     )
-    say(_continuing_command(pair))
+    say(continuing)
     raise typer.Exit(EXIT_OUT_OF_TIME)
 
 
 def _write_calibration(
     paths: Iterable[Path], rules: Rules, output: Path | None, aa: Comparison | None
 ) -> None:
-    """Measure the noise in some records, write it, and show it.
-
-    Args:
-        paths: the records.
-        rules: their thresholds are compared with the noise.
-        output: the file; None for the machine's own.
-        aa: the comparison of A with A, if this command trained.
-    """
+    """Measure the noise in records, write it, and show it with the A/A comparison, if any."""
     from cnnperf.record.loading import load_record
     from cnnperf.report.terminal.calibration import calibration_summary
     from cnnperf.report.terminal.comparison import comparison_summary

@@ -15,6 +15,8 @@ from cnnperf.cli.options import (
     FormatOption,
     JudgeShortened,
     Modules,
+    MoreBase,
+    MoreNew,
     Output,
     Strict,
     import_user_modules,
@@ -38,14 +40,8 @@ def compare(
     verbose: Annotated[
         bool, option("--verbose", "-v", text="Also show the thresholds in force.")
     ] = False,
-    more_base: Annotated[
-        list[Path] | None,
-        option("--base", metavar="FILE", text="Add the repeats of FILE to BASE. Repeatable."),
-    ] = None,
-    more_new: Annotated[
-        list[Path] | None,
-        option("--new", metavar="FILE", text="Add the repeats of FILE to NEW. Repeatable."),
-    ] = None,
+    more_base: MoreBase = None,
+    more_new: MoreNew = None,
     drop_flagged: DropFlagged = False,
     judge_shortened: JudgeShortened = False,
     config: Config = None,
@@ -82,7 +78,7 @@ def compare(
             base=base,
             config=config,
             calibration=calibration,
-            across=frozenset(difference.value for difference in across or ()),
+            across=frozenset(map(str, across or ())),
             drop_flagged=drop_flagged,
             judge_shortened=judge_shortened,
             strict=strict,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
     from cnnperf.compare.calibration import Calibration
     from cnnperf.compare.history.load import Loaded
     from cnnperf.compare.history.series import Series
-
-
-class HistoryFormat(StrEnum):
-    """How a history is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
 
 
 def history(
@@ -64,14 +55,14 @@ def history(
         option("--machine", metavar="TEXT", text="Only machines whose name contains TEXT."),
     ] = None,
     form: Annotated[
-        HistoryFormat,
+        Literal["table", "json", "csv"],
         option(
             "--format",
             "-f",
             metavar="FORMAT",
             text="table, json (series and steps) or csv (one line for each point).",
         ),
-    ] = HistoryFormat.TABLE,
+    ] = "table",
     config: Config = None,
     calibration: Annotated[
         list[Path] | None,
@@ -124,11 +115,7 @@ def _may_overwrite(head: str) -> bool:
 
 
 def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
-    """Read the calibrations; one of a machine without records would be ignored silently.
-
-    Raises:
-        UsageError: a file cannot be read, or no record is of its machine.
-    """
+    """Read the calibrations; one of a machine without records would be ignored silently."""
     from cnnperf.compare.calibration import load_calibration
     from cnnperf.machine.names import identity
 
@@ -144,7 +131,6 @@ def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
 
 
 def _metrics(names: list[str]) -> list[str]:
-    """Return the metrics to show, in the order of the tables."""
     from cnnperf.compare.thresholds import DEFAULTS, JUDGED
 
     for name in names:
@@ -154,12 +140,7 @@ def _metrics(names: list[str]) -> list[str]:
 
 
 def _select(series: list[Series], case: str | None, machine: str | None) -> list[Series]:
-    """Return the series of the cases and machines that the user chose.
-
-    Raises:
-        UsageError: the choice leaves none.
-    """
-    from cnnperf.catalog.selection import matches
+    from cnnperf.catalog.registry import matches
 
     if not series:
         raise UsageError("no record there has these metrics: choose others with --metric")
@@ -183,9 +164,7 @@ def _some(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(known[:most]) + more
 
 
-def _present(
-    loaded: Loaded, series: list[Series], form: HistoryFormat, output: Path | None
-) -> None:
+def _present(loaded: Loaded, series: list[Series], form: str, output: Path | None) -> None:
     """Write the page, then print the series: the end of the output is read first."""
     if output is not None:
         from cnnperf.report.html.history import history_page
@@ -193,14 +172,14 @@ def _present(
 
         with status("drawing the page ..."):
             write_text(output, render(history_page(loaded, series)))
-    if form is HistoryFormat.TABLE:
+    if form == "table":
         from cnnperf.report.terminal.history import history_summary
 
         print_rich(history_summary(loaded, series))
     else:
         from cnnperf.report.formats.history import to_csv, to_json
 
-        text = to_csv(series) if form is HistoryFormat.CSV else to_json(loaded, series)
+        text = to_csv(series) if form == "csv" else to_json(loaded, series)
         typer.echo(text, nl=False)
     if output is not None:
-        typer.echo(f"{output}: the page", err=form is not HistoryFormat.TABLE)
+        typer.echo(f"{output}: the page", err=form != "table")

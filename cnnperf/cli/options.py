@@ -1,25 +1,61 @@
-"""Options that several commands share, and what reads them.
-
-Options of a training stay text here: `cnnperf.run.settings` reads and checks them, for these
-commands and for `pytest benchmarks` alike.
-"""
+"""Options that several commands share, and what reads them."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from cnnperf.errors import UsageError
 from cnnperf.report.formats.comparison import Format
+from cnnperf.run.settings import OPTIONS, Option
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def option(*names: str, text: str, metavar: str = "", **more: Any) -> Any:
     """Return a named option with its help; a switch has no metavar."""
     return typer.Option(*names, metavar=metavar, help=text, **more)
+
+
+def training_options(*names: str) -> Callable[[Command], Command]:
+    """Add options of a run, such as --tier, to a command.
+
+    `cnnperf.run.settings` describes them once, for these commands and for pytest. The command gets
+    them in its `**given` as text, which `settings_from` reads, or as True for a switch.
+    """
+
+    def add(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [each for each in signature.parameters.values() if each.kind != Parameter.VAR_KEYWORD]
+        added = [_training_option(each) for each in OPTIONS if each.name in names]
+        parameters = [*own, *added]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
+
+    return add
+
+
+def _training_option(spec: Option) -> Parameter:
+    flags = [f"--{spec.name.replace('_', '-')}", *(["-t"] if spec.name == "tier" else [])]
+    text = f"{spec.help[0].upper()}{spec.help[1:]}."
+    word = spec.metavar or ""
+    if word.startswith("{"):  # too wide for a command's help, which names the words anyway
+        word = spec.name.upper()
+    return Parameter(
+        spec.name,
+        Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[
+            bool | None if spec.is_switch else str | None, option(*flags, text=text, metavar=word)
+        ],
+    )
 
 
 def import_user_modules(modules: Iterable[str] | None) -> None:
@@ -37,10 +73,7 @@ def import_user_modules(modules: Iterable[str] | None) -> None:
 def check_page(output: Path, is_page: Callable[[str], bool], fix: str) -> None:
     """Refuse to overwrite a file that is not a page, such as a record, before slow work starts.
 
-    Args:
-        output: the file to write; it need not exist.
-        is_page: takes the beginning of the file and returns whether it may be overwritten.
-        fix: the end of the sentence, from "is not" on.
+    `is_page` gets the beginning of the file; `fix` ends the sentence, from "is not" on.
 
     Raises:
         UsageError: the file is something else, is a folder, or cannot be read.
@@ -110,6 +143,14 @@ Across = Annotated[
         "differs: WHAT is hardware or software. Repeatable.",
     ),
 ]
+MoreBase = Annotated[
+    list[Path] | None,
+    option("--base", metavar="FILE", text="Add the cases and repeats of FILE to BASE. Repeatable."),
+]
+MoreNew = Annotated[
+    list[Path] | None,
+    option("--new", metavar="FILE", text="Add the cases and repeats of FILE to NEW. Repeatable."),
+]
 DropFlagged = Annotated[
     bool, option("--drop-flagged", text="Ignore repeats that other load on the machine disturbed.")
 ]
@@ -136,77 +177,6 @@ Expression = Annotated[
         "-k",
         metavar="EXPR",
         text="Only cases whose id matches, as with pytest's -k: 'vgg and not 224'.",
-    ),
-]
-Tier = Annotated[
-    str | None,
-    option(
-        "--tier",
-        "-t",
-        metavar="TIER",
-        text="Which cases: smoke, standard, full, or auto (by the hardware). Default: auto.",
-    ),
-]
-Device = Annotated[
-    str | None,
-    option(
-        "--device",
-        metavar="DEVICE",
-        text="Where to train: cpu, cuda, mps, xpu or auto. Default: auto.",
-    ),
-]
-Seed = Annotated[
-    str | None, option("--seed", metavar="N", text="Seed of the first repeat. Default: 0.")
-]
-Epochs = Annotated[
-    str | None, option("--epochs", metavar="N", text="Train N epochs instead of the recipe's.")
-]
-LimitSteps = Annotated[
-    str | None,
-    option(
-        "--limit-steps",
-        metavar="N",
-        text="Stop each training after N steps. This measures speed, not accuracy.",
-    ),
-]
-Compile = Annotated[
-    str | None,
-    option(
-        "--compile",
-        metavar="CHOICE",
-        text="Whether the engine `fast` compiles the model: on, off or auto.",
-    ),
-]
-PrecisionOption = Annotated[
-    str | None,
-    option(
-        "--precision",
-        metavar="CHOICE",
-        text="Precision of the engine `fast`: float32, bfloat16 or auto.",
-    ),
-]
-DataDir = Annotated[
-    str | None,
-    option(
-        "--data-dir",
-        metavar="DIR",
-        text="Folder of the data sets. Default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data.",
-    ),
-]
-Timeout = Annotated[
-    str | None,
-    option(
-        "--timeout",
-        metavar="SECONDS",
-        text="End a training that has no result this long after its clock started.",
-    ),
-]
-Deterministic = Annotated[
-    bool,
-    option(
-        "--deterministic",
-        text="Use deterministic algorithms, so that a seed always gives the same losses, and "
-        "record the loss of each step.",
     ),
 ]
 Out = Annotated[

@@ -18,6 +18,8 @@ from cnnperf.cli.options import (
     DropFlagged,
     JudgeShortened,
     Modules,
+    MoreBase,
+    MoreNew,
     check_page,
     import_user_modules,
     option,
@@ -71,20 +73,8 @@ def report(
             "RUNs the default is the machine of the first.",
         ),
     ] = None,
-    more_base: Annotated[
-        list[Path] | None,
-        option(
-            "--base",
-            metavar="FILE",
-            text="Add the cases and repeats of FILE to the run, or to BASE. Repeatable.",
-        ),
-    ] = None,
-    more_new: Annotated[
-        list[Path] | None,
-        option(
-            "--new", metavar="FILE", text="Add the cases and repeats of FILE to NEW. Repeatable."
-        ),
-    ] = None,
+    more_base: MoreBase = None,
+    more_new: MoreNew = None,
     figures: Annotated[
         Path | None,
         option("--figures", metavar="DIR", text="Also write each figure to a file in DIR."),
@@ -114,7 +104,7 @@ def report(
     The exit code is 0 whatever the verdict: use `cnnperf compare` as a gate.
     """
     judging: dict[str, Any] = {
-        "across": frozenset(difference.value for difference in across or ()),
+        "across": frozenset(map(str, across or ())),
         "drop_flagged": drop_flagged,
         "judge_shortened": judge_shortened,
         "config": config,
@@ -123,15 +113,28 @@ def report(
     with sentences():
         import_user_modules(module)
         several = over is not None or len(runs) > 2
-        _check_options(runs, [name for name, value in judging.items() if value], several=several)
+        given = [f"--{name.replace('_', '-')}" for name, value in judging.items() if value]
+        if given and (several or len(runs) == 1):  # else it would be ignored silently
+            why = (
+                "a page of several machines judges none" if several else f"only {runs[0]} is given"
+            )
+            raise UsageError(f"{given[0]} is for judging two runs, and {why}")
         if more_new and len(runs) < 2:
             raise UsageError(f"--new {more_new[0]} needs a second run, and only {runs[0]} is given")
         if figures_format and figures is None:
             raise UsageError("--figures-format needs a folder: add --figures DIR")
-        _check_output(output, force=force)
+        if output != STDOUT and not force:
+            from cnnperf.report.html.content import MARK
+
+            fix = "a page of cnnperf: choose another name with -o, or add --force"
+            check_page(output, lambda head: MARK in head, fix)
         with _packages(), status("drawing the page ..."):
             if several:
-                page = _machines_page([*runs, *(more_base or ()), *(more_new or ())], over)
+                from cnnperf.record.loading import load_record
+                from cnnperf.report.html.machines.page import hardware_page
+
+                every = [*runs, *(more_base or ()), *(more_new or ())]
+                page = hardware_page([(str(run), load_record(run)) for run in every], over)
             else:
                 files = [[run] for run in runs]
                 for side, more in zip(files, (more_base, more_new), strict=False):
@@ -141,29 +144,9 @@ def report(
             page = replace(page, title=printable(title))
         _write_page(page, output)
         if figures is not None:
-            forms = [each.value for each in figures_format or Forms]
+            forms = list(figures_format or Forms)
             with _packages(), status(f"drawing {len(page.figures())} figures ..."):
                 _write_figures(page, figures, forms)
-
-
-def _check_options(runs: Sequence[Path], judging: Sequence[str], *, several: bool) -> None:
-    """Refuse options of a judgement where nothing is judged: they would be ignored silently."""
-    if judging and (several or len(runs) == 1):
-        name = f"--{judging[0].replace('_', '-')}"
-        given = "a page of several machines judges none" if several else f"only {runs[0]} is given"
-        raise UsageError(f"{name} is for judging two runs, and {given}")
-
-
-def _check_output(output: Path, *, force: bool) -> None:
-    if output == STDOUT or force:
-        return
-    from cnnperf.report.html.content import MARK
-
-    check_page(
-        output,
-        lambda head: MARK in head,
-        "a page of cnnperf: choose another name with -o, or add --force",
-    )
 
 
 def _run_page(files: Sequence[Sequence[Path]], judging: dict[str, Any]) -> Page:
@@ -177,13 +160,6 @@ def _run_page(files: Sequence[Sequence[Path]], judging: dict[str, Any]) -> Page:
     if len(sides) == 2:
         rules = find_rules(Path.cwd(), sides, base=files[0][0], **judging)
     return run_page(sides, rules)
-
-
-def _machines_page(runs: Sequence[Path], over: str | None) -> Page:
-    from cnnperf.record.loading import load_record
-    from cnnperf.report.html.machines.page import hardware_page
-
-    return hardware_page([(str(run), load_record(run)) for run in runs], over)
 
 
 def _write_page(page: Page, output: Path) -> None:

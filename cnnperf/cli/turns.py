@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -25,32 +25,11 @@ OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules
 """Names of pytest's options and keys, and what these commands call them."""
 
 
-def given_options(**given: str | bool | None) -> dict[str, str | bool | None]:
-    """Return options by their names in `cnnperf.run.settings`; None means not given."""
-    return {name: None if value is False else value for name, value in given.items()}
-
-
-def settings_of_both(
-    given: Mapping[str, str | bool | None],
-    modules: list[str] | None,
-    *,
-    repeats: int,
-    pythons: tuple[str | None, str | None],
-) -> list[RunSettings]:
-    """Return the settings of side A and of side B.
-
-    Args:
-        given: the options of both sides, from `given_options`.
-        modules: the user's modules.
-        repeats: of each case, on each side.
-        pythons: the interpreters; None is this one.
-    """
-    from cnnperf.run.settings import settings_from
-
-    return [
-        settings_from({**given, "python": python}, modules or (), repeats=repeats)
-        for python in pythons
-    ]
+RUN_OPTIONS = (
+    "tier", "device", "seed", "epochs", "limit_steps", "compile", "precision", "deterministic",
+    "data_dir", "timeout",
+)  # fmt: skip
+"""Options of a run that both commands have."""
 
 
 def rules_here(
@@ -107,7 +86,7 @@ def open_pair(
     """Return both sides, ready to train, and a function that prints a line to stderr."""
     from rich.console import Console
 
-    from cnnperf.catalog.selection import select_cases
+    from cnnperf.catalog.registry import select_cases
     from cnnperf.run.interleave import default_folder, open_sides
     from cnnperf.run.plan import choose_tier
     from cnnperf.run.progress import choose_display
@@ -157,42 +136,28 @@ def leaving_records(
 ) -> Iterator[None]:
     """Write both records however the block ends; Ctrl-C ends the command with a hint.
 
-    Args:
-        pair: both sides.
-        say: prints a line.
-        hint: what to do after Ctrl-C, with two {} for the records.
-        resumable: whether to keep the journals of an unfinished run.
+    The hint has two {} for the records. An unfinished run keeps its journals if it is resumable.
     """
     try:
         yield
-    except KeyboardInterrupt:
-        _stop(pair, say, hint, resumable)
-    except BaseException:
-        _keep(pair, resumable)
-        raise
-    pair.close(keep_journals=pair.limit.reached)
-    say(f"records: {' and '.join(map(str, pair.paths))}")
-
-
-def _keep(pair: Interleaved, resumable: bool) -> bool:
-    """Write what was trained, and return whether there was anything."""
-    if any(pair.trainings):
-        pair.close(keep_journals=resumable)
-        return True
-    pair.discard()
-    return False
-
-
-def _stop(pair: Interleaved, say: Say, hint: str, resumable: bool) -> NoReturn:
-    if _keep(pair, resumable):
+    except BaseException as error:
+        trained = any(pair.trainings)
+        if trained:
+            pair.close(keep_journals=resumable)
+        else:
+            pair.discard()
+        if not isinstance(error, KeyboardInterrupt):
+            raise
         (a, b), (a_path, b_path) = pair.trainings, pair.paths
         say(
             f"interrupted: {a_path} has {a} and {b_path} has {b} finished trainings; "
             f"{hint.format(a_path, b_path)}"
+            if trained
+            else "interrupted before a training finished: nothing was written"
         )
-    else:
-        say("interrupted before a training finished: nothing was written")
-    raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    pair.close(keep_journals=pair.limit.reached)
+    say(f"records: {' and '.join(map(str, pair.paths))}")
 
 
 @contextmanager

@@ -244,7 +244,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the results and where they are."""
     config = terminalreporter.config
     if SESSION not in config.stash:
-        _explain_xdist(terminalreporter)
+        skipped = terminalreporter.stats.get("skipped", [])  # pytest shows why only with -rs
+        count = sum(PARALLEL in str(report.longrepr) for report in skipped)
+        if count:
+            cases = "1 case was" if count == 1 else f"{count} cases were"
+            terminalreporter.write_line(f"{PARALLEL} ({cases} not trained)", yellow=True)
         return
     from cnnperf.report.terminal.run import look_of, render, run_summary, where_traces_are
     from cnnperf.run.header import journal_lines
@@ -260,15 +264,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     traces = where_traces_are(run.record, run.settings.profile)
     if traces is not None:
         terminalreporter.write_line(traces)
-
-
-def _explain_xdist(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show why nothing was trained; pytest shows it only with -rs."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    count = sum(PARALLEL in str(report.longrepr) for report in skipped)
-    if count:
-        cases = "1 case was" if count == 1 else f"{count} cases were"
-        terminalreporter.write_line(f"{PARALLEL} ({cases} not trained)", yellow=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

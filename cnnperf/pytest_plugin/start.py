@@ -1,13 +1,23 @@
-"""The start of a run inside pytest: plan, look at the machine, read the baseline."""
+"""The start of a run inside pytest, and its comparison with a baseline once all is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+import signal
+import threading
+from collections.abc import Collection, Generator, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
 
 import pytest
+from rich.console import Console
 
-from cnnperf.errors import UsageError
+from cnnperf.catalog.registry import all_cases
+from cnnperf.compare.inputs import Side, load_side
+from cnnperf.compare.judge import judge
+from cnnperf.compare.rules import Rules, Words, find_rules
+from cnnperf.compare.verdicts import Across, Comparison
+from cnnperf.errors import UsageError, printable
 from cnnperf.pytest_plugin.collect import prepare_collection
 from cnnperf.pytest_plugin.state import (
     HEADER,
@@ -17,9 +27,15 @@ from cnnperf.pytest_plugin.state import (
     times_nothing,
     uncaptured,
 )
-
-if TYPE_CHECKING:
-    from cnnperf.run.session import RunSession
+from cnnperf.record.journal import choose_paths
+from cnnperf.record.schema import Record
+from cnnperf.report.terminal.comparison import comparison_summary
+from cnnperf.report.terminal.run import look_of, render
+from cnnperf.run.header import header_lines, recorded_command
+from cnnperf.run.plan import make_plan
+from cnnperf.run.progress import choose_display
+from cnnperf.run.session import RunSession
+from cnnperf.run.time_limit import TimeLimit
 
 
 def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
@@ -28,18 +44,6 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     Raises:
         UsageError: a file, a device or an option does not fit.
     """
-    from rich.console import Console
-
-    from cnnperf.pytest_plugin.baseline import Gate, GateHooks
-    from cnnperf.record.journal import choose_paths
-    from cnnperf.run.command_line import recorded_command
-    from cnnperf.run.header import header_lines
-    from cnnperf.run.plan import make_plan
-    from cnnperf.run.progress import choose_display
-    from cnnperf.run.session import RunSession
-    from cnnperf.run.signals import take_sigterm_for_ctrl_c
-    from cnnperf.run.time_limit import TimeLimit
-
     tier, reason = prepare_collection(config)
     settings = config.stash[SETTINGS]
     plan = make_plan(case_ids, settings, tier, once=times_nothing(config))
@@ -51,7 +55,7 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     asked = config.invocation_params
     run.command = recorded_command(asked.args, asked.dir)
     run.limit = TimeLimit(settings.max_minutes, config.stash[STARTED])
-    config.add_cleanup(take_sigterm_for_ctrl_c())
+    take_sigterm_for_ctrl_c(config)
     with uncaptured(config):
         run.display = choose_display(Console(), quiet=config.option.verbose < 0)
         run.display.preparing("cnnperf: looking at this machine ...")
@@ -67,6 +71,96 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     config.stash[HEADER] = header_lines(run, reason)
     if gate is not None:
         config.pluginmanager.register(GateHooks(run, gate))
+
+
+def take_sigterm_for_ctrl_c(config: pytest.Config) -> None:
+    """Make SIGTERM raise KeyboardInterrupt until pytest ends, unless it has a handler.
+
+    SLURM, Kubernetes, systemd and `timeout` send SIGTERM and then wait. Without a handler Python
+    ends at once, and the user does not learn where the finished trainings are.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    def forget() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, interrupt)
+        config.add_cleanup(forget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A baseline and the rules of the comparison."""
+
+    base: Side
+    rules: Rules
+
+    @classmethod
+    def open(
+        cls, baseline: Path, root: Path, planned: Collection[str], across: Iterable[Across] = ()
+    ) -> Gate:
+        """Read all files, before anything is trained.
+
+        Pytest's root folder may hold thresholds, and the folder of the baseline a calibration.
+
+        Raises:
+            UsageError: a file cannot be read, or the baseline has none of the cases.
+        """
+        base = load_side([baseline])
+        if not any(base.cases[each].outcome != "skipped" for each in planned if each in base.cases):
+            raise UsageError(
+                f"{baseline} has none of this run's cases: choose another baseline, or one of its "
+                f"cases with -k: {', '.join(map(printable, base.cases)) or 'none'}"
+            )
+        words = Words(across="--cnnperf-across")
+        rules = find_rules(root, [base], base=baseline, across=frozenset(across), words=words)
+        return cls(base=base, rules=rules)
+
+    def judge(self, record: Record, name: str, planned: Collection[str]) -> Comparison:
+        """Compare a run with the baseline.
+
+        A case of the baseline that this run did not select is left out; one that no longer exists
+        counts as missing.
+        """
+        exist = {case.id for case in all_cases()}
+        expected = {
+            case_id: case
+            for case_id, case in self.base.cases.items()
+            if case_id in planned or case_id not in exist
+        }
+        return judge(replace(self.base, cases=expected), Side.of(record, name), self.rules)
+
+
+class GateHooks:
+    """pytest's hooks of a run with a baseline."""
+
+    def __init__(self, run: RunSession, gate: Gate) -> None:
+        self._run, self._gate = run, gate
+        self._comparison: Comparison | None = None
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a run that is worse than its baseline or not comparable with it.
+
+        A run that is out of time is incomplete: it shows verdicts, but they do not fail it.
+        """
+        run = self._run
+        self._comparison = self._gate.judge(run.record, str(run.paths.record), run.plan.cases)
+        passed = session.exitstatus == pytest.ExitCode.OK and not run.limit.reached
+        if self._comparison.exit_code and passed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(trylast=True)  # after the table of the results
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the verdicts."""
+        if self._comparison is not None:
+            terminalreporter.section("cnnperf: verdicts")
+            shown = render(comparison_summary(self._comparison), **look_of(terminalreporter))
+            terminalreporter.write(shown)
 
 
 class WriteGuard:

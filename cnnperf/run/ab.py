@@ -21,7 +21,6 @@ from cnnperf.errors import UsageError
 from cnnperf.run.interleave import Interleaved
 
 Say = Callable[[str], None]
-Judge = Callable[[Interleaved], Comparison]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +41,8 @@ class Budget:
 def run_ab(pair: Interleaved, budget: Budget, rules: Rules, say: Say) -> Comparison:
     """Train until every case is decided or the budget is spent, and judge.
 
-    Args:
-        pair: both sides, opened but not trained; the caller closes them.
-        budget: when to stop.
-        rules: as for any comparison; their confidence is replaced by that of a look.
-        say: called with a line after each look.
+    The pair is opened but not trained; the caller closes it. The confidence of the rules is
+    replaced by that of a look. `say` gets a line after each look.
 
     Raises:
         UsageError: the time was up before anything was trained.
@@ -99,7 +95,6 @@ def judge_pair(pair: Interleaved, rules: Rules) -> Comparison:
 
 
 def _shown(path: Path) -> str:
-    """Return a path relative to the current folder if it is below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
@@ -112,7 +107,6 @@ def _progress(found: tuple[CaseVerdicts, ...], undecided: list[str]) -> str:
 
 
 def _with_notes(comparison: Comparison, pair: Interleaved, looks: Looks) -> Comparison:
-    """Add notes on the looks and on the cases that were not trained."""
     schedule = ", ".join(map(str, looks.schedule))
     notes = [
         f"judged after {schedule} repeats a side while undecided; the confidence of each interval "

@@ -50,15 +50,10 @@ FALSE_ALARMS = frozenset({"faster", "slower", "better", "worse"})
 
 
 def run_calibration(pair: Interleaved, rules: Rules, repeats: int) -> Comparison | None:
-    """Train so many repeats a side and judge one side against the other.
+    """Train each case so often on each side, and judge one side against the other.
 
-    Args:
-        pair: both sides, opened but not trained; the caller closes them.
-        rules: as for any comparison.
-        repeats: of each case, on each side.
-
-    Returns:
-        The comparison, or None if the time was up; another call can continue.
+    The pair is opened but not trained; the caller closes it. Returns None if the time was up;
+    another call can continue.
     """
     pair.train_to(repeats, pair.case_ids)
     if pair.limit.reached:
@@ -70,14 +65,10 @@ def run_calibration(pair: Interleaved, rules: Rules, repeats: int) -> Comparison
 def measure_noise(
     named: Sequence[tuple[str, Record]], thresholds: Thresholds | None = None
 ) -> Calibration:
-    """Return the noise in records of one machine and one software.
+    """Return the noise in named records of one machine and one software.
 
     All trainings of a case count the same, whichever record they are in: differences between
-    records are noise too.
-
-    Args:
-        named: records with their names.
-        thresholds: used for the smallest change; None for the defaults.
+    records are noise too. The smallest change depends on the thresholds; None is the defaults.
 
     Raises:
         UsageError: the records differ in machine, software or cases, or no case has enough
@@ -107,7 +98,6 @@ def measure_noise(
 
 
 def _check_same(named: Sequence[tuple[str, Record]]) -> None:
-    """Refuse records that differ in machine, software or the definition of a case."""
     for (one, first), (other, second) in combinations(named, 2):
         if first == second:
             raise UsageError(f"{one} and {other} are the same record: it would count twice")
@@ -267,7 +257,6 @@ def _with_older_cases(new: Calibration, old: Calibration) -> Written:
 
 
 def _outdated(new: Calibration, old: Calibration) -> str | None:
-    """Return what makes an older calibration outdated, or None."""
     if identity(new.hardware) != identity(old.hardware):
         return f"another machine ({printable(describe_machine(old.hardware))})"
     for field, kind in FORBIDDING.items():

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnperf.catalog.registry import get_case
-from cnnperf.catalog.selection import select_cases
+from cnnperf.catalog.registry import get_case, select_cases
 from cnnperf.catalog.specs import Case, Recipe
 from cnnperf.compare.floors import CaseFloors, case_floors, measured_of
 from cnnperf.errors import UsageError

@@ -46,28 +46,20 @@ class Interleaved:
         """Time limit of both sides; another call can continue what it leaves."""
         self.deadline: float | None = None
         """Monotonic time after which no training is started, in seconds."""
-        self._ids: list[str] = []
+        self.case_ids: list[str] = []
+        """The cases that both sides can train."""
         self._rounds: Counter[str] = Counter()
         """Repeats that are finished on both sides, by case."""
         self._over: set[str] = set()
         for case_id in a.plan.cases:
-            self._begin(case_id)
-
-    def _begin(self, case_id: str) -> None:
-        """Start a case on both sides, or skip it on both if one cannot train it."""
-        problem = _problem(self.sides, case_id)
-        if problem is None:
-            self._ids.append(case_id)
-        for side in self.sides:
+            problem = _problem(self.sides, case_id)
             if problem is None:
-                side.begin(side.plan.cases[case_id])
-            else:
-                side.skip(side.plan.cases[case_id], problem)
-
-    @property
-    def case_ids(self) -> list[str]:
-        """Return the cases that both sides can train."""
-        return list(self._ids)
+                self.case_ids.append(case_id)
+            for side in self.sides:
+                if problem is None:
+                    side.begin(side.plan.cases[case_id])
+                else:
+                    side.skip(side.plan.cases[case_id], problem)
 
     @property
     def records(self) -> tuple[Record, Record]:
@@ -93,7 +85,7 @@ class Interleaved:
     @property
     def untrained(self) -> list[str]:
         """Return the cases without a finished round."""
-        return [id_ for id_ in self._ids if not self._rounds[id_] and id_ not in self._over]
+        return [id_ for id_ in self.case_ids if not self._rounds[id_] and id_ not in self._over]
 
     def train_to(self, repeats: int, case_ids: Iterable[str]) -> None:
         """Train these cases until each has so many repeats a side, or the time is up.
@@ -147,7 +139,7 @@ class Interleaved:
 
     def finish(self) -> None:
         """Mark every case with a finished round as complete."""
-        for case_id in self._ids:
+        for case_id in self.case_ids:
             if self._rounds[case_id] and case_id not in self._over:
                 self._over.add(case_id)
                 for side in self.sides:
@@ -189,13 +181,7 @@ def open_sides(
 ) -> Interleaved:
     """Open two runs of the same cases, after both interpreters have been checked.
 
-    Args:
-        settings: of A and of B.
-        case_ids: cases to train, in order.
-        tier: of the records.
-        folder: for a.json and b.json.
-        display: shows the progress of both.
-        resume: whether to continue the stopped run in that folder.
+    The folder gets a.json and b.json; with `resume` the stopped run in it is continued.
 
     Raises:
         UsageError: there is nothing to resume, an interpreter cannot train, no case can be trained
@@ -219,7 +205,9 @@ def open_sides(
             undo.callback(side.journal.discard)
             side.side, side.display, side.limit = name, display, limit
             sides.append(side)
-        _check_something_runs(sides)
+        problems = [_problem(sides, case_id) for case_id in case_ids]
+        if problems[0] is not None and None not in problems:
+            raise UsageError(problems[0].message)
         for side in sides:
             _look_at_machine(side)
         pair = Interleaved(*sides)
@@ -228,7 +216,6 @@ def open_sides(
 
 
 def _check_interpreter(name: str, python: str | None) -> None:
-    """Refuse a mistyped path before slow work starts."""
     if python is not None and shutil.which(python) is None:
         raise UsageError(
             f"{name} ({python}) cannot be started: expected the path or the name of a Python, as "
@@ -237,11 +224,6 @@ def _check_interpreter(name: str, python: str | None) -> None:
 
 
 def _paths(folder: Path, name: str, *, resume: bool) -> ResultPaths:
-    """Return the files of one side.
-
-    Raises:
-        UsageError: a record or a journal exists, and the run is not resumed.
-    """
     paths = choose_paths(folder.absolute() / f"{name.lower()}.json", folder)
     there = [path for path in (paths.record, *paths.older_journals) if path.exists()]
     if there and not resume:
@@ -257,14 +239,6 @@ def _remove_if_empty(folder: Path) -> None:
 def _problem(sides: Sequence[RunSession], case_id: str) -> CaseError | None:
     """Return why a case cannot be trained on both sides, or None."""
     return next(filter(None, (side.plan.cases[case_id].problem for side in sides)), None)
-
-
-def _check_something_runs(sides: Sequence[RunSession]) -> None:
-    """Raise the first reason if no case can be trained."""
-    problems = [_problem(sides, case_id) for case_id in sides[0].plan.cases]
-    first = problems[0]
-    if first is not None and None not in problems:
-        raise UsageError(first.message)
 
 
 def _look_at_machine(side: RunSession) -> None:

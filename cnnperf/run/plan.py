@@ -14,9 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from cnnperf.catalog.datasets import check_files
-from cnnperf.catalog.engines import missing_package, other_packages
 from cnnperf.catalog.registry import get_case, get_dataset
-from cnnperf.catalog.specs import Case, Tier
+from cnnperf.catalog.specs import Case, Tier, missing_package, other_packages
 from cnnperf.machine.nvml import count_gpus, parse_visible_devices
 from cnnperf.record.messages import Device, ProbeResult, TrainJob
 from cnnperf.record.schema import CaseError
@@ -134,18 +133,24 @@ def make_plan(
 ) -> Plan:
     """Plan the selected cases; check the files of each data set once.
 
-    Args:
-        case_ids: the selected cases, in order.
-        settings: the options of the run.
-        tier: decides the number of repeats if the settings do not.
-        once: train each case once, whatever the settings say (--benchmark-disable).
+    The tier decides the number of repeats if the settings do not; with `once`
+    (--benchmark-disable) each case is trained once.
     """
     repeats = 1 if once else settings.repeats_in(tier)
-    data_problem = functools.cache(functools.partial(_data_problem, settings))
+
+    @functools.cache
+    def data_problem(dataset: str) -> CaseError | None:
+        problem = check_files(get_dataset(dataset), settings.data_dir, checksum=True)
+        return None if problem is None else CaseError(kind="data", message=problem.message)
+
     planned = {}
     for number, case_id in enumerate(dict.fromkeys(case_ids), start=1):
         case = plan_case(get_case(case_id), settings)
-        problem = _package_problem(case, settings) or data_problem(case.dataset)
+        # Only the worker can see the packages of another interpreter.
+        lacking = missing_package(case.engine) if settings.python is None else None
+        problem = (
+            CaseError(kind="start", message=lacking) if lacking else data_problem(case.dataset)
+        )
         found = {"number": number, "repeats": repeats, "problem": problem}
         planned[case_id] = case.model_copy(update=found)
     return Plan(cases=planned)
@@ -176,26 +181,12 @@ def plan_case(case: Case, settings: RunSettings) -> PlannedCase:
     )
 
 
-def _data_problem(settings: RunSettings, dataset: str) -> CaseError | None:
-    problem = check_files(get_dataset(dataset), settings.data_dir, checksum=True)
-    return CaseError(kind="data", message=problem.message) if problem is not None else None
-
-
-def _package_problem(case: Case, settings: RunSettings) -> CaseError | None:
-    """Name a missing package; only the worker can see the packages of another interpreter."""
-    lacking = missing_package(case.engine) if settings.python is None else None
-    return CaseError(kind="start", message=lacking) if lacking is not None else None
-
-
 def estimate_seconds(
     plan: Plan, probe: ProbeResult, done: Mapping[str, int] = MappingProxyType({})
 ) -> float | None:
-    """Estimate the time of a run; None if the cost of a model is unknown.
+    """Estimate the time of what is not done yet; None if the cost of a model is unknown.
 
-    Args:
-        plan: every case.
-        probe: the speed of the machine and the cost of the models.
-        done: number of trainings that are finished already, by case id.
+    `done` is the number of finished trainings by case id.
     """
     total = 0.0
     for planned in plan.runnable:

@@ -64,11 +64,7 @@ class Display:
         """Remove what is not permanent."""
 
     def seconds_left(self, done: float) -> float | None:
-        """Return the estimated time left of this repeat's training.
-
-        Args:
-            done: finished share of all epochs, 0 to 1.
-        """
+        """Estimate the time left from the finished share of all epochs, 0 to 1."""
         now = time.monotonic()
         if self._first is None:
             self._first = now, done
@@ -79,16 +75,9 @@ class Display:
         """Return the place, the message and the time left as one line."""
         left = self.seconds_left(share_done(message))
         tail = "" if left is None else f", {format_seconds(left)} left"
-        text = (
-            describe_epoch(message.result, message.epochs)
-            if isinstance(message, EpochDone)
-            else describe_step(message)
-        )
-        return f"{self.place}: {text}{tail}"
-
-
-class Silent(Display):
-    """Shows nothing, for `-q`: the summary has the failures."""
+        if isinstance(message, EpochDone):
+            return f"{self.place}: {describe_epoch(message.result, message.epochs)}{tail}"
+        return f"{self.place}: {describe_step(message)}{tail}"
 
 
 class LogLines(Display):
@@ -117,7 +106,7 @@ class LogLines(Display):
         is_due = time.monotonic() - self._last_line > LOG_SECONDS
         if (
             isinstance(message, EpochDone)
-            or begins_inference(message)
+            or (message.phase == "inference" and message.step == 0)
             or (message.phase in ("train", "inference") and is_due)
         ):
             self._print(line)
@@ -185,7 +174,7 @@ class LiveLine(Display):
 def choose_display(console: Console, *, quiet: bool) -> Display:
     """Return the display that suits the output."""
     if quiet:
-        return Silent()
+        return Display()  # the summary has the failures
     # CI sets FORCE_COLOR, which makes rich take a log for a terminal: ask the stream itself.
     live = console.is_interactive and console.file.isatty()
     return LiveLine(console) if live else LogLines(console)
@@ -199,11 +188,6 @@ def share_done(message: Progress | EpochDone) -> float:
         return 1.0  # all epochs are over
     within = message.step / message.steps if message.steps else 1.0
     return (message.epoch - 1 + within) / message.epochs
-
-
-def begins_inference(message: Progress) -> bool:
-    """Return whether the first configuration of inference is being measured."""
-    return message.phase == "inference" and message.step == 0
 
 
 def describe_step(message: Progress) -> str:

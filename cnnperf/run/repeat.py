@@ -7,6 +7,7 @@ stopwatch, from `go` to `trained`, must agree with the worker's.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from cnnperf.machine.flags import run_flags
@@ -14,8 +15,7 @@ from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules, visible_gpu
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.record.environment import Flag, Hardware
 from cnnperf.record.messages import TrainJob
-from cnnperf.record.schema import Repeat, StateRecord
-from cnnperf.run.harness import Moments, harness_times, own_seconds
+from cnnperf.record.schema import HarnessTimes, Repeat, StateRecord
 from cnnperf.run.time_limit import TimeLimit
 from cnnperf.run.worker_process import Listener, Worker, ignore_progress
 
@@ -25,6 +25,61 @@ MIN_ENERGY_SECONDS = 5.0
 CLOCK_SLACK_SECONDS = 0.25
 CLOCK_SLACK_SHARE = 0.02
 """Accepted difference between the stopwatches of parent and worker: two messages in a pipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Readings in seconds, in order of time, of one clock for all processes.
+
+    `time.monotonic` and `time.perf_counter` are both CLOCK_MONOTONIC on Linux (clock_gettime(2)).
+    """
+
+    spawned: float
+    """The parent starts the process."""
+    began: float
+    """The worker runs its first line."""
+    imported: float
+    """Torch and the engine are imported."""
+    ready: float
+    """The worker sends `ready`."""
+    ready_heard: float
+    go: float
+    """The parent has read the machine's state and sends `go`."""
+    clock_started: float
+    """The worker starts to train."""
+    clock_stopped: float
+    trained_heard: float
+    result_heard: float
+    ended: float
+    """The process has ended."""
+
+
+def harness_times(moments: Moments) -> HarnessTimes:
+    """Return the time between the moments, without the training itself."""
+    inside_seconds = moments.clock_stopped - moments.clock_started
+    outside_seconds = moments.trained_heard - moments.go
+    return HarnessTimes(
+        start_seconds=moments.began - moments.spawned,
+        import_seconds=moments.imported - moments.began,
+        prepare_seconds=moments.ready - moments.imported,
+        ready_latency_seconds=moments.ready_heard - moments.ready,
+        arm_seconds=moments.go - moments.ready_heard,
+        go_latency_seconds=moments.clock_started - moments.go,
+        trained_latency_seconds=moments.trained_heard - moments.clock_stopped,
+        result_seconds=moments.result_heard - moments.trained_heard,
+        exit_seconds=moments.ended - moments.result_heard,
+        clocks_apart_seconds=outside_seconds - inside_seconds,
+    )
+
+
+def own_seconds(times: HarnessTimes) -> float:
+    """Return the suite's own time: starting, importing, messages, ending.
+
+    Preparing is mostly the engine's time, and the time after the clock mostly the test set's.
+    """
+    others = {"prepare_seconds", "result_seconds", "clocks_apart_seconds"}
+    spans: dict[str, float] = times.model_dump(exclude=others)
+    return max(0.0, sum(spans.values()))
 
 
 class RepeatRun:

@@ -1,7 +1,8 @@
 """The options of a run: described once, resolved once into a frozen object.
 
-The command line wins, then the ini file, then the default. Every pytest run loads this module, so
-it imports nothing large.
+`pytest benchmarks` has all of them, and `cnnperf ab`, `calibrate`, `floors` and `data` have some.
+The command line wins, then the ini file, then the default. Every pytest run and every command
+loads this module, so it imports nothing large.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pytest
-
 from cnnperf.errors import UsageError
 
 if TYPE_CHECKING:
+    import pytest
+
     from cnnperf.catalog.specs import Choice, Precision, Tier
     from cnnperf.compare.verdicts import Across
     from cnnperf.record.messages import Device
@@ -36,17 +37,6 @@ def number(kind: type[int] | type[float], expected: str, fits: Callable[[Any], b
         if value is None or not fits(value):
             raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
         return value
-
-    return parse
-
-
-def choice(*possible: str) -> Callable[[str], str]:
-    """Return a parser that accepts these words."""
-
-    def parse(text: str) -> str:
-        if text not in possible:
-            raise argparse.ArgumentTypeError(f"expected one of {', '.join(possible)}, got {text!r}")
-        return text
 
     return parse
 
@@ -70,10 +60,10 @@ minutes = number(float, "a number of minutes above 0", lambda value: 0 < value <
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option of the plugin."""
+    """One option of a run."""
 
     name: str
-    """`data_dir` is --cnnperf-data-dir and the ini key cnnperf_data_dir."""
+    """`data_dir` is --cnnperf-data-dir, the ini key cnnperf_data_dir and --data-dir."""
     help: str
     metavar: str | None = None
     parse: Callable[[str], Any] = str
@@ -100,17 +90,27 @@ class Option:
         return isinstance(self.default, tuple)
 
 
+def one_of_words(name: str, *words: str, text: str, default: Any = "auto") -> Option:
+    """Return an option that accepts these words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"expected one of {', '.join(words)}, got {text!r}")
+        return text
+
+    metavar = f"{{{','.join(words)}}}"
+    return Option(name=name, help=text, metavar=metavar, parse=parse, default=default)
+
+
 OPTIONS = (
-    Option(
-        name="tier", metavar="{auto,smoke,standard,full}", default="auto",
-        parse=choice("auto", "smoke", "standard", "full"),
-        help="which cases run: smoke (minutes on two CPU cores, no download), standard (the "
+    one_of_words(
+        "tier", "auto", "smoke", "standard", "full",
+        text="which cases run: smoke (minutes on two CPU cores, no download), standard (the "
         "study), full (everything); auto is standard if a GPU is found, else smoke",
     ),
-    Option(
-        name="device", metavar="{auto,cpu,cuda,mps,xpu}", default="auto",
-        parse=choice("auto", "cpu", "cuda", "mps", "xpu"),
-        help="where to train; auto is the best device that torch can use",
+    one_of_words(
+        "device", "auto", "cpu", "cuda", "mps", "xpu",
+        text="where to train: cpu, cuda, mps, xpu, or auto, the best device that torch can use",
     ),
     Option(
         name="repeats", metavar="N", parse=positive_int,
@@ -130,15 +130,16 @@ OPTIONS = (
         help="stop after N training steps: measures throughput, not accuracy; the record is marked "
         "as shortened",
     ),
-    Option(
-        name="compile", metavar="{auto,on,off}", default="auto", parse=choice("auto", "on", "off"),
-        help="whether engine fast compiles; auto compiles on CUDA, and on a CPU if a trial is "
-        "faster; if compiling fails, auto continues without it and warns, on fails the case",
+    one_of_words(
+        "compile", "auto", "on", "off",
+        text="whether engine fast compiles: on, off or auto; auto compiles on CUDA, and on a CPU "
+        "if a trial is faster; if compiling fails, auto continues without it and warns, on fails "
+        "the case",
     ),
-    Option(
-        name="precision", metavar="{auto,float32,bfloat16}", default="auto",
-        parse=choice("auto", "float32", "bfloat16"),
-        help="precision of engine fast; auto uses bfloat16 if a trial is faster",
+    one_of_words(
+        "precision", "auto", "float32", "bfloat16",
+        text="precision of engine fast: float32, bfloat16, or auto, which uses bfloat16 if a trial "
+        "is faster",
     ),
     Option(
         name="deterministic", default=False,
@@ -177,15 +178,14 @@ OPTIONS = (
         name="baseline", metavar="FILE", parse=path,
         help="compare this run with an earlier record: show the verdicts, exit 1 on a regression",
     ),
-    Option(
-        name="across", metavar="{hardware,software}", default=(),
-        parse=choice("hardware", "software"),
-        help="compare with the baseline although the hardware or software (driver, CUDA, cuDNN, "
+    one_of_words(
+        "across", "hardware", "software", default=(),
+        text="compare with the baseline although the hardware or software (driver, CUDA, cuDNN, "
         "torch, Python) differs; may be given twice",
     ),
     Option(
         name="python", metavar="PATH", parse=interpreter,
-        help="interpreter that trains (default: the one that runs pytest)",
+        help="interpreter that trains (default: this one)",
     ),
 )  # fmt: skip
 
@@ -237,13 +237,10 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(option.key, option.help, type="bool", default=False)
             continue
         action = "append" if option.is_list else "store"
-        group.addoption(
-            option.flag, metavar=option.metavar, type=option.parse, action=action, help=option.help
-        )
-        if option.is_list:
-            parser.addini(option.key, option.help, type="args", default=[])
-        else:
-            parser.addini(option.key, option.help)
+        kind: Literal["args", "string"] = "args" if option.is_list else "string"
+        more: dict[str, Any] = {"metavar": option.metavar, "type": option.parse}
+        group.addoption(option.flag, action=action, help=option.help, **more)
+        parser.addini(option.key, option.help, type=kind)
     parser.addini(MODULES_KEY, MODULES_HELP, type="args", default=[])
 
 
@@ -274,7 +271,7 @@ def settings_from(
     """Return the settings of a run outside pytest.
 
     Args:
-        given: text as on the command line, by option name; None means the default.
+        given: text as on the command line, or a switch, by option name; None is the default.
         modules: the user's modules in the current folder.
         more: values that need no parsing; they win.
 
@@ -316,6 +313,8 @@ def _value(config: pytest.Config, option: Option) -> Any:
 
 
 def _parsed(config: pytest.Config, option: Option, text: str) -> Any:
+    import pytest
+
     try:
         return option.parse(text)
     except argparse.ArgumentTypeError as error:

@@ -57,9 +57,7 @@ class TimeLimit:
         An estimate never prevents the first training: it may be far too high, and the run would
         make no progress. A measured time does prevent it.
 
-        Args:
-            case_id: of the training.
-            guess_seconds: the plan's estimate; None if there is none.
+        The guess is the plan's estimate; None if there is none.
 
         Raises:
             OutOfTimeError: the training is expected to end too late.

@@ -22,6 +22,7 @@ from typing import IO, TypeVar
 from pydantic import ValidationError
 
 from cnnperf.errors import UsageError
+from cnnperf.machine.nvml import count_gpus
 from cnnperf.record.messages import (
     GO,
     MESSAGE,
@@ -37,7 +38,6 @@ from cnnperf.record.messages import (
     TrainJob,
 )
 from cnnperf.record.schema import CaseError, ErrorKind
-from cnnperf.run.allocator import worker_environment
 from cnnperf.run.time_limit import TimeLimit
 
 START_SECONDS = 300.0
@@ -51,6 +51,19 @@ POLL_SECONDS = 0.5
 """How often a waiting parent checks for Ctrl-C and the timeout."""
 
 STDERR_TAIL_BYTES = 20_000
+
+KEEP_MEMORY = (
+    "glibc.malloc.mmap_max=0:"  # no separate mappings, which end when freed
+    "glibc.malloc.trim_threshold=1099511627776:"  # never return memory to the kernel
+    "glibc.malloc.top_pad=67108864:"  # grow 64 MiB at a time
+    "glibc.malloc.hugetlb=1"  # transparent huge pages if the kernel offers them
+)
+"""Tunables of glibc's allocator, which reads them when a process starts.
+
+Every step frees and allocates hundreds of megabytes of activations. glibc returns large blocks to
+the kernel, which must clear and map them again in the next step (docs/performance.md has the cost).
+Source: glibc's manual, "Memory Allocation Tunables". Other C libraries ignore the variable.
+"""
 
 M = TypeVar("M", bound=Message)
 Listener = Callable[[Progress | EpochDone], None]
@@ -148,11 +161,6 @@ class Worker:
                 with contextlib.suppress(OSError):
                     stream.close()
 
-    @property
-    def pid(self) -> int:
-        """PID of the worker; DataLoader workers are its children."""
-        return self._process.pid
-
     def wait_ready(self) -> Ready:
         """Wait until the worker is prepared."""
         ready = self._wait_for(Ready)
@@ -200,7 +208,6 @@ class Worker:
         self._messages.put(None)
 
     def _wait_for(self, wanted: type[M]) -> M:
-        """Return the next message of a type; pass progress to the listener."""
         while True:
             line = self._next_line()
             if line is None:
@@ -252,7 +259,6 @@ class Worker:
         return result
 
     def _explain_exit(self) -> WorkerError:
-        """Return why the worker ended without a final message."""
         try:
             code = self._process.wait(timeout=EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -273,6 +279,17 @@ class Worker:
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - STDERR_TAIL_BYTES))
         return self._stderr.read().decode(errors="replace")
+
+
+def worker_environment(job: TrainJob | ProbeJob) -> dict[str, str]:
+    """Return this process's environment, with `KEEP_MEMORY` for `fast` on a CPU.
+
+    Tunables that the user has set stay. Whether `auto` is the CPU is guessed without torch.
+    """
+    fast = isinstance(job, TrainJob) and job.case.engine == "fast"
+    if fast and (job.device == "cpu" or (job.device == "auto" and not count_gpus())):
+        return {"GLIBC_TUNABLES": KEEP_MEMORY, **os.environ}
+    return dict(os.environ)
 
 
 def describe_progress(message: Progress | EpochDone) -> str:

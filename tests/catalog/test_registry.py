@@ -12,7 +12,6 @@ import pytest
 from pydantic import ValidationError
 
 from cnnperf.catalog import registry
-from cnnperf.catalog.engines import ENGINES, OWN_ENGINES
 from cnnperf.catalog.registry import (
     all_cases,
     all_datasets,
@@ -25,7 +24,7 @@ from cnnperf.catalog.registry import (
     register_dataset,
     register_model,
 )
-from cnnperf.catalog.specs import Augmentation, Case, ModelSpec, Recipe, Tier
+from cnnperf.catalog.specs import ENGINES, OWN_ENGINES, Augmentation, Case, ModelSpec, Recipe, Tier
 from cnnperf.errors import UsageError, one_of, printable
 from tests.examples import example_case
 

@@ -167,14 +167,14 @@ def test_module_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
 
 def test_env_as_json_is_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a record holds it."""
-    monkeypatch.setattr("cnnperf.cli.env.this_environment", example_environment)
+    monkeypatch.setattr("cnnperf.cli.machine.this_environment", example_environment)
     done = CliRunner().invoke(cli.app, ["env", "--json"])
     assert Environment.model_validate_json(done.stdout) == example_environment()
 
 
 def test_env_is_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row a field."""
-    monkeypatch.setattr("cnnperf.cli.env.this_environment", example_environment)
+    monkeypatch.setattr("cnnperf.cli.machine.this_environment", example_environment)
     done = CliRunner().invoke(cli.app, ["env"])
     assert done.exit_code == 0
     assert "NVIDIA H200" in done.stdout

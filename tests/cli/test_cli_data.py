@@ -102,4 +102,4 @@ def test_data_set_without_a_download_is_one_sentence(tiny: Path) -> None:
     """The process that downloads knows the user's module, and its sentence is passed on."""
     (tiny / "tiny.bin").unlink()
     done = run_cnnperf("data", "tiny", "--data-dir=.", "--module=tiny_data_9f3", cwd=tiny)
-    assert "does not know where to download it" in sentence_of(done)
+    assert "copy these files into" in sentence_of(done)

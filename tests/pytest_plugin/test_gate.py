@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnnperf.errors import UsageError
-from cnnperf.pytest_plugin.baseline import Gate
+from cnnperf.pytest_plugin.start import Gate
 from cnnperf.record.schema import CaseRecord
 from tests.examples import (
     example_case,

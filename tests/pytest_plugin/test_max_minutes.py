@@ -99,7 +99,7 @@ def test_run_without_time_for_any_training_is_a_usage_error(
                        f"--cnnperf-resume={journal}")  # fmt: skip
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
     text = " ".join(done.stdout.split())
-    assert "no training finished in this time" in text
+    assert "no training finished in time" in text
     assert LEFT.format(1, 2) in text
     assert len(project.journals()) == 2
 

@@ -13,9 +13,9 @@ pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from cnnperf.catalog.registry import get_case
 from cnnperf.record.messages import ProbeJob, TrainJob
-from cnnperf.run import allocator
-from cnnperf.run.allocator import KEEP_MEMORY, VARIABLE, worker_environment
+from cnnperf.run import worker_process
 from cnnperf.run.repeat import RepeatRun
+from cnnperf.run.worker_process import KEEP_MEMORY, worker_environment
 
 
 def job(engine: str) -> TrainJob:
@@ -29,7 +29,7 @@ def test_fast_alone_keeps_its_memory_and_the_record_says_so(
     monkeypatch: pytest.MonkeyPatch, engine: str, tunables: str | None
 ) -> None:
     """`eager` is what a careful user would run, with the C library as it comes."""
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     with RepeatRun(job(engine)) as run:
         run.prepare()
         run.train()
@@ -40,21 +40,21 @@ def test_fast_alone_keeps_its_memory_and_the_record_says_so(
 
 def test_with_a_gpu_the_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its activations are not the host's to keep; `auto` takes a GPU where there is one."""
-    monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(allocator, "count_gpus", lambda: 1)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(worker_process, "count_gpus", lambda: 1)
     for device, given in (("cpu", True), ("auto", False), ("cuda", False)):
         environment = worker_environment(job("fast").model_copy(update={"device": device}))
-        assert (VARIABLE in environment) == given
-    monkeypatch.setattr(allocator, "count_gpus", lambda: 0)
-    assert VARIABLE in worker_environment(job("fast").model_copy(update={"device": "auto"}))
+        assert ("GLIBC_TUNABLES" in environment) == given
+    monkeypatch.setattr(worker_process, "count_gpus", lambda: 0)
+    assert "GLIBC_TUNABLES" in worker_environment(job("fast").model_copy(update={"device": "auto"}))
 
 
 def test_a_users_own_tunables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sets them knows why; a probe and `eager` get the environment as it is."""
-    monkeypatch.setenv(VARIABLE, "glibc.malloc.mmap_max=7")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.mmap_max=7")
     for each in (job("fast"), job("eager"), ProbeJob()):
         assert worker_environment(each) == dict(os.environ)
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv("GLIBC_TUNABLES")
     assert worker_environment(ProbeJob()) == worker_environment(job("eager")) == dict(os.environ)
 
 
@@ -72,7 +72,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the tunables are glibc's")
 def test_tunables_keep_a_large_block_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taking 200 MiB five times over faults in 256,000 pages of 4 KiB, or next to none."""
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
 
     def page_faults(engine: str) -> int:
         done = subprocess.run(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.run.command_line import recorded_command, resuming_command
+from cnnperf.run.header import recorded_command, resuming_command
 
 ARGUMENTS = (
     "/home/me/checkout/benchmarks", "-k", "vgg and not 224", "--cnnperf-data-dir", "/home/me/data",

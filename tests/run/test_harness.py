@@ -10,7 +10,7 @@ from cnnperf.catalog.cases import ONE_STEP
 from cnnperf.record.schema import CaseRecord, HarnessTimes, Repeat
 from cnnperf.report.suites import HARNESS_LABELS
 from cnnperf.report.terminal.run import render, run_summary
-from cnnperf.run.harness import Moments, harness_times, own_seconds
+from cnnperf.run.repeat import Moments, harness_times, own_seconds
 from tests.examples import (
     example_case,
     example_case_record,

@@ -18,7 +18,6 @@ from cnnperf.run.progress import (
     LiveLine,
     LogLines,
     Place,
-    Silent,
     choose_display,
     describe_epoch,
     describe_repeat,
@@ -136,7 +135,7 @@ def test_the_share_done_counts_epochs_and_steps(
 
 def test_what_is_left_follows_from_the_speed_so_far(clock: Clock) -> None:
     """A tenth every 10 s: after three tenths 70 s are left, wherever the first word came."""
-    display = Silent()
+    display = Display()
     display.start(PLACE)
     clock.now = 1000.0  # the worker was starting
     assert display.seconds_left(0.1) is None
@@ -148,7 +147,7 @@ def test_what_is_left_follows_from_the_speed_so_far(clock: Clock) -> None:
 
 def test_no_time_left_is_shown_too_early_too_late_or_without_progress(clock: Clock) -> None:
     """Within a second, at the end, while nothing moves."""
-    display = Silent()
+    display = Display()
     display.start(PLACE)
     assert display.seconds_left(0.0) is None
     clock.now = 0.9
@@ -160,7 +159,7 @@ def test_no_time_left_is_shown_too_early_too_late_or_without_progress(clock: Clo
 
 def test_time_left_uses_the_speed_of_the_repeat(clock: Clock) -> None:
     """The one before may have been slower."""
-    display = Silent()
+    display = Display()
     display.start(PLACE)
     display.seconds_left(0.0)
     clock.now = 100.0
@@ -310,7 +309,7 @@ def test_hostile_text_is_escaped(
 
 def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """From the start to the end."""
-    display = Silent()
+    display = Display()
     display.preparing("looking")
     display.start(PLACE)
     display.hear(_step())
@@ -343,4 +342,4 @@ def test_the_display_fits_where_the_output_goes(
     """Only a terminal that can move its cursor gets a moving line, whatever colours CI wants."""
     console = Console(file=stream(), _environ=variables)
     assert type(choose_display(console, quiet=False)) is display
-    assert type(choose_display(console, quiet=True)) is Silent
+    assert type(choose_display(console, quiet=True)) is Display

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnperf.catalog.study import study_result
+from cnnperf.catalog.cases import study_result
 from cnnperf.errors import printable
 from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import (

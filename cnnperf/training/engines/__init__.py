@@ -1,4 +1,4 @@
-"""The engines' classes; `cnnperf.catalog.engines` lists them.
+"""The engines' classes; `cnnperf.catalog.specs` lists them.
 
 `eager` is plain PyTorch, `fast` runs at the device's limit. The others are peers: other people's
 training loops for the same training, to compare with.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 
-from cnnperf.catalog.engines import ENGINES, missing_package
+from cnnperf.catalog.specs import ENGINES, missing_package
 from cnnperf.errors import NotInstalledError
 from cnnperf.training.engines.base import Engine, Evaluation, Observer, SplitName, TrainPhase
 from cnnperf.training.engines.eager import EagerEngine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cnnperf.catalog.study import StudyResult, study_result
+from cnnperf.catalog.cases import StudyResult, study_result
 from cnnperf.record.metrics import ABSENT, METRICS, format_plain, format_seconds, format_share
 from cnnperf.record.schema import CaseRecord
 from cnnperf.report.html.content import Cell, Row, Section, Table, number_columns, text_columns

@@ -1,0 +1,164 @@
+"""The commands `cnnperf env`, `data` and `floors`: what this machine is, has and can do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cnnperf.cli.options import (
+    AsJson,
+    Expression,
+    Modules,
+    import_user_modules,
+    option,
+    training_options,
+)
+from cnnperf.report.formats.comparison import write_text
+from cnnperf.report.terminal.console import print_rich, sentences, status
+from cnnperf.run.settings import settings_from
+
+if TYPE_CHECKING:
+    from cnnperf.record.environment import Environment
+
+
+def env(as_json: AsJson = False) -> None:
+    """Show the hardware, software and settings of this machine."""
+    from cnnperf.report.terminal.run import environment_table
+
+    with sentences():
+        with status("looking at this machine ..."):
+            environment = this_environment()
+        if as_json:
+            typer.echo(environment.model_dump_json(indent=2))
+        else:
+            print_rich(environment_table(environment))
+
+
+def this_environment() -> Environment:
+    """Return this machine as a worker sees it; without torch, what can be found without it."""
+    from cnnperf.machine.inventory import collect_environment
+    from cnnperf.record.messages import ProbeJob
+    from cnnperf.run.session import missing_packages
+    from cnnperf.run.worker_process import probe
+
+    if missing_packages():
+        return collect_environment(device="cpu")
+    return probe(ProbeJob()).environment
+
+
+@training_options("data_dir")
+def data(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Data sets. Default: all of them.", show_default=False),
+    ] = None,
+    check: Annotated[
+        bool, option("--check", text="Download nothing; exit with 1 if a data set is not there.")
+    ] = False,
+    module: Modules = None,
+    **given: Any,
+) -> None:
+    """Download the data sets, or check that they are there and undamaged.
+
+    Examples:
+      cnnperf data mnist cifar10
+      cnnperf data --check
+
+    A training never downloads data.
+    """
+    from cnnperf.catalog.datasets import check_files
+    from cnnperf.catalog.registry import all_datasets, get_dataset
+
+    folder = settings_from(given, ()).data_dir
+    with sentences():
+        import_user_modules(module)
+        specs = [get_dataset(name) for name in names] if names else all_datasets()
+        missing = False
+        for spec in specs:
+            problem = check_files(spec, folder, checksum=True)
+            if problem is None:
+                files = f"complete, {len(spec.files)} files in {folder}"
+                none = f"nothing to fetch ({spec.source})"
+                typer.echo(f"{spec.name}: {files if spec.files else none}")
+            elif check:
+                typer.echo(f"{spec.name}: {problem.message}")
+                missing = True
+            else:
+                _fetch(spec.name, folder, module or [])
+    raise typer.Exit(int(missing))
+
+
+def _fetch(name: str, folder: Path, modules: list[str]) -> None:
+    """Download a data set in a process, which may load torchvision, and show its messages."""
+    command = [sys.executable, "-m", "cnnperf.training.download", name, str(folder), *modules]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            typer.echo(line, nl=False)
+    if process.returncode:
+        raise typer.Exit(process.returncode)
+
+
+@training_options("tier", "device")
+def floors(
+    cases: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CASE",
+            help="Ids of cases. Default: those of the records, else those of the tier.",
+            show_default=False,
+        ),
+    ] = None,
+    record: Annotated[
+        list[Path] | None,
+        option(
+            "--record",
+            "-r",
+            metavar="FILE",
+            text="Show the times in this record, measured on this machine, next to the floors. "
+            "Repeatable.",
+        ),
+    ] = None,
+    expression: Expression = None,
+    form: Annotated[
+        Literal["table", "json"],
+        option("--format", "-f", metavar="FORMAT", text="table or json."),
+    ] = "table",
+    output: Annotated[
+        Path | None,
+        option("--output", "-o", metavar="FILE", text="Also write the JSON to FILE."),
+    ] = None,
+    module: Modules = None,
+    **given: Any,
+) -> None:
+    """Measure what this device can do, and show the shortest possible time of each case.
+
+    Examples:
+      cnnperf floors -k mnist
+      cnnperf floors --record run.json
+
+    A training can be no faster than its FLOPs at the peak of a matrix product, nor than the bytes
+    it moves at the bandwidth of a copy. Both peaks are measured now, which takes up to a minute.
+    """
+    from cnnperf.report.terminal.floors import floors_json, floors_summary
+    from cnnperf.run.floors_inputs import choose_cases, floors_of, look, read_recorded
+
+    with sentences():
+        import_user_modules(module)
+        recorded = read_recorded(record or [])
+        chosen = choose_cases(cases or [], expression, recorded, **given)
+        with status("measuring what this device can do ..."):
+            probed = look(chosen, given["device"], module or [])
+        found = floors_of(chosen, probed, recorded)
+        text = json.dumps(floors_json(found, probed), indent=2)
+        if output is not None:
+            write_text(output, text + "\n")
+    if form == "json":
+        typer.echo(text)
+    else:
+        print_rich(floors_summary(found, probed))
