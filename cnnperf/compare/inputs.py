@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnperf.compare.comparability import fingerprint_difference
-from cnnperf.compare.rules import Rules
-from cnnperf.compare.verdicts import Contamination
 from cnnperf.errors import UsageError
-from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.environment import Environment
 from cnnperf.record.loading import load_record
-from cnnperf.record.schema import CaseRecord, Outcome, Record, Repeat
+from cnnperf.record.schema import CaseRecord, Outcome, Record
 
 GRAVITY: tuple[Outcome, ...] = ("failed", "passed", "skipped")
 """Outcomes of a case in several files, the one that counts first."""
@@ -99,26 +96,3 @@ def _merge(first: CaseRecord, second: CaseRecord) -> CaseRecord:
             "error": gravest.error,
         }
     )
-
-
-def contamination(base: CaseRecord, new: CaseRecord, rules: Rules) -> Contamination:
-    """Count the disturbed repeats of each side, and name the disturbances."""
-    seen = [[_disturbances(repeat) for repeat in case.repeats] for case in (base, new)]
-    return Contamination(
-        base=sum(map(bool, seen[0])),
-        new=sum(map(bool, seen[1])),
-        dropped=rules.drop_flagged,
-        kinds=tuple(sorted({kind for side in seen for kinds in side for kind in kinds})),
-    )
-
-
-def kept(case: CaseRecord, rules: Rules) -> CaseRecord:
-    """Return the case without disturbed repeats, if the rules drop them."""
-    if not rules.drop_flagged:
-        return case
-    undisturbed = [repeat for repeat in case.repeats if not _disturbances(repeat)]
-    return case.model_copy(update={"repeats": undisturbed})
-
-
-def _disturbances(repeat: Repeat) -> set[str]:
-    return {flag.kind for flag in repeat.warnings} & DISTURBANCES

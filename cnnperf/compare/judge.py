@@ -21,10 +21,11 @@ from cnnperf.compare.comparability import (
 )
 from cnnperf.compare.conclusion import conclude
 from cnnperf.compare.drift import drifts
-from cnnperf.compare.inputs import Side, contamination, kept
+from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge_metrics import MetricVerdicts, judge_metrics
 from cnnperf.compare.profile_change import profile_change
 from cnnperf.compare.rules import Rules
+from cnnperf.compare.samples import contamination, kept
 from cnnperf.compare.verdicts import (
     SEVERITY,
     CaseVerdicts,

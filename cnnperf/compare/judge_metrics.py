@@ -11,9 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cnnperf.compare.inputs import kept
 from cnnperf.compare.rules import CONFIDENCE, Rules
-from cnnperf.compare.samples import Sample, take_sample
+from cnnperf.compare.samples import Sample, kept, take_sample
 from cnnperf.compare.stats import MAX_REPEATS, Interval, holm
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.compare.verdicts import MetricVerdict, Verdict

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from cnnperf.compare.rules import Words
+from cnnperf.compare.rules import Rules, Words
 from cnnperf.compare.stats import Interval, Shift, p_fewer
 from cnnperf.compare.thresholds import JUDGED, MetricRule
+from cnnperf.compare.verdicts import Contamination
+from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.metrics import METRICS
-from cnnperf.record.schema import CaseRecord
+from cnnperf.record.schema import CaseRecord, Repeat
 
 LARGEST_EXPONENT = 700.0
 """Largest x for which exp(x) is finite as a float."""
@@ -208,3 +210,26 @@ def least_sd(base: CaseRecord, new: CaseRecord, metric: str) -> float:
     values = sorted([*base.values(metric), *new.values(metric)])
     steps = [above - below for below, above in pairwise(values) if above - below > ROUNDING]
     return HALF_AN_IMAGE * (1 / images if images else min(steps, default=0.0))
+
+
+def contamination(base: CaseRecord, new: CaseRecord, rules: Rules) -> Contamination:
+    """Count the disturbed repeats of each side, and name the disturbances."""
+    seen = [[_disturbances(repeat) for repeat in case.repeats] for case in (base, new)]
+    return Contamination(
+        base=sum(map(bool, seen[0])),
+        new=sum(map(bool, seen[1])),
+        dropped=rules.drop_flagged,
+        kinds=tuple(sorted({kind for side in seen for kinds in side for kind in kinds})),
+    )
+
+
+def kept(case: CaseRecord, rules: Rules) -> CaseRecord:
+    """Return the case without disturbed repeats, if the rules drop them."""
+    if not rules.drop_flagged:
+        return case
+    undisturbed = [repeat for repeat in case.repeats if not _disturbances(repeat)]
+    return case.model_copy(update={"repeats": undisturbed})
+
+
+def _disturbances(repeat: Repeat) -> set[str]:
+    return {flag.kind for flag in repeat.warnings} & DISTURBANCES
