@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cnnperf.catalog.specs import Augmentation
+from cnnperf.compare.comparability import settings_changes
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
@@ -285,3 +286,18 @@ def test_shortened_records_gate_nothing() -> None:
     assert train_seconds_of(judged).verdict == "slower"
     assert only_case(judged).metrics["test_accuracy"].verdict == "shortened"
     assert judged.exit_code == 1
+
+
+def test_trainings_on_different_devices_are_comparable_only_across_hardware() -> None:
+    """The environments may be equal: --cnnperf-device chose the device of each training."""
+    sides = []
+    for device in ("cpu", "cuda"):
+        case = timed()
+        settings = {"settings": Settings(device=device)}
+        case.repeats = [repeat.model_copy(update=settings) for repeat in case.repeats]
+        sides.append(case)
+    base, new = sides
+    for across, forbids in ((frozenset(), True), (frozenset({"hardware"}), False)):
+        (change,) = settings_changes([base], {new.id: new}, across)
+        assert (change.field, change.base, change.new) == ("settings.device", "cpu", "cuda")
+        assert change.forbids is forbids

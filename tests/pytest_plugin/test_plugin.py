@@ -129,6 +129,21 @@ def test_unknown_suite_gets_the_possible_names(pytester: pytest.Pytester) -> Non
 
 
 @pytest.mark.parametrize(
+    "arguments", ["suite='sweep', tier='full'", "'sweep', 'peers'", "", "tier=1"]
+)
+def test_marker_with_other_arguments_is_refused(pytester: pytest.Pytester, arguments: str) -> None:
+    """A mistyped argument would otherwise select other cases silently."""
+    pytester.makepyfile(
+        "import pytest\n"
+        f"@pytest.mark.cnnperf({arguments})\n"
+        "def test_it(cnnperf_case): raise AssertionError('not to be run')\n"
+    )
+    result = pytester.runpytest("--cnnperf-tier=smoke")
+    result.stdout.fnmatch_lines(["*expected @pytest.mark.cnnperf(suite=...) and nothing else*"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
     ("ini", "arguments", "repeats"),
     [("", [], None), ("cnnperf_repeats = 4", [], 4), ("cnnperf_repeats = 4", ["5"], 5)],
 )

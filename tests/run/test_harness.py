@@ -10,7 +10,7 @@ from cnnperf.catalog.cases import ONE_STEP
 from cnnperf.record.schema import CaseRecord, HarnessTimes, Repeat
 from cnnperf.report.suites import HARNESS_LABELS
 from cnnperf.report.terminal.run import render, run_summary
-from cnnperf.run.repeat import Moments, harness_times, own_seconds
+from cnnperf.run.repeat import Moments, clock_flags, harness_times, own_seconds
 from tests.examples import (
     example_case,
     example_case_record,
@@ -132,3 +132,15 @@ def test_control_characters_in_an_id_are_shown_not_obeyed() -> None:
     text = summary(case)
     assert "time of the suite itself" in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("outside_seconds", "flagged"),
+    [(9.7, True), (9.8, False), (10.0, False), (10.4, False), (10.5, True), (None, False)],
+)
+def test_clocks_that_disagree_in_either_direction_are_flagged(
+    outside_seconds: float | None, flagged: bool
+) -> None:
+    """A worker that measured 10 s may be 0.25 s above its parent, or 0.25 s and 2 % below it."""
+    kinds = [flag.kind for flag in clock_flags(10.0, outside_seconds)]
+    assert kinds == ["clocks_disagree"] * flagged
