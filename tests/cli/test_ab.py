@@ -75,7 +75,7 @@ def test_equal_sides_are_decided_at_the_first_look(tmp_path: Path) -> None:
     assert "no regression in 1 case: 1 same" in done.stdout
     (head,) = [line for line in done.stdout.splitlines() if "verdict" in line]
     assert head.split()[:3] == ["metric", "A", "B"]
-    assert "change: B over A" in done.stdout
+    assert "change: B relative to A" in done.stdout
     first = Looks(20).schedule[0]
     assert first == 3
     assert log_of(tmp_path) == [
