@@ -161,6 +161,11 @@ class Worker:
                 with contextlib.suppress(OSError):
                     stream.close()
 
+    @property
+    def pid(self) -> int:
+        """PID of the worker; DataLoader workers are its children."""
+        return self._process.pid
+
     def wait_ready(self) -> Ready:
         """Wait until the worker is prepared."""
         ready = self._wait_for(Ready)

@@ -74,8 +74,8 @@ def test_equal_sides_are_decided_at_the_first_look(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no regression in 1 case: 1 same" in done.stdout
     (head,) = [line for line in done.stdout.splitlines() if "verdict" in line]
-    assert head.split()[:3] == ["case", "A", "B"]
-    assert "change: B over A" in done.stdout
+    assert head.split()[:3] == ["metric", "A", "B"]
+    assert "change: B relative to A" in done.stdout
     first = Looks(20).schedule[0]
     assert first == 3
     assert log_of(tmp_path) == [
@@ -245,7 +245,7 @@ def test_sentences_use_the_option_names_of_ab() -> None:
         )
     ]
     told = " ".join(as_text(each, form) for each in found for form in Format if form != "json")
-    assert "train them with --precision=float32" in told
+    assert "use --precision=float32" in told
     assert "`cnnperf compare --across hardware` compares the records anyway" in told
     assert "A has this case, B does not" in told
     assert "1 repeat of A, 1 of B" in told

@@ -85,7 +85,7 @@ def test_another_machine_is_compared_with_only_across_hardware(tmp_path: Path) -
     record = example_record(_case(), environment=example_environment(cpu_model="another"))
     (refused,) = Gate.open(path, tmp_path, [VGG.id]).judge(record, "run.json", [VGG.id]).cases
     assert refused.verdict == "not comparable"
-    assert "say --cnnperf-across hardware if that" in str(refused.reason)
+    assert "add --cnnperf-across hardware to compare" in str(refused.reason)
     for across, exit_code in ((["software"], 3), (["hardware"], 0), (["software", "hardware"], 0)):
         gate = Gate.open(path, tmp_path, [VGG.id], across)
         assert gate.judge(record, "run.json", [VGG.id]).exit_code == exit_code
