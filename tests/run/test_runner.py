@@ -44,7 +44,7 @@ def run_to_failure(make_job: MakeJob, model: str, **options: Any) -> tuple[Worke
         worker.go()
         with pytest.raises(WorkerError) as caught:
             worker.wait_trained()
-    return caught.value, worker._process.pid
+    return caught.value, worker.pid
 
 
 def test_training_goes_through_ready_trained_and_result(make_job: MakeJob) -> None:
@@ -102,7 +102,7 @@ def test_start_that_hangs_times_out(
     with Worker(make_job("good"), python=hanging, timeout_seconds=0.1) as worker, late as caught:
         worker.wait_ready()
     assert caught.value.kind == "timeout"
-    assert not is_alive(worker._process.pid)
+    assert not is_alive(worker.pid)
 
 
 def test_a_hang_ends_at_the_timeout(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,11 +151,11 @@ def test_children_of_a_worker_end_with_it(make_job: MakeJob) -> None:
         worker.go()
         children: list[psutil.Process] = []
         while not children:
-            assert is_alive(worker._process.pid), "the model never started its child"
+            assert is_alive(worker.pid), "the model never started its child"
             time.sleep(0.1)
-            children = psutil.Process(worker._process.pid).children(recursive=True)
+            children = psutil.Process(worker.pid).children(recursive=True)
         assert is_alive(children[0].pid)
-    assert not is_alive(worker._process.pid)
+    assert not is_alive(worker.pid)
     assert not any(is_alive(child.pid) for child in children)
 
 
