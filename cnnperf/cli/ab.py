@@ -31,47 +31,53 @@ from cnnperf.report.formats.comparison import Format, present
 from cnnperf.report.terminal.console import outliving_the_reader, sentences
 from cnnperf.run.settings import settings_from
 
+PythonA = Annotated[
+    str | None,
+    option("--a", metavar="PYTHON", text="Interpreter to compare with. Default: this Python."),
+]
+PythonB = Annotated[
+    str | None,
+    option("--b", metavar="PYTHON", text="Interpreter to judge. Default: this Python."),
+]
+MaxRepeats = Annotated[
+    int,
+    option(
+        "--max-repeats",
+        metavar="N",
+        text="At most N trainings of a case on each side.",
+        min=1,
+        max=1000,
+    ),
+]
+MaxMinutes = Annotated[
+    float | None,
+    option("--max-minutes", metavar="M", text="Start no training after M minutes.", min=0),
+]
+NoiseFile = Annotated[
+    Path | None,
+    option(
+        "--calibration",
+        metavar="FILE",
+        text="Noise of this machine, measured by `cnnperf calibrate`. Default: the newest "
+        "*.calibration.json of this machine in reports/, .cnnperf/, the current folder, the folder "
+        "of the records, or one folder up.",
+    ),
+]
+
 
 @training_options(*RUN_OPTIONS)
 def ab(
-    a: Annotated[
-        str | None,
-        option("--a", metavar="PYTHON", text="Interpreter to compare with. Default: this Python."),
-    ] = None,
-    b: Annotated[
-        str | None,
-        option("--b", metavar="PYTHON", text="Interpreter to judge. Default: this Python."),
-    ] = None,
+    a: PythonA = None,
+    b: PythonB = None,
     expression: Expression = None,
-    max_repeats: Annotated[
-        int,
-        option(
-            "--max-repeats",
-            metavar="N",
-            text="At most N trainings of a case on each side.",
-            min=1,
-            max=1000,
-        ),
-    ] = 20,
-    max_minutes: Annotated[
-        float | None,
-        option("--max-minutes", metavar="M", text="Start no training after M minutes.", min=0),
-    ] = None,
+    max_repeats: MaxRepeats = 20,
+    max_minutes: MaxMinutes = None,
     strict: Strict = False,
     form: FormatOption = Format.TABLE,
     output: Output = None,
     out: Out = None,
     config: Config = None,
-    calibration: Annotated[
-        Path | None,
-        option(
-            "--calibration",
-            metavar="FILE",
-            text="Noise of this machine, measured by `cnnperf calibrate`. Default: the newest "
-            "*.calibration.json of this machine in reports/, .cnnperf/, the current folder, the "
-            "folder of the records, or one folder up.",
-        ),
-    ] = None,
+    calibration: NoiseFile = None,
     module: Modules = None,
     **given: Any,
 ) -> None:

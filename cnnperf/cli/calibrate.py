@@ -29,49 +29,56 @@ if TYPE_CHECKING:
     from cnnperf.run.interleave import Interleaved
 
 
+Records = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="RECORD", help="More records for --from.", show_default=False),
+]
+Repeats = Annotated[
+    int,
+    option(
+        "--repeats",
+        metavar="N",
+        text="Trainings of each case on each of the two sides.",
+        min=2,
+        max=1000,
+    ),
+]
+Resume = Annotated[
+    Path | None,
+    option(
+        "--resume",
+        metavar="DIR",
+        text="Continue a stopped calibration: DIR is the folder of its records (--out).",
+    ),
+]
+FirstRecord = Annotated[
+    list[Path] | None,
+    option(
+        "--from",
+        metavar="RECORD",
+        text="Train nothing: measure the noise in this record, and in those that follow.",
+    ),
+]
+CalibrationOutput = Annotated[
+    Path | None,
+    option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        text="Calibration to write. Default: named after the machine, in reports/ if it exists, "
+        "else in .cnnperf/.",
+    ),
+]
+
+
 @training_options(*RUN_OPTIONS, "max_minutes", "python")
 def calibrate(
-    records: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="RECORD", help="More records for --from.", show_default=False),
-    ] = None,
+    records: Records = None,
     expression: Expression = None,
-    repeats: Annotated[
-        int,
-        option(
-            "--repeats",
-            metavar="N",
-            text="Trainings of each case on each of the two sides.",
-            min=2,
-            max=1000,
-        ),
-    ] = 10,
-    resume: Annotated[
-        Path | None,
-        option(
-            "--resume",
-            metavar="DIR",
-            text="Continue a stopped calibration: DIR is the folder of its records (--out).",
-        ),
-    ] = None,
-    first: Annotated[
-        list[Path] | None,
-        option(
-            "--from",
-            metavar="RECORD",
-            text="Train nothing: measure the noise in this record, and in those that follow.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            text="Calibration to write. Default: named after the machine, in reports/ if it "
-            "exists, else in .cnnperf/.",
-        ),
-    ] = None,
+    repeats: Repeats = 10,
+    resume: Resume = None,
+    first: FirstRecord = None,
+    output: CalibrationOutput = None,
     out: Out = None,
     config: Config = None,
     module: Modules = None,

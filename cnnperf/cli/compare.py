@@ -25,21 +25,21 @@ from cnnperf.cli.options import (
 from cnnperf.report.formats.comparison import Format, present
 from cnnperf.report.terminal.console import outliving_the_reader, sentences
 
+Base = Annotated[
+    Path, typer.Argument(metavar="BASE", help="Record to compare with.", show_default=False)
+]
+New = Annotated[Path, typer.Argument(metavar="NEW", help="Record to judge.", show_default=False)]
+Verbose = Annotated[bool, option("--verbose", "-v", text="Also show the thresholds in force.")]
+
 
 def compare(
-    base: Annotated[
-        Path, typer.Argument(metavar="BASE", help="Record to compare with.", show_default=False)
-    ],
-    new: Annotated[
-        Path, typer.Argument(metavar="NEW", help="Record to judge.", show_default=False)
-    ],
+    base: Base,
+    new: New,
     across: Across = None,
     strict: Strict = False,
     form: FormatOption = Format.TABLE,
     output: Output = None,
-    verbose: Annotated[
-        bool, option("--verbose", "-v", text="Also show the thresholds in force.")
-    ] = False,
+    verbose: Verbose = False,
     more_base: MoreBase = None,
     more_new: MoreNew = None,
     drop_flagged: DropFlagged = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cnnperf.cli.options import Config, check_page, option
+from cnnperf.cli.options import MATCHING, Config, check_page, option
 from cnnperf.errors import UsageError, one_of, printable
 from cnnperf.report.formats.comparison import write_text
 from cnnperf.report.terminal.console import print_rich, sentences, status
@@ -20,59 +20,59 @@ if TYPE_CHECKING:
     from cnnperf.compare.history.series import Series
 
 
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER",
+        help="Folder with records, searched with all folders in it.",
+        show_default=False,
+    ),
+]
+PageOutput = Annotated[
+    Path | None, option("--output", "-o", metavar="FILE", text="Also write an HTML page.")
+]
+MetricNames = Annotated[
+    list[str] | None,
+    option(
+        "--metric",
+        metavar="NAME",
+        text="Only this metric, for example train_seconds. Default: the metrics that gate in "
+        "`cnnperf compare`. Repeatable.",
+    ),
+]
+MachineText = Annotated[
+    str | None,
+    option("--machine", metavar="TEXT", text="Only machines whose name contains TEXT."),
+]
+HistoryFormat = Annotated[
+    Literal["table", "json", "csv"],
+    option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        text="table, json (series and steps) or csv (one line for each point).",
+    ),
+]
+Calibrations = Annotated[
+    list[Path] | None,
+    option(
+        "--calibration",
+        metavar="FILE",
+        text="Noise of a machine, measured by `cnnperf calibrate`: smaller changes are not steps. "
+        "Repeatable, for other machines.",
+    ),
+]
+
+
 def history(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FOLDER",
-            help="Folder with records, searched with all folders in it.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path | None, option("--output", "-o", metavar="FILE", text="Also write an HTML page.")
-    ] = None,
-    case: Annotated[
-        str | None,
-        option(
-            "--case",
-            "-k",
-            metavar="EXPR",
-            text="Only cases whose id matches, as with pytest's -k: 'vgg and not 224'.",
-        ),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        option(
-            "--metric",
-            metavar="NAME",
-            text="Only this metric, for example train_seconds. Default: the metrics that gate in "
-            "`cnnperf compare`. Repeatable.",
-        ),
-    ] = None,
-    machine: Annotated[
-        str | None,
-        option("--machine", metavar="TEXT", text="Only machines whose name contains TEXT."),
-    ] = None,
-    form: Annotated[
-        Literal["table", "json", "csv"],
-        option(
-            "--format",
-            "-f",
-            metavar="FORMAT",
-            text="table, json (series and steps) or csv (one line for each point).",
-        ),
-    ] = "table",
+    folder: Folder,
+    output: PageOutput = None,
+    case: Annotated[str | None, option("--case", "-k", metavar="EXPR", text=MATCHING)] = None,
+    metric: MetricNames = None,
+    machine: MachineText = None,
+    form: HistoryFormat = "table",
     config: Config = None,
-    calibration: Annotated[
-        list[Path] | None,
-        option(
-            "--calibration",
-            metavar="FILE",
-            text="Noise of a machine, measured by `cnnperf calibrate`: smaller changes are not "
-            "steps. Repeatable, for other machines.",
-        ),
-    ] = None,
+    calibration: Calibrations = None,
 ) -> None:
     """Show each metric over all records in FOLDER, its steps, and what changed at them.
 
@@ -101,7 +101,7 @@ def history(
         for warning in loaded.warnings:
             typer.echo(f"cnnperf: {printable(warning)}", err=True)
         calibrations = _calibrations(calibration or [], loaded)
-        notes = (f"thresholds take in the noise of {each.describe()}" for each in calibrations)
+        notes = (f"thresholds include the noise of {each.describe()}" for each in calibrations)
         loaded = replace(loaded, notes=(*loaded.notes, *notes))
         with status("looking for steps ..."):
             found = find_series(loaded.points, thresholds, calibrations)

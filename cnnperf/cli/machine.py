@@ -74,9 +74,9 @@ def data(
     from cnnperf.catalog.datasets import check_files
     from cnnperf.catalog.registry import all_datasets, get_dataset
 
-    folder = settings_from(given, ()).data_dir
     with sentences():
         import_user_modules(module)
+        folder = settings_from(given, ()).data_dir
         specs = [get_dataset(name) for name in names] if names else all_datasets()
         missing = False
         for spec in specs:
@@ -104,35 +104,39 @@ def _fetch(name: str, folder: Path, modules: list[str]) -> None:
         raise typer.Exit(process.returncode)
 
 
+CaseIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CASE",
+        help="Ids of cases. Default: those of the records, else those of the tier.",
+        show_default=False,
+    ),
+]
+RecordFiles = Annotated[
+    list[Path] | None,
+    option(
+        "--record",
+        "-r",
+        metavar="FILE",
+        text="Show the times in this record, measured on this machine, next to the floors. "
+        "Repeatable.",
+    ),
+]
+FloorsFormat = Annotated[
+    Literal["table", "json"], option("--format", "-f", metavar="FORMAT", text="table or json.")
+]
+JsonOutput = Annotated[
+    Path | None, option("--output", "-o", metavar="FILE", text="Also write the JSON to FILE.")
+]
+
+
 @training_options("tier", "device")
 def floors(
-    cases: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="CASE",
-            help="Ids of cases. Default: those of the records, else those of the tier.",
-            show_default=False,
-        ),
-    ] = None,
-    record: Annotated[
-        list[Path] | None,
-        option(
-            "--record",
-            "-r",
-            metavar="FILE",
-            text="Show the times in this record, measured on this machine, next to the floors. "
-            "Repeatable.",
-        ),
-    ] = None,
+    cases: CaseIds = None,
+    record: RecordFiles = None,
     expression: Expression = None,
-    form: Annotated[
-        Literal["table", "json"],
-        option("--format", "-f", metavar="FORMAT", text="table or json."),
-    ] = "table",
-    output: Annotated[
-        Path | None,
-        option("--output", "-o", metavar="FILE", text="Also write the JSON to FILE."),
-    ] = None,
+    form: FloorsFormat = "table",
+    output: JsonOutput = None,
     module: Modules = None,
     **given: Any,
 ) -> None:

@@ -171,14 +171,9 @@ AsJson = Annotated[bool, option("--json", text="Print JSON instead of a table.")
 
 # --- of commands that train -----------------------------------------------------------------------
 
-Expression = Annotated[
-    str | None,
-    option(
-        "-k",
-        metavar="EXPR",
-        text="Only cases whose id matches, as with pytest's -k: 'vgg and not 224'.",
-    ),
-]
+MATCHING = "Only cases whose id matches, as with pytest's -k: 'vgg and not 224'."
+
+Expression = Annotated[str | None, option("-k", metavar="EXPR", text=MATCHING)]
 Out = Annotated[
     Path | None,
     option(

@@ -44,49 +44,56 @@ class Forms(StrEnum):
     PNG = "png"
 
 
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN",
+        help="One record; two records, BASE and NEW; or records of several machines.",
+        show_default=False,
+    ),
+]
+PageOutput = Annotated[
+    Path, option("--output", "-o", metavar="FILE", text="Page to write; - for standard output.")
+]
+Title = Annotated[
+    str | None,
+    option("--title", metavar="TEXT", text="Heading of the page. Default: the file names."),
+]
+Force = Annotated[
+    bool, option("--force", text="Overwrite FILE even if it is not a page of cnnperf.")
+]
+Over = Annotated[
+    str | None,
+    option(
+        "--over",
+        metavar="MACHINE",
+        text="Compare machines with this one: part of its name, or its RUN. With three or more "
+        "RUNs the default is the machine of the first.",
+    ),
+]
+FiguresFolder = Annotated[
+    Path | None, option("--figures", metavar="DIR", text="Also write each figure to a file in DIR.")
+]
+FiguresFormat = Annotated[
+    list[Forms] | None,
+    option(
+        "--figures-format",
+        metavar="FORMAT",
+        text="Format of these files: svg or png. Repeatable. Default: both.",
+    ),
+]
+
+
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN",
-            help="One record; two records, BASE and NEW; or records of several machines.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path,
-        option("--output", "-o", metavar="FILE", text="Page to write; - for standard output."),
-    ] = Path("report.html"),
-    title: Annotated[
-        str | None,
-        option("--title", metavar="TEXT", text="Heading of the page. Default: the file names."),
-    ] = None,
-    force: Annotated[
-        bool, option("--force", text="Overwrite FILE even if it is not a page of cnnperf.")
-    ] = False,
-    over: Annotated[
-        str | None,
-        option(
-            "--over",
-            metavar="MACHINE",
-            text="Compare machines with this one: part of its name, or its RUN. With three or more "
-            "RUNs the default is the machine of the first.",
-        ),
-    ] = None,
+    runs: Runs,
+    output: PageOutput = Path("report.html"),
+    title: Title = None,
+    force: Force = False,
+    over: Over = None,
     more_base: MoreBase = None,
     more_new: MoreNew = None,
-    figures: Annotated[
-        Path | None,
-        option("--figures", metavar="DIR", text="Also write each figure to a file in DIR."),
-    ] = None,
-    figures_format: Annotated[
-        list[Forms] | None,
-        option(
-            "--figures-format",
-            metavar="FORMAT",
-            text="Format of these files: svg or png. Repeatable. Default: both.",
-        ),
-    ] = None,
+    figures: FiguresFolder = None,
+    figures_format: FiguresFormat = None,
     across: Across = None,
     drop_flagged: DropFlagged = False,
     judge_shortened: JudgeShortened = False,
@@ -113,40 +120,57 @@ def report(
     with sentences():
         import_user_modules(module)
         several = over is not None or len(runs) > 2
-        given = [f"--{name.replace('_', '-')}" for name, value in judging.items() if value]
-        if given and (several or len(runs) == 1):  # else it would be ignored silently
-            why = (
-                "a page of several machines judges none" if several else f"only {runs[0]} is given"
-            )
-            raise UsageError(f"{given[0]} is for judging two runs, and {why}")
-        if more_new and len(runs) < 2:
-            raise UsageError(f"--new {more_new[0]} needs a second run, and only {runs[0]} is given")
+        _check_options(runs, judging, several, more_new)
         if figures_format and figures is None:
             raise UsageError("--figures-format needs a folder: add --figures DIR")
         if output != STDOUT and not force:
-            from cnnperf.report.html.content import MARK
-
-            fix = "a page of cnnperf: choose another name with -o, or add --force"
-            check_page(output, lambda head: MARK in head, fix)
-        with _packages(), status("drawing the page ..."):
-            if several:
-                from cnnperf.record.loading import load_record
-                from cnnperf.report.html.machines.page import hardware_page
-
-                every = [*runs, *(more_base or ()), *(more_new or ())]
-                page = hardware_page([(str(run), load_record(run)) for run in every], over)
-            else:
-                files = [[run] for run in runs]
-                for side, more in zip(files, (more_base, more_new), strict=False):
-                    side.extend(more or ())
-                page = _run_page(files, judging)
+            _check_output(output)
+        page = _make_page(runs, more_base or [], more_new or [], judging, over, several)
         if title is not None:
             page = replace(page, title=printable(title))
         _write_page(page, output)
         if figures is not None:
-            forms = list(figures_format or Forms)
-            with _packages(), status(f"drawing {len(page.figures())} figures ..."):
-                _write_figures(page, figures, forms)
+            _write_figures(page, figures, list(figures_format or Forms))
+
+
+def _check_options(
+    runs: Sequence[Path], judging: dict[str, Any], several: bool, more_new: Sequence[Path] | None
+) -> None:
+    """Refuse options that this number of runs would ignore silently."""
+    given = [f"--{name.replace('_', '-')}" for name, value in judging.items() if value]
+    if given and (several or len(runs) == 1):
+        why = "a page of several machines judges none" if several else f"only {runs[0]} is given"
+        raise UsageError(f"{given[0]} is for judging two runs, and {why}")
+    if more_new and len(runs) < 2:
+        raise UsageError(f"--new {more_new[0]} needs a second run, and only {runs[0]} is given")
+
+
+def _check_output(output: Path) -> None:
+    from cnnperf.report.html.content import MARK
+
+    fix = "a page of cnnperf: choose another name with -o, or add --force"
+    check_page(output, lambda head: MARK in head, fix)
+
+
+def _make_page(
+    runs: Sequence[Path],
+    more_base: Sequence[Path],
+    more_new: Sequence[Path],
+    judging: dict[str, Any],
+    over: str | None,
+    several: bool,
+) -> Page:
+    with _packages(), status("drawing the page ..."):
+        if several:
+            from cnnperf.record.loading import load_record
+            from cnnperf.report.html.machines.page import hardware_page
+
+            every = [*runs, *more_base, *more_new]
+            return hardware_page([(str(run), load_record(run)) for run in every], over)
+        files = [[run] for run in runs]
+        for side, more in zip(files, (more_base, more_new), strict=False):
+            side.extend(more)
+        return _run_page(files, judging)
 
 
 def _run_page(files: Sequence[Sequence[Path]], judging: dict[str, Any]) -> Page:
@@ -175,10 +199,11 @@ def _write_page(page: Page, output: Path) -> None:
     typer.echo(f"{printable(str(output))}: {_count(len(page.figures()), 'figure')}, {size}")
 
 
-def _write_figures(page: Page, folder: Path, forms: Sequence[str]) -> None:
-    from cnnperf.report.html.page import write_figures
+def _write_figures(page: Page, folder: Path, forms: Sequence[Forms]) -> None:
+    with _packages(), status(f"drawing {len(page.figures())} figures ..."):
+        from cnnperf.report.html.page import write_figures
 
-    written = write_figures(page, folder, forms)  # type: ignore[arg-type]
+        written = write_figures(page, folder, forms)  # type: ignore[arg-type]
     typer.echo(
         f"{printable(str(folder))}: {_count(len(page.figures()), 'figure')} in "
         f"{_count(len(written), 'file')} ({', '.join(forms)})",

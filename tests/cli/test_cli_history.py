@@ -98,7 +98,7 @@ def test_change_within_the_noise_is_not_a_step(folder: Path, tmp_path: Path) -> 
     quietly, loudly = run(quiet), run(noise)
     assert quietly.stdout.splitlines()[-1] == "16 records, 1 series, 1 step (1 worse, 0 better)"
     assert loudly.stdout.splitlines()[-1] == "16 records, 1 series, 0 steps"
-    assert "thresholds take in the noise of 2026-01-02 on NVIDIA H200" in loudly.stdout
+    assert "thresholds include the noise of 2026-01-02 on NVIDIA H200" in loudly.stdout
     assert "is of another machine than the records" in sentence_of(run(noise, cpu_model="Xeon"))
 
 
