@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -282,3 +282,15 @@ def profiled_repeats(*profiles: Profile, train_seconds: float = 20.0) -> list[Re
         example_repeat(seed, train_seconds + seed / 100).model_copy(update={"profile": profile})
         for seed, profile in enumerate(profiles)
     ]
+
+
+def timed_record(
+    times: Sequence[float], accuracies: Sequence[float] | None = None, **fields: Any
+) -> Record:
+    """One case with these times."""
+    found = accuracies or [0.98] * len(times)
+    repeats = [
+        example_repeat(seed, time, test_accuracy=accuracy)
+        for seed, (time, accuracy) in enumerate(zip(times, found, strict=True))
+    ]
+    return example_record(example_case_record(repeats=repeats, **fields))

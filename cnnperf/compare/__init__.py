@@ -1,4 +1,1 @@
-"""Two records in, one answer out: slower, less accurate, or not to be told.
-
-Torch-free, and loaded only when something is compared.
-"""
+"""Judge two records: is the new one slower or less accurate?"""

@@ -1,28 +1,23 @@
-"""The noise of a machine: measured from repeats, kept in a file, and found for a record."""
+"""The noise of a machine: kept in a file, found for a record, and shown."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind
 
 from cnnperf.compare.calibration import (
-    POWER,
-    REPEATS,
     SUFFIX,
     Calibration,
     CaseNoise,
     Noise,
     calibration_of,
-    detectable,
     find_calibration,
     load_calibration,
 )
@@ -31,8 +26,6 @@ from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
 from cnnperf.compare.thresholds import Thresholds
 from cnnperf.errors import UsageError
-from cnnperf.record.environment import Gpu
-from cnnperf.record.schema import Record
 from cnnperf.report.terminal.calibration import calibration_summary
 from cnnperf.report.terminal.run import render
 from cnnperf.run.calibrate import (
@@ -40,19 +33,18 @@ from cnnperf.run.calibrate import (
     default_path,
     false_alarms,
     machine_slug,
-    measure_noise,
     write_calibration,
 )
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     CREATED,
-    example_case,
     example_case_record,
     example_environment,
     example_flag,
     example_record,
     example_repeat,
     plain_terminal,
+    timed_record,
     write_record,
 )
 
@@ -62,18 +54,6 @@ MNIST = "modified_vgg-mnist-28-eager"
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     plain_terminal(monkeypatch)
-
-
-def _record(
-    times: Sequence[float], accuracies: Sequence[float] | None = None, **fields: Any
-) -> Record:
-    """One case with these times."""
-    found = accuracies or [0.98] * len(times)
-    repeats = [
-        example_repeat(seed, time, test_accuracy=accuracy)
-        for seed, (time, accuracy) in enumerate(zip(times, found, strict=True))
-    ]
-    return example_record(example_case_record(repeats=repeats, **fields))
 
 
 def _calibration(sd: float = 0.02, **changes: Any) -> Calibration:
@@ -86,102 +66,6 @@ def _calibration(sd: float = 0.02, **changes: Any) -> Calibration:
         **changes,
     }
     return Calibration(**content)
-
-
-# --- measuring it from repeats --------------------------------------------------------------------
-
-
-def test_noise_is_the_standard_deviation_over_the_repeats_of_all_records() -> None:
-    """Of the logarithm for times, of the value for accuracy."""
-    first = _record([10.0, 10.2, 9.9], [0.98, 0.985, 0.99])
-    second = _record([10.1, 10.4, 9.8], [0.97, 0.98, 0.99])
-    noise = measure_noise([("a", first), ("b", second)]).cases[MNIST].metrics
-    times = [10.0, 10.2, 9.9, 10.1, 10.4, 9.8]
-    assert noise["train_seconds"].n == 6
-    assert noise["train_seconds"].mean == pytest.approx(np.mean(times))
-    assert noise["train_seconds"].sd == pytest.approx(np.std(np.log(times), ddof=1))
-    accuracies = [0.98, 0.985, 0.99, 0.97, 0.98, 0.99]
-    assert noise["test_accuracy"].sd == pytest.approx(statistics.stdev(accuracies))
-    assert noise["peak_memory_bytes"].sd == 0
-    assert "mfu" not in noise, "nobody judges it"
-    assert "energy_joules" not in noise, "it was not measured"
-
-
-def test_smallest_change_is_the_widened_threshold_and_the_detectable_shift() -> None:
-    """Noise widens the threshold to three standard deviations."""
-    quiet = measure_noise([("a", _record([10.0, 10.0, 10.001]))]).cases[MNIST]
-    assert quiet.metrics["train_seconds"].smallest_change == pytest.approx(0.03, abs=1e-3)
-    noisy = measure_noise([("a", _record([10.0, 10.3, 9.7]))]).cases[MNIST].metrics["train_seconds"]
-    widened = math.expm1(3 * noisy.sd)
-    assert widened > 0.05
-    expected = (1 + widened) * math.exp(detectable(noisy.sd)) - 1
-    assert noisy.smallest_change == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("repeats", [3, REPEATS, 10])
-def test_detectable_shift_is_found_in_four_of_five_simulated_comparisons(repeats: int) -> None:
-    """With scipy's t test."""
-    sd, threshold, runs = 0.02, math.log(1.03), 4000
-    rng = np.random.default_rng(3)
-    base = rng.normal(0, sd, (runs, repeats))
-    new = rng.normal(threshold + detectable(sd, repeats), sd, (runs, repeats))
-    low = ttest_ind(new, base, axis=1).confidence_interval(0.95).low
-    assert np.mean(low > threshold) == pytest.approx(POWER, abs=0.025)
-
-
-def test_shortened_trainings_have_noise_of_times_but_not_of_accuracy() -> None:
-    """The case is marked as shortened."""
-    case = measure_noise([("a", _record([10.0, 10.1, 9.9], shortened=True))]).cases[MNIST]
-    assert case.shortened
-    assert "train_seconds" in case.metrics
-    assert not {"test_accuracy", "test_f1_macro"} & case.metrics.keys()
-
-
-def test_two_repeats_are_refused_with_a_remedy() -> None:
-    """The remedy is more repeats."""
-    with pytest.raises(UsageError, match=r"no case has 3 finished trainings.*with more --repeats"):
-        measure_noise([("a.json", _record([10.0, 10.1]))])
-
-
-def _other_gpu(record: Record) -> Record:
-    environment = example_environment(gpu=Gpu(name="NVIDIA A100"))
-    return record.model_copy(update={"environment": environment})
-
-
-def _other_torch(record: Record) -> Record:
-    software = record.environment.software.model_copy(update={"torch": "2.16.0"})
-    environment = record.environment.model_copy(update={"software": software})
-    return record.model_copy(update={"environment": environment})
-
-
-def _other_epochs(record: Record) -> Record:
-    repeats = record.cases[0].repeats
-    case = example_case_record(example_case(epochs=3), repeats)
-    return record.model_copy(update={"cases": [case]})
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        (_other_gpu, "hardware"),
-        (_other_torch, r"software.torch \(2.15.0 and 2.16.0\)"),
-        (_other_epochs, f"{MNIST}: .*epochs"),
-    ],
-)
-def test_records_of_different_machines_software_or_recipes_are_refused(
-    change: Callable[[Record], Record], what: str
-) -> None:
-    """The message has both files and the difference."""
-    record = _record([10.0, 10.1, 9.9])
-    with pytest.raises(UsageError, match=f"a.json and b.json differ in {what}"):
-        measure_noise([("a.json", record), ("b.json", change(record))])
-
-
-def test_two_files_of_one_record_are_refused() -> None:
-    """A repeated file is a mistake."""
-    record = _record([10.0, 10.1, 9.9])
-    with pytest.raises(UsageError, match=r"a.json and b.json are the same record"):
-        measure_noise([("a.json", record), ("b.json", record.model_copy(deep=True))])
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -347,7 +231,7 @@ def test_slowdown_within_three_standard_deviations_of_noise_is_same() -> None:
     """Without the calibration it is slower."""
     rng = np.random.default_rng(0)
     base, new = (list(20 * factor * np.exp(rng.normal(0, 0.001, 5))) for factor in (1, 1.05))
-    sides = Side.of(_record(base), "a"), Side.of(_record(new), "b")
+    sides = Side.of(timed_record(base), "a"), Side.of(timed_record(new), "b")
     without = judge(*sides, Rules()).cases[0].metrics["train_seconds"]
     with_it = judge(*sides, Rules(calibration=_calibration(0.03))).cases[0].metrics["train_seconds"]
     assert (without.verdict, with_it.verdict) == ("slower", "same")
@@ -367,7 +251,7 @@ def test_noise_does_not_widen_the_margin_of_an_accuracy() -> None:
 
 def test_difference_of_two_equal_sides_is_a_false_alarm() -> None:
     """Something slowed down one side of an A/A comparison."""
-    base, new = _record([10.0, 10.01, 9.99]), _record([11.0, 11.01, 10.99])
+    base, new = timed_record([10.0, 10.01, 9.99]), timed_record([11.0, 11.01, 10.99])
     alarms = false_alarms(judge(Side.of(base, "a"), Side.of(new, "b"), Rules()))
     assert f"{MNIST}: train_seconds slower" in alarms
     shown = render(calibration_summary(_calibration(), alarms), width=200, color=False)
@@ -411,7 +295,7 @@ def test_bad_usage_is_one_sentence_and_writes_nothing(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     """No file appears."""
-    write_record(tmp_path / "few.json", json.loads(_record([10.0, 10.1]).model_dump_json()))
+    write_record(tmp_path / "few.json", json.loads(timed_record([10.0, 10.1]).model_dump_json()))
     done = run_cnnperf("calibrate", *arguments, cwd=tmp_path)
     assert sentence in sentence_of(done)
     assert [path.name for path in tmp_path.iterdir()] == ["few.json"]

@@ -26,7 +26,7 @@ class Run:
     label: str
     """`base` or `new`; `run` where it is alone."""
     name: str
-    """Of its file, as short as it can be told from the other."""
+    """Name of its file, as short as the two can be told apart."""
     record: Record
     """All cases of the run; environment of the first file."""
     files: tuple[str, ...] = ()
