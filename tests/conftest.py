@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import threading
 
 import pytest
 
@@ -11,6 +13,12 @@ if os.environ.pop("PYTEST_XDIST_WORKER", None) is not None:
     # A pytest that a test starts is no worker of this one, which pytest-benchmark would believe.
     # And tests that train side by side must not fight for cores: torch's threads spin as they wait.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if threading.current_thread() is threading.main_thread() and (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):
+    # A shell's background job ignores Ctrl-C, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LIMIT_SECONDS = 1200
 """For a test that names no limit of its own: what hangs must fail, not hold up everybody.

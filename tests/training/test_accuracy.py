@@ -19,7 +19,6 @@ from scipy import stats
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from cnnperf.catalog import registry  # noqa: E402
-from cnnperf.catalog.cases import BRIEF  # noqa: E402
 from cnnperf.catalog.datasets import MNIST  # noqa: E402
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.training.data import RawImages, load_mnist  # noqa: E402
@@ -54,8 +53,11 @@ SOME_MNIST = MNIST.model_copy(
 )
 """A tenth of MNIST and half of its test images, so that two cores need minutes, not hours."""
 
-THREE = Recipe(name="three", epochs=3, batch_size=32, learning_rate=5e-4)
-"""Half the report's learning rate: after so few steps, accuracy still jumps at the whole one."""
+SOME_MNIST_RECIPE = Recipe(name="three", epochs=3, batch_size=32, learning_rate=5e-4)
+"""Half the study's learning rate: after so few steps, accuracy still jumps at the whole one."""
+
+DIGITS_RECIPE = Recipe(name="six", epochs=6, batch_size=32, learning_rate=5e-4)
+"""With fewer epochs, single seeds of either engine still end at 95 to 96 %."""
 
 
 def load_some_mnist(data_dir: str) -> RawImages:
@@ -161,8 +163,8 @@ def assert_fast_is_no_worse(dataset: str, recipe: Recipe) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(HAS_MNIST, reason="MNIST is here, which shows it better")
 def test_fast_is_no_worse_than_eager_on_digits() -> None:
-    """The recipe is the smoke tier's, at 28 pixels."""
-    assert_fast_is_no_worse("digits", BRIEF)
+    """On scikit-learn's digits at 28 pixels."""
+    assert_fast_is_no_worse("digits", DIGITS_RECIPE)
 
 
 @pytest.mark.timeout(3600)
@@ -170,4 +172,4 @@ def test_fast_is_no_worse_than_eager_on_digits() -> None:
 def test_fast_is_no_worse_than_eager_on_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     """On real handwriting, and enough test images to see a point of difference."""
     monkeypatch.setitem(registry._datasets, SOME_MNIST.name, SOME_MNIST)
-    assert_fast_is_no_worse(SOME_MNIST.name, THREE)
+    assert_fast_is_no_worse(SOME_MNIST.name, SOME_MNIST_RECIPE)
