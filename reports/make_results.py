@@ -164,6 +164,8 @@ def _stack(stack: Stack, commands: dict[Path, str], home: Path) -> Iterator[str]
     numbers: dict[Path, int] = {}
     """Numbers of the files that a table quotes, in the order of quoting."""
     body = [*_trainings(stack, numbers), *_peers(stack, numbers), *_noise(stack)]
+    if not body:  # nothing but short cases, which this page does not show
+        return
     yield f"## {prose(stack.name)}"
     yield from dict.fromkeys(_where(stack.records[path]) for path in numbers or stack.records)
     yield from body
