@@ -12,6 +12,7 @@ from cnnperf.cli.options import (
     CalibrationFile,
     Config,
     DropFlagged,
+    Force,
     FormatOption,
     JudgeShortened,
     Modules,
@@ -22,6 +23,7 @@ from cnnperf.cli.options import (
     import_user_modules,
     option,
 )
+from cnnperf.record.writing import check_output
 from cnnperf.report.formats.comparison import Format, present
 from cnnperf.report.terminal.console import outliving_the_reader, sentences
 
@@ -39,6 +41,7 @@ def compare(
     strict: Strict = False,
     form: FormatOption = Format.TABLE,
     output: Output = None,
+    force: Force = False,
     verbose: Verbose = False,
     more_base: MoreBase = None,
     more_new: MoreNew = None,
@@ -71,6 +74,8 @@ def compare(
 
     with sentences():
         import_user_modules(module)
+        inputs = [base, new, *(more_base or ()), *(more_new or ())]
+        check_output(output, inputs, force=force)
         sides = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
         rules = find_rules(
             Path.cwd(),

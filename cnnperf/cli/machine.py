@@ -13,12 +13,13 @@ import typer
 from cnnperf.cli.options import (
     AsJson,
     Expression,
+    Force,
     Modules,
     import_user_modules,
     option,
     training_options,
 )
-from cnnperf.report.formats.comparison import write_text
+from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences, status
 from cnnperf.run.settings import settings_from
 
@@ -137,6 +138,7 @@ def floors(
     expression: Expression = None,
     form: FloorsFormat = "table",
     output: JsonOutput = None,
+    force: Force = False,
     module: Modules = None,
     **given: Any,
 ) -> None:
@@ -154,6 +156,7 @@ def floors(
 
     with sentences():
         import_user_modules(module)
+        check_output(output, record or [], force=force)
         recorded = read_recorded(record or [])
         chosen = choose_cases(cases or [], expression, recorded, **given)
         with status("measuring what this device can do ..."):
@@ -161,7 +164,7 @@ def floors(
         found = floors_of(chosen, probed, recorded)
         text = json.dumps(floors_json(found, probed), indent=2)
         if output is not None:
-            write_text(output, text + "\n")
+            write_file(output, text + "\n")
     if form == "json":
         typer.echo(text)
     else:

@@ -136,9 +136,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             "without -p no:benchmark"
         )
     if not skips_benchmarks(config) and not is_xdist(config):
-        from cnnperf.pytest_plugin.start import begin_run
+        from cnnperf.pytest_plugin.start import begin_run, check_fixture
 
         try:
+            check_fixture(session.items)
             begin_run(config, planned_ids)
         except UsageError as error:
             raise pytest.UsageError(f"cnnperf: {error}") from None
@@ -216,7 +217,6 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         from cnnperf.record.schema import record_as_json
 
         output_json["cnnperf"] = record_as_json(config.stash[SESSION].record)
-        config.stash[WROTE_RECORD] = config.getoption("benchmark_json") is not None
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-benchmark has written, before the summary
@@ -231,10 +231,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     from cnnperf.run.time_limit import EXIT_OUT_OF_TIME
 
     run = config.stash[SESSION]
-    if not config.stash.get(WROTE_RECORD, False) and not times_nothing(config):
+    wanted = run.record.cases and not times_nothing(config)
+    if wanted and WROTE_RECORD not in config.stash and not run.keeps_old_record:
         write_benchmark_json(run.record, run.paths.record)
         config.stash[WROTE_RECORD] = True
-    config.stash[KEPT_JOURNAL] = run.close()
+    config.stash[KEPT_JOURNAL] = run.close(is_written=WROTE_RECORD in config.stash or not wanted)
     if run.limit.reached and session.exitstatus in NOTHING_FAILED:
         session.exitstatus = EXIT_OUT_OF_TIME if run.trained else pytest.ExitCode.USAGE_ERROR
 
@@ -256,8 +257,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     run = config.stash[SESSION]
     terminalreporter.section("cnnperf")
     terminalreporter.write(render(run_summary(run.record), **look_of(terminalreporter)))
-    if config.stash.get(WROTE_RECORD, False):
+    if WROTE_RECORD in config.stash:
         terminalreporter.write_line(f"record: {run.paths.record}")
+    elif run.keeps_old_record:
+        terminalreporter.write_line(
+            f"{run.paths.record} is that of an earlier run: this one finished no training"
+        )
     if config.stash.get(KEPT_JOURNAL, False):
         for line in journal_lines(run, config.invocation_params.args):
             terminalreporter.write_line(line)
