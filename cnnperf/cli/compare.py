@@ -12,6 +12,7 @@ from cnnperf.cli.options import (
     CalibrationFile,
     Config,
     DropFlagged,
+    Expression,
     Force,
     FormatOption,
     JudgeShortened,
@@ -43,6 +44,7 @@ def compare(
     output: Output = None,
     force: Force = False,
     verbose: Verbose = False,
+    expression: Expression = None,
     more_base: MoreBase = None,
     more_new: MoreNew = None,
     drop_flagged: DropFlagged = False,
@@ -68,7 +70,7 @@ def compare(
 
     A reader that closes the pipe early does not change the exit code.
     """
-    from cnnperf.compare.inputs import load_side
+    from cnnperf.compare.inputs import load_side, select
     from cnnperf.compare.judge import judge
     from cnnperf.compare.rules import find_rules
 
@@ -76,7 +78,8 @@ def compare(
         import_user_modules(module)
         inputs = [base, new, *(more_base or ()), *(more_new or ())]
         check_output(output, inputs, force=force)
-        sides = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
+        whole = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
+        sides = select(whole, expression)
         rules = find_rules(
             Path.cwd(),
             sides,

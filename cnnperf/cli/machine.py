@@ -19,6 +19,7 @@ from cnnperf.cli.options import (
     option,
     training_options,
 )
+from cnnperf.errors import EXIT_INTERNAL
 from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences, status
 from cnnperf.run.settings import settings_from
@@ -101,8 +102,10 @@ def _fetch(name: str, folder: Path, modules: list[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             typer.echo(line, nl=False)
+    if process.returncode < 0:
+        raise RuntimeError(f"signal {-process.returncode} ended the download of {name}")
     if process.returncode:
-        raise typer.Exit(process.returncode)
+        raise typer.Exit(process.returncode if process.returncode != 1 else EXIT_INTERNAL)
 
 
 CaseIds = Annotated[

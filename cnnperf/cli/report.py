@@ -194,7 +194,7 @@ def _write_page(page: Page, output: Path) -> None:
 
         text = render(page)
     if output == STDOUT:
-        typer.echo(text, nl=False)
+        typer.echo(text.encode(), nl=False)  # the page says that it is UTF-8
         return
     write_file(output, text)
     size = f"{len(text.encode()) / 1e6:.1f} MB"

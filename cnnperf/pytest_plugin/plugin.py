@@ -34,9 +34,11 @@ from cnnperf.pytest_plugin.state import (
     TIER,
     WROTE_RECORD,
     is_xdist,
+    only_shows,
     skips_benchmarks,
     times_nothing,
     uncaptured,
+    why_no_verdict,
 )
 from cnnperf.run.settings import add_options, resolve
 
@@ -122,13 +124,22 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the run; whatever would make it fail is found before training."""
     config = session.config
+    settings = config.stash[SETTINGS]
     ids = [case_id_of(item) for item in session.items]
     planned_ids = [case_id for case_id in ids if case_id not in (None, NO_CASES)]
     if not session.items and DESELECTED in config.stash:
         from cnnperf.run.header import nothing_selected
 
         config.stash[HEADER] = [nothing_selected(config.stash[TIER][0], config.stash[DESELECTED])]
-    if not planned_ids or config.option.collectonly:
+    if only_shows(config):
+        return
+    baseline = config.getoption("cnnperf_baseline") or (planned_ids and settings.baseline)
+    reason = why_no_verdict(config, bool(planned_ids))
+    if baseline and reason is not None:  # whoever asks for a gate must not pass without one
+        raise pytest.UsageError(
+            f"cnnperf: this run could not be compared with the baseline {baseline}: {reason}"
+        )
+    if not planned_ids:
         return
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError(

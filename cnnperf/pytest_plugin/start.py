@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from cnnperf.record.journal import choose_paths
 from cnnperf.record.schema import Record
 from cnnperf.record.writing import write_file
 from cnnperf.report.terminal.comparison import comparison_summary
+from cnnperf.report.terminal.console import replace_unencodable
 from cnnperf.report.terminal.run import look_of, render
 from cnnperf.run.header import header_lines, recorded_command
 from cnnperf.run.plan import make_plan
@@ -55,13 +57,16 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     plan = make_plan(case_ids, settings, tier, once=times_nothing(config))
     paths = choose_paths(config.getoption("benchmark_json"), config.rootpath)
     gate = None
-    if settings.baseline is not None and not times_nothing(config):
+    if settings.baseline is not None:
         gate = Gate.open(settings.baseline, config.rootpath, plan.cases, settings.across)
     run = RunSession(settings, tier, plan, paths)
     asked = config.invocation_params
     run.command = recorded_command(asked.args, asked.dir)
     run.limit = TimeLimit(settings.max_minutes, config.stash[STARTED])
     handle_signals(config, run)
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    for stream in (sys.__stdout__, sys.__stderr__, reporter and reporter._tw._file):
+        config.add_cleanup(replace_unencodable(stream))
     with uncaptured(config):
         run.display = choose_display(Console(), quiet=config.option.verbose < 0)
         run.display.preparing("cnnperf: looking at this machine ...")

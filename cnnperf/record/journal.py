@@ -28,7 +28,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from cnnperf.catalog.specs import Case, Tier
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Environment
-from cnnperf.record.loading import read_file
+from cnnperf.record.loading import naming_what_is_too_much, read_file
 from cnnperf.record.schema import (
     SCHEMA_VERSION,
     CaseError,
@@ -203,6 +203,7 @@ def _open_checked(path: Path) -> BufferedWriter:
     )
 
 
+@naming_what_is_too_much
 def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
     """Return the header and all entries of a journal, without a last line that a crash cut off.
 

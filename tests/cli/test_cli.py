@@ -14,8 +14,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cnnperf import cli
 from cnnperf.catalog.registry import all_cases
+from cnnperf.cli import commands as cli
 from cnnperf.cli import list_cases
 from cnnperf.record.environment import Environment
 from cnnperf.record.journal import read_journal, record_from_journal

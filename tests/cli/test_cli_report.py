@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cnnperf import cli
+from cnnperf.cli import commands as cli
 from cnnperf.record.environment import Gpu
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
