@@ -36,6 +36,7 @@ from cnnperf.record.schema import (
     Record,
     RecordModel,
     Repeat,
+    Version,
     describe_validation_error,
     fingerprint_of,
     now,
@@ -53,7 +54,7 @@ class JournalHeader(RecordModel):
     """The first line: the run."""
 
     kind: Literal["run"] = "run"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Version = SCHEMA_VERSION
     created: AwareDatetime
     tier: Tier
     command: str | None = None
