@@ -70,7 +70,7 @@ def _facts(fingerprint: Fingerprint) -> dict[str, Any]:
         "precision": fingerprint.precision,
         "schedule": "none",
         **{name.replace("_", " "): value for name, value in recipe.items()},
-        **fingerprint.overrides,
+        **{str(part): live for part, live in fingerprint.overrides.items()},
         "augmentation": "some" if augmentation else "none",
         **{f"augmentation {name}".replace("_", " "): value for name, value in augmentation.items()},
     }

@@ -30,7 +30,8 @@ LEFT_OUT = re.compile(
     r"\w*(VISIBLE_DEVICES|_ALLOC_CONF"  # have fields of their own, the first one without UUIDs
     r"|_HOME|_ROOT|_DIR|_VERSION|_ARCH_LIST|(?<!INJECTION64)_PATH"  # places and builds
     r"|KEY|TOKEN|SECRET|PASSWORD|_COMM_ID|_IFNAME|_HCA"  # secrets and names in a network
-    r"|KMP_DUPLICATE_LIB_OK|KMP_INIT_AT_FORK)"  # scikit-learn sets them by itself
+    r"|KMP_DUPLICATE_LIB_OK|KMP_INIT_AT_FORK"  # scikit-learn sets these by itself
+    r"|PYTORCH_NVML_BASED_CUDA_CHECK)"  # Lightning does
 )
 """Names of `KNOWN` that are not recorded, by their end."""
 

@@ -21,6 +21,6 @@ class LiveTraining(Fields):
     """The parts that the recipe describes otherwise."""
 
     @property
-    def overrides(self) -> dict[str, str]:
+    def overrides(self) -> dict[RecipePart, str]:
         """What is live where the recipe claims something else."""
         return {part: getattr(self, part) or "none" for part in self.contradicts}

@@ -26,7 +26,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from cnnperf.catalog.specs import Augmentation, Case, Recipe, Tier
 from cnnperf.errors import printable
 from cnnperf.record.environment import DuringState, Environment, Flag, Settings, State
-from cnnperf.record.live import LiveTraining
+from cnnperf.record.live import LiveTraining, RecipePart
 from cnnperf.record.metrics import METRICS
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -279,7 +279,7 @@ class Fingerprint(RecordModel):
     recipe: RecordedRecipe
     resolution: int
     precision: str
-    overrides: dict[str, str] = {}
+    overrides: dict[RecipePart, str] = {}
     """What was live instead of the recipe's `optimizer`, `loss` or `schedule`."""
 
     @property

@@ -188,8 +188,7 @@ def test_an_older_schema_version_names_the_versions_that_load(tmp_path: Path, ve
     text = refusal_of(write_record(tmp_path / "run.json", {"schema_version": version, "tier": 3}))
     assert " has schema version " in text
     assert text.endswith(
-        "this cnnperf reads from 1 on: make the record again, or use the cnnperf "
-        "that wrote it"
+        "this cnnperf reads from 1 on: make the record again, or use the cnnperf that wrote it"
     )
 
 
