@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,16 @@ def cpu_group(quota_cores: float | None = None) -> Iterator[Path]:
             set_quota(group, quota_cores)
         yield group
     finally:
-        group.rmdir()  # fails while a process is in it
+        _remove_when_empty(group)
+
+
+def _remove_when_empty(group: Path) -> None:
+    """Wait for the last process in the group, which may be ending."""
+    end_seconds = time.monotonic() + 10
+    while group.exists() and time.monotonic() < end_seconds:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        time.sleep(0.02)
 
 
 def set_quota(group: Path, cores: float) -> None:
