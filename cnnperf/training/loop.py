@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cnnperf.machine.host import attempt
 from cnnperf.record.messages import EpochDone, Progress
 from cnnperf.record.schema import EpochResult
 from cnnperf.training.clock import synchronize
@@ -101,7 +102,7 @@ class TrainingRecorder:
         """Validate after an epoch, log both, and return whether training continues."""
         log, engine = self.log, self._engine
         log.phases.append(phase)
-        log.optimizers[describe_optimizer(engine)] = None
+        log.optimizers[attempt(describe_optimizer, engine) or "unknown"] = None
         result = EpochResult(
             epoch=len(log.phases), train_loss=phase.mean_loss, train_seconds=phase.seconds
         )
