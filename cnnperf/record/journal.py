@@ -37,6 +37,7 @@ from cnnperf.record.schema import (
     Record,
     RecordModel,
     Repeat,
+    Version,
     describe_validation_error,
     fingerprint_of,
     now,
@@ -54,7 +55,7 @@ class JournalHeader(RecordModel):
     """The first line: the run."""
 
     kind: Literal["run"] = "run"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Version = SCHEMA_VERSION
     created: AwareDatetime
     tier: Tier
     command: str | None = None

@@ -15,13 +15,13 @@ import stat
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from cnnperf.errors import UsageError, printable
 from cnnperf.record.metrics import format_bytes
-from cnnperf.record.schema import SCHEMA_VERSION, Record, describe_validation_error
+from cnnperf.record.schema import SCHEMA_VERSION, Record, Version, describe_validation_error
 
 MAX_FILE_BYTES = 512 * 2**20
 """A record of 10,000 trainings takes some 20 MB. JSON takes several times its size in memory, so
@@ -213,12 +213,13 @@ def _check_version(version: Any, path: Path) -> None:
             f"{name_of(path)}: cnnperf.schema_version is missing, expected {SCHEMA_VERSION}: "
             "the file is damaged, so make the record again"
         )
-    if not isinstance(version, int) or version == SCHEMA_VERSION:
+    oldest = min(get_args(Version))
+    if not isinstance(version, int) or oldest <= version <= SCHEMA_VERSION:
         return  # the model refuses what is no number
     advice = (
         f"up to {SCHEMA_VERSION}: update cnnperf"
         if version > SCHEMA_VERSION
-        else f"from {SCHEMA_VERSION} on: make the record again, or use the cnnperf that wrote it"
+        else f"from {oldest} on: make the record again, or use the cnnperf that wrote it"
     )
     raise UsageError(
         f"{name_of(path)} has schema version {reprlib.repr(version)}, this cnnperf reads {advice}"
