@@ -14,6 +14,7 @@ case of its suite.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -111,7 +112,7 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
         UsageError: a package for training is missing, or a module cannot be imported.
     """
     if TIER not in config.stash:
-        from cnnperf.catalog.registry import import_modules
+        from cnnperf.catalog.registry import folders_of, import_modules
         from cnnperf.run.plan import choose_tier
         from cnnperf.run.session import missing_packages
 
@@ -122,6 +123,9 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
                 "(in a checkout: pip install -e '.[train]')"
             )
         import_modules(settings.modules, settings.python_path)
+        # pytest may have found them elsewhere, such as beside a conftest.py.
+        python_path = dict.fromkeys([*settings.python_path, *folders_of(settings.modules)])
+        config.stash[SETTINGS] = replace(settings, python_path=tuple(python_path))
         config.stash[TIER] = choose_tier(settings)
     return config.stash[TIER]
 

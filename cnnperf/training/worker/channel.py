@@ -24,17 +24,15 @@ from cnnperf.record.schema import ErrorKind
 
 
 class Channel:
-    """Read the job and `go` from standard input; write messages to standard output.
+    """Read the job and `go` from standard input; write messages to a file descriptor.
 
-    All other output of this process goes to standard error, because a library's print must not look
-    like a message. Create the channel before anything that starts a thread or takes much memory: it
-    forks.
+    Create the channel before anything that starts a thread or takes much memory: it forks.
     """
 
-    def __init__(self) -> None:
-        _start_guardian()
-        self._out = os.fdopen(os.dup(1), "wb", buffering=0)
-        os.dup2(2, 1)
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)  # programs that a training starts get no part in it
+        _start_guardian(descriptor)
+        self._out = os.fdopen(descriptor, "wb", buffering=0)
         # Plain descriptors: a thread in a buffered read holds its lock, which blocks Python's exit.
         self._lines = _read_lines(os.dup(0))
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123
@@ -71,7 +69,7 @@ def _read_lines(descriptor: int) -> Iterator[bytes]:
         yield from lines
 
 
-def _start_guardian() -> None:
+def _start_guardian(descriptor: int) -> None:
     """Fork a process that kills this one and its children when the parent is gone.
 
     The parent holds the other end of standard input, so the kernel reports its death, whatever the
@@ -80,7 +78,7 @@ def _start_guardian() -> None:
     worker = os.getpid()
     if os.fork():
         return
-    os.close(1)  # otherwise the guardian would keep the worker's output open after its end
+    os.close(descriptor)  # otherwise the guardian would keep the messages open after their end
     poll = select.poll()
     poll.register(0, 0)  # wait for the hang-up only: the worker reads the lines
     poll.poll()
