@@ -166,7 +166,9 @@ class NamedModules:
     def __init__(self, names: Iterable[str], folders: Sequence[str]) -> None:
         self._names, self._folders = list(names), folders
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: object = None, _target: object = None
+    ) -> ModuleSpec | None:
         """Return where a top-level module is, or None to search `sys.path`."""
         if path is not None or name in sys.stdlib_module_names:
             return None

@@ -10,6 +10,12 @@ function, so that each help text and each command starts quickly.
 
 from __future__ import annotations
 
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    # `python -m cnnperf.cli` puts the current folder first: a `json.py` there would be Python's.
+    sys.path.append(sys.path.pop(0))
+
 import inspect
 from collections.abc import Callable
 from typing import Annotated

@@ -26,7 +26,7 @@ def main() -> int:
         channel = Channel(int(sys.argv[1]))
     except (IndexError, ValueError, OSError):  # the parent shows the last line
         sys.exit(
-            "the worker needs the number of an open file descriptor for its messages: name a Python "
+            "the worker needs the number of an open file descriptor for its messages: name an "
             "interpreter, not a wrapper that closes files"
         )
     try:
