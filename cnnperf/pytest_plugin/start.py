@@ -57,7 +57,7 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     run.limit = TimeLimit(settings.max_minutes, config.stash[STARTED])
     take_sigterm_for_ctrl_c(config)
     with uncaptured(config):
-        run.display = choose_display(Console(), quiet=config.option.verbose < 0)
+        run.display = choose_display(Console(), quiet=config.getoption("verbose", 0) < 0)
         run.display.preparing("cnnperf: looking at this machine ...")
         try:
             run.look_at_machine()
