@@ -82,8 +82,8 @@ def test_error_in_a_loaders_worker_is_named_without_its_traceback() -> None:
 def test_bus_error_of_a_loaders_worker_is_full_shared_memory() -> None:
     """Torch's own words for it, of a version that does not check for room."""
     error = RuntimeError(
-        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that "
-        "dataloader's workers are out of shared memory. Please try to raise your shared memory limit."
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's"
+        " workers are out of shared memory. Please try to raise your shared memory limit."
     )
     message = failed_message(error)
     assert message.error == "out_of_memory"
