@@ -101,7 +101,9 @@ def test_case_that_is_collected_twice_is_refused(pytester: pytest.Pytester) -> N
         ["*modified_vgg-digits-28-eager would be trained twice, by *::test_it* and *::test_it*"]
     )
     pytester.makepyfile("def test_one(cnnperf_case, cnnperf_train): pass\n" + TESTS)
-    result = pytester.runpytest_subprocess(*ONE, "-p", "no:repeat", "--noconftest")
+    result = pytester.runpytest_subprocess(
+        *ONE, "-p", "no:repeat", "-p", "no:randomly", "--noconftest"
+    )
     result.stderr.fnmatch_lines(["*by *::test_one* and *::test_it*"])
 
 
