@@ -97,7 +97,9 @@ def data(
 
 def _fetch(name: str, folder: Path, modules: list[str]) -> None:
     """Download a data set in a process, which may load torchvision, and show its messages."""
-    command = [sys.executable, "-m", "cnnperf.training.download", name, str(folder), *modules]
+    command = [
+        sys.executable, "-P", "-m", "cnnperf.training.download", name, str(folder), *modules
+    ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
