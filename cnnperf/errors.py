@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -18,14 +19,39 @@ class NotInstalledError(UsageError):
     """A required package that is missing or broken."""
 
 
-def printable(text: str) -> str:
-    r"""Return untrusted text as one line, with control characters escaped.
+COMMAND = re.compile(
+    r"(?<!\w):(?=:)"
+    r"|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|stop-commands|[a-z]+-mask|[a-z]+-path"
+    r"|[a-z]+-matcher|set-env|set-output|save-state)\b)"
+    r"|#(?=#(?:\[|vso\[|teamcity\[))"
+    r"|section(?=_(?:start|end):)",
+    re.IGNORECASE,
+)
+"""Where a CI server may find a command in a log: GitHub's `::error`, and its `##[add-path]` anywhere
+in a line, as Azure's and TeamCity's; GitLab's `section_start:`. GitHub's known names count inside a
+word too, because a table may begin a new line there."""
 
-    >>> print(printable("it failed:\n\x1b[31mred"))
+
+def printable(text: str) -> str:
+    r"""Return untrusted text as one line, without control characters and commands to CI servers.
+
+    >>> print(printable("it failed:\n\x1b[31mred"), printable("::error::x"), sep="\n")
     it failed: \x1b[31mred
+    : :error: :x
     """
-    line = " ".join(text.split())
+    line = COMMAND.sub(r"\g<0> ", " ".join(text.split()))
+    if line.isprintable():
+        return line
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def inert_json(text: str) -> str:
+    r"""Return the same JSON without commands that CI servers obey in the middle of a line.
+
+    >>> print(inert_json('{"id": "##[add-path]"}'))
+    {"id": "#\u0023[add-path]"}
+    """
+    return text.replace("##", r"#\u0023")
 
 
 def one_of(kind: str, wrong: str, possible: Iterable[str]) -> str:

@@ -39,7 +39,7 @@ PROJECT_FILE = Path("pyproject.toml")
 class MetricSettings(BaseModel):
     """One metric's table in the TOML file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     threshold: float | None = Field(default=None, gt=0, lt=1)
     margin: float | None = Field(default=None, gt=0, lt=0.5)

@@ -22,11 +22,11 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from cnnperf.catalog.specs import Case, Tier
 from cnnperf.errors import UsageError
-from cnnperf.record.environment import Environment
+from cnnperf.record.environment import Environment, Moment, Texts
 from cnnperf.record.loading import read_file
 from cnnperf.record.schema import (
     SCHEMA_VERSION,
@@ -54,11 +54,11 @@ class JournalHeader(RecordModel):
 
     kind: Literal["run"] = "run"
     schema_version: Literal[1] = SCHEMA_VERSION
-    created: AwareDatetime
+    created: Moment
     tier: Tier
     command: str | None = None
     environment: Environment
-    planned: tuple[str, ...] = ()
+    planned: Texts = ()
     """Ids of the cases to train. A case without an outcome line was cut off."""
 
 

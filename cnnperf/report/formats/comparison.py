@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cnnperf.errors import UsageError, printable
+from cnnperf.errors import UsageError, inert_json, printable
 from cnnperf.report.terminal.console import print_rich
 
 if TYPE_CHECKING:  # `cnnperf --help` needs the formats alone
@@ -93,7 +93,7 @@ def to_json(comparison: Comparison) -> str:
             if not by_ratio and metric.difference is None:  # no estimate: the name decides
                 by_ratio = name not in JUDGED or JUDGED[name].by_ratio
             del shown["metrics"][name]["difference" if by_ratio else "ratio"]
-    return json.dumps(content, indent=2) + "\n"
+    return inert_json(json.dumps(content, indent=2)) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
