@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.errors import UsageError, one_of
+from cnnperf.record.loading import read_file
 from cnnperf.record.schema import describe_validation_error
 
 NOISE_MULTIPLE = 3.0
@@ -34,6 +35,9 @@ NOISE_MULTIPLE = 3.0
 
 OWN_FILE = Path("cnnperf.toml")
 PROJECT_FILE = Path("pyproject.toml")
+
+MAX_CONFIG_BYTES = 4 * 2**20
+"""Far more than a table for every case takes; TOML takes many times its size in memory."""
 
 
 class MetricSettings(BaseModel):
@@ -207,9 +211,8 @@ def find_thresholds(config: Path | None, folder: Path) -> Thresholds:
 
 def _read(path: Path) -> Thresholds:
     try:
-        content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+        text = read_file(path, MAX_CONFIG_BYTES, "name a TOML file with thresholds").decode()
+        content: Any = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     parents: tuple[str, ...] = ()
