@@ -27,9 +27,9 @@ COMMAND = re.compile(
     r"|section(?=_(?:start|end):)",
     re.IGNORECASE,
 )
-"""Where a CI server may find a command in a log: GitHub's `::error` and GitLab's `section_start:` at
-the start of a line; GitHub's `##[add-path]`, Azure's and TeamCity's anywhere. GitHub's known names
-count inside a word too, because a table may begin a new line there."""
+"""Where a CI server may find a command in a log: GitHub's `::error` and GitLab's `section_start:`
+begin a line; GitHub's `##[add-path]`, Azure's and TeamCity's may stand anywhere. GitHub's known
+names count inside a word too, because a table may begin a new line there."""
 
 
 def printable(text: str) -> str:

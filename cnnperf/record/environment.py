@@ -25,7 +25,7 @@ Finite = Annotated[float, Field(ge=-1e100, le=1e100)]
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 """A list in JSON, where there are no tuples."""
 
-TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)")
+TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 
 
 def _check_time(value: Any) -> Any:

@@ -266,7 +266,11 @@ def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
     journal = next(path for path in paths if not path.exists())  # another run's stays as it is
     pattern = re.compile(re.escape(base.stem) + r"-\d{8}-\d{6}(-\d+)?" + re.escape(SUFFIX))
     beside = base.parent.iterdir() if base.parent.is_dir() else ()
-    older = [path for path in beside if pattern.fullmatch(path.name) and path.is_file() and path.stat().st_size]
+    older = [
+        path
+        for path in beside
+        if pattern.fullmatch(path.name) and path.is_file() and path.stat().st_size
+    ]
     return ResultPaths(
         record=base if benchmark_json else Path(str(journal).removesuffix(SUFFIX) + ".json"),
         journal=journal,

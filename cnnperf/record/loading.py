@@ -124,7 +124,7 @@ def read_file(
             )
         size, content = found.st_size, b""
         if size <= most_bytes:
-            with open(path, "rb", opener=_open_without_waiting) as file:  # noqa: PTH123
+            with open(path, "rb", opener=_open_without_waiting) as file:
                 content = file.read(size + 1) or b""
                 if len(content) > size:  # it grows, or the kernel makes it up
                     content += file.read(most_bytes + 1 - len(content)) or b""
@@ -133,12 +133,12 @@ def read_file(
                 f"{name_of(path)} has {format_bytes(size)}, expected at most "
                 f"{format_bytes(most_bytes)}: {advice}"
             )
-        return content
     except OSError as error:
         near = _nearest(path) if isinstance(error, FileNotFoundError) else ""
         raise UsageError(
             f"{name_of(path)} cannot be read: {error.strerror or error}{near}"
         ) from error
+    return content
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

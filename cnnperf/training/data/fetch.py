@@ -25,7 +25,7 @@ from cnnperf.errors import UsageError
 
 WINDOW_SECONDS = 60.0
 LEAST_BYTES_PER_SECOND = 10_000
-"""A server is given up when it sends less than this in a window: torchvision would wait for ever."""
+"""A server that sends less than this in a window is given up: torchvision would wait for ever."""
 
 _DOWNLOADS = {"mnist": tv_datasets.MNIST, "cifar10": tv_datasets.CIFAR10}
 """Torchvision's data sets; their folders have the layout of the data directory."""
