@@ -36,9 +36,11 @@ from cnnperf.pytest_plugin.state import (
     WROTE_RECORD,
     is_xdist,
     is_xdist_worker,
+    only_shows,
     skips_benchmarks,
     times_nothing,
     uncaptured,
+    why_no_verdict,
 )
 from cnnperf.run.settings import add_options, resolve
 
@@ -123,13 +125,23 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the run; whatever would make it fail is found before training."""
     config = session.config
+    settings = config.stash[SETTINGS]
     ids = [case_id_of(item) for item in session.items]
     planned_ids = [case_id for case_id in ids if case_id not in (None, NO_CASES)]
     if not session.items and DESELECTED in config.stash:
         from cnnperf.run.header import nothing_selected
 
         config.stash[HEADER] = [nothing_selected(config.stash[TIER][0], config.stash[DESELECTED])]
-    if not planned_ids or config.option.collectonly:
+    if only_shows(config):
+        return
+    baseline = config.getoption("cnnperf_baseline") or (planned_ids and settings.baseline)
+    reason = why_no_verdict(config, bool(planned_ids))
+    # Whoever asks for a gate must not pass without one; for pytest-xdist's workers see ParallelRun.
+    if baseline and reason is not None and not is_xdist(config):
+        raise pytest.UsageError(
+            f"cnnperf: this run could not be compared with the baseline {baseline}: {reason}"
+        )
+    if not planned_ids:
         return
     if not config.pluginmanager.hasplugin("pytest-benchmark"):  # the session that it registers
         raise pytest.UsageError(
@@ -137,10 +149,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             "without -p no:benchmark"
         )
     if not skips_benchmarks(config) and not is_xdist(config):
-        from cnnperf.pytest_plugin.start import begin_run
+        from cnnperf.pytest_plugin.start import begin_run, check_fixture
 
         try:
             check_plugins(config, session.items)
+            check_fixture(session.items)
             begin_run(config, planned_ids)
         except UsageError as error:
             raise pytest.UsageError(f"cnnperf: {error}") from None
@@ -218,7 +231,6 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         from cnnperf.record.schema import record_as_json
 
         output_json["cnnperf"] = record_as_json(config.stash[SESSION].record)
-        config.stash[WROTE_RECORD] = config.getoption("benchmark_json") is not None
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-benchmark has written, before the summary
@@ -233,10 +245,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     from cnnperf.run.time_limit import EXIT_OUT_OF_TIME
 
     run = config.stash[SESSION]
-    if not config.stash.get(WROTE_RECORD, False) and not times_nothing(config):
+    wanted = run.record.cases and not times_nothing(config)
+    if wanted and WROTE_RECORD not in config.stash and not run.keeps_old_record:
         write_benchmark_json(run.record, run.paths.record)
         config.stash[WROTE_RECORD] = True
-    config.stash[KEPT_JOURNAL] = run.close()
+    config.stash[KEPT_JOURNAL] = run.close(is_written=WROTE_RECORD in config.stash or not wanted)
     if run.limit.reached and session.exitstatus in NOTHING_FAILED:
         session.exitstatus = EXIT_OUT_OF_TIME if run.trained else pytest.ExitCode.USAGE_ERROR
 
@@ -253,8 +266,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     run = config.stash[SESSION]
     terminalreporter.section("cnnperf")
     terminalreporter.write(render(run_summary(run.record), **look_of(terminalreporter)))
-    if config.stash.get(WROTE_RECORD, False):
+    if WROTE_RECORD in config.stash:
         terminalreporter.write_line(f"record: {run.paths.record}")
+    elif run.keeps_old_record:
+        terminalreporter.write_line(
+            f"{run.paths.record} is that of an earlier run: this one finished no training"
+        )
     if config.stash.get(KEPT_JOURNAL, False):
         for line in journal_lines(run, config.invocation_params.args):
             terminalreporter.write_line(line)
@@ -267,8 +284,13 @@ class ParallelRun:
     """pytest's hooks of pytest-xdist's controller: say that nothing was trained or compared."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._gates = config.stash[SETTINGS].baseline is not None
+        self._asked = config.getoption("cnnperf_baseline") is not None
+        self._baseline = config.stash[SETTINGS].baseline is not None
         self._skipped = 0
+
+    @property
+    def _gates(self) -> bool:
+        return self._asked or (self._baseline and self._skipped > 0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the cases that a worker skipped."""
@@ -276,12 +298,12 @@ class ParallelRun:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a run that was asked to compare cases and trained none."""
-        if self._skipped and self._gates and session.exitstatus in NOTHING_FAILED:
+        if self._gates and session.exitstatus in NOTHING_FAILED:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the reason, which pytest shows only with -rs."""
-        if self._skipped:
+        if self._skipped or self._gates:
             cases = "1 case was" if self._skipped == 1 else f"{self._skipped} cases were"
             more = "; nothing was compared with the baseline" if self._gates else ""
             text = f"{PARALLEL} ({cases} not trained{more})"
