@@ -152,8 +152,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from cnnperf.pytest_plugin.start import begin_run, check_fixture
 
         try:
-            check_plugins(config, session.items)
             check_fixture(session.items)
+            check_plugins(config, session.items)
             begin_run(config, planned_ids)
         except UsageError as error:
             raise pytest.UsageError(f"cnnperf: {error}") from None
