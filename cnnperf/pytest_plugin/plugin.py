@@ -136,7 +136,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     baseline = config.getoption("cnnperf_baseline") or (planned_ids and settings.baseline)
     reason = why_no_verdict(config, bool(planned_ids))
-    if baseline and reason is not None:  # whoever asks for a gate must not pass without one
+    # Whoever asks for a gate must not pass without one; for pytest-xdist's workers see ParallelRun.
+    if baseline and reason is not None and not is_xdist(config):
         raise pytest.UsageError(
             f"cnnperf: this run could not be compared with the baseline {baseline}: {reason}"
         )
@@ -283,8 +284,13 @@ class ParallelRun:
     """pytest's hooks of pytest-xdist's controller: say that nothing was trained or compared."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._gates = config.stash[SETTINGS].baseline is not None
+        self._asked = config.getoption("cnnperf_baseline") is not None
+        self._baseline = config.stash[SETTINGS].baseline is not None
         self._skipped = 0
+
+    @property
+    def _gates(self) -> bool:
+        return self._asked or (self._baseline and self._skipped > 0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the cases that a worker skipped."""
@@ -292,12 +298,12 @@ class ParallelRun:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a run that was asked to compare cases and trained none."""
-        if self._skipped and self._gates and session.exitstatus in NOTHING_FAILED:
+        if self._gates and session.exitstatus in NOTHING_FAILED:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the reason, which pytest shows only with -rs."""
-        if self._skipped:
+        if self._skipped or self._gates:
             cases = "1 case was" if self._skipped == 1 else f"{self._skipped} cases were"
             more = "; nothing was compared with the baseline" if self._gates else ""
             text = f"{PARALLEL} ({cases} not trained{more})"

@@ -126,6 +126,18 @@ def test_baseline_under_xdist_fails_once_and_says_why(
     result.assert_outcomes(skipped=1)
 
 
+@pytest.mark.parametrize("named_by", ["option", "ini"])
+def test_baseline_under_xdist_without_a_case(pytester: pytest.Pytester, named_by: str) -> None:
+    """One that the command line names must be compared; an ini file's may wait for a case."""
+    pytest.importorskip("xdist")
+    pytester.makepyfile(TESTS)
+    pytester.makeini("[pytest]\ncnnperf_baseline = old.json\n")
+    asked = ["--cnnperf-baseline=old.json"] if named_by == "option" else []
+    result = pytester.runpytest_subprocess("-n", "1", "-k", "mine", *asked, timeout=300)
+    result.assert_outcomes(passed=1)
+    assert result.ret == (pytest.ExitCode.USAGE_ERROR if asked else pytest.ExitCode.OK)
+
+
 def test_loop_on_failing_trains_nothing(pytester: pytest.Pytester) -> None:
     """It would train until somebody stops it."""
     pytest.importorskip("xdist.looponfail")
