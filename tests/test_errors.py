@@ -39,7 +39,12 @@ def test_text_is_one_printable_line_and_stays_so(text: str) -> None:
 
 def test_names_with_colons_stay_readable() -> None:
     """Tests and C++ have them."""
-    for text in ("benchmarks/test_train.py::test_train", "at::native::conv", "std::bad_alloc", "a:"):
+    for text in (
+        "benchmarks/test_train.py::test_train",
+        "at::native::conv",
+        "std::bad_alloc",
+        "a:",
+    ):
         assert printable(text) == text
 
 
