@@ -78,7 +78,8 @@ def compare(
         import_user_modules(module)
         inputs = [base, new, *(more_base or ()), *(more_new or ())]
         check_output(output, inputs, force=force)
-        whole = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
+        files = [base, *(more_base or ())], [new, *(more_new or ())]
+        whole = load_side(files[0], lean=True), load_side(files[1], lean=True)
         sides = select(whole, expression)
         rules = find_rules(
             Path.cwd(),

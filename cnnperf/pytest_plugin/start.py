@@ -171,7 +171,7 @@ class Gate:
         Raises:
             UsageError: a file cannot be read, or the baseline has none of the cases.
         """
-        base = load_side([baseline])
+        base = load_side([baseline], lean=True)
         if not any(base.cases[each].outcome != "skipped" for each in planned if each in base.cases):
             raise UsageError(
                 f"{baseline} has none of this run's cases: choose another baseline, or one of its "
