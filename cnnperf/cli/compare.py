@@ -9,6 +9,7 @@ import typer
 
 from cnnperf.cli.options import (
     Across,
+    All,
     CalibrationFile,
     Config,
     DropFlagged,
@@ -45,6 +46,7 @@ def compare(
     force: Force = False,
     verbose: Verbose = False,
     expression: Expression = None,
+    everything: All = False,
     more_base: MoreBase = None,
     more_new: MoreNew = None,
     drop_flagged: DropFlagged = False,
@@ -94,5 +96,12 @@ def compare(
         )
         comparison = judge(*sides, rules)
         with outliving_the_reader():
-            present(comparison, form, output=output, rules=rules, verbose=verbose)
+            present(
+                comparison,
+                form,
+                output=output,
+                rules=rules,
+                verbose=verbose,
+                everything=everything,
+            )
     raise typer.Exit(comparison.exit_code)

@@ -39,6 +39,7 @@ from cnnperf.record.writing import write_file
 from cnnperf.report.terminal.comparison import comparison_summary
 from cnnperf.report.terminal.console import replace_unencodable
 from cnnperf.report.terminal.run import look_of, render
+from cnnperf.report.wording.comparison import shortened
 from cnnperf.run.header import header_lines, recorded_command
 from cnnperf.run.plan import make_plan
 from cnnperf.run.progress import choose_display
@@ -220,7 +221,9 @@ class GateHooks:
         """Show the verdicts."""
         if self._comparison is not None:
             terminalreporter.section("cnnperf: verdicts")
-            shown = render(comparison_summary(self._comparison), **look_of(terminalreporter))
+            shown = render(
+                comparison_summary(*shortened(self._comparison)), **look_of(terminalreporter)
+            )
             terminalreporter.write(shown)
 
 
