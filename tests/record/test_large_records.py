@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cnnperf.compare.inputs import load_side
+from cnnperf.compare.inputs import Side, load_side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
 from cnnperf.errors import UsageError
 from cnnperf.record.loading import load_record
 from cnnperf.record.schema import record_as_json
 from cnnperf.report.formats.comparison import to_json
-from tests.examples import example_record, many_cases, write_record
+from tests.examples import example_record, many_cases, timed_record, write_record
 from tests.report.runs import learned_case, learned_repeat, save
 
 REPORTS = sorted((Path(__file__).parents[2] / "reports").rglob("*.json"))
@@ -33,6 +33,26 @@ def test_lean_record_gives_the_same_verdicts(base: Path, new: Path) -> None:
         for lean in (True, False)
     )
     assert lean == whole
+
+
+def test_lean_record_still_knows_the_number_of_test_images(tmp_path: Path) -> None:
+    """It bounds the noise of accuracies that look as if they had none."""
+    paths = [
+        write_record(
+            tmp_path / f"{accuracy}.json", record_as_json(timed_record([20.0] * 3, [accuracy] * 3))
+        )
+        for accuracy in (0.98, 0.976)
+    ]
+    lean, whole = (
+        to_json(judge(*(load_side([path], lean=lean) for path in paths))) for lean in (True, False)
+    )
+    assert lean == whole
+    without = [load_record(path) for path in paths]
+    for record in without:
+        for repeat in record.cases[0].repeats:
+            repeat.confusion = None
+    sides = (Side.of(record, str(path)) for record, path in zip(without, paths, strict=True))
+    assert to_json(judge(*sides)) != whole
 
 
 def test_lean_record_takes_a_third_of_the_memory(tmp_path: Path) -> None:
