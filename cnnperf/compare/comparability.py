@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cnnperf.compare.verdicts import Across, EnvironmentChange
-from cnnperf.record.environment import Environment
+from cnnperf.record.environment import Environment, Settings
 from cnnperf.record.metrics import ABSENT, format_bytes
 from cnnperf.record.schema import CaseRecord, Fingerprint
 

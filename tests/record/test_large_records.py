@@ -55,7 +55,7 @@ def test_lean_record_still_knows_the_number_of_test_images(tmp_path: Path) -> No
     assert to_json(judge(*sides)) != whole
 
 
-def test_lean_record_takes_a_third_of_the_memory(tmp_path: Path) -> None:
+def test_lean_record_takes_less_than_half_of_the_memory(tmp_path: Path) -> None:
     """And whole records take less while they are read than the file's plain values would."""
     case = learned_case()
     case.repeats = [learned_repeat(number % 20) for number in range(500)]
@@ -72,7 +72,7 @@ def test_lean_record_takes_a_third_of_the_memory(tmp_path: Path) -> None:
         used[name] = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         del kept
-    assert used["lean"][0] < 0.4 * used["whole"][0]
+    assert used["lean"][0] < 0.5 * used["whole"][0]
     assert used["lean"][1] < 0.9 * used["plain"][1]
 
 
