@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -282,6 +282,24 @@ def profiled_repeats(*profiles: Profile, train_seconds: float = 20.0) -> list[Re
         example_repeat(seed, train_seconds + seed / 100).model_copy(update={"profile": profile})
         for seed, profile in enumerate(profiles)
     ]
+
+
+def many_cases(count: int, repeats: int = 5, *, slower: Collection[int] = ()) -> Record:
+    """A record of that many cases; those with these numbers take a fifth longer."""
+    return example_record(
+        *(
+            example_case_record(
+                id=f"net{number}-mnist-28-eager",
+                model=f"net{number}",
+                repeats=[
+                    example_repeat(seed, seconds, images_per_second=480_000 / seconds)
+                    for seed in range(repeats)
+                    for seconds in [(24.0 if number in slower else 20.0) * (1 + seed / 1000)]
+                ],
+            )
+            for number in range(count)
+        )
+    )
 
 
 def timed_record(

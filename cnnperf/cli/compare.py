@@ -9,6 +9,7 @@ import typer
 
 from cnnperf.cli.options import (
     Across,
+    All,
     CalibrationFile,
     Config,
     DropFlagged,
@@ -45,6 +46,7 @@ def compare(
     force: Force = False,
     verbose: Verbose = False,
     expression: Expression = None,
+    everything: All = False,
     more_base: MoreBase = None,
     more_new: MoreNew = None,
     drop_flagged: DropFlagged = False,
@@ -78,7 +80,8 @@ def compare(
         import_user_modules(module)
         inputs = [base, new, *(more_base or ()), *(more_new or ())]
         check_output(output, inputs, force=force)
-        whole = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
+        files = [base, *(more_base or ())], [new, *(more_new or ())]
+        whole = load_side(files[0], lean=True), load_side(files[1], lean=True)
         sides = select(whole, expression)
         rules = find_rules(
             Path.cwd(),
@@ -93,5 +96,12 @@ def compare(
         )
         comparison = judge(*sides, rules)
         with outliving_the_reader():
-            present(comparison, form, output=output, rules=rules, verbose=verbose)
+            present(
+                comparison,
+                form,
+                output=output,
+                rules=rules,
+                verbose=verbose,
+                everything=everything,
+            )
     raise typer.Exit(comparison.exit_code)

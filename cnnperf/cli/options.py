@@ -168,6 +168,14 @@ CalibrationFile = Annotated[
         "*.calibration.json of BASE's machine, next to BASE or one folder up.",
     ),
 ]
+All = Annotated[
+    bool,
+    option(
+        "--all",
+        text="Show all cases. Without it, a table and Markdown of more than 50 cases leave out "
+        "those without a change, and a page what does not fit into 10 MB.",
+    ),
+]
 AsJson = Annotated[bool, option("--json", text="Print JSON instead of a table.")]
 
 # --- of commands that train -----------------------------------------------------------------------

@@ -13,6 +13,7 @@ import typer
 
 from cnnperf.cli.options import (
     Across,
+    All,
     CalibrationFile,
     Config,
     DropFlagged,
@@ -94,6 +95,7 @@ def report(
     more_new: MoreNew = None,
     figures: FiguresFolder = None,
     figures_format: FiguresFormat = None,
+    everything: All = False,
     across: Across = None,
     drop_flagged: DropFlagged = False,
     judge_shortened: JudgeShortened = False,
@@ -127,7 +129,8 @@ def report(
             check_output(output, [*runs, *(more_base or ()), *(more_new or ())], force=force)
             if not force:
                 _check_page(output)
-        page = _make_page(runs, more_base or [], more_new or [], judging, over, several)
+        more = more_base or [], more_new or []
+        page = _make_page(runs, *more, judging, over, several=several, everything=everything)
         if title is not None:
             page = replace(page, title=printable(title))
         _write_page(page, output)
@@ -160,7 +163,9 @@ def _make_page(
     more_new: Sequence[Path],
     judging: dict[str, Any],
     over: str | None,
+    *,
     several: bool,
+    everything: bool,
 ) -> Page:
     with _packages(), status("drawing the page ..."):
         if several:
@@ -168,14 +173,15 @@ def _make_page(
             from cnnperf.report.html.machines.page import hardware_page
 
             every = [*runs, *more_base, *more_new]
-            return hardware_page([(str(run), load_record(run)) for run in every], over)
+            named = [(str(run), load_record(run)) for run in every]
+            return hardware_page(named, over, everything=everything)
         files = [[run] for run in runs]
         for side, more in zip(files, (more_base, more_new), strict=False):
             side.extend(more)
-        return _run_page(files, judging)
+        return _run_page(files, judging, everything)
 
 
-def _run_page(files: Sequence[Sequence[Path]], judging: dict[str, Any]) -> Page:
+def _run_page(files: Sequence[Sequence[Path]], judging: dict[str, Any], everything: bool) -> Page:
     """Return the page of one run, or of two with their verdicts."""
     from cnnperf.compare.inputs import load_side
     from cnnperf.compare.rules import find_rules
@@ -185,7 +191,7 @@ def _run_page(files: Sequence[Sequence[Path]], judging: dict[str, Any]) -> Page:
     rules = None
     if len(sides) == 2:
         rules = find_rules(Path.cwd(), sides, base=files[0][0], **judging)
-    return run_page(sides, rules)
+    return run_page(sides, rules, everything=everything)
 
 
 def _write_page(page: Page, output: Path) -> None:

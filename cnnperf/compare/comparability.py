@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cnnperf.compare.verdicts import Across, EnvironmentChange
-from cnnperf.record.environment import Environment
+from cnnperf.record.environment import Environment, Settings
 from cnnperf.record.metrics import ABSENT, format_bytes
 from cnnperf.record.schema import CaseRecord, Fingerprint
 
@@ -128,8 +128,13 @@ def _differs(field: str, base: list[Any], new: list[Any]) -> bool:
 
 
 def _settings_values(case: CaseRecord) -> dict[str, list[Any]]:
-    settings = [repeat.settings for repeat in case.repeats if repeat.settings is not None]
+    settings = _different(repeat.settings for repeat in case.repeats)
     return _values([Environment(settings=each) for each in settings])
+
+
+def _different(settings: Iterable[Settings | None]) -> list[Settings]:
+    """Return each object once: all repeats of a file usually share one."""
+    return list({id(each): each for each in settings if each is not None}.values())
 
 
 def _values(environments: Sequence[Environment]) -> dict[str, list[Any]]:

@@ -58,15 +58,15 @@ class Side:
         )
 
 
-def load_side(paths: Iterable[Path]) -> Side:
-    """Read the files of one side.
+def load_side(paths: Iterable[Path], *, lean: bool = False) -> Side:
+    """Read the files of one side; `lean` keeps only what a verdict needs.
 
     Raises:
         UsageError: one cannot be read, two are the same, or they do not fit together.
     """
     named: list[tuple[str, Record]] = []
     for path in paths:
-        record = load_record(path)
+        record = load_record(path, lean=lean)
         for name, other in named:
             if record == other:
                 raise UsageError(

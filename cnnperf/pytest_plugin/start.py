@@ -39,6 +39,7 @@ from cnnperf.record.writing import write_file
 from cnnperf.report.terminal.comparison import comparison_summary
 from cnnperf.report.terminal.console import replace_unencodable
 from cnnperf.report.terminal.run import look_of, render
+from cnnperf.report.wording.comparison import shortened
 from cnnperf.run.header import header_lines, recorded_command
 from cnnperf.run.plan import make_plan
 from cnnperf.run.progress import choose_display
@@ -171,7 +172,7 @@ class Gate:
         Raises:
             UsageError: a file cannot be read, or the baseline has none of the cases.
         """
-        base = load_side([baseline])
+        base = load_side([baseline], lean=True)
         if not any(base.cases[each].outcome != "skipped" for each in planned if each in base.cases):
             raise UsageError(
                 f"{baseline} has none of this run's cases: choose another baseline, or one of its "
@@ -220,7 +221,9 @@ class GateHooks:
         """Show the verdicts."""
         if self._comparison is not None:
             terminalreporter.section("cnnperf: verdicts")
-            shown = render(comparison_summary(self._comparison), **look_of(terminalreporter))
+            shown = render(
+                comparison_summary(*shortened(self._comparison)), **look_of(terminalreporter)
+            )
             terminalreporter.write(shown)
 
 

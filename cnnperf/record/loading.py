@@ -9,11 +9,13 @@ that is known, how to fix it.
 from __future__ import annotations
 
 import difflib
+import gc
 import json
 import os
 import reprlib
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
@@ -22,10 +24,17 @@ from pydantic import ValidationError
 
 from cnnperf.errors import UsageError, printable
 from cnnperf.record.metrics import format_bytes
-from cnnperf.record.schema import SCHEMA_VERSION, Record, Version, describe_validation_error
+from cnnperf.record.schema import (
+    SCHEMA_VERSION,
+    Record,
+    Repeat,
+    StateRecord,
+    Version,
+    describe_validation_error,
+)
 
 MAX_FILE_BYTES = 512 * 2**20
-"""A record of 10,000 trainings takes some 20 MB. JSON takes several times its size in memory, so
+"""A record of 10,000 trainings takes some 35 MB. JSON takes several times its size in memory, so
 the kernel would kill the process that reads a much larger file."""
 
 MAX_DIGITS = 300
@@ -41,6 +50,8 @@ REMEDY = (
 P = ParamSpec("P")
 R = TypeVar("R")
 AnyPath = TypeVar("AnyPath", bound=Path | str)
+
+Hook = Callable[[dict[str, Any]], Any]
 
 
 def naming_what_is_too_much(
@@ -62,27 +73,35 @@ def naming_what_is_too_much(
 
 
 @naming_what_is_too_much
-def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any:
+def load_json(
+    path: Path, expected: str = EXPECTED, remedy: str = REMEDY, hook: Hook | None = None
+) -> Any:
     """Read a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Args:
         path: the file.
         expected: what the file should be, for error messages.
         remedy: what to do where it is empty or cut off.
+        hook: may turn each object into something smaller, as in `json.loads`.
 
     Raises:
         UsageError: path, line and what is wrong.
     """
-    content = read_file(path)
-    if not content.strip():
+    raw = read_file(path)
+    if not raw or raw.isspace():
         raise UsageError(f"{name_of(path)} is empty, expected {expected}: {remedy}")
     try:
+        content = raw.decode(json.detect_encoding(raw), "surrogatepass")
+        del raw  # half of what a large file takes until it is parsed
         found = json.loads(
-            content, parse_int=lambda text: (int if len(text) <= MAX_DIGITS else float)(text)
+            content,
+            parse_int=lambda text: (int if len(text) <= MAX_DIGITS else float)(text),
+            object_hook=hook,
         )
-        if not content.isascii() or b"\\u" in content:
+        if not content.isascii() or "\\u" in content:
             ours = found.get("cnnperf", found) if isinstance(found, dict) else found
-            json.dumps(ours, ensure_ascii=False).encode()  # half of a surrogate pair raises here
+            # Half of a surrogate pair raises here.
+            json.dumps(ours, ensure_ascii=False, default=vars).encode()
     except json.JSONDecodeError as error:
         if _is_journal(content):
             raise _journal_instead(path, expected) from error
@@ -97,15 +116,24 @@ def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any
 
 
 @naming_what_is_too_much
-def load_record(path: Path | str) -> Record:
+def load_record(path: Path | str, *, lean: bool = False) -> Record:
     """Read and check the record inside a pytest-benchmark file.
+
+    Args:
+        path: the file.
+        lean: leave out of each repeat what no verdict needs, which is two thirds of a record.
 
     Raises:
         UsageError: there is no record, it has another schema version, a field does not fit, or a
             case is there twice.
     """
     path = Path(path)
-    content = load_json(path)
+    with _no_search_for_cycles():
+        return _load_record(path, lean)
+
+
+def _load_record(path: Path, lean: bool) -> Record:
+    content = load_json(path, hook=_repeats_as_models(lean))
     if not isinstance(content, dict) or "cnnperf" not in content:
         raise _no_record(content, path)
     body = content["cnnperf"]
@@ -124,6 +152,55 @@ def load_record(path: Path | str) -> Record:
                 f"id of cnnperf.cases.{first} too, expected every case once"
             )
     return record
+
+
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Pause Python's search for cycles: reading makes millions of objects, and none of them.
+
+    The search would take two thirds of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _repeats_as_models(lean: bool) -> Hook:
+    """Return a hook that makes each repeat a model at once, so that no file is in memory twice.
+
+    From the first repeat on that does not fit, all stay as they are: the record's own check then
+    names the place.
+    """
+    fits, last = True, None
+
+    def hook(found: dict[str, Any]) -> Any:
+        nonlocal fits, last
+        if not fits or "seed" not in found or "metrics" not in found:
+            return found
+        try:
+            repeat = Repeat.model_validate(found)
+        except ValidationError:
+            fits = False
+            return found
+        if last is not None and repeat.settings == last.settings:
+            repeat.settings = last.settings  # one object for all repeats of a run
+        last = repeat
+        return _lean(repeat) if lean else repeat
+
+    return hook
+
+
+def _lean(repeat: Repeat) -> Repeat:
+    """Keep what verdicts read; of the confusion, the number of images."""
+    repeat.epochs, repeat.per_class, repeat.state = [], None, StateRecord()
+    repeat.harness = repeat.inference = None
+    if repeat.confusion is not None:
+        repeat.confusion = [[sum(map(sum, repeat.confusion))]]
+    return repeat
 
 
 def read_file(
@@ -194,10 +271,10 @@ def _is_cut_off(error: json.JSONDecodeError) -> bool:
     return error.doc.lstrip().startswith("{") and (is_last or error.msg.startswith("Unterminated"))
 
 
-def _is_journal(content: bytes) -> bool:
+def _is_journal(content: str) -> bool:
     """Return whether the first line is a journal's header; a journal has one object a line."""
     try:
-        first = json.loads(content.partition(b"\n")[0])
+        first = json.loads(content.partition("\n")[0])
     except (ValueError, RecursionError):
         return False
     return isinstance(first, dict) and first.get("kind") == "run"

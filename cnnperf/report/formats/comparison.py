@@ -38,32 +38,34 @@ def present(
     output: Path | None = None,
     rules: Rules,
     verbose: bool = False,
+    everything: bool = False,
 ) -> None:
     """Show a comparison, or write it to a file and show its summary.
+
+    Of many cases, what people read (a table, Markdown) leaves out those without a change, unless
+    `everything` is wanted; the formats for programs are always complete.
 
     Raises:
         UsageError: the file cannot be written.
     """
     if output is not None:
-        write_file(output, as_text(comparison, form))
+        write_file(output, as_text(comparison, form, everything=everything))
         typer.echo(printable(comparison.summary))
         return
     if form is not Format.TABLE:
-        typer.echo(as_text(comparison, form), nl=False)
+        typer.echo(as_text(comparison, form, everything=everything), nl=False)
         return
     from cnnperf.report.terminal.comparison import comparison_summary, thresholds_table
+    from cnnperf.report.wording.comparison import shortened
 
+    shown, left_out = (comparison, "") if everything else shortened(comparison)
     if verbose:
-        print_rich(thresholds_table(comparison, rules.thresholds))
-    print_rich(comparison_summary(comparison))
+        print_rich(thresholds_table(shown, rules.thresholds))
+    print_rich(comparison_summary(shown, left_out))
 
 
-def as_text(comparison: Comparison, form: Format) -> str:
+def as_text(comparison: Comparison, form: Format, *, everything: bool = False) -> str:
     """Return the comparison as text that ends with a newline."""
-    if form is Format.MARKDOWN:
-        from cnnperf.report.formats.markdown import COMMENT_MAX_CHARS, to_markdown
-
-        return to_markdown(comparison, max_chars=COMMENT_MAX_CHARS)
     if form is Format.GITHUB:
         from cnnperf.report.formats.ci import to_github
 
@@ -74,10 +76,16 @@ def as_text(comparison: Comparison, form: Format) -> str:
         return to_junit(comparison)
     if form is Format.JSON:
         return to_json(comparison)
+    from cnnperf.report.formats.markdown import COMMENT_MAX_CHARS, SUMMARY_MAX_BYTES, to_markdown
     from cnnperf.report.terminal.comparison import comparison_summary
     from cnnperf.report.terminal.run import render
+    from cnnperf.report.wording.comparison import shortened
 
-    return render(comparison_summary(comparison), width=FILE_WIDTH, color=False)
+    shown, left_out = (comparison, "") if everything else shortened(comparison)
+    if form is Format.MARKDOWN:
+        most = SUMMARY_MAX_BYTES if everything else COMMENT_MAX_CHARS
+        return to_markdown(shown, left_out, max_chars=most)
+    return render(comparison_summary(shown, left_out), width=FILE_WIDTH, color=False)
 
 
 def to_json(comparison: Comparison) -> str:

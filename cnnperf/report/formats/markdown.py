@@ -15,11 +15,14 @@ from typing import NamedTuple
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.errors import printable
 from cnnperf.record.metrics import ABSENT
-from cnnperf.report.wording import counted, some
+from cnnperf.report.wording import capitalised, counted, some
 from cnnperf.report.wording.comparison import Row, asides, effect, medians, rows
 
 COMMENT_MAX_CHARS = 65_536
 """GitHub refuses longer comments."""
+
+SUMMARY_MAX_BYTES = 2**20
+"""GitHub refuses longer step summaries."""
 
 OPEN_CHANGES = 6
 """More environment changes than these are collapsed."""
@@ -43,26 +46,28 @@ EXTENTS = (
 """Tried in this order until one fits."""
 
 
-def to_markdown(comparison: Comparison, *, max_chars: int | None = None) -> str:
-    """Return the comparison as Markdown for GitHub.
+def to_markdown(comparison: Comparison, left_out: str = "", *, max_chars: int | None = None) -> str:
+    """Return the comparison as Markdown for GitHub, with the line on what `shortened` left out.
 
     The limit is counted in UTF-8 bytes, so that it holds for characters and bytes alike. Unchanged
     metrics are left out first, then the end of every table; the text says so.
     """
     for extent in EXTENTS:
-        text = "\n\n".join(_sections(comparison, extent)) + "\n"
+        text = "\n\n".join(_sections(comparison, extent, left_out)) + "\n"
         if max_chars is None or len(text.encode()) <= max_chars:
             return text
     return f"**{comparison.verdict}**\n"[:max_chars]
 
 
-def _sections(comparison: Comparison, extent: Extent) -> Iterator[str]:
+def _sections(comparison: Comparison, extent: Extent, left_out: str) -> Iterator[str]:
     yield "### cnnperf compare"
     yield f"**{prose(comparison.summary)}**"
     new = comparison.sides[1]
     yield f"{_files(comparison.new_files)} ({new}) compared with {_files(comparison.base_files)}"
     yield from _environment(comparison, extent)
     yield from _verdicts(comparison, extent)
+    if left_out:
+        yield f"{capitalised(left_out)}."
     yield from _bullets(f"Only in {new} (do not gate)", map(code, comparison.new_cases), extent)
     yield from _bullets("Notes (do not gate)", _notes(comparison), extent)
 

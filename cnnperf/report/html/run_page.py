@@ -15,32 +15,65 @@ from cnnperf.machine.names import describe_device, describe_software
 from cnnperf.record.metrics import ABSENT, format_seconds
 from cnnperf.record.schema import Record
 from cnnperf.report.html.content import Page, Section, Table, text_columns
+from cnnperf.report.html.room import ALL, fitted
 from cnnperf.report.html.sections.learning import learning_section
 from cnnperf.report.html.sections.profiles import profile_sections
 from cnnperf.report.html.sections.results import repeats_section, results_section, suite_sections
-from cnnperf.report.html.sections.runs import Run, all_repeats, row_of, runs_of
+from cnnperf.report.html.sections.runs import (
+    MAX_DRAWN,
+    Run,
+    all_repeats,
+    case_ids,
+    row_of,
+    runs_of,
+    with_cases,
+)
 from cnnperf.report.html.sections.study import study_sections
 from cnnperf.report.html.sections.verdicts import verdict_sections
 from cnnperf.report.terminal.run import flat_environment
 from cnnperf.report.wording import capitalised, counted
+from cnnperf.report.wording.comparison import importance
 
 
-def run_page(sides: Sequence[Side], rules: Rules | None = None) -> Page:
-    """Show everything in one record, or base and new side by side with their verdict by `rules`."""
+def run_page(
+    sides: Sequence[Side], rules: Rules | None = None, *, everything: bool = False
+) -> Page:
+    """Show everything in one record, or base and new side by side with their verdict by `rules`.
+
+    Of very many cases, the page has the details of the most important ones, unless `everything` is
+    wanted, and as many rows and figures as there is room for.
+    """
     runs = runs_of(sides)
     comparison = judge(sides[0], sides[1], rules) if len(sides) > 1 else None
+    drawn, lead = runs, []
+    if not everything and len(case_ids(runs)) > MAX_DRAWN:
+        ids = _most_important_first(runs, comparison)
+        runs, drawn = with_cases(runs, ids), with_cases(runs, ids[:MAX_DRAWN])
+        lead = [
+            f"Figures, trainings and epochs are those of {MAX_DRAWN} cases; {ALL} shows those of "
+            f"{len(ids) - MAX_DRAWN:,} more."
+        ]
     sections = [
-        *(verdict_sections(comparison) if comparison is not None else []),
+        *(verdict_sections(comparison, everything=everything) if comparison is not None else []),
         results_section(runs),
-        *study_sections(runs),
-        learning_section(runs),
-        *profile_sections(runs),
+        *study_sections(drawn),
+        learning_section(drawn),
+        *profile_sections(drawn),
         *suite_sections(runs),
-        repeats_section(runs),
+        repeats_section(drawn),
         _environment_section(runs),
     ]
     title = " against ".join(run.name for run in reversed(runs))
-    return Page(title=title, lead=_lead(runs, comparison), sections=sections)
+    page = Page(title=title, lead=[*_lead(runs, comparison), *lead], sections=sections)
+    return page if everything else fitted(page)
+
+
+def _most_important_first(runs: Sequence[Run], comparison: Comparison | None) -> list[str]:
+    """Return the ids of all cases: by their verdicts, or those that failed first."""
+    if comparison is not None:
+        judged = [case.id for case in sorted(comparison.cases, key=importance)]
+        return list(dict.fromkeys([*judged, *case_ids(runs)]))
+    return sorted(case_ids(runs), key=lambda each: runs[0].cases[each].outcome != "failed")
 
 
 MAX_NAMED = 5

@@ -32,8 +32,11 @@ from cnnperf.report.wording.comparison import (
 )
 
 
-def comparison_summary(comparison: Comparison) -> RenderableType:
-    """Return everything there is to see, the answer last, where the reader's eye ends up."""
+def comparison_summary(comparison: Comparison, left_out: str = "") -> RenderableType:
+    """Return everything there is to see, the answer last, where the reader's eye ends up.
+
+    `left_out` is the line on cases that `shortened` left out.
+    """
     style = {0: "bold green", 1: "bold red"}.get(comparison.exit_code, "bold yellow")
     if comparison.verdict == "inconclusive":
         style = "bold yellow"
@@ -42,6 +45,7 @@ def comparison_summary(comparison: Comparison) -> RenderableType:
         _verdicts(comparison),
         _legend(comparison),
         *_explanations(comparison),
+        *([Text(left_out, style="dim")] if left_out else []),
         Text(printable(comparison.summary), style=style),
     )
 

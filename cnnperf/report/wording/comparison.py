@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from cnnperf.compare.profile_change import tell_profile
-from cnnperf.compare.verdicts import REGRESSIONS, SEVERITY, CaseVerdicts, MetricVerdict, Verdict
+from cnnperf.compare.verdicts import (
+    IMPROVEMENTS,
+    REGRESSIONS,
+    SEVERITY,
+    CaseVerdicts,
+    Comparison,
+    MetricVerdict,
+    Verdict,
+)
 from cnnperf.record.metrics import ABSENT, METRICS
 from cnnperf.report.wording import counted
 
@@ -76,6 +84,50 @@ def rows(cases: Iterable[CaseVerdicts]) -> list[Row]:
         found += [Row(case, name, metric) for name, metric in case.metrics.items()]
     found.sort(key=lambda row: (not row.is_regression, SEVERITY.index(row.verdict), not row.gates))
     return found
+
+
+MAX_CASES = 50
+"""Cases that people are always shown; of more, only those that they should look at."""
+
+
+def shortened(comparison: Comparison, fix: str = "cnnperf compare --all") -> tuple[Comparison, str]:
+    """Return what people should read of a comparison, and a line on what is left out.
+
+    Up to `MAX_CASES` cases stay as they are. Of more, those without a change go; the others come
+    in the order of their importance, and the last of them go too.
+
+    Args:
+        comparison: with all cases.
+        fix: the command that shows the others.
+    """
+    if len(comparison.cases) + len(comparison.new_cases) <= MAX_CASES:
+        return comparison, ""
+    changed = sorted(filter(_has_changed, comparison.cases), key=importance)
+    shown, new = changed[:MAX_CASES], comparison.new_cases[:MAX_CASES]
+    counts = {
+        "more case": len(changed) - len(shown),
+        "new case": len(comparison.new_cases) - len(new),
+        "case": len(comparison.cases) - len(changed),
+    }
+    parts = [counted(count, noun) for noun, count in counts.items() if count]
+    without = " without a change" * bool(counts["case"])
+    line = f"not shown: {', '.join(parts)}{without} (`{fix}` shows all)" if parts else ""
+    return comparison.model_copy(update={"cases": tuple(shown), "new_cases": new}), line
+
+
+def importance(case: CaseVerdicts) -> tuple[bool, int, float]:
+    """Return a key that sorts regressions first, then by severity, then by the largest change."""
+    changes = [
+        abs(math.log(metric.ratio) if metric.ratio else metric.difference or 0.0)
+        for metric in case.metrics.values()
+        if metric.gates
+    ]
+    return not case.is_regression, SEVERITY.index(case.verdict), -max(changes, default=0.0)
+
+
+def _has_changed(case: CaseVerdicts) -> bool:
+    others = (metric.verdict for metric in case.metrics.values())
+    return case.verdict != "same" or any(each in REGRESSIONS | IMPROVEMENTS for each in others)
 
 
 def where_they_part(base: str, new: str) -> tuple[str, str]:

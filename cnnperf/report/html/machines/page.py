@@ -30,7 +30,8 @@ from cnnperf.report.html.machines.pool import (
     repeats_with,
     results,
 )
-from cnnperf.report.html.sections.runs import figure_cell, metric_columns, row_of
+from cnnperf.report.html.room import ALL, fitted
+from cnnperf.report.html.sections.runs import MAX_DRAWN, figure_cell, metric_columns, row_of
 from cnnperf.report.wording import capitalised, counted
 
 SHOWN = ("images_per_second", "time_to_accuracy_seconds", "energy_joules", "mfu")
@@ -50,10 +51,15 @@ MACHINE_COLUMNS = (
 )
 
 
-def hardware_page(named: Named, base: str | None = None) -> Page:
-    """Compare the machines of these records with `base`; see `pool` for both and for errors."""
+def hardware_page(named: Named, base: str | None = None, *, everything: bool = False) -> Page:
+    """Compare the machines of these records with `base`; see `pool` for both and for errors.
+
+    Of very many cases only the first are shown, unless `everything` is wanted.
+    """
     fleet = pool(named, base)
-    cases = [_case_section(fleet, number, case) for number, case in enumerate(fleet.case_ids, 1)]
+    ids = fleet.case_ids if everything else fleet.case_ids[:MAX_DRAWN]
+    cases = [_case_section(fleet, number, case) for number, case in enumerate(ids, 1)]
+    more = len(fleet.case_ids) - len(ids)
     machines = [member.label for member in fleet.members]
     counts = f"{counted(len(named), 'record')} of {counted(len(machines), 'machine')}"
     left_out = Section(
@@ -65,16 +71,20 @@ def hardware_page(named: Named, base: str | None = None) -> Page:
             *(f"{sentence}." for sentence in fleet.left_out),
         ),
     )
-    return Page(
+    page = Page(
         title="Several machines",
-        lead=(f"{counts}: {'; '.join(machines)}.",),  # labels may have commas
+        lead=(
+            f"{counts}: {'; '.join(machines)}.",  # labels may have commas
+            *([f"Not shown: {counted(more, 'more case')}; {ALL} shows all."] if more else []),
+        ),
         sections=[
             _machines(fleet),
-            *_overview(fleet),
+            *_overview(fleet, ids),
             *(section for section in cases if section.subsections),
             *([left_out] if fleet.left_out else []),
         ],
     )
+    return page if everything else fitted(page)
 
 
 def _machines(fleet: Fleet) -> Section:
@@ -123,8 +133,8 @@ def _machine_row(member: Member) -> Row:
     return row_of(*((ABSENT if value is None else str(value), value) for value in safe))
 
 
-def _overview(fleet: Fleet) -> Iterator[Section]:
-    found = [(printable(case), results(fleet, case, HEADLINE)) for case in fleet.case_ids]
+def _overview(fleet: Fleet, ids: Sequence[str]) -> Iterator[Section]:
+    found = [(printable(case), results(fleet, case, HEADLINE)) for case in ids]
     compared = [(case, several) for case, several in found if _is_compared(several)]
     if compared:
         figure = Figure(

@@ -6,6 +6,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import compress, count
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Run:
     files: tuple[str, ...] = ()
     environments: tuple[Environment, ...] = ()
 
-    @property
+    @cached_property
     def cases(self) -> dict[str, CaseRecord]:
         """Cases by id, in the order of the record."""
         return {case.id: case for case in self.record.cases}
@@ -82,12 +83,34 @@ def slugs(ids: Iterable[str]) -> dict[str, str]:
     'b'
     """
     found: dict[str, str] = {}
+    taken: set[str] = set()
+    numbers: dict[str, Iterator[int]] = {}
     for case_id in dict.fromkeys(ids):
         words = re.findall(r"[a-z0-9]+", case_id.lower())
         stem = "-".join(words)[:MAX_SLUG_CHARS].strip("-") or "case"
-        candidates = (stem + f"-{number}" * (number > 1) for number in count(1))
-        found[case_id] = next(slug for slug in candidates if slug not in found.values())
+        each = numbers.setdefault(stem, count(1))
+        candidates = (stem + f"-{number}" * (number > 1) for number in each)
+        found[case_id] = next(slug for slug in candidates if slug not in taken)
+        taken.add(found[case_id])
     return found
+
+
+MAX_DRAWN = 100
+"""Cases with figures and with a row for each training; drawing one takes up to 0.1 s."""
+
+
+def with_cases(runs: Iterable[Run], ids: Iterable[str]) -> list[Run]:
+    """Return the runs with these cases, in this order."""
+    ids = list(ids)
+    return [
+        replace(
+            run,
+            record=run.record.model_copy(
+                update={"cases": [run.cases[each] for each in ids if each in run.cases]}
+            ),
+        )
+        for run in runs
+    ]
 
 
 def sides_of(runs: Sequence[Run], case_id: str) -> list[CaseSide]:

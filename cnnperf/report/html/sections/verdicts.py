@@ -29,10 +29,11 @@ from cnnperf.report.html.content import (
     number_columns,
     text_columns,
 )
+from cnnperf.report.html.room import ALL
 from cnnperf.report.html.sections.runs import figure_cell, row_of
 from cnnperf.report.wording import capitalised
 from cnnperf.report.wording.comparison import Row as Judged
-from cnnperf.report.wording.comparison import asides, effect, rows, where_they_part
+from cnnperf.report.wording.comparison import asides, effect, rows, shortened, where_they_part
 
 FIGURES = {
     "train_seconds": ("Change in train time", "new relative to base, in %; below 0 is faster"),
@@ -58,12 +59,16 @@ COLUMNS = (
 )
 
 
-def verdict_sections(comparison: Comparison) -> list[Section]:
-    """Build the verdict, and the differences between the environments."""
-    return [_verdict_section(comparison), _changes_section(comparison)]
+def verdict_sections(comparison: Comparison, *, everything: bool = False) -> list[Section]:
+    """Build the verdict, and the differences between the environments.
+
+    Of many cases, remarks and figures are only on those to look at, unless `everything` is wanted.
+    """
+    return [_verdict_section(comparison, everything), _changes_section(comparison)]
 
 
-def _verdict_section(comparison: Comparison) -> Section:
+def _verdict_section(comparison: Comparison, everything: bool) -> Section:
+    shown, left_out = (comparison, "") if everything else shortened(comparison, ALL)
     return Section(
         id="verdict",
         title=f"Verdict: {comparison.verdict}",
@@ -72,9 +77,10 @@ def _verdict_section(comparison: Comparison) -> Section:
             "change counts when its whole interval lies beyond the threshold. A ratio is new "
             "divided by base; a difference is new minus base. Rows that do not gate are for "
             "information.",
-            *_remarks(comparison),
+            *_remarks(shown),
+            *([f"In figures and remarks {left_out}."] if left_out else []),
         ],
-        figures=list(_figures(comparison)),
+        figures=list(_figures(shown)),
         tables=[
             Table(
                 id="table-verdicts",
