@@ -1,4 +1,4 @@
-"""Records with hostile texts and numbers, through real processes of all commands that read one."""
+"""Records with hostile texts and numbers, in real processes of every command that reads one."""
 
 from __future__ import annotations
 
@@ -54,14 +54,19 @@ COMMANDS: dict[str, Callable[[str], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("columns", ["60", "80", "120"])
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [(name, "120") for name in COMMANDS]
+    + [
+        (name, columns)
+        for name in ("compare table", "compare --verbose", "history table", "calibrate")
+        for columns in ("60", "80")
+    ],
+)
 def test_no_line_of_any_output_is_a_command_to_a_ci_server(
     tmp_path: Path, name: str, columns: str
 ) -> None:
     """Neither of a table, nor of a wrapped cell, nor of an error."""
-    if columns != "120" and not name.endswith(("table", "--verbose", "calibrate")):
-        pytest.skip("does not wrap")
     file = _write(tmp_path / "records" / "run.json", *HOSTILE)
     done = run_cnnperf(*COMMANDS[name](file), env={**os.environ, "COLUMNS": columns})
     assert "Traceback" not in done.stderr
@@ -133,9 +138,7 @@ def test_what_is_no_number_or_time_is_refused_by_every_reader(
     file = write_record(folder / "run.json", body)
     for command in (("compare", str(file), str(file)), ("report", str(file))):
         assert f"cnnperf.{place}: Input should be" in sentence_of(run_cnnperf(*command))
-    if not place.startswith(
-        ("cases.0.repeats.0.warnings", "cases.0.repeats.0.state", "environment")
-    ):
+    if "metrics" in place or "recipe" in place or place == "created":  # what a history reads
         sentence = sentence_of(run_cnnperf("history", str(folder)))
         assert f"cnnperf.{place}: Input should be" in sentence
 
