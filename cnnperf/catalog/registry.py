@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
 from cnnperf.catalog.datasets import BUILTIN_DATASETS
-from cnnperf.catalog.specs import Case, DatasetSpec, ModelSpec, Tier
+from cnnperf.catalog.specs import ENGINES, Case, DatasetSpec, ModelSpec, Tier
 from cnnperf.errors import UsageError, one_of
 
 BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
@@ -66,6 +66,12 @@ def register_case(case: Case) -> Case:
         raise UsageError(
             f"case {case.id}: recipe {case.recipe.name!r} differs from cnnperf's own recipe of "
             "that name; choose another name"
+        )
+    unknown = case.recipe.updates_differently
+    if unknown and not ENGINES[case.engine].whole_recipe:
+        raise UsageError(
+            f"case {case.id}: engine {case.engine} has a loop of its own, which does not know "
+            f"{' and '.join(unknown)} of recipe {case.recipe.name}; use eager, fast, plain or amp"
         )
     if case.resolution < model.min_resolution:
         raise UsageError(

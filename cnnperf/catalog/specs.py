@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from cnnperf.errors import one_of
 
@@ -32,6 +42,8 @@ class EngineSpec:
     """Whether it is other people's training loop, which `fast` is measured against."""
     bfloat16: bool = False
     """Whether it always multiplies in bfloat16; `fast` chooses for each case."""
+    whole_recipe: bool = True
+    """Whether it trains by every field of a recipe; False for a loop of its own."""
 
 
 _OWN = "cnnperf.training.engines"
@@ -42,13 +54,15 @@ ENGINES = {
     "fast": EngineSpec(f"{_OWN}.fast.engine:FastEngine", is_peer=False),
     "plain": EngineSpec(f"{_PEERS}.plain:PlainEngine"),
     "amp": EngineSpec(f"{_PEERS}.plain:AmpEngine", bfloat16=True),
-    "lightning": EngineSpec(f"{_PEERS}.lightning:LightningEngine", "lightning"),
+    "lightning": EngineSpec(f"{_PEERS}.lightning:LightningEngine", "lightning", whole_recipe=False),
     "lightning_bf16": EngineSpec(
-        f"{_PEERS}.lightning:LightningBf16Engine", "lightning", bfloat16=True
+        f"{_PEERS}.lightning:LightningBf16Engine", "lightning", bfloat16=True, whole_recipe=False
     ),
-    "accelerate": EngineSpec(f"{_PEERS}.accelerate:AccelerateEngine", "accelerate"),
+    "accelerate": EngineSpec(
+        f"{_PEERS}.accelerate:AccelerateEngine", "accelerate", whole_recipe=False
+    ),
     "accelerate_bf16": EngineSpec(
-        f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True
+        f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True, whole_recipe=False
     ),
     "timm": EngineSpec(f"{_PEERS}.plain:TimmEngine", "timm", bfloat16=True),
 }
@@ -176,19 +190,95 @@ class Augmentation(Spec):
     """Standard deviation of that blur: a larger one moves pixels more smoothly and less far."""
 
 
+class Call(BaseModel):
+    """A class or function by its name, with its arguments: `{name = "SGD", momentum = 0.9}`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
+
+    __pydantic_extra__: dict[str, JsonValue]
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")]
+    """A name of torch's, or an import path `package.module:name`."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Everything but the name and the fields of a subclass."""
+        return dict(self.__pydantic_extra__)
+
+
+class Schedule(Call):
+    """A schedule of the learning rate: a class of `torch.optim.lr_scheduler` and its arguments.
+
+    Lengths that are left out (`T_max`, `total_steps`, `total_iters`) are the whole training's.
+    """
+
+    per: Literal["epoch", "step"] = "epoch"
+    """When the learning rate changes, and the unit of all lengths; a step is an update."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Epochs or steps in which the learning rate rises linearly before the schedule starts."""
+
+
+def _as_call(value: object) -> object:
+    """Accept a bare name; the names that records of the study hold stay text."""
+    return {"name": value} if isinstance(value, str) and value not in STUDY_NAMES else value
+
+
+STUDY_NAMES = {"adam": "Adam", "cross_entropy": "CrossEntropyLoss"}
+"""The study's optimizer and loss as its recipe and records name them, and torch's names."""
+
+
 class Recipe(Spec):
     """What is learned and how; two times are comparable only if their recipes are equal."""
 
     name: Name
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 128
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Annotated[Literal["adam"] | Call, BeforeValidator(_as_call)] = "adam"
+    """A class of `torch.optim` and its arguments; `lr` may stand here or in `learning_rate`."""
     learning_rate: PositiveFloat = 1e-3
-    loss: Literal["cross_entropy"] = "cross_entropy"
+    loss: Annotated[Literal["cross_entropy"] | Call, BeforeValidator(_as_call)] = "cross_entropy"
+    """A loss of `torch.nn`, or an import path, and its arguments; called with logits (B, K) and
+    labels (B), it returns a scalar."""
+    schedule: Annotated[Schedule, BeforeValidator(_as_call)] | None = None
+    clip_norm: PositiveFloat | None = None
+    """Largest norm of all gradients together; larger ones are scaled down to it."""
+    accumulate_steps: PositiveInt = 1
+    """Batches whose gradients are averaged for one update; an epoch ends with an update."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per update of a moving average of the weights, which then is what is evaluated."""
+    target_accuracy: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Validation accuracy (0 to 1) at which training ends."""
+    drop_last: bool = False
+    """Whether an epoch leaves out its last images if they do not fill a batch."""
     augmentation: Augmentation | None = None
     """Applied to training images only."""
     max_steps: PositiveInt | None = None
     """Total number of steps after which training stops. It then measures throughput only."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_learning_rate(cls, given: Any) -> Any:
+        """Move `lr` from the optimizer's arguments to `learning_rate`."""
+        optimizer = given.get("optimizer") if isinstance(given, dict) else None
+        if not isinstance(optimizer, dict) or "lr" not in optimizer:
+            return given
+        rest = dict(optimizer)
+        learning_rate = rest.pop("lr")
+        if given.get("learning_rate", learning_rate) != learning_rate:
+            raise ValueError("optimizer.lr and learning_rate differ; keep one of them")
+        return {**given, "optimizer": rest, "learning_rate": learning_rate}
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Return the number of batches of so many training images; the last may be short."""
+        whole, rest = divmod(images, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @property
+    def updates_differently(self) -> list[str]:
+        """The fields in use that a loop of its own, such as Lightning's, does not know."""
+        names = ("schedule", "clip_norm", "accumulate_steps", "ema_decay", "drop_last")
+        fields = type(self).model_fields
+        return [name for name in names if getattr(self, name) != fields[name].default]
 
     @property
     def is_sample(self) -> bool:

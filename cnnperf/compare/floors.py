@@ -124,12 +124,13 @@ def case_floors(
 def planned_work(case: Case) -> Work:
     """Count what a recipe trains: whole epochs, each validated, or a sample without validation."""
     recipe, images = case.recipe, get_dataset(case.dataset).train_images
-    steps_per_epoch = -(-images // recipe.batch_size)
+    steps_per_epoch = recipe.steps_per_epoch(images)
     steps = recipe.epochs * steps_per_epoch
     if recipe.max_steps is not None:
         steps = min(steps, recipe.max_steps)
     epochs, rest = divmod(steps, steps_per_epoch)
-    trained = epochs * images + rest * recipe.batch_size
+    per_epoch = min(images, steps_per_epoch * recipe.batch_size)
+    trained = epochs * per_epoch + rest * recipe.batch_size
     return Work(images=trained, steps=steps, validations=0 if recipe.is_sample else recipe.epochs)
 
 

@@ -204,7 +204,7 @@ def estimate_repeat_seconds(case: Case, probe: ProbeResult) -> float | None:
     if facts is None or facts.training_flops_per_image is None or not peaks:
         return None
     recipe, batch = case.recipe, case.recipe.batch_size
-    steps = recipe.epochs * -(-get_dataset(case.dataset).train_images // batch)
+    steps = recipe.epochs * recipe.steps_per_epoch(get_dataset(case.dataset).train_images)
     evaluation = 0.0 if recipe.is_sample else EVALUATION_SHARE
     steps = min(steps, recipe.max_steps or steps)
     flops = steps * batch * facts.training_flops_per_image * (1 + evaluation)

@@ -100,6 +100,7 @@ def build_loader(
     seed: int,
     workers: int,
     device_type: str,
+    drop_last: bool = False,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Create a loader of images (B, C, H, W) and labels (B); the last batch may be smaller.
 
@@ -116,6 +117,7 @@ def build_loader(
         cast(Dataset[tuple[Tensor, Tensor]], dataset),  # collated, labels are a tensor
         batch_size=batch_size,
         sampler=sampler,
+        drop_last=drop_last,
         num_workers=workers,
         pin_memory=device_type == "cuda",
         persistent_workers=workers > 0,

@@ -47,14 +47,11 @@ class EagerEngine(Engine):
             build_transform(self.dataset, resolution=self.case.resolution, channels=self.channels),
             batch_size=self.recipe.batch_size,
             shuffle=shuffle,
+            drop_last=shuffle and self.recipe.drop_last,
             seed=self.seed,
             workers=self.workers,
             device_type=self.device.type,
         )
-
-    def steps_per_epoch(self) -> int:
-        """Return the number of batches of the training loader; the last may be short."""
-        return len(self.train_loader)
 
     def train_batches(self) -> Iterator[Batch]:
         """Yield the DataLoader's batches; its workers start with the first request.

@@ -31,6 +31,7 @@ from cnnperf.models import (
 )
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic
 from cnnperf.training.clock import synchronize
+from cnnperf.training.recipe import check_recipe
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
 from cnnperf.training.worker.torch_environment import environment_with_torch
@@ -39,6 +40,12 @@ from cnnperf.training.worker.torch_environment import environment_with_torch
 def run_probe(job: ProbeJob, channel: Channel) -> None:
     """Send a description of the machine and the models."""
     device = choose_device(job.device)
+    for case in {(case.recipe.name, case.dataset): case for case in job.cases}.values():
+        images, classes = (
+            get_dataset(case.dataset).train_images,
+            get_dataset(case.dataset).num_classes,
+        )
+        check_recipe(case.recipe, classes, -(-images // case.recipe.batch_size))
     environment = environment_with_torch(device)
     ceilings = measure_matmul(device) if job.measure_peak else {}
     if ceilings:
