@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
 from cnnperf.catalog.datasets import BUILTIN_DATASETS
-from cnnperf.catalog.specs import ENGINES, Case, DatasetSpec, ModelSpec, Tier
+from cnnperf.catalog.specs import ENGINES, LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
 from cnnperf.errors import UsageError, one_of
 
 BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
@@ -67,8 +67,14 @@ def register_case(case: Case) -> Case:
             f"case {case.id}: recipe {case.recipe.name!r} differs from cnnperf's own recipe of "
             "that name; choose another name"
         )
+    engine = ENGINES[case.engine]
+    if engine.models is not None and case.model not in engine.models:
+        raise UsageError(
+            f"case {case.id}: engine {case.engine} trains only {' and '.join(engine.models)}; use "
+            "another engine"
+        )
     unknown = case.recipe.updates_differently
-    if unknown and not ENGINES[case.engine].whole_recipe:
+    if unknown and not engine.whole_recipe:
         raise UsageError(
             f"case {case.id}: engine {case.engine} has a loop of its own, which does not know "
             f"{' and '.join(unknown)} of recipe {case.recipe.name}; use eager, fast, plain or amp"
@@ -86,11 +92,13 @@ def input_channels(model: ModelSpec, dataset: DatasetSpec) -> int:
     """Return the number of channels in which `model` gets the images of `dataset`.
 
     Grey images are repeated for a model that prefers three channels, as the study did for its
-    224-pixel models. Otherwise the images keep their own channels.
+    224-pixel models. Otherwise the images keep their own channels; a library's model is fitted.
 
     Raises:
         UsageError: the model does not accept the images, such as colour images for a grey model.
     """
+    if "/" in model.builder:
+        return dataset.channels
     for channels in (model.channels[0], dataset.channels):
         fits = channels == dataset.channels or (dataset.channels, channels) == (1, 3)
         if fits and channels in model.channels:
@@ -102,7 +110,9 @@ def input_channels(model: ModelSpec, dataset: DatasetSpec) -> int:
 
 
 def get_model(name: str) -> ModelSpec:
-    """Return a model; `UsageError` lists the possible names."""
+    """Return a model, also a library's; `UsageError` lists the possible names."""
+    if name not in _models and name.startswith(tuple(f"{each}/" for each in LIBRARIES)):
+        return ModelSpec(name=name, builder=name)
     return _find("model", _models, name)
 
 

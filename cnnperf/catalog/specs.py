@@ -42,6 +42,8 @@ class EngineSpec:
     """Whether it is other people's training loop, which `fast` is measured against."""
     bfloat16: bool = False
     """Whether it always multiplies in bfloat16; `fast` chooses for each case."""
+    models: tuple[str, ...] | None = None
+    """The only models that it trains; None if it trains any."""
     whole_recipe: bool = True
     """Whether it trains by every field of a recipe; False for a loop of its own."""
 
@@ -64,7 +66,9 @@ ENGINES = {
     "accelerate_bf16": EngineSpec(
         f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True, whole_recipe=False
     ),
-    "timm": EngineSpec(f"{_PEERS}.plain:TimmEngine", "timm", bfloat16=True),
+    "timm": EngineSpec(
+        f"{_PEERS}.plain:TimmEngine", "timm", bfloat16=True, models=("vgg16", "resnet34")
+    ),
 }
 
 OWN_ENGINES = tuple(name for name, spec in ENGINES.items() if not spec.is_peer)
@@ -108,6 +112,11 @@ Suite = Literal["train", "peers", "sweep", "infer", "harness"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 """A part of a case id; dashes separate the parts."""
 
+LIBRARIES = ("torchvision", "timm")
+"""Libraries whose models can be named, as in `torchvision/resnet18`."""
+
+LibraryModel = Annotated[str, Field(pattern=rf"^({'|'.join(LIBRARIES)})/[A-Za-z0-9_.]+$")]
+
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 """`package.module:callable`; only the worker imports it."""
 
@@ -121,15 +130,19 @@ class Spec(BaseModel):
 class ModelSpec(Spec):
     """An architecture that cases can name."""
 
-    name: Name
-    builder: ImportPath
-    """Called as `builder(num_classes=..., in_channels=..., resolution=...)`; returns a Module."""
-    resolution: PositiveInt
+    name: Name | LibraryModel
+    builder: ImportPath | LibraryModel
+    """Called as `builder(num_classes=..., in_channels=..., resolution=..., **arguments)`; returns a
+    Module. Or a model of a library, such as `torchvision/resnet18`."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further arguments of the builder."""
+    resolution: PositiveInt = 224
     """Side of the input that the architecture was designed for, in pixels."""
     min_resolution: PositiveInt = 1
     """Side of the smallest input that it accepts, in pixels."""
     channels: tuple[PositiveInt, ...] = (1, 3)
-    """Numbers of input channels that it accepts, the preferred one first."""
+    """Numbers of input channels that it accepts, the preferred one first. A model of a library is
+    fitted to the images."""
 
 
 class DataFile(Spec):
@@ -289,7 +302,7 @@ class Recipe(Spec):
 class Case(Spec):
     """A model trained on a data set at a resolution, by a recipe, with an engine."""
 
-    model: Name
+    model: Name | LibraryModel
     dataset: Name
     resolution: PositiveInt
     recipe: Recipe
