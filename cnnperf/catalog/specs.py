@@ -159,12 +159,17 @@ class DatasetSpec(Spec):
 
     name: Name
     loader: ImportPath
-    """Called as `loader(data_dir)`; returns `cnnperf.training.data.RawImages`."""
+    """Called as `loader(data_dir, **arguments)`; returns `cnnperf.training.data.RawImages`."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further arguments of the loader."""
     files: tuple[DataFile, ...] = ()
     """Files that a run needs; empty if the data come with a package."""
     channels: PositiveInt
-    resolution: PositiveInt
-    """Side of the published images, in pixels."""
+    resolution: PositiveInt | None
+    """Side of the published images, in pixels. None for images of any size: the loader gets the
+    case's as its argument `resolution`."""
+    dtype: Literal["uint8", "float32"] = "uint8"
+    """Type of the pixels; uint8 is scaled to 0..1 before it is normalised, float32 is not."""
     num_classes: PositiveInt = 10
     train_images: PositiveInt
     val_images: PositiveInt
@@ -180,6 +185,31 @@ class DatasetSpec(Spec):
     """Where the data come from, for people."""
     downloadable: bool = False
     """Whether `cnnperf data` can fetch it."""
+
+    @model_validator(mode="after")
+    def _check_normalisation(self) -> DatasetSpec:
+        """Check that each channel has a mean and a positive deviation."""
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                raise ValueError(
+                    f"{name} has {len(getattr(self, name))} values for {self.channels} channels; "
+                    "give one a channel"
+                )
+        if min(self.std) <= 0:
+            raise ValueError("std has a value of 0 or less; give the deviation of each channel")
+        return self
+
+    @property
+    def bytes_per_value(self) -> int:
+        """Bytes of one value of a pixel."""
+        return 1 if self.dtype == "uint8" else 4
+
+    def at(self, resolution: int) -> DatasetSpec:
+        """Return the data set as a case of that resolution sees it."""
+        if self.resolution is not None:
+            return self
+        arguments = {**self.arguments, "resolution": resolution}
+        return self.model_copy(update={"resolution": resolution, "arguments": arguments})
 
 
 class Augmentation(Spec):

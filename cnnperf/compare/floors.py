@@ -177,7 +177,7 @@ def _least_bytes(
     traffic, dataset, batch_size = facts.traffic, get_dataset(case.dataset), case.recipe.batch_size
     if traffic is None or facts.parameters is None:
         return None
-    image = dataset.channels * case.resolution**2  # uint8
+    image = dataset.channels * case.resolution**2 * dataset.bytes_per_value
     train_image = traffic.training_elements_per_image * element_bytes + 2 * image
     optimizer = facts.parameters * (ADAM_BYTES_PER_PARAMETER + element_bytes)
     train_step = traffic.training_elements_per_step * element_bytes + optimizer

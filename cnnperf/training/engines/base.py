@@ -99,7 +99,7 @@ class Engine(ABC):
         self.seed = seed
         self.device = device
         self.data_dir = data_dir
-        self.dataset = get_dataset(case.dataset)
+        self.dataset = get_dataset(case.dataset).at(case.resolution)
         self.channels = input_channels(get_model(case.model), self.dataset)
         self.fed_channels = self.channels
         """Channels of the batches; `fast` feeds one of three equal ones."""
@@ -198,7 +198,7 @@ class Engine(ABC):
     def read_splits(self) -> Splits:
         """Read the case's data set from disk and split it."""
         load = pkgutil.resolve_name(self.dataset.loader)
-        return split_images(self.dataset, load(self.data_dir))
+        return split_images(self.dataset, load(self.data_dir, **self.dataset.arguments))
 
     def train(self, handler: EpochHandler) -> None:
         """Train epoch by epoch until the handler stops."""
