@@ -20,6 +20,7 @@ from cnnperf.catalog.specs import ENGINES, LIBRARIES, Case, DatasetSpec, ModelSp
 from cnnperf.errors import UsageError, one_of
 
 BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
+BUILTIN_NAMES = {spec.name for spec in BUILTIN_MODELS} | {spec.name for spec in BUILTIN_DATASETS}
 
 _models: dict[str, ModelSpec] = {spec.name: spec for spec in BUILTIN_MODELS}
 _datasets: dict[str, DatasetSpec] = {spec.name: spec for spec in BUILTIN_DATASETS}
@@ -124,6 +125,23 @@ def get_dataset(name: str) -> DatasetSpec:
 def get_case(case_id: str) -> Case:
     """Return a case; `UsageError` lists the possible ids."""
     return _find("case", _cases, case_id)
+
+
+def remove_builtin_cases() -> None:
+    """Leave out cnnperf's own cases; their models, data sets and recipes stay."""
+    for case_id in BUILTIN_IDS:
+        _cases.pop(case_id, None)
+
+
+def own_specs(cases: Iterable[Case]) -> dict[str, tuple[ModelSpec | DatasetSpec, ...]]:
+    """Return the user's models and data sets in these cases, for a worker to register."""
+    cases = list(cases)
+    models = {case.model: _models.get(case.model) for case in cases}
+    datasets = {case.dataset: _datasets.get(case.dataset) for case in cases}
+    return {
+        kind: tuple(spec for name, spec in found.items() if spec and name not in BUILTIN_NAMES)
+        for kind, found in (("models", models), ("datasets", datasets))
+    }
 
 
 def all_datasets() -> list[DatasetSpec]:

@@ -70,6 +70,17 @@ def import_user_modules(modules: Iterable[str] | None) -> None:
         import_modules(modules, [str(Path.cwd())], "--module")
 
 
+def load_project(modules: Iterable[str] | None) -> None:
+    """Register the user's cases as pytest would find them here, and those of --module.
+
+    Raises:
+        UsageError: a module cannot be imported, or a table in TOML is wrong.
+    """
+    from cnnperf.run.project import find_project
+
+    find_project(Path.cwd(), modules or ()).register("--module" if modules else "cnnperf_modules")
+
+
 def check_page(output: Path, is_page: Callable[[str], bool], fix: str) -> None:
     """Refuse to overwrite a file that is not a page, such as a record, before slow work starts.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cnnperf.cli.options import import_user_modules
+from cnnperf.cli.options import load_project
 from cnnperf.errors import UsageError, printable
 from cnnperf.report.terminal.console import EXIT_INTERRUPTED
 
@@ -47,7 +47,7 @@ def rules_here(
     from cnnperf.compare.calibration import load_calibration
     from cnnperf.compare.rules import Words, find_rules
 
-    import_user_modules(modules)
+    load_project(modules)
     if calibration is not None:
         load_calibration(calibration)
     return find_rules(

@@ -111,9 +111,10 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
         UsageError: a package for training is missing, or a module cannot be imported.
     """
     if TIER not in config.stash:
-        from cnnperf.catalog.registry import import_modules
         from cnnperf.run.plan import choose_tier
+        from cnnperf.run.project import Project
         from cnnperf.run.session import missing_packages
+        from cnnperf.run.settings import BUILTIN_KEY
 
         settings = config.stash[SETTINGS]
         if settings.python is None and (missing := missing_packages()):
@@ -121,7 +122,12 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
                 f"training needs {', '.join(missing)}: pip install 'cnnperf[train]' "
                 "(in a checkout: pip install -e '.[train]')"
             )
-        import_modules(settings.modules, settings.python_path)
+        Project(
+            root=config.rootpath,
+            modules=settings.modules,
+            python_path=settings.python_path,
+            builtin_cases=config.getini(BUILTIN_KEY),
+        ).register()
         config.stash[TIER] = choose_tier(settings)
     return config.stash[TIER]
 

@@ -191,6 +191,8 @@ OPTIONS = (
 
 MODULES_KEY = "cnnperf_modules"
 MODULES_HELP = "modules to import that register your models, data sets and cases"
+BUILTIN_KEY = "cnnperf_builtin_cases"
+BUILTIN_HELP = "whether cnnperf's own cases run too: true (default) or false"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +244,7 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(option.flag, action=action, help=option.help, **more)
         parser.addini(option.key, option.help, type=kind)
     parser.addini(MODULES_KEY, MODULES_HELP, type="args", default=[])
+    parser.addini(BUILTIN_KEY, BUILTIN_HELP, type="bool", default=True)
 
 
 def resolve(config: pytest.Config) -> RunSettings:
@@ -272,13 +275,14 @@ def settings_from(
 
     Args:
         given: text as on the command line, or a switch, by option name; None is the default.
-        modules: the user's modules in the current folder.
+        modules: the user's modules, beside those of pytest's ini file.
         more: values that need no parsing; they win.
 
     Raises:
         UsageError: a text does not fit; the message names the option without `cnnperf-`.
     """
     from cnnperf.catalog.datasets import default_data_dir
+    from cnnperf.run.project import find_project
 
     values: dict[str, Any] = {option.name: option.default for option in OPTIONS}
     for option in OPTIONS:
@@ -291,7 +295,8 @@ def settings_from(
             flag = option.flag.replace("cnnperf-", "")
             raise UsageError(f"{flag}: {error}") from None
     values["data_dir"] = (values["data_dir"] or default_data_dir()).absolute()
-    values |= {"modules": tuple(modules), "python_path": (str(Path.cwd()),)}
+    project = find_project(Path.cwd(), modules)
+    values |= {"modules": project.modules, "python_path": project.python_path}
     return RunSettings(**{**values, **more})
 
 
