@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.lib import format as npy_format
-
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import DataError
 
@@ -196,6 +194,8 @@ def array_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def _npz_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    from numpy.lib import format as npy_format
+
     shapes = {}
     with zipfile.ZipFile(file) as archive:
         for member in archive.namelist():

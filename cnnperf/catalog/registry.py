@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
+from cnnperf.catalog.changes import change_case
 from cnnperf.catalog.datasets import BUILTIN_DATASETS
 from cnnperf.catalog.specs import ENGINES, LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
 from cnnperf.errors import UsageError, one_of
@@ -25,6 +26,8 @@ BUILTIN_NAMES = {spec.name for spec in BUILTIN_MODELS} | {spec.name for spec in 
 _models: dict[str, ModelSpec] = {spec.name: spec for spec in BUILTIN_MODELS}
 _datasets: dict[str, DatasetSpec] = {spec.name: spec for spec in BUILTIN_DATASETS}
 _cases: dict[str, Case] = {case.id: case for case in BUILTIN_CASES}
+_unchanged: dict[str, Case] = {}
+"""The case before --cnnperf-set, by the id after it."""
 
 S = TypeVar("S", ModelSpec, DatasetSpec, Case)
 
@@ -86,6 +89,10 @@ def register_case(case: Case) -> Case:
             f"{case.resolution}"
         )
     input_channels(model, dataset)
+    builtin = _cases.get(case.id) if case.id in BUILTIN_IDS else None
+    if builtin is not None and builtin == case.model_copy(update={"tiers": builtin.tiers}):
+        _cases[case.id] = case  # a project may choose other tiers for a built-in case
+        return case
     return _add("case", _cases, case.id, case)
 
 
@@ -131,6 +138,25 @@ def remove_builtin_cases() -> None:
     """Leave out cnnperf's own cases; their models, data sets and recipes stay."""
     for case_id in BUILTIN_IDS:
         _cases.pop(case_id, None)
+
+
+def change_cases(changes: tuple[str, ...]) -> None:
+    """Replace every case by one with these changes, such as `recipe.batch_size=256`.
+
+    Raises:
+        UsageError: there is no such field, or the value does not fit.
+    """
+    changed = [(change_case(case, changes), case) for case in _cases.values()] if changes else []
+    if changed:
+        _cases.clear()
+    for new, old in changed:
+        _cases[new.id] = new
+        _unchanged[new.id] = old
+
+
+def unchanged(case: Case) -> Case:
+    """Return a case as it was before --cnnperf-set."""
+    return _unchanged.get(case.id, case)
 
 
 def own_specs(cases: Iterable[Case]) -> dict[str, tuple[ModelSpec | DatasetSpec, ...]]:

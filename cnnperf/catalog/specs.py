@@ -124,7 +124,9 @@ ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 class Spec(BaseModel):
     """Base of every description: frozen, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, use_attribute_docstrings=True
+    )
 
 
 class ModelSpec(Spec):
@@ -341,8 +343,12 @@ class Case(Spec):
     """Precision of the matrix products of `fast`; `auto` measures which one is faster."""
     compile: Choice = "auto"
     """Whether `fast` compiles; `auto` compiles if it pays."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes of the DataLoader; None chooses by device and cores. `fast` needs none."""
     variant: Name | None = None
-    """Last part of the id, for cases that differ only in precision or compiling."""
+    """Part of the id, for cases that differ only in precision or compiling."""
+    changes: tuple[str, ...] = ()
+    """Last parts of the id: what --cnnperf-set changed."""
     suite: Suite = "train"
     tiers: tuple[Tier, ...] = ("full",)
 
@@ -351,4 +357,4 @@ class Case(Spec):
         """The name of the case everywhere; the study's recipe, `report`, is not part of it."""
         recipe = None if self.recipe.name == "report" else self.recipe.name
         parts = (self.model, self.dataset, str(self.resolution), recipe, self.engine, self.variant)
-        return "-".join(part for part in parts if part is not None)
+        return "-".join(part for part in (*parts, *self.changes) if part is not None)

@@ -60,11 +60,12 @@ def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Cas
     Raises:
         UsageError: a row names no case.
     """
-    from cnnperf.catalog.registry import BUILTIN_IDS, all_cases
+    from cnnperf.catalog.registry import BUILTIN_IDS, all_cases, unchanged
 
     suite = suite_of(test)
+    everything = [unchanged(case) for case in all_cases(suite=suite)]
     for row in (row for table in tables for row in table):
-        if not any(_matches(case, row) for case in all_cases(suite=suite)):
+        if not any(_matches(case, row) for case in everything):
             wanted = ", ".join(f"{name}={value!r}" for name, value in row.items())
             raise UsageError(
                 f"{test.nodeid}: no case of suite {suite} has {wanted}; `cnnperf list` shows all"
@@ -72,8 +73,8 @@ def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Cas
     return [
         case
         for case in all_cases(tier, suite)
-        if case.id not in BUILTIN_IDS
-        or all(any(_matches(case, row) for row in table) for table in tables)
+        if unchanged(case).id not in BUILTIN_IDS
+        or all(any(_matches(unchanged(case), row) for row in table) for table in tables)
     ]
 
 
@@ -111,6 +112,7 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
         UsageError: a package for training is missing, or a module cannot be imported.
     """
     if TIER not in config.stash:
+        from cnnperf.catalog.registry import change_cases
         from cnnperf.run.plan import choose_tier
         from cnnperf.run.project import Project
         from cnnperf.run.session import missing_packages
@@ -128,6 +130,7 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
             python_path=settings.python_path,
             builtin_cases=config.getini(BUILTIN_KEY),
         ).register()
+        change_cases(settings.set)
         config.stash[TIER] = choose_tier(settings)
     return config.stash[TIER]
 

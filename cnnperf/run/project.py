@@ -55,7 +55,7 @@ from cnnperf.catalog.specs import (
     Suite,
     Tier,
 )
-from cnnperf.compare.thresholds import find_tables
+from cnnperf.compare.thresholds import MetricSettings, find_tables
 from cnnperf.errors import UsageError, one_of
 from cnnperf.record.schema import describe_validation_error
 
@@ -124,6 +124,24 @@ class ProjectTables(Spec):
     models: dict[Name, ModelTable] = Field(default_factory=dict)
     datasets: dict[Name, DatasetTable] = Field(default_factory=dict)
     cases: tuple[CaseTable, ...] = ()
+
+
+class ConfigFile(ProjectTables):
+    """The whole file, with the thresholds of `cnnperf compare`."""
+
+    metrics: dict[str, MetricSettings] = Field(default_factory=dict)
+    """By metric: from which change on it counts, in every case."""
+    thresholds: dict[str, dict[str, MetricSettings]] = Field(default_factory=dict)
+    """By case id or pattern, then by metric."""
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of `cnnperf.toml`."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **ConfigFile.model_json_schema(),
+        "title": "cnnperf.toml",
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

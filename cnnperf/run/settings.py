@@ -130,6 +130,11 @@ OPTIONS = (
         help="stop after N training steps: measures throughput, not accuracy; the record is marked "
         "as shortened",
     ),
+    Option(
+        name="set", metavar="FIELD=VALUE", default=(),
+        help="change a field of every case, such as recipe.batch_size=256, recipe.optimizer=SGD or "
+        "workers=4; the ids say so; may be given several times",
+    ),
     one_of_words(
         "compile", "auto", "on", "off",
         text="whether engine fast compiles: on, off or auto; auto compiles on CUDA, and on a CPU "
@@ -205,6 +210,7 @@ class RunSettings:
     seed: int
     epochs: int | None
     limit_steps: int | None
+    set: tuple[str, ...]
     compile: Choice
     precision: Literal["auto"] | Precision
     deterministic: bool
@@ -268,13 +274,12 @@ def resolve(config: pytest.Config) -> RunSettings:
     )
 
 
-def settings_from(
-    given: Mapping[str, str | bool | None], modules: Iterable[str], **more: Any
-) -> RunSettings:
+def settings_from(given: Mapping[str, Any], modules: Iterable[str], **more: Any) -> RunSettings:
     """Return the settings of a run outside pytest.
 
     Args:
-        given: text as on the command line, or a switch, by option name; None is the default.
+        given: text as on the command line, a list of texts, or a switch, by option name; None is
+            the default.
         modules: the user's modules, beside those of pytest's ini file.
         more: values that need no parsing; they win.
 
@@ -290,7 +295,10 @@ def settings_from(
         if text is None:
             continue
         try:
-            values[option.name] = text if isinstance(text, bool) else option.parse(text)
+            if option.is_list:
+                values[option.name] = tuple(map(option.parse, text or ()))
+            else:
+                values[option.name] = text if isinstance(text, bool) else option.parse(text)
         except argparse.ArgumentTypeError as error:
             flag = option.flag.replace("cnnperf-", "")
             raise UsageError(f"{flag}: {error}") from None

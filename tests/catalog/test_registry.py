@@ -115,13 +115,19 @@ def test_same_description_registered_twice_changes_nothing() -> None:
 
 def test_other_description_under_a_known_name_is_refused() -> None:
     """Two runs of one name must mean the same."""
-    other = get_case("vgg16-mnist-224-eager").model_copy(update={"tiers": ("smoke",)})
+    other = get_case("vgg16-mnist-224-eager").model_copy(update={"workers": 1})
     with pytest.raises(UsageError, match="case 'vgg16-mnist-224-eager' is registered already"):
         register_case(other)
     with pytest.raises(UsageError, match="model 'vgg16' is registered already"):
         register_model(get_model("vgg16").model_copy(update={"min_resolution": 1}))
     with pytest.raises(UsageError, match="data set 'mnist' is registered already"):
         register_dataset(get_dataset("mnist").model_copy(update={"train_images": 1}))
+
+
+def test_a_builtin_case_may_get_other_tiers() -> None:
+    """A tier only selects, so a project may run one of cnnperf's cases where it wants."""
+    register_case(get_case("vgg16-mnist-224-eager").model_copy(update={"tiers": ("smoke",)}))
+    assert "vgg16-mnist-224-eager" in {case.id for case in all_cases("smoke")}
 
 
 def test_case_of_unknown_model_or_data_set_is_refused() -> None:

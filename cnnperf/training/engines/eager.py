@@ -35,7 +35,8 @@ class EagerEngine(Engine):
     def load_data(self) -> None:
         """Read the data set and create the loaders."""
         self.splits = self.read_splits()
-        self.workers = choose_workers(self.device.type)
+        chosen = self.case.workers
+        self.workers = choose_workers(self.device.type) if chosen is None else chosen
         self.settings["dataloader_workers"] = self.workers
         self.train_loader = self.loader(self.splits.train, shuffle=True)
         self.val_loader = self.loader(self.splits.val, shuffle=False)
