@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
+
+EXIT_INTERNAL = 70
+"""Exit code of a command after an error of cnnperf itself (EX_SOFTWARE of sysexits.h)."""
+
+TRACEBACK = "CNNPERF_TRACEBACK"
+"""Environment variable; if it is set, an error of cnnperf itself is shown with its traceback."""
 
 
 class UsageError(ValueError):
@@ -26,6 +34,17 @@ def printable(text: str) -> str:
     """
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def internal_error(error: BaseException) -> str:
+    """Return one sentence on an error that the user did not make, below its traceback if wanted."""
+    if isinstance(error, MemoryError):
+        problem = "not enough memory"
+    else:
+        problem = "internal error: " + printable(f"{type(error).__name__}: {error}").rstrip(":")
+    sentence = f"cnnperf: {problem} ({TRACEBACK}=1 shows the traceback)"
+    wanted = os.environ.get(TRACEBACK)
+    return "".join(traceback.format_exception(error)) + sentence if wanted else sentence
 
 
 def one_of(kind: str, wrong: str, possible: Iterable[str]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import json
 from datetime import UTC, timedelta, timezone
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from cnnperf.catalog.specs import Augmentation, Recipe
+from cnnperf.record.live import RecipePart
 from cnnperf.record.schema import (
     CaseError,
     CaseRecord,
@@ -77,6 +78,7 @@ fingerprints = st.builds(
     recipe=recipes,
     resolution=st.integers(1, 512),
     precision=st.text(max_size=8),
+    overrides=st.dictionaries(st.sampled_from(get_args(RecipePart)), st.text(max_size=8)),
 )
 cases = st.builds(
     CaseRecord,

@@ -130,8 +130,12 @@ def get_dataset(name: str) -> DatasetSpec:
 
 
 def get_case(case_id: str) -> Case:
-    """Return a case; `UsageError` lists the possible ids."""
-    return _find("case", _cases, case_id)
+    """Return a case; `UsageError` names the most similar ids."""
+    if case_id not in _cases:
+        near = difflib.get_close_matches(case_id, _cases, n=3, cutoff=0.3)
+        hint = f"similar ones: {', '.join(near)}; " if near else ""
+        raise UsageError(f"there is no case {case_id!r}; {hint}`cnnperf list` shows all")
+    return _cases[case_id]
 
 
 def remove_builtin_cases() -> None:

@@ -4,88 +4,26 @@
     cnnperf compare base.json new.json
     cnnperf report base.json new.json -o report.html
 
-Bad usage ends with one sentence and exit code 2. A command imports what it needs inside its
-function, so that each help text and each command starts quickly.
+Bad usage ends with one sentence and exit code 2. Exit codes 0, 1, 3 and 4 are verdicts, so an error
+of cnnperf itself ends with 70, even if a package cannot be imported: Python would end with 1.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Annotated
+import sys
 
-import typer
-
-from cnnperf.cli import ab, calibrate, compare, history, init, list_cases, machine, records, report
-from cnnperf.cli.options import option
-from cnnperf.report.terminal.console import run
-
-HELP = """Check whether a new GPU, driver, library or code makes CNN training slower or worse.
-
-Examples:
-  pytest benchmarks --benchmark-json=run.json      train and measure
-  cnnperf compare base.json run.json               is the new run slower?
-  cnnperf report base.json run.json -o page.html   show both as a page
-
-`cnnperf COMMAND --help` shows examples and all options of a command.
-"""
-
-COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Judge": (compare.compare, ab.ab, calibrate.calibrate),
-    "Show": (report.report, history.history, records.export),
-    "Start and look": (init.init, list_cases.list_, machine.env, machine.data, machine.floors),
-    "Records": (records.recover, records.schema),
-}
-"""The commands by the heading under which the help lists them."""
-
-
-def help_text(docstring: str | None) -> str:
-    r"""Return a docstring as help: lists keep their lines, prose is wrapped to the terminal.
-
-    A paragraph with indented lines is a list: typer keeps the line breaks after `\b`. It removes
-    the indentation if no other paragraph follows the summary.
-    """
-    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
-    return "\n\n".join(
-        f"\b{text}" if "\n " in text else text.replace("\n", " ") for text in paragraphs
-    )
-
-
-app = typer.Typer(
-    name="cnnperf",
-    help=help_text(HELP),
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for heading, functions in COMMANDS.items():
-    for function in functions:
-        app.command(
-            function.__name__.rstrip("_"),
-            help=help_text(function.__doc__),
-            rich_help_panel=heading,
-        )(function)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"cnnperf {version('cnnperf')}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool,
-        option("--version", callback=_print_version, is_eager=True, text="Print the version."),
-    ] = False,
-) -> None:
-    """Hold the options that stand before a command."""
+from cnnperf.errors import EXIT_INTERNAL, internal_error
 
 
 def main() -> None:
     """Run the command line; the entry point of the console script."""
-    run(app)
+    try:
+        from cnnperf.cli.commands import app
+        from cnnperf.report.terminal.console import run
+
+        code = run(app)
+    except Exception as error:
+        if sys.stderr is not None:  # None if the shell closed it
+            print(internal_error(error), file=sys.stderr)  # noqa: T201
+        code = EXIT_INTERNAL
+    sys.exit(code)

@@ -10,6 +10,7 @@ import typer
 from cnnperf.cli.options import (
     Config,
     Expression,
+    Force,
     FormatOption,
     Modules,
     Out,
@@ -27,6 +28,7 @@ from cnnperf.cli.turns import (
     translating_options,
 )
 from cnnperf.errors import UsageError
+from cnnperf.record.writing import check_output
 from cnnperf.report.formats.comparison import Format, present
 from cnnperf.report.terminal.console import outliving_the_reader, sentences
 from cnnperf.run.settings import settings_from
@@ -75,6 +77,7 @@ def ab(
     strict: Strict = False,
     form: FormatOption = Format.TABLE,
     output: Output = None,
+    force: Force = False,
     out: Out = None,
     config: Config = None,
     calibration: NoiseFile = None,
@@ -102,6 +105,7 @@ def ab(
     with sentences(), translating_options():
         if a is None and b is None:
             raise UsageError("expected --b PYTHON (or --a): both sides would be the same Python")
+        check_output(output, force=force)
         sides = [
             settings_from({**given, "python": python}, module or (), repeats=max_repeats)
             for python in (a, b)

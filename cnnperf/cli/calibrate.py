@@ -99,11 +99,14 @@ def calibrate(
       75   out of time; run the printed command to continue
       130  interrupted by Ctrl-C
     """
+    from cnnperf.compare.calibration import load_calibration
     from cnnperf.run.calibrate import run_calibration
     from cnnperf.run.header import resume_command
 
     with sentences(), translating_options():
         rules = rules_here(config, module)
+        if output is not None and output.exists():
+            load_calibration(output)  # nothing else is overwritten; found before the training
         if first:
             _write_calibration([*first, *(records or ())], rules, output, None)
             return

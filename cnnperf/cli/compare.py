@@ -12,6 +12,8 @@ from cnnperf.cli.options import (
     CalibrationFile,
     Config,
     DropFlagged,
+    Expression,
+    Force,
     FormatOption,
     JudgeShortened,
     Modules,
@@ -22,6 +24,7 @@ from cnnperf.cli.options import (
     import_user_modules,
     option,
 )
+from cnnperf.record.writing import check_output
 from cnnperf.report.formats.comparison import Format, present
 from cnnperf.report.terminal.console import outliving_the_reader, sentences
 
@@ -39,7 +42,9 @@ def compare(
     strict: Strict = False,
     form: FormatOption = Format.TABLE,
     output: Output = None,
+    force: Force = False,
     verbose: Verbose = False,
+    expression: Expression = None,
     more_base: MoreBase = None,
     more_new: MoreNew = None,
     drop_flagged: DropFlagged = False,
@@ -65,13 +70,16 @@ def compare(
 
     A reader that closes the pipe early does not change the exit code.
     """
-    from cnnperf.compare.inputs import load_side
+    from cnnperf.compare.inputs import load_side, select
     from cnnperf.compare.judge import judge
     from cnnperf.compare.rules import find_rules
 
     with sentences():
         import_user_modules(module)
-        sides = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
+        inputs = [base, new, *(more_base or ()), *(more_new or ())]
+        check_output(output, inputs, force=force)
+        whole = load_side([base, *(more_base or ())]), load_side([new, *(more_new or ())])
+        sides = select(whole, expression)
         rules = find_rules(
             Path.cwd(),
             sides,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cnnperf.cli.options import MATCHING, Config, check_page, option
+from cnnperf.cli.options import MATCHING, Config, Force, check_page, option
 from cnnperf.errors import UsageError, one_of, printable
-from cnnperf.report.formats.comparison import write_text
+from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences, status
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ Calibrations = Annotated[
 def history(
     folder: Folder,
     output: PageOutput = None,
+    force: Force = False,
     case: Annotated[str | None, option("--case", "-k", metavar="EXPR", text=MATCHING)] = None,
     metric: MetricNames = None,
     machine: MachineText = None,
@@ -89,7 +90,8 @@ def history(
     """
     with sentences():
         names = _metrics(metric or [])
-        if output is not None:
+        check_output(output, force=force)
+        if output is not None and not force:
             check_page(output, _may_overwrite, "a page: choose another name with -o")
         from cnnperf.compare.history.load import load_folder
         from cnnperf.compare.history.series import find_series
@@ -171,7 +173,7 @@ def _present(loaded: Loaded, series: list[Series], form: str, output: Path | Non
         from cnnperf.report.html.page import render
 
         with status("drawing the page ..."):
-            write_text(output, render(history_page(loaded, series)))
+            write_file(output, render(history_page(loaded, series)))
     if form == "table":
         from cnnperf.report.terminal.history import history_summary
 

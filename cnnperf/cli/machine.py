@@ -13,12 +13,14 @@ import typer
 from cnnperf.cli.options import (
     AsJson,
     Expression,
+    Force,
     Modules,
     load_project,
     option,
     training_options,
 )
-from cnnperf.report.formats.comparison import write_text
+from cnnperf.errors import EXIT_INTERNAL
+from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences, status
 from cnnperf.run.settings import settings_from
 
@@ -100,8 +102,10 @@ def _fetch(name: str, folder: Path, modules: list[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             typer.echo(line, nl=False)
+    if process.returncode < 0:
+        raise RuntimeError(f"signal {-process.returncode} ended the download of {name}")
     if process.returncode:
-        raise typer.Exit(process.returncode)
+        raise typer.Exit(process.returncode if process.returncode != 1 else EXIT_INTERNAL)
 
 
 CaseIds = Annotated[
@@ -137,6 +141,7 @@ def floors(
     expression: Expression = None,
     form: FloorsFormat = "table",
     output: JsonOutput = None,
+    force: Force = False,
     module: Modules = None,
     **given: Any,
 ) -> None:
@@ -154,6 +159,7 @@ def floors(
 
     with sentences():
         load_project(module)
+        check_output(output, record or [], force=force)
         recorded = read_recorded(record or [])
         chosen = choose_cases(cases or [], expression, recorded, **given)
         with status("measuring what this device can do ..."):
@@ -161,7 +167,7 @@ def floors(
         found = floors_of(chosen, probed, recorded)
         text = json.dumps(floors_json(found, probed), indent=2)
         if output is not None:
-            write_text(output, text + "\n")
+            write_file(output, text + "\n")
     if form == "json":
         typer.echo(text)
     else:

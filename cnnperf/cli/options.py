@@ -86,10 +86,8 @@ def check_page(output: Path, is_page: Callable[[str], bool], fix: str) -> None:
     `is_page` gets the beginning of the file; `fix` ends the sentence, from "is not" on.
 
     Raises:
-        UsageError: the file is something else, is a folder, or cannot be read.
+        UsageError: the file is something else, or cannot be read.
     """
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder: name a file with -o")
     if not output.exists():
         return
     try:
@@ -123,6 +121,9 @@ Config = Annotated[
 Output = Annotated[
     Path | None,
     option("--output", "-o", metavar="FILE", text="Write to FILE and print only the summary."),
+]
+Force = Annotated[
+    bool, option("--force", text="Write to FILE even if it holds a record, which is then lost.")
 ]
 FormatOption = Annotated[
     Format,

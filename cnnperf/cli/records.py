@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnperf.cli.options import option
+from cnnperf.cli.options import Force, option
 from cnnperf.errors import UsageError
-from cnnperf.report.formats.comparison import write_text
+from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences
 
 
@@ -39,9 +39,10 @@ def recover(
     from cnnperf.report.terminal.run import run_summary
 
     with sentences():
-        record = record_from_journal(*read_journal(journal))
+        check_output(output, [journal], force=force)
         if output.exists() and not force:
             raise UsageError(f"{output} exists: choose another name or add --force")
+        record = record_from_journal(*read_journal(journal))
         write_benchmark_json(record, output)
         print_rich(run_summary(record))
         repeats = sum(len(case.repeats) for case in record.cases)
@@ -64,6 +65,7 @@ def export(
         Path | None,
         option("--output", "-o", metavar="FILE", text="Write to FILE."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Convert a record to the JSON of github-action-benchmark or Bencher.
 
@@ -77,11 +79,12 @@ def export(
     from cnnperf.report.formats.dashboards import export as export_record
 
     with sentences():
+        check_output(output, [run], force=force)
         text = json.dumps(export_record(load_record(run), to), indent=2)
         if output is None:
             typer.echo(text)
         else:
-            write_text(output, text + "\n")
+            write_file(output, text + "\n")
             typer.echo(f"{output}: {to}")
 
 

@@ -25,7 +25,7 @@ from cnnperf.cli.options import (
     option,
 )
 from cnnperf.errors import NotInstalledError, UsageError, printable
-from cnnperf.report.formats.comparison import write_text
+from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import sentences, status
 
 if TYPE_CHECKING:
@@ -123,8 +123,10 @@ def report(
         _check_options(runs, judging, several, more_new)
         if figures_format and figures is None:
             raise UsageError("--figures-format needs a folder: add --figures DIR")
-        if output != STDOUT and not force:
-            _check_output(output)
+        if output != STDOUT:
+            check_output(output, [*runs, *(more_base or ()), *(more_new or ())], force=force)
+            if not force:
+                _check_page(output)
         page = _make_page(runs, more_base or [], more_new or [], judging, over, several)
         if title is not None:
             page = replace(page, title=printable(title))
@@ -145,7 +147,7 @@ def _check_options(
         raise UsageError(f"--new {more_new[0]} needs a second run, and only {runs[0]} is given")
 
 
-def _check_output(output: Path) -> None:
+def _check_page(output: Path) -> None:
     from cnnperf.report.html.content import MARK
 
     fix = "a page of cnnperf: choose another name with -o, or add --force"
@@ -192,9 +194,9 @@ def _write_page(page: Page, output: Path) -> None:
 
         text = render(page)
     if output == STDOUT:
-        typer.echo(text, nl=False)
+        typer.echo(text.encode(), nl=False)  # the page says that it is UTF-8
         return
-    write_text(output, text)
+    write_file(output, text)
     size = f"{len(text.encode()) / 1e6:.1f} MB"
     typer.echo(f"{printable(str(output))}: {_count(len(page.figures()), 'figure')}, {size}")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cnnperf.compare.verdicts import Across, EnvironmentChange
-from cnnperf.record.environment import Environment, Settings
+from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import ABSENT, format_bytes
 from cnnperf.record.schema import CaseRecord, Fingerprint
 
@@ -68,7 +68,9 @@ def _facts(fingerprint: Fingerprint) -> dict[str, Any]:
         "data": short_hash(fingerprint.dataset_sha256),
         "resolution": fingerprint.resolution,
         "precision": fingerprint.precision,
+        "schedule": "none",
         **{name.replace("_", " "): value for name, value in recipe.items()},
+        **{str(part): live for part, live in fingerprint.overrides.items()},
         "augmentation": "some" if augmentation else "none",
         **{f"augmentation {name}".replace("_", " "): value for name, value in augmentation.items()},
     }
@@ -109,9 +111,10 @@ def settings_changes(
         first = _settings_values(case)
         second = _settings_values(new[case.id]) if case.id in new else {}
         both += bool(first and second)
-        for field in first if second else ():
-            if _differs(field, first[field], second[field]):
-                shown = _show_all(first[field]), _show_all(second[field])
+        for field in first | second if first and second else ():
+            one, other = first.get(field, []), second.get(field, [])
+            if _differs(field, one, other):
+                shown = _show_all(one), _show_all(other)
                 found.setdefault((field, shown), []).append(case.id)
     return [
         _change(field, field if len(ids) == both else f"{field} of {some(ids)}", shown, across)
@@ -126,12 +129,7 @@ def _differs(field: str, base: list[Any], new: list[Any]) -> bool:
 
 def _settings_values(case: CaseRecord) -> dict[str, list[Any]]:
     settings = [repeat.settings for repeat in case.repeats if repeat.settings is not None]
-    if not settings:
-        return {}
-    return {
-        f"settings.{name}": _distinct(getattr(one, name) for one in settings)
-        for name in Settings.model_fields
-    }
+    return _values([Environment(settings=each) for each in settings])
 
 
 def _values(environments: Sequence[Environment]) -> dict[str, list[Any]]:

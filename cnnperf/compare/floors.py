@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cnnperf.catalog.registry import get_dataset
 from cnnperf.catalog.specs import ENGINES, WORTHWHILE, Case
+from cnnperf.machine.flags import missing_bfloat16_units
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeResult
 from cnnperf.record.schema import CaseRecord
 
@@ -107,7 +108,11 @@ def case_floors(
     epoch = Work(images=get_dataset(case.dataset).train_images, steps=0, validations=1)
     flops = _flops(case, facts, work)
     moved = _least_bytes(case, facts, BYTES_PER_ELEMENT.get(precision, 4), work)
-    peak, copy = probed.matmul_ceilings.get(precision), probed.copy_ceiling
+    here = probed.environment
+    emulated = precision == "bfloat16" and missing_bfloat16_units(here.hardware, here.settings)
+    # Emulation multiplies in float32; the ceiling of bfloat16 is then that of a slow fallback.
+    peak = probed.matmul_ceilings.get("float32" if emulated else precision)
+    copy = probed.copy_ceiling
     return CaseFloors(
         id=case.id,
         precision=precision,

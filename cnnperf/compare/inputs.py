@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnnperf.compare.comparability import fingerprint_difference
+from cnnperf.compare.comparability import fingerprint_difference, some
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Environment
 from cnnperf.record.loading import load_record
@@ -96,3 +96,25 @@ def _merge(first: CaseRecord, second: CaseRecord) -> CaseRecord:
             "error": gravest.error,
         }
     )
+
+
+def select(sides: tuple[Side, Side], expression: str | None) -> tuple[Side, Side]:
+    """Return both sides with the cases whose id matches an expression, as with pytest's -k.
+
+    Raises:
+        UsageError: the expression is invalid, or matches no case of either side.
+    """
+    if not expression:
+        return sides
+    base, new = (_matching(side, expression) for side in sides)
+    if not base.cases and not new.cases:
+        ids = dict.fromkeys(case_id for side in sides for case_id in side.cases)
+        raise UsageError(f"-k {expression!r} matches no case; possible: {some(list(ids))}")
+    return base, new
+
+
+def _matching(side: Side, expression: str) -> Side:
+    from cnnperf.catalog.registry import matches
+
+    kept = {case_id: case for case_id, case in side.cases.items() if matches(expression, case_id)}
+    return replace(side, cases=kept)

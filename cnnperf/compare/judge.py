@@ -33,7 +33,7 @@ from cnnperf.compare.verdicts import (
     EnvironmentChange,
     Verdict,
 )
-from cnnperf.record.schema import CaseRecord
+from cnnperf.record.schema import CaseRecord, Fingerprint, Repeat
 
 MAX_NAMED = 5
 """Most seeds that a sentence names."""
@@ -153,12 +153,19 @@ class _Fact(NamedTuple):
     is_in_fingerprint: bool = True
 
 
+def _live(each: Repeat | Fingerprint) -> str:
+    known = each if isinstance(each, Fingerprint) else each.training
+    overrides = known.overrides if known else {}
+    return " and ".join(f"{part} {live}" for part, live in overrides.items()) or "as in the recipe"
+
+
 FACTS = (
     _Fact(
         "precision", lambda each: each.precision,
         "each repeat chooses `auto` by itself: use {}precision=float32 or bfloat16",
     ),
     _Fact("model", lambda each: short_hash(each.model_sha256), RETRAIN),
+    _Fact("live training", _live, RETRAIN),
     _Fact("data", lambda each: short_hash(each.dataset_sha256), RETRAIN),
     _Fact(
         "deterministic algorithms",

@@ -35,6 +35,8 @@ def judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdic
             left_out = base.shortened and (judged.of_training or not rules.judge_shortened)
             if sample.below_floor and not base.shortened:
                 verdicts[base.id][metric] = _broken(sample, rules)
+            elif not left_out and (gap := _gap(base, new, sample, rules)) is not None:
+                verdicts[base.id][metric] = gap
             elif not sample.base and not sample.is_censored:
                 continue  # base has no value, and the floor is kept
             elif left_out or not (sample.has_ratio or sample.is_censored):
@@ -61,6 +63,27 @@ def _broken(sample: Sample, rules: Rules) -> MetricVerdict:
     interval = sample.shift.interval(rules.confidence) if sample.has_ratio else None
     reason = f"{count} of {total} trainings below its floor of {floor}"
     return _verdict(sample, "worse", interval, reason=reason)
+
+
+def _gap(base: CaseRecord, new: CaseRecord, sample: Sample, rules: Rules) -> MetricVerdict | None:
+    """Return the verdict on a gating metric that some trainings lack; None where none does.
+
+    The others do not speak for them: what kept a figure from being recorded may be the change.
+    """
+    if JUDGED[sample.metric].may_be_missed or not sample.rule.gate:
+        return None
+    sides: tuple[tuple[CaseRecord, str, Verdict], ...] = (
+        (new, rules.words.new, "missing"),
+        (base, rules.words.base, "not comparable"),
+    )
+    measured = any(kept(case, rules).values(sample.metric) for case, _, _ in sides)
+    for case, name, verdict in sides:
+        repeats = kept(case, rules).repeats
+        lacking = len(repeats) - len(kept(case, rules).values(sample.metric))
+        if lacking and measured:
+            reason = f"{lacking} of {len(repeats)} trainings of {name} lack this figure"
+            return _verdict(sample, verdict, None, reason=reason)
+    return None
 
 
 def _unjudged(sample: Sample, shortened: bool, rules: Rules) -> MetricVerdict:

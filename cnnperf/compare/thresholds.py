@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.errors import UsageError, one_of
+from cnnperf.record.loading import naming_what_is_too_much
 from cnnperf.record.schema import describe_validation_error
 
 NOISE_MULTIPLE = 3.0
@@ -231,6 +232,7 @@ def find_tables(folder: Path) -> Found | None:
     return None
 
 
+@naming_what_is_too_much
 def read_tables(path: Path) -> Found:
     """Read a file of settings; errors are those of `find_tables`."""
     try:
@@ -252,7 +254,14 @@ def _metrics(content: Any, path: Path, parents: tuple[str, ...]) -> dict[str, Me
     for metric, value in _table(content, path, parents, JUDGED, "metric to judge").items():
         place = (*parents, metric)
         keys = ("threshold",) if JUDGED[metric].by_ratio else ("margin", "floor")
-        table = _table(value, path, place, (*keys, "gate"), "key")
+        for key in value if isinstance(value, dict) else ():
+            if key not in (*keys, "gate"):
+                near = difflib.get_close_matches(key, (*keys, "gate"), n=1, cutoff=0.6)
+                raise UsageError(
+                    f"{path}: [{'.'.join(place)}]: there is no key {key!r} (did you mean "
+                    f"{(near or keys)[0]!r}?); possible: {', '.join((*keys, 'gate'))}"
+                )
+        table = _table(value, path, place)
         try:
             settings[metric] = MetricSettings.model_validate(table)
         except ValidationError as error:

@@ -6,6 +6,7 @@ shown. It changes a verdict only where the user asks for that.
 
 from __future__ import annotations
 
+from cnnperf.machine.variables import slowing
 from cnnperf.record.environment import (
     DeviceState,
     DuringState,
@@ -18,14 +19,14 @@ from cnnperf.record.environment import (
 
 DISTURBANCES = frozenset(
     {"throttled", "other_gpu_process", "busy_cpu", "low_gpu_memory", "low_host_memory",
-     "clocks_disagree"}
+     "clocks_disagree", "throttled_cpu", "traced"}
 )  # fmt: skip
 """Kinds that mean: something else affected the repeat's time."""
 
 KINDS = DISTURBANCES | {
     "tf32_matmul", "tf32_cudnn", "powersave_governor", "mfu_above_peak", "no_profile",
     "inference_accuracy_lost", "precision_not_measured", "streamed", "no_bfloat16", "not_compiled",
-    "not_captured",
+    "not_captured", "slow_variables", "no_bfloat16_units", "contradicts_recipe",
 }  # fmt: skip
 """Every kind that a record may have, including those that the engines raise."""
 
@@ -40,6 +41,14 @@ BUSY_CPU_PERCENT = 15.0
 LOW_MEMORY_SHARE = 0.1
 """Share of the memory that must be free before the start. With less, the allocator and the page
 cache have to make room."""
+
+BFLOAT16_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
+"""Extensions that multiply in bfloat16, as Linux spells them; the first two are x86's."""
+
+ISAS_WITHOUT_BFLOAT16 = frozenset(
+    {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
+)
+"""Values of ONEDNN_MAX_CPU_ISA ("CPU Dispatcher Control" in oneDNN's manual)."""
 
 DYNAMIC_DRIVERS = frozenset({"intel_pstate", "amd-pstate-epp"})
 """With these drivers `powersave` is the usual governor and raises clocks with the load:
@@ -66,10 +75,13 @@ def run_flags(
     flags: list[Flag] = []
     if during is not None:
         flags += throttle_flags(during) + process_flags(during) + cpu_flags(during)
+        flags += quota_flags(during, settings or Settings())
     if before is not None:
         flags += governor_flags(before)
         flags += [] if hardware is None else memory_flags(before, hardware)
-    return flags if settings is None else flags + tf32_flags(settings)
+    if settings is not None:
+        flags += tf32_flags(settings) + tracer_flags(settings) + variable_flags(settings)
+    return flags
 
 
 def throttle_flags(during: DuringState) -> list[Flag]:
@@ -122,6 +134,43 @@ def cpu_flags(during: DuringState) -> list[Flag]:
     return [Flag(kind="busy_cpu", value=percent, message=message)]
 
 
+def quota_flags(during: DuringState, settings: Settings) -> list[Flag]:
+    """Flag a CPU quota that stopped the training."""
+    periods, throttled = during.cpu_periods or 0, during.cpu_throttled_periods or 0
+    if not throttled or throttled < THROTTLE_SHARE * periods:
+        return []
+    cores = settings.cpu_quota_cores
+    allowed = "" if cores is None else f" ({cores:.3g} cores are allowed)"
+    message = (
+        f"Throttled by a CPU quota: {throttled:,} of {periods:,} periods{allowed}. Likely cause: "
+        "the limit of a container, a pod or a systemd unit. Raise it (`docker run --cpus`, "
+        "`limits.cpu`, `CPUQuota=`), or use fewer threads (OMP_NUM_THREADS), then repeat."
+    )
+    return [Flag(kind="throttled_cpu", value=throttled / periods, message=message)]
+
+
+def tracer_flags(settings: Settings) -> list[Flag]:
+    """Flag whatever watches the process line by line or call by call."""
+    if not settings.tracers:
+        return []
+    message = (
+        f"The process was watched by {', '.join(settings.tracers)}, which slows it. Likely cause: "
+        "coverage (pytest-cov), a profiler or a debugger. Run without it (`--no-cov`), then repeat."
+    )
+    return [Flag(kind="traced", value=len(settings.tracers), message=message)]
+
+
+def variable_flags(settings: Settings) -> list[Flag]:
+    """Flag environment variables for debugging."""
+    if not (found := slowing(settings.variables or {})):
+        return []
+    message = (
+        f"{', '.join(found)} in the environment slows training or changes its numbers. Likely "
+        f"cause: left from debugging. Unset {'it' if len(found) == 1 else 'them'}, then repeat."
+    )
+    return [Flag(kind="slow_variables", value=len(found), message=message)]
+
+
 def memory_flags(before: State, hardware: Hardware) -> list[Flag]:
     """Flag little free memory before the start, on the device and on the host."""
     device, gpu, host = before.device or DeviceState(), hardware.gpu or Gpu(), before.host
@@ -163,6 +212,19 @@ def tf32_flags(settings: Settings) -> list[Flag]:
         )
         flags.append(Flag(kind=f"tf32_{where}", value=float(seen), message=message))
     return flags
+
+
+def missing_bfloat16_units(hardware: Hardware, settings: Settings) -> str | None:
+    """Say why a CPU does not multiply in bfloat16; None for one that does, or is unknown."""
+    if settings.device != "cpu" or hardware.cpu_flags is None:
+        return None
+    if BFLOAT16_CPU_FLAGS.isdisjoint(hardware.cpu_flags):
+        return "this CPU has none of the extensions " + ", ".join(sorted(BFLOAT16_CPU_FLAGS))
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        limit = (settings.variables or {}).get(name, "")
+        if limit.upper() in ISAS_WITHOUT_BFLOAT16:
+            return f"{name}={limit} hides this CPU's units for bfloat16"
+    return None
 
 
 def governor_flags(state: State) -> list[Flag]:

@@ -14,10 +14,13 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from cnnperf.machine import nvml
-from cnnperf.machine.host import attempt, read_host
+from cnnperf.machine.cgroups import cpu_groups, cpu_quota_cores
+from cnnperf.machine.host import attempt, file_text, read_host
+from cnnperf.machine.variables import read_variables
 from cnnperf.record.environment import Environment, Hardware, Settings, Software
 
 ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
@@ -69,7 +72,7 @@ def read_hardware(ordinal: int = 0, gpu_uuid: str | None = None) -> Hardware:
 
 
 def read_settings(*, device: str) -> Settings:
-    """Read the settings that need no torch: environment variables and CPU affinity."""
+    """Read the settings that need no torch: environment variables, limits and tracers."""
     allocator = (os.environ.get(name) for name in ALLOCATOR_VARIABLES)
     return Settings(
         device=device,
@@ -77,7 +80,22 @@ def read_settings(*, device: str) -> Settings:
         malloc_tunables=os.environ.get("GLIBC_TUNABLES") or None,
         visible_devices=nvml.hide_uuids(os.environ.get("CUDA_VISIBLE_DEVICES")),
         cpu_affinity_cores=attempt(lambda: len(os.sched_getaffinity(0))),
+        cpu_quota_cores=attempt(lambda: cpu_quota_cores(cpu_groups())),
+        variables=read_variables(),
+        tracers=active_tracers(),
     )
+
+
+def active_tracers() -> tuple[str, ...] | None:
+    """Name what watches this process: functions for tracing, and a debugger outside, if any."""
+    hooks = [each for each in (sys.gettrace(), sys.getprofile()) if each is not None]
+    found = [getattr(each, "__module__", None) or type(each).__module__ for each in hooks]
+    if sys.version_info >= (3, 12):
+        found += filter(None, map(sys.monitoring.get_tool, range(6)))
+    outside = re.search(r"^TracerPid:\s*([1-9]\d*)$", file_text("/proc/self/status") or "", re.M)
+    if outside:
+        found.append(file_text(f"/proc/{outside[1]}/comm") or "a debugger")
+    return tuple(sorted({*found})) or None
 
 
 def read_software() -> Software:

@@ -19,6 +19,12 @@ from typing import Any
 
 import psutil
 
+from cnnperf.machine.cgroups import (
+    Throttling,
+    cpu_groups,
+    read_throttling,
+    throttling_between,
+)
 from cnnperf.machine.host import attempt, read_host_state
 from cnnperf.machine.nvml import GpuHandle, read_device_state
 from cnnperf.record.environment import DeviceState, DuringState, State
@@ -111,6 +117,8 @@ class OthersCpu:
 class StateSampler:
     """Sample the machine's state while a repeat runs.
 
+    `worker_pid` is the process whose CPU quota counts; by default this one.
+
     with StateSampler(gpu, [os.getpid()]) as sampler:
         wait_for_the_worker()
     during = sampler.summary()
@@ -121,28 +129,35 @@ class StateSampler:
         gpu: GpuHandle | None,
         own_pids: Collection[int] | None = None,
         *,
+        worker_pid: int | None = None,
         interval_seconds: float = 0.5,
     ) -> None:
         self._gpu = gpu
         self._own_pids = own_pids
+        self._worker_pid = worker_pid
         self._interval_seconds = interval_seconds
         self._samples = 0
         self._devices: list[DeviceState] = []
         self._others = OthersCpu()
         self._start_seconds = 0.0
         self._duration_seconds: float | None = None
+        self._throttled: Throttling | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="cnnperf-state", daemon=True)
 
     def __enter__(self) -> StateSampler:
         self._start_seconds = time.perf_counter()
         self._sample()
+        self._groups = attempt(cpu_groups, self._worker_pid or "self") or []
+        self._throttling = attempt(read_throttling, self._groups) or {}
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        throttling = attempt(read_throttling, self._groups) or {}
+        self._throttled = throttling_between(self._throttling, throttling)
         self._sample()
         self._duration_seconds = time.perf_counter() - self._start_seconds
 
@@ -160,8 +175,10 @@ class StateSampler:
 
     def summary(self) -> DuringState:
         """Return what was seen from entry to exit; None for what no sample had."""
+        throttled = self._throttled._asdict() if self._throttled else {}
         return summarize_devices(self._devices).model_copy(
             update={
+                **{f"cpu_{name}": value for name, value in throttled.items()},
                 "samples": self._samples,
                 "duration_seconds": self._duration_seconds,
                 "others_cpu_busy_percent": self._others.percent,

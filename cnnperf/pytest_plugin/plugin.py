@@ -34,9 +34,11 @@ from cnnperf.pytest_plugin.state import (
     TIER,
     WROTE_RECORD,
     is_xdist,
+    only_shows,
     skips_benchmarks,
     times_nothing,
     uncaptured,
+    why_no_verdict,
 )
 from cnnperf.run.settings import add_options, resolve
 
@@ -122,13 +124,22 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the run; whatever would make it fail is found before training."""
     config = session.config
+    settings = config.stash[SETTINGS]
     ids = [case_id_of(item) for item in session.items]
     planned_ids = [case_id for case_id in ids if case_id not in (None, NO_CASES)]
     if not session.items and DESELECTED in config.stash:
         from cnnperf.run.header import nothing_selected
 
         config.stash[HEADER] = [nothing_selected(config.stash[TIER][0], config.stash[DESELECTED])]
-    if not planned_ids or config.option.collectonly:
+    if only_shows(config):
+        return
+    baseline = config.getoption("cnnperf_baseline") or (planned_ids and settings.baseline)
+    reason = why_no_verdict(config, bool(planned_ids))
+    if baseline and reason is not None:  # whoever asks for a gate must not pass without one
+        raise pytest.UsageError(
+            f"cnnperf: this run could not be compared with the baseline {baseline}: {reason}"
+        )
+    if not planned_ids:
         return
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError(
@@ -136,9 +147,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             "without -p no:benchmark"
         )
     if not skips_benchmarks(config) and not is_xdist(config):
-        from cnnperf.pytest_plugin.start import begin_run
+        from cnnperf.pytest_plugin.start import begin_run, check_fixture
 
         try:
+            check_fixture(session.items)
             begin_run(config, planned_ids)
         except UsageError as error:
             raise pytest.UsageError(f"cnnperf: {error}") from None
@@ -216,7 +228,6 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         from cnnperf.record.schema import record_as_json
 
         output_json["cnnperf"] = record_as_json(config.stash[SESSION].record)
-        config.stash[WROTE_RECORD] = config.getoption("benchmark_json") is not None
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-benchmark has written, before the summary
@@ -231,10 +242,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     from cnnperf.run.time_limit import EXIT_OUT_OF_TIME
 
     run = config.stash[SESSION]
-    if not config.stash.get(WROTE_RECORD, False) and not times_nothing(config):
+    wanted = run.record.cases and not times_nothing(config)
+    if wanted and WROTE_RECORD not in config.stash and not run.keeps_old_record:
         write_benchmark_json(run.record, run.paths.record)
         config.stash[WROTE_RECORD] = True
-    config.stash[KEPT_JOURNAL] = run.close()
+    config.stash[KEPT_JOURNAL] = run.close(is_written=WROTE_RECORD in config.stash or not wanted)
     if run.limit.reached and session.exitstatus in NOTHING_FAILED:
         session.exitstatus = EXIT_OUT_OF_TIME if run.trained else pytest.ExitCode.USAGE_ERROR
 
@@ -256,8 +268,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     run = config.stash[SESSION]
     terminalreporter.section("cnnperf")
     terminalreporter.write(render(run_summary(run.record), **look_of(terminalreporter)))
-    if config.stash.get(WROTE_RECORD, False):
+    if WROTE_RECORD in config.stash:
         terminalreporter.write_line(f"record: {run.paths.record}")
+    elif run.keeps_old_record:
+        terminalreporter.write_line(
+            f"{run.paths.record} is that of an earlier run: this one finished no training"
+        )
     if config.stash.get(KEPT_JOURNAL, False):
         for line in journal_lines(run, config.invocation_params.args):
             terminalreporter.write_line(line)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
+from pytest_benchmark.utils import safe_dumps
 from rich.console import Console
 
 from cnnperf.catalog.registry import all_cases
@@ -18,18 +23,21 @@ from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules, Words, find_rules
 from cnnperf.compare.verdicts import Across, Comparison
 from cnnperf.errors import UsageError, printable
-from cnnperf.pytest_plugin.collect import prepare_collection
+from cnnperf.pytest_plugin.collect import case_id_of, prepare_collection
 from cnnperf.pytest_plugin.state import (
     HEADER,
     SESSION,
     SETTINGS,
     STARTED,
+    WROTE_RECORD,
     times_nothing,
     uncaptured,
 )
 from cnnperf.record.journal import choose_paths
 from cnnperf.record.schema import Record
+from cnnperf.record.writing import write_file
 from cnnperf.report.terminal.comparison import comparison_summary
+from cnnperf.report.terminal.console import replace_unencodable
 from cnnperf.report.terminal.run import look_of, render
 from cnnperf.run.header import header_lines, recorded_command
 from cnnperf.run.plan import make_plan
@@ -49,13 +57,16 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     plan = make_plan(case_ids, settings, tier, once=times_nothing(config))
     paths = choose_paths(config.getoption("benchmark_json"), config.rootpath)
     gate = None
-    if settings.baseline is not None and not times_nothing(config):
+    if settings.baseline is not None:
         gate = Gate.open(settings.baseline, config.rootpath, plan.cases, settings.across)
     run = RunSession(settings, tier, plan, paths)
     asked = config.invocation_params
     run.command = recorded_command(asked.args, asked.dir)
     run.limit = TimeLimit(settings.max_minutes, config.stash[STARTED])
-    take_sigterm_for_ctrl_c(config)
+    handle_signals(config, run)
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    for stream in (sys.__stdout__, sys.__stderr__, reporter and reporter._tw._file):
+        config.add_cleanup(replace_unencodable(stream))
     with uncaptured(config):
         run.display = choose_display(Console(), quiet=config.option.verbose < 0)
         run.display.preparing("cnnperf: looking at this machine ...")
@@ -67,29 +78,79 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
         finally:
             run.display.close()
     config.pluginmanager.register(WriteGuard(config, run))
+    benchmarks = config._benchmarksession  # type: ignore[attr-defined]
+    benchmarks.save_json = partial(save_json, config, run)  # it would truncate the old file first
     config.stash[SESSION] = run  # only now: a run that cannot start must not write a record
     config.stash[HEADER] = header_lines(run, reason)
     if gate is not None:
         config.pluginmanager.register(GateHooks(run, gate))
 
 
-def take_sigterm_for_ctrl_c(config: pytest.Config) -> None:
-    """Make SIGTERM raise KeyboardInterrupt until pytest ends, unless it has a handler.
+def check_fixture(items: Iterable[pytest.Item]) -> None:
+    """Check that the fixture `benchmark` of every case is pytest-benchmark's.
 
-    SLURM, Kubernetes, systemd and `timeout` send SIGTERM and then wait. Without a handler Python
-    ends at once, and the user does not learn where the finished trainings are.
+    Raises:
+        UsageError: another plugin or a conftest.py has replaced it, so nothing would be recorded.
     """
+    for item in items:
+        found = getattr(item, "_fixtureinfo", None)
+        fixtures = found.name2fixturedefs.get("benchmark") if found is not None else None
+        if case_id_of(item) is None or not fixtures:
+            continue
+        home = fixtures[-1].func.__module__
+        if not home.startswith("pytest_benchmark."):
+            raise UsageError(
+                f"{item.nodeid}: the fixture `benchmark` is that of {home}, not "
+                f"pytest-benchmark's, so nothing would be recorded: run with -p no:{home}"
+            )
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
 
-    def forget() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def save_json(config: pytest.Config, run: RunSession, content: dict[str, Any]) -> None:
+    """Write pytest-benchmark's file, unless a record is there and this run finished no training."""
+    if run.keeps_old_record:
+        return
+    write_file(run.paths.record, safe_dumps(content, ensure_ascii=True, indent=4))
+    config.stash[WROTE_RECORD] = True
 
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if in_main_thread and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, interrupt)
-        config.add_cleanup(forget)
+
+def handle_signals(config: pytest.Config, run: RunSession) -> None:
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt until pytest ends, as Ctrl-C does.
+
+    SLURM, Kubernetes, systemd and `timeout` send SIGTERM and then wait; a terminal that is closed
+    sends SIGHUP. Without a handler Python ends at once, and the user does not learn where the
+    finished trainings are. A second signal ends the process at once: the journal has everything,
+    and the worker ends with its parent. A signal that is ignored or has a handler stays as it is.
+    """
+    heard: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        if len(heard) == 1:
+            raise KeyboardInterrupt
+        text = f"\ncnnperf: stopped again; {run.paths.journal} has every finished training\n"
+        os.write(2, text.encode(errors="replace"))
+        os._exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    defaults = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    replaced = {
+        number: default
+        for number, default in defaults.items()
+        if signal.getsignal(number) == default
+    }
+    for number in replaced:
+        signal.signal(number, interrupt)
+
+    def restore() -> None:
+        for number, default in replaced.items():
+            signal.signal(number, default)
+
+    config.add_cleanup(restore)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,24 @@ def times_nothing(config: pytest.Config) -> bool:
     return bool(config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"))
 
 
+def only_shows(config: pytest.Config) -> bool:
+    """Return whether pytest lists tests or fixtures and runs nothing."""
+    names = ("collectonly", "showfixtures", "show_fixtures_per_test")
+    return any(config.getoption(name, False) for name in names)
+
+
+def why_no_verdict(config: pytest.Config, has_cases: bool) -> str | None:
+    """Return why a run could not be compared with a baseline; None where it can."""
+    if times_nothing(config):
+        return "with --benchmark-disable nothing is timed: run without it"
+    if skips_benchmarks(config):
+        return "with --benchmark-skip nothing is trained: run without it"
+    for name in ("setup-plan", "setup-only"):
+        if config.getoption(name.replace("-", ""), False):
+            return f"with --{name} nothing is trained: run without it"
+    return None if has_cases else "no test of this run trains a case"
+
+
 @contextmanager
 def uncaptured(config: pytest.Config) -> Iterator[None]:
     """Let the progress display write to the terminal although pytest captures output."""

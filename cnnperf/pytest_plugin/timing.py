@@ -26,18 +26,28 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
     """Train every repeat of a case and return its record; fail or skip the test otherwise."""
     if planned.problem is not None:
         _refuse(run, planned, planned.problem, benchmark)
+    failure: WorkerError | OutOfTimeError
     try:
         durations = _train_all(run, planned, benchmark)
-    except WorkerError as error:
-        benchmark.has_error = True
-        run.fail(planned, error.as_case_error())
-        pytest.fail(printable(f"{planned.id}: {error}"), pytrace=False)
-    except OutOfTimeError as reason:  # a shorter case may still fit
-        benchmark.has_error = True
-        pytest.skip(printable(f"{planned.id}: {reason}"))
+    except (WorkerError, OutOfTimeError) as error:
+        failure = error
     except BaseException:
         benchmark.has_error = True  # Ctrl-C: pytest-benchmark must not read its missing figures
         raise
+    else:
+        return _finish(run, planned, benchmark, durations)
+    # Not in the `except`: pytest would show the error too, as the cause of this one.
+    benchmark.has_error = True
+    reason = printable(f"{planned.id}: {failure}")
+    if isinstance(failure, OutOfTimeError):  # a shorter case may still fit
+        pytest.skip(reason)
+    run.fail(planned, failure.as_case_error())
+    pytest.fail(reason, pytrace=False)
+
+
+def _finish(
+    run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture, durations: list[float]
+) -> CaseRecord:
     record = run.finish(planned)
     if benchmark.stats is not None:
         benchmark.stats.stats.data[:] = durations

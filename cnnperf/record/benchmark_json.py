@@ -13,8 +13,8 @@ from typing import Any
 from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import get_commit_info
 
-from cnnperf.errors import UsageError
 from cnnperf.record.schema import CaseRecord, Record, extra_info, record_as_json
+from cnnperf.record.writing import write_file
 
 UNKNOWN_MACHINE_FIELDS = (
     "node",
@@ -34,13 +34,7 @@ def write_benchmark_json(record: Record, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(to_benchmark_json(record), indent=4) + "\n")
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_file(path, json.dumps(to_benchmark_json(record), indent=4) + "\n")
 
 
 def to_benchmark_json(record: Record) -> dict[str, Any]:

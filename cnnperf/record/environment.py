@@ -136,7 +136,13 @@ class Settings(Fields):
     torch_interop_threads: int | None = None
     cpu_affinity_cores: int | None = None
     """Logical cores that the process may run on (`taskset`, cpusets)."""
+    cpu_quota_cores: float | None = None
+    """Cores that the smallest quota of the process's cgroups allows; None without a quota."""
     dataloader_workers: int | None = None
+    variables: dict[str, str] | None = None
+    """Environment variables that change speed or numbers (`cnnperf.machine.variables`)."""
+    tracers: tuple[str, ...] | None = None
+    """Tracers, profilers and debuggers that watch the process; None if there are none."""
 
 
 class Environment(Fields):
@@ -205,6 +211,12 @@ class DuringState(Fields):
     """The most compute processes of others on the device in any sample."""
     others_cpu_busy_percent: float | None = None
     """Share of all cores used by processes outside the own tree; stolen time counts."""
+    cpu_periods: int | None = None
+    """Periods of the CPU quota that throttled most; None without a quota."""
+    cpu_throttled_periods: int | None = None
+    """Periods in which the quota stopped the process."""
+    cpu_throttled_seconds: float | None = None
+    """Time for which it was stopped, added up over the cores."""
 
 
 class Flag(Fields):

@@ -11,12 +11,13 @@ The journal lies beside the record until that is complete.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
@@ -27,7 +28,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from cnnperf.catalog.specs import Case, Tier
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Environment
-from cnnperf.record.loading import read_file
+from cnnperf.record.loading import naming_what_is_too_much, read_file
 from cnnperf.record.schema import (
     SCHEMA_VERSION,
     CaseError,
@@ -36,6 +37,7 @@ from cnnperf.record.schema import (
     Record,
     RecordModel,
     Repeat,
+    Version,
     describe_validation_error,
     fingerprint_of,
     now,
@@ -53,7 +55,7 @@ class JournalHeader(RecordModel):
     """The first line: the run."""
 
     kind: Literal["run"] = "run"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Version = SCHEMA_VERSION
     created: AwareDatetime
     tier: Tier
     command: str | None = None
@@ -95,6 +97,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open_checked(path)
+        _lock(self._file.fileno())  # until this process ends, however it ends
 
     def append(self, entry: JournalHeader | Entry) -> None:
         """Write one entry and flush it to the disk.
@@ -121,6 +124,51 @@ class Journal:
         """Close and remove the file, once the record holds everything."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open journal for this process; return False if another one holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the journal of a stopped run, so that no other run takes it over too.
+
+    Raises:
+        UsageError: a run is still writing it, or another one is taking it over.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # `read_journal` says what is wrong with the file
+        yield
+        return
+    try:
+        if not _lock(descriptor):
+            raise UsageError(
+                f"{path} is in use by {_holder(descriptor)}; wait until that run has ended"
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Name the process that holds a lock, as far as the kernel tells."""
+    found = os.fstat(descriptor)
+    inode = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and inode in words and int(words[4]) > 0:
+                return f"process {words[4]}"
+    return "another process"
 
 
 def _open_checked(path: Path) -> BufferedWriter:
@@ -156,6 +204,7 @@ def _open_checked(path: Path) -> BufferedWriter:
     )
 
 
+@naming_what_is_too_much
 def read_journal(path: Path | str) -> tuple[JournalHeader, list[Entry]]:
     """Return the header and all entries of a journal, without a last line that a crash cut off.
 
@@ -258,6 +307,9 @@ def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
         benchmark_json: the path of --benchmark-json; without it, each run gets a file in
             `root`/.cnnperf, named after the time.
         root: pytest's root folder.
+
+    Raises:
+        UsageError: a run that is not over will write the same record.
     """
     base = benchmark_json.absolute() if benchmark_json else root / ".cnnperf" / "run.json"
     stem = f"{base.stem}-{now().strftime(STAMP)}"
@@ -266,12 +318,26 @@ def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
     journal = next(path for path in paths if not path.exists())  # another run's stays as it is
     pattern = re.compile(re.escape(base.stem) + r"-\d{8}-\d{6}(-\d+)?" + re.escape(SUFFIX))
     beside = base.parent.iterdir() if base.parent.is_dir() else ()
-    older = [path for path in beside if pattern.fullmatch(path.name) and path.stat().st_size]
+    others = [path for path in beside if pattern.fullmatch(path.name)]
+    if benchmark_json is not None:
+        _check_no_run_writes(base, others)
+    older = [path for path in others if path.stat().st_size]
     return ResultPaths(
         record=base if benchmark_json else Path(str(journal).removesuffix(SUFFIX) + ".json"),
         journal=journal,
         older_journals=tuple(sorted(older, reverse=True)),
     )
+
+
+def _check_no_run_writes(record: Path, journals: Iterable[Path]) -> None:
+    for journal in journals:
+        try:
+            with locked(journal):
+                pass
+        except UsageError as error:
+            raise UsageError(
+                f"another run will write {record}: {error}, or choose another --benchmark-json"
+            ) from None
 
 
 def best_journal(journals: Iterable[Path]) -> Path | None:

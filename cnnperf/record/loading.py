@@ -12,14 +12,16 @@ import difflib
 import json
 import reprlib
 import stat
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from cnnperf.errors import UsageError, printable
 from cnnperf.record.metrics import format_bytes
-from cnnperf.record.schema import SCHEMA_VERSION, Record, describe_validation_error
+from cnnperf.record.schema import SCHEMA_VERSION, Record, Version, describe_validation_error
 
 MAX_FILE_BYTES = 512 * 2**20
 """A record of 10,000 trainings takes some 20 MB. JSON takes several times its size in memory, so
@@ -35,7 +37,30 @@ REMEDY = (
     "`cnnperf recover JOURNAL -o FILE`"
 )
 
+P = ParamSpec("P")
+R = TypeVar("R")
+AnyPath = TypeVar("AnyPath", bound=Path | str)
 
+
+def naming_what_is_too_much(
+    read: Callable[Concatenate[AnyPath, P], R],
+) -> Callable[Concatenate[AnyPath, P], R]:
+    """Make a reader of a file say which file is too large for the memory, or nested too deeply."""
+
+    @wraps(read)
+    def reader(path: AnyPath, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(path, *args, **kwargs)
+        except MemoryError:
+            problem = "needs more memory than there is: split it, or free some memory"
+        except RecursionError:
+            problem = "is nested too deeply: nothing that cnnperf reads is"
+        raise UsageError(f"{name_of(Path(path))} {problem}")
+
+    return reader
+
+
+@naming_what_is_too_much
 def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any:
     """Read a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
@@ -65,11 +90,12 @@ def load_json(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> Any
             f"{name_of(path)} is not valid JSON (line {error.lineno}, column {error.colno}: "
             f"{error.msg}); {advice}"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{name_of(path)} is not a JSON text file: {error}") from error
     return found
 
 
+@naming_what_is_too_much
 def load_record(path: Path | str) -> Record:
     """Read and check the record inside a pytest-benchmark file.
 
@@ -187,12 +213,13 @@ def _check_version(version: Any, path: Path) -> None:
             f"{name_of(path)}: cnnperf.schema_version is missing, expected {SCHEMA_VERSION}: "
             "the file is damaged, so make the record again"
         )
-    if not isinstance(version, int) or version == SCHEMA_VERSION:
+    oldest = min(get_args(Version))
+    if not isinstance(version, int) or oldest <= version <= SCHEMA_VERSION:
         return  # the model refuses what is no number
     advice = (
         f"up to {SCHEMA_VERSION}: update cnnperf"
         if version > SCHEMA_VERSION
-        else f"from {SCHEMA_VERSION} on: make the record again, or use the cnnperf that wrote it"
+        else f"from {oldest} on: make the record again, or use the cnnperf that wrote it"
     )
     raise UsageError(
         f"{name_of(path)} has schema version {reprlib.repr(version)}, this cnnperf reads {advice}"

@@ -8,6 +8,8 @@ tools can read too. `cnnperf.record.loading` reads and checks it.
 Schema versions, and what each changed:
     1: the first. Later fields (harness, inference, profile, step_losses) are optional, so they
        needed no new version.
+    2: `training` of a repeat and `overrides` of a fingerprint say what was live, whatever the
+       recipe claims. FLOPs and MFU of grouped convolutions are right; before, they were too high.
 """
 
 from __future__ import annotations
@@ -24,9 +26,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from cnnperf.catalog.specs import Augmentation, Case, Recipe, Tier
 from cnnperf.errors import printable
 from cnnperf.record.environment import DuringState, Environment, Flag, Settings, State
+from cnnperf.record.live import LiveTraining, RecipePart
 from cnnperf.record.metrics import METRICS
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+
+Version = Literal[1, 2]
+"""All versions that load."""
 
 # The bounds exceed any measurement. Ratios and squares of values within them stay finite.
 Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
@@ -218,6 +224,8 @@ class Repeat(RecordModel):
     model_parameters: Count | None = None
     model_sha256: str | None = None
     dataset_sha256: str | None = None
+    training: LiveTraining | None = None
+    """None in schema version 1."""
     settings: Settings | None = None
     """Settings of the process that trained."""
     worker_pid: Count | None = None
@@ -271,6 +279,8 @@ class Fingerprint(RecordModel):
     recipe: RecordedRecipe
     resolution: int
     precision: str
+    overrides: dict[RecipePart, str] = {}
+    """What was live instead of the recipe's `optimizer`, `loss` or `schedule`."""
 
     @property
     def digest(self) -> str:
@@ -317,7 +327,7 @@ class CaseRecord(RecordModel):
 class Record(RecordModel):
     """One run."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Version = SCHEMA_VERSION
     created: AwareDatetime
     tier: Tier
     command: str | None = None
@@ -350,6 +360,7 @@ def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
         recipe=RecordedRecipe.model_validate(case.recipe),
         resolution=case.resolution,
         precision=repeat.precision,
+        overrides=repeat.training.overrides if repeat.training else {},
     )
 
 

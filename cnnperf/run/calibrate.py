@@ -36,6 +36,7 @@ from cnnperf.machine.names import describe_machine, identity
 from cnnperf.record.environment import Hardware
 from cnnperf.record.metrics import ABSENT
 from cnnperf.record.schema import CaseRecord, Record
+from cnnperf.record.writing import write_file
 from cnnperf.run.ab import judge_pair
 from cnnperf.run.interleave import Interleaved
 
@@ -236,13 +237,7 @@ def write_calibration(calibration: Calibration, path: Path) -> Written:
     written = Written(calibration, len(calibration.cases))
     if path.exists():
         written = _with_older_cases(calibration, load_calibration(path))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_name(path.name + ".part")
-        whole.write_text(written.calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        whole.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_file(path, written.calibration.model_dump_json(indent=2) + "\n")
     return written
 
 

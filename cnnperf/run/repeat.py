@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from cnnperf.machine.flags import run_flags
+from cnnperf.machine.flags import missing_bfloat16_units, run_flags
 from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules, visible_gpu_handle
 from cnnperf.machine.state import StateSampler, read_state
-from cnnperf.record.environment import Flag, Hardware
+from cnnperf.record.environment import Flag, Hardware, Settings
 from cnnperf.record.messages import TrainJob
 from cnnperf.record.schema import HarnessTimes, Repeat, StateRecord
 from cnnperf.run.time_limit import TimeLimit
@@ -119,7 +119,7 @@ class RepeatRun:
         self._ready_heard = self._worker.heard_at
         self._gpu = visible_gpu_handle() if self._ready.device == "cuda" else None
         self._before = read_state(self._gpu)  # this process and its descendants do not count
-        self._sampler = StateSampler(self._gpu)
+        self._sampler = StateSampler(self._gpu, worker_pid=self._worker.pid)
 
     def train(self) -> None:
         """Train, or measure inference; timed from outside, from `go` to `trained`."""
@@ -139,6 +139,9 @@ class RepeatRun:
         """Return the worker's result, completed by what the parent observed."""
         after = read_state(self._gpu)
         repeat = self._worker.wait_result().repeat
+        mfu, doubts = checked_mfu(repeat, self._hardware or Hardware())
+        metrics = repeat.metrics.model_copy(update={"mfu": mfu})
+        repeat = repeat.model_copy(update={"metrics": metrics})
         during = self._sampler.summary()
         flags = run_flags(
             before=self._before,
@@ -146,7 +149,7 @@ class RepeatRun:
             hardware=self._hardware,
             settings=repeat.settings,
         )
-        flags += mfu_flags(repeat.metrics.mfu)
+        flags += doubts
         flags += clock_flags(self._trained.seconds, self.outside_seconds)
         return repeat.model_copy(
             update={
@@ -193,16 +196,27 @@ class RepeatRun:
         )
 
 
-def mfu_flags(mfu: float | None) -> list[Flag]:
-    """Warn if training seems faster than the matmul peak of the same run."""
-    if mfu is None or mfu <= 1:
-        return []
+def checked_mfu(repeat: Repeat, hardware: Hardware) -> tuple[float | None, list[Flag]]:
+    """Return the MFU, or None where it means nothing, and warn of an MFU that cannot be right."""
+    mfu, settings = repeat.metrics.mfu, repeat.settings or Settings()
+    if mfu is None:
+        return None, []
+    missing = missing_bfloat16_units(hardware, settings)
+    if repeat.precision == "bfloat16" and missing is not None:
+        message = (
+            f"MFU is left out: {missing}. Without units for bfloat16 a library emulates it, "
+            "convolutions faster than the matrix product that MFU is relative to (the ratio was "
+            f"{mfu:.0%}). Compare images/s, or train in float32."
+        )
+        return None, [Flag(kind="no_bfloat16_units", value=mfu, message=message)]
+    if mfu <= 1:
+        return mfu, []
     message = (
         f"MFU is {mfu:.0%}, above the possible 100%: the device was slower while the matmul peak "
         "was measured. Likely another job ran at the start: repeat the run on an idle machine, or "
         "compare images/s."
     )
-    return [Flag(kind="mfu_above_peak", value=mfu, message=message)]
+    return mfu, [Flag(kind="mfu_above_peak", value=mfu, message=message)]
 
 
 def clock_flags(inside_seconds: float, outside_seconds: float | None) -> list[Flag]:

@@ -9,7 +9,7 @@ import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +23,13 @@ from cnnperf.record.journal import (
     ResultPaths,
     add_repeat,
     check_record_path,
+    locked,
     new_case_record,
     read_journal,
 )
 from cnnperf.record.messages import ProbeResult
 from cnnperf.record.schema import CaseError, CaseRecord, Outcome, Record, Repeat, now
+from cnnperf.record.writing import holds_results
 from cnnperf.run.plan import (
     Plan,
     PlannedCase,
@@ -144,7 +146,10 @@ class RunSession:
         self.resumed: Resumed | None = None
         self._ended: set[str] = set()
         check_record_path(paths.record)
+        self._held = ExitStack()
+        """The resumed journal, which no other run may take over meanwhile."""
         if settings.resume is not None:
+            self._held.enter_context(locked(settings.resume))
             read_journal(settings.resume)  # fail before anything slow starts
         self.journal = Journal(paths.journal)
 
@@ -194,6 +199,12 @@ class RunSession:
         )
 
     # --- the record -----------------------------------------------------------------------------
+
+    @property
+    def keeps_old_record(self) -> bool:
+        """Whether the record of an earlier run stays, because this one has finished no training."""
+        measured = any(case.repeats for case in self.cases.values())
+        return not measured and holds_results(self.paths.record)
 
     @property
     def record(self) -> Record:
@@ -319,14 +330,18 @@ class RunSession:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def close(self) -> bool:
+    def close(self, *, is_written: bool) -> bool:
         """Close the journal; delete it and a resumed one if the record is complete.
+
+        Args:
+            is_written: whether the record is on the disk, or was never to be.
 
         Returns:
             Whether the journal was kept.
         """
         record = self.record
-        if record.interrupted or any(case.outcome == "failed" for case in record.cases):
+        failed = any(case.outcome == "failed" for case in record.cases)
+        if (record.interrupted and record.cases) or failed or not is_written:
             self.journal.close()
             return True
         self.journal.discard()
@@ -334,7 +349,8 @@ class RunSession:
         return False
 
     def drop_resumed(self) -> None:
-        """Delete the resumed journal if this run's own files contain all of it."""
+        """Delete the resumed journal if this run's own files contain all of it, and let it go."""
+        self._held.close()
         if self.resumed is not None and not (self.resumed.changed or self.resumed.unplanned):
             with suppress(OSError):  # such as a read-only folder
                 self.resumed.path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
     python -m cnnperf.training.download mnist ~/data
 
-`cnnperf data` starts it. An error is one sentence and exit code 2.
+`cnnperf data` starts it. An error is one sentence and exit code 2, or 70 if it is cnnperf's own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from cnnperf.catalog.registry import import_modules
-from cnnperf.errors import UsageError, printable
+from cnnperf.errors import EXIT_INTERNAL, UsageError, internal_error, printable
 from cnnperf.training.worker.channel import check_torch
 
 
@@ -28,6 +28,9 @@ def main(name: str, folder: str, *modules: str) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        print(internal_error(error), file=sys.stderr)  # noqa: T201
+        return EXIT_INTERNAL
     return 0
 
 

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cnnperf.machine.host import attempt
 from cnnperf.record.messages import EpochDone, Progress
 from cnnperf.record.schema import EpochResult
 from cnnperf.training.clock import synchronize
 from cnnperf.training.engines import Engine, Evaluation, Observer, TrainPhase
 from cnnperf.training.evaluation import accuracy_and_f1, check_finite
+from cnnperf.training.live import describe_optimizer
 
 Send = Callable[[Progress | EpochDone], None]
 """Sends a message to the parent process."""
@@ -29,6 +31,8 @@ class TrainingLog:
     epochs: list[EpochResult] = field(default_factory=list)
     phases: list[TrainPhase] = field(default_factory=list)
     time_to_accuracy_seconds: float | None = None
+    optimizers: dict[str, None] = field(default_factory=dict)
+    """Distinct descriptions of the live optimizer at the end of each epoch, in order."""
 
     @property
     def images(self) -> int:
@@ -98,6 +102,7 @@ class TrainingRecorder:
         """Validate after an epoch, log both, and return whether training continues."""
         log, engine = self.log, self._engine
         log.phases.append(phase)
+        log.optimizers[attempt(describe_optimizer, engine) or "unknown"] = None
         result = EpochResult(
             epoch=len(log.phases), train_loss=phase.mean_loss, train_seconds=phase.seconds
         )

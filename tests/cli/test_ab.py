@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cnnperf import cli
+from cnnperf.cli import commands as cli
 from cnnperf.cli.turns import rules_here
 from cnnperf.compare.calibration import (
     Calibration,

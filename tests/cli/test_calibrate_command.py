@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from cnnperf import cli
+from cnnperf.cli import commands as cli
 from cnnperf.compare.calibration import SUFFIX, load_calibration
 from cnnperf.record.loading import load_record
 from cnnperf.run.time_limit import TimeLimit

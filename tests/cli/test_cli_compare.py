@@ -104,7 +104,7 @@ def test_a_file_is_written_and_the_summary_shown(base: str, slower: str, tmp_pat
 def test_unwritable_file_is_one_sentence(base: str, tmp_path: Path) -> None:
     """Before that, everything was fine; the exit code says that it is not."""
     done = run_cnnperf("compare", base, base, "-o", str(tmp_path), cwd=tmp_path)
-    assert "cannot be written: Is a directory" in sentence_of(done)
+    assert "is a folder: name a file with -o" in sentence_of(done)
 
 
 @pytest.mark.parametrize("target", ["customSmallerIsBetter", "customBiggerIsBetter", "bencher"])

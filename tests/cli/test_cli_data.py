@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cnnperf import cli
 from cnnperf.catalog.registry import all_datasets
+from cnnperf.cli import commands as cli
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
     plain_terminal,

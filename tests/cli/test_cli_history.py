@@ -171,7 +171,7 @@ def test_a_record_is_not_overwritten_by_a_page(folder: Path, tmp_path: Path) -> 
     record = folder / "000.json"
     before = record.read_bytes()
     done = run_cnnperf("history", str(folder), "-o", str(record), cwd=tmp_path)
-    assert "exists and is not a page" in sentence_of(done)
+    assert "holds a record" in sentence_of(done)
     assert record.read_bytes() == before
     assert "is a folder" in sentence_of(run_cnnperf("history", str(folder), "-o", str(folder)))
 

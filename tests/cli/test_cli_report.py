@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cnnperf import cli
+from cnnperf.cli import commands as cli
 from cnnperf.record.environment import Gpu
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
@@ -118,7 +118,7 @@ def test_only_a_page_of_cnnperf_is_overwritten(run: str, tmp_path: Path) -> None
         assert CliRunner().invoke(cli.app, ["report", run, "-o", str(page)]).exit_code == 0
     other.write_text("<html>mine</html>")
     assert "is not a page of cnnperf" in _refused(run, "-o", str(other))
-    assert "is not a page of cnnperf" in _refused(run, "-o", run)
+    assert "is an input of this command" in _refused(run, "-o", run)
     assert other.read_text() == "<html>mine</html>"
     assert CliRunner().invoke(cli.app, ["report", run, "-o", str(other), "--force"]).exit_code == 0
     assert "cnnperf report" in other.read_text()

@@ -141,3 +141,138 @@ def test_a_closed_standard_output_changes_no_verdict(base: str, slower: str) -> 
         command = f'"$0" -m cnnperf.cli compare "{base}" "{new}" >&-'
         done = subprocess.run(["sh", "-c", command, sys.executable], check=False)
         assert done.returncode == code
+
+
+# --- errors of cnnperf itself, and terminals that cannot show a character ------------------------
+
+EXIT_INTERNAL = 70
+
+
+def _environment(**variables: str) -> dict[str, str]:
+    return {**os.environ, **variables}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("compare", "{base}", "{slower}"), ("history", "{folder}"), ("list",), ("--help",)]
+)
+def test_a_terminal_without_unicode_gets_ascii(
+    base: str, slower: str, tmp_path: Path, command: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    """The verdict's exit code is that of any other terminal, and no character is an escape."""
+    words = [word.format(base=base, slower=slower, folder=tmp_path) for word in command]
+    plain = run_cnnperf(*words, env=_environment(PYTHONIOENCODING="utf-8"))
+    shown = run_cnnperf(*words, env=_environment(**variables))
+    assert shown.returncode == plain.returncode, shown.stderr
+    assert shown.stdout.isascii() or variables.get("PYTHONIOENCODING") == "latin-1"
+    assert "\\u" not in shown.stdout
+    assert "Traceback" not in shown.stderr
+    assert len(shown.stdout.splitlines()) == len(plain.stdout.splitlines())
+
+
+def _break(tmp_path: Path, raised: str) -> dict[str, str]:
+    """Environment of a process in which reading a record raises."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import cnnperf.record.loading as loading\n"
+        "def broken(*arguments, **options):\n"
+        f"    raise {raised}\n"
+        "loading.load_record = broken\n"
+    )
+    return _environment(PYTHONPATH=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("raised", "sentence"),
+    [
+        ("KeyError('oops')", "internal error: KeyError: 'oops'"),
+        ("MemoryError", "not enough memory"),
+        ("RecursionError('deep')", "internal error: RecursionError: deep"),
+        ("AssertionError", "internal error: AssertionError"),
+        ("SystemError('bad\\nline')", "internal error: SystemError: bad line"),
+    ],
+)
+def test_an_error_of_cnnperf_has_no_verdicts_code(
+    base: str, slower: str, tmp_path: Path, raised: str, sentence: str
+) -> None:
+    """One sentence and exit code 70; the traceback only if it is asked for."""
+    environment = _break(tmp_path, raised)
+    for command in (("compare", base, slower), ("export", base, "--to", "bencher")):
+        done = run_cnnperf(*command, env=environment)
+        assert done.returncode == EXIT_INTERNAL
+        assert done.stderr == f"cnnperf: {sentence} (CNNPERF_TRACEBACK=1 shows the traceback)\n"
+        told = run_cnnperf(*command, env={**environment, "CNNPERF_TRACEBACK": "1"})
+        assert told.returncode == EXIT_INTERNAL
+        assert told.stderr.startswith("Traceback")
+
+
+def test_a_command_that_cannot_be_imported_has_no_verdicts_code(tmp_path: Path) -> None:
+    """As after a broken installation of a package."""
+    (tmp_path / "typer.py").write_text("raise RuntimeError('broken')\n")
+    done = run_cnnperf("list", env=_environment(PYTHONPATH=str(tmp_path)))
+    assert done.returncode == EXIT_INTERNAL
+    assert done.stderr.startswith("cnnperf: internal error: RuntimeError: broken")
+
+
+def test_a_file_that_needs_too_much_is_named(base: str, tmp_path: Path) -> None:
+    """Nested tables that end Python's recursion, and a record larger than the memory."""
+    deep, large = tmp_path / "deep.toml", tmp_path / "large.json"
+    deep.write_text("a=" + "{a=" * 5000)
+    done = run_cnnperf("compare", base, base, "--config", str(deep))
+    assert done.returncode == 2
+    assert done.stderr == f"cnnperf: {deep} is nested too deeply: nothing that cnnperf reads is\n"
+    large.write_text('{"cnnperf": [' + "[[],[]]," * 4_000_000 + "0]}")
+    limited = (
+        "import resource, sys\n"
+        "from cnnperf.cli import commands, main\n"
+        "import cnnperf.cli.compare, cnnperf.compare.judge, cnnperf.record.loading\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20,) * 2)\n"
+        "sys.argv = ['cnnperf', 'compare', sys.argv[1], sys.argv[1]]\n"
+        "main()\n"
+    )
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("the size of a process is read from /proc")
+    done = subprocess.run(
+        [sys.executable, "-c", limited, str(large)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "large.json needs more memory than there is" in done.stderr
+
+
+# --- names and keys that do not exist ------------------------------------------------------------
+
+
+def test_a_mistyped_case_has_three_similar_ones() -> None:
+    """Not all 140."""
+    done = run_cnnperf("floors", "vgg16-mnst-224-eagr")
+    assert done.returncode == 2
+    assert "similar ones: vgg16-mnist-224-eager, " in done.stderr
+    assert "`cnnperf list` shows all" in done.stderr
+    assert len(done.stderr) < 300
+
+
+def test_a_mistyped_key_of_a_threshold_suggests_the_one_that_is_meant(
+    base: str, tmp_path: Path
+) -> None:
+    """Whatever its name is, it is rarely `gate` that is meant."""
+    config = tmp_path / "cnnperf.toml"
+    for key, meant in (("relative", "threshold"), ("treshold", "threshold"), ("gates", "gate")):
+        config.write_text(f"[metrics.train_seconds]\n{key} = 0.1\n")
+        done = run_cnnperf("compare", base, base, cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"there is no key '{key}' (did you mean '{meant}'?)" in done.stderr
+
+
+def test_compare_selects_cases_as_pytest_does(base: str, slower: str) -> None:
+    """After a run with -k, the same two files give the same verdict."""
+    assert run_cnnperf("compare", base, slower, "-k", "vgg").returncode == 1
+    done = run_cnnperf("compare", base, slower, "-k", "resnet")
+    assert done.returncode == 2
+    assert "-k 'resnet' matches no case; possible: modified_vgg" in done.stderr

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cnnperf import cli
 from cnnperf.catalog.registry import get_case
 from cnnperf.catalog.specs import Case
+from cnnperf.cli import commands as cli
 from cnnperf.compare.floors import Measured, case_floors, expected_precision, planned_work
 from cnnperf.record.environment import Gpu
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic

@@ -88,8 +88,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         "has schema version 0, this cnnperf reads from 1 on",
     ),
     "newer": (
-        lambda file: write_record(file, _body(schema_version=2)),
-        "has schema version 2, this cnnperf reads up to 1",
+        lambda file: write_record(file, _body(schema_version=3)),
+        "has schema version 3, this cnnperf reads up to 2",
     ),
     "twice": (
         lambda file: write_record(file, _body(cases=_body()["cases"] * 2)),

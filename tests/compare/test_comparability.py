@@ -14,6 +14,7 @@ from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
 from cnnperf.machine.names import identity
 from cnnperf.record.environment import Gpu, Settings, Software
+from cnnperf.record.live import LiveTraining
 from cnnperf.record.schema import CaseRecord, Repeat
 from tests.compare.judging import (
     CASE,
@@ -111,6 +112,80 @@ def test_repeats_without_a_fingerprint_are_not_compared() -> None:
             comparison = compared(*sides)
             assert told in str(only_case(comparison).reason)
             assert comparison.exit_code == 3
+
+
+ADAM = "Adam(betas=(0.9, 0.999), eps=1e-08, lr=0.001)"
+CROSS_ENTROPY = "CrossEntropyLoss(ignore_index=-100, reduction=mean)"
+
+
+def live(case: CaseRecord | None = None, **parts: str) -> CaseRecord:
+    """A case that trained with these live parts, whatever its recipe says."""
+    training = LiveTraining.model_validate(
+        {"optimizer": ADAM, "loss": CROSS_ENTROPY, "contradicts": list(parts), **parts}
+    )
+    case = case or timed()
+    repeats = [each.model_copy(update={"training": training}) for each in case.repeats]
+    return example_case_record(repeats=repeats)
+
+
+SGD = {"optimizer": "SGD(lr=0.1, momentum=0.9)"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (SGD, "optimizer adam against SGD(lr=0.1, momentum=0.9)"),
+        ({"loss": "mine.Focal(gamma=2)"}, "loss cross_entropy against mine.Focal(gamma=2)"),
+        ({"schedule": "StepLR(step_size=1)"}, "schedule none against StepLR(step_size=1)"),
+    ],
+)
+def test_a_live_training_that_contradicts_its_recipe_is_not_comparable(
+    parts: dict[str, str], told: str
+) -> None:
+    """Neither with one that does not, nor with a record of version 1, which does not know."""
+    for base in (live(), timed()):
+        comparison = compared(base, live(**parts))
+        assert only_case(comparison).reason == told
+        assert comparison.exit_code == 3
+
+
+def test_a_live_training_that_agrees_with_its_recipe_compares_with_an_unknown_one() -> None:
+    """Records of version 1 stay useful; so does a contradiction that both sides have."""
+    for base, new in ((timed(), live()), (live(), timed()), (live(**SGD), live(**SGD))):
+        assert only_case(compared(base, new)).verdict == "same"
+
+
+def test_repeats_of_two_live_trainings_are_not_compared() -> None:
+    """Nor repeats that are not what the fingerprint says."""
+    mixed, odd = live(), live(**SGD)
+    mixed.repeats[2] = odd.repeats[2]
+    told = "the repeats of base differ in live training, as in the recipe (seeds 0, 1, 3, 4) and"
+    assert str(only_case(compared(mixed, live())).reason).startswith(told)
+    edited = odd.model_copy(update={"fingerprint": live().fingerprint})
+    told = "new's fingerprint has live training as in the recipe, its repeats have optimizer SGD"
+    assert str(only_case(compared(live(), edited)).reason).startswith(told)
+
+
+def test_what_slows_a_training_is_shown_and_forbids_nothing() -> None:
+    """A variable of one side alone, a quota and a tracer; not what is equal."""
+    same = {"OMP_NUM_THREADS": "1"}
+    base = _with(timed(), variables=same)
+    new = _with(
+        timed([2 * value for value in STEADY]),
+        variables={**same, "CUDA_LAUNCH_BLOCKING": "1"},
+        cpu_quota_cores=0.6,
+        tracers=("coverage.tracer",),
+    )
+    for sides in ((base, new), (new, base)):
+        comparison = compared(*sides)
+        found = {each.field: (each.base, each.new) for each in comparison.environment_changes}
+        order = 1 if sides[0] is base else -1
+        assert found == {
+            "settings.cpu_quota_cores": ("—", "0.6")[::order],
+            "settings.variables.CUDA_LAUNCH_BLOCKING": ("—", "1")[::order],
+            "settings.tracers": ("—", "coverage.tracer")[::order],
+        }
+        assert comparison.exit_code == (1 if order == 1 else 0)
 
 
 @pytest.mark.parametrize("both", [True, False])

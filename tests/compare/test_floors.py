@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from cnnperf.compare.floors import CaseFloors, fit_into_cache, measured_of
-from tests.examples import example_case_record, example_repeat
+import pytest
+
+from cnnperf.compare.floors import CaseFloors, case_floors, fit_into_cache, measured_of
+from cnnperf.record.environment import Settings
+from cnnperf.record.messages import Ceiling, ModelFacts, ProbeResult
+from tests.examples import (
+    example_case,
+    example_case_record,
+    example_environment,
+    example_repeat,
+)
 
 
 def test_measured_case_has_medians_and_the_peak_of_its_precision() -> None:
@@ -40,3 +49,26 @@ def test_tensor_as_large_as_the_cache_fits() -> None:
     ]
     assert [each.id for each in fit_into_cache(floors, 1000)] == ["999", "1000"]
     assert fit_into_cache(floors, None) == []
+
+
+@pytest.mark.parametrize(
+    ("cpu_flags", "peak"), [(("avx2",), 100.0), (("amx_bf16",), 7.0), (None, 7.0)]
+)
+def test_emulated_bfloat16_is_limited_by_the_peak_of_float32(
+    cpu_flags: tuple[str, ...] | None, peak: float
+) -> None:
+    """Its own peak is that of a slow fallback, which convolutions beat."""
+    case = example_case()
+    environment = example_environment(cpu_flags=cpu_flags)
+    probed = ProbeResult(
+        device="cpu",
+        environment=environment.model_copy(update={"settings": Settings(device="cpu")}),
+        models=[ModelFacts(case_id=case.id)],
+        matmul_ceilings={
+            name: Ceiling(best=best, median=best, samples=3)
+            for name, best in (("float32", 100.0), ("bfloat16", 7.0))
+        },
+    )
+    found = case_floors(case, probed, precision="bfloat16")
+    assert found.matmul_flops_per_second == peak
+    assert case_floors(case, probed, precision="float32").matmul_flops_per_second == 100.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cnnperf.record.schema import CaseRecord
 from tests.compare.judging import (
     CASE,
     compared,
@@ -101,8 +102,49 @@ def test_a_floor_holds_where_base_has_no_accuracy(base_accuracy: float | None) -
     broken = compared(base, learned([0.1, 0.1, 0.1]))
     assert only_case(broken).metrics["test_accuracy"].verdict == "worse"
     assert broken.exit_code == 1
-    if base_accuracy is None:
-        assert "test_accuracy" not in only_case(compared(base, learned(GOOD))).metrics
+
+
+def _learned(*accuracies: float | None) -> CaseRecord:
+    """A case in which F1 was not measured, and accuracy only in some trainings."""
+    return example_case_record(
+        repeats=[
+            example_repeat(seed, test_accuracy=accuracy, test_f1_macro=None)
+            for seed, accuracy in enumerate(accuracies)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("lacking_base", "lacking_new", "verdict", "exit_code"),
+    [
+        (5, 0, "not comparable", 3),
+        (2, 0, "not comparable", 3),
+        (0, 5, "missing", 1),
+        (0, 3, "missing", 1),
+        (0, 1, "missing", 1),
+        (1, 1, "missing", 1),
+    ],
+)
+def test_half_an_accuracy_is_not_passed(
+    lacking_base: int, lacking_new: int, verdict: str, exit_code: int
+) -> None:
+    """The trainings that have one do not speak for those that do not."""
+    base, new = (
+        _learned(*[None] * lacking, *[0.98] * (5 - lacking))
+        for lacking in (lacking_base, lacking_new)
+    )
+    comparison = compared(base, new)
+    metric = only_case(comparison).metrics["test_accuracy"]
+    assert (metric.verdict, comparison.exit_code) == (verdict, exit_code)
+    lacking, name = (lacking_new, "new") if lacking_new else (lacking_base, "base")
+    assert metric.reason == f"{lacking} of 5 trainings of {name} lack this figure"
+
+
+def test_figures_that_both_sides_lack_are_not_missed() -> None:
+    """As the accuracy of a training of four steps."""
+    comparison = compared(_learned(None, None, None), _learned(None, None, None))
+    assert "test_accuracy" not in only_case(comparison).metrics
+    assert comparison.exit_code == 0
 
 
 def test_an_accuracy_that_is_gone_never_passes() -> None:

@@ -15,7 +15,7 @@ import pytest
 import typer
 import yaml
 
-from cnnperf.cli import app
+from cnnperf.cli.commands import app
 from cnnperf.compare.thresholds import find_thresholds
 from cnnperf.run.settings import OPTIONS
 from tests.commands import run_cnnperf

@@ -145,3 +145,60 @@ def test_a_repeats_flags_are_gathered_from_all_that_was_seen() -> None:
     found = flags.run_flags(during=during, before=State(), settings=seen)
     assert [flag.kind for flag in found] == ["other_gpu_process", "busy_cpu", "tf32_matmul"]
     assert flags.run_flags() == []
+
+
+def test_a_cpu_quota_that_throttles_is_flagged_with_its_periods() -> None:
+    """The periods, the cores and where such limits are set."""
+    during = DuringState(cpu_periods=582, cpu_throttled_periods=523)
+    flag = one_flag(
+        flags.quota_flags(during, Settings(cpu_quota_cores=0.6)),
+        "throttled_cpu", "Throttled by a CPU quota: 523 of 582 periods (0.6 cores", "--cpus",
+    )  # fmt: skip
+    assert flag.value == pytest.approx(0.8986, abs=1e-4)
+    assert "throttled_cpu" in flags.DISTURBANCES
+
+
+@pytest.mark.parametrize("throttled", [None, 0, 11])
+def test_a_cpu_quota_that_hardly_throttles_is_not_flagged(throttled: int | None) -> None:
+    """Less than 2 % of the periods."""
+    during = DuringState(cpu_periods=582, cpu_throttled_periods=throttled)
+    assert flags.quota_flags(during, Settings()) == []
+
+
+def test_tracers_and_debugging_variables_are_flagged_by_name() -> None:
+    """Through the function that every repeat goes through."""
+    settings = Settings(
+        tracers=("coverage.tracer", "gdb"),
+        variables={"CUDA_LAUNCH_BLOCKING": "1", "OMP_NUM_THREADS": "1"},
+    )
+    traced, slow = flags.run_flags(settings=settings)
+    assert traced.kind == "traced"
+    assert "coverage.tracer, gdb" in traced.message
+    assert slow.kind == "slow_variables"
+    assert "CUDA_LAUNCH_BLOCKING=1 in the environment" in slow.message
+    assert "OMP" not in slow.message
+    assert flags.run_flags(settings=Settings(variables={}, tracers=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("cpu_flags", "variables", "told"),
+    [
+        (("avx2", "fma"), {}, "none of the extensions amx_bf16, avx512_bf16, bf16, svebf16"),
+        (("avx512f", "avx512bw"), {}, "none of the extensions"),
+        (("avx512_bf16",), {"ONEDNN_MAX_CPU_ISA": "avx2"}, "ONEDNN_MAX_CPU_ISA=avx2 hides"),
+        (("amx_bf16",), {"DNNL_MAX_CPU_ISA": "AVX512_CORE"}, "DNNL_MAX_CPU_ISA=AVX512_CORE hides"),
+        (("amx_bf16",), {"ONEDNN_MAX_CPU_ISA": "ALL"}, None),
+        (("bf16", "asimd"), {}, None),
+        (None, {}, None),
+    ],
+)
+def test_missing_bfloat16_units_are_named(
+    cpu_flags: tuple[str, ...] | None, variables: dict[str, str], told: str | None
+) -> None:
+    """Of a CPU whose extensions are known; a GPU has its own."""
+    hardware = Hardware(cpu_flags=cpu_flags)
+    found = flags.missing_bfloat16_units(hardware, Settings(device="cpu", variables=variables))
+    assert (found is None) == (told is None)
+    assert (told or "") in (found or "")
+    cuda = Settings(device="cuda", variables=variables)
+    assert flags.missing_bfloat16_units(hardware, cuda) is None

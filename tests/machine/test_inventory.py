@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -25,7 +27,10 @@ from cnnperf.record.environment import (
     State,
 )
 from tests.machine.fake_nvml import InstallNvml, fake_gpu
-from tests.machine.helpers import run_python
+from tests.machine.helpers import ROOT, linux_only, run_python
+
+PTRACE_SEIZE = 0x4206
+"""Attaches without a stop (ptrace(2))."""
 
 
 def test_collecting_imports_neither_torch_nor_nvml_before_it_must() -> None:
@@ -95,7 +100,8 @@ def test_settings_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1")
     seen = read_settings(device="cpu")
-    assert seen.model_dump(exclude_none=True, exclude={"cpu_affinity_cores"}) == {
+    of_the_machine = {"cpu_affinity_cores", "cpu_quota_cores", "variables", "tracers"}
+    assert seen.model_dump(exclude_none=True, exclude=of_the_machine) == {
         "device": "cpu",
         "allocator_config": "expandable_segments:True",
         "malloc_tunables": "glibc.malloc.trim_threshold=1",
@@ -127,3 +133,55 @@ def test_nothing_raises_on_a_machine_that_reports_nothing(monkeypatch: pytest.Mo
     with StateSampler(None) as sampler:
         assert read_state(None).host.cpu_busy_percent is None
     assert sampler.summary().others_cpu_busy_percent is None
+
+
+TRACERS = "from cnnperf.machine.inventory import active_tracers as a; print(a())"
+
+
+def test_nothing_watches_a_plain_process() -> None:
+    """None, so that records of older versions compare as equal."""
+    assert run_python(f"import sys; sys.settrace(None); {TRACERS}").strip() == "None"
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["import sys, trace; sys.settrace(trace.Trace(trace=0).globaltrace)",
+     "import sys, trace; sys.setprofile(trace.Trace(trace=0).globaltrace)"],
+)  # fmt: skip
+def test_functions_that_trace_are_named_by_their_module(start: str) -> None:
+    """A debugger and a profiler."""
+    assert run_python(f"{start}; {TRACERS}").strip() == "('trace',)"
+
+
+def test_coverage_that_starts_by_itself_is_named(tmp_path: Path) -> None:
+    """As pytest-cov starts it in subprocesses; it traces by a function or, newer, by monitoring."""
+    pytest.importorskip("coverage", reason="coverage is not installed")
+    (tmp_path / "sitecustomize.py").write_text("import coverage; coverage.process_startup()")
+    (tmp_path / "rc").write_text(f"[run]\ndata_file = {tmp_path}/data\n")
+    search = os.pathsep.join((str(tmp_path), str(ROOT)))
+    printed = run_python(TRACERS, PYTHONPATH=search, COVERAGE_PROCESS_START=str(tmp_path / "rc"))
+    assert "coverage" in printed
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring is new in 3.12")
+def test_a_tool_that_monitors_is_named() -> None:
+    """Debuggers use it from Python 3.12 on."""
+    assert run_python(f"import sys; sys.monitoring.use_tool_id(0, 'pydevd'); {TRACERS}") == (
+        "('pydevd',)\n"
+    )
+
+
+@linux_only
+def test_a_debugger_of_the_whole_process_is_named() -> None:
+    """Traced by this process, as by gdb or strace."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"input(); {TRACERS}"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    if ctypes.CDLL(None, use_errno=True).ptrace(PTRACE_SEIZE, child.pid, None, None) != 0:
+        child.kill()
+        pytest.skip(f"ptrace is forbidden here: {os.strerror(ctypes.get_errno())}")
+    printed, _ = child.communicate("\n", timeout=60)
+    own_name = Path("/proc/self/comm").read_text().strip()
+    assert printed.strip() == repr((own_name,))

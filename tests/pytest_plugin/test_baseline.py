@@ -15,6 +15,8 @@ from tests.examples import write_record
 from tests.fake_python import fake_python
 from tests.pytest_plugin.project import Project
 
+pytest_plugins = "pytester"
+
 CASE = "good-tiny-8-two-eager"
 
 
@@ -91,3 +93,50 @@ def test_bad_baseline_ends_the_run_before_training(
     assert told in line
     assert "Traceback" not in done.stdout
     assert not project.json_path.exists()
+
+
+# --- a gate that judges nothing -------------------------------------------------------------------
+
+NO_VERDICT = "this run could not be compared with the baseline"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--benchmark-disable",), "with --benchmark-disable nothing is timed"),
+        (("--benchmark-skip",), "with --benchmark-skip nothing is trained"),
+        (("--setup-plan",), "with --setup-plan nothing is trained"),
+        (("-k", "nothing_like_this"), "no test of this run trains a case"),
+    ],
+)
+def test_a_run_that_is_to_be_judged_and_cannot_be_fails(
+    project: Project, arguments: tuple[str, ...], reason: str
+) -> None:
+    """It says why, before anything is trained; also where the options are in addopts."""
+    for variables in ({}, {"PYTEST_ADDOPTS": " ".join(arguments)}):
+        given = () if variables else arguments
+        done = project.run("--cnnperf-baseline=base.json", *given, **variables)
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+        text = " ".join(done.stdout.split())
+        assert NO_VERDICT in text
+        assert reason in text
+
+
+def test_a_baseline_where_no_test_trains_a_case_fails(pytester: pytest.Pytester) -> None:
+    """A mistyped folder must not pass; without a baseline on the command line nothing changes."""
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest("--cnnperf-baseline=/nonexistent.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert NO_VERDICT in str(result.stderr) + str(result.stdout)
+    pytester.makeini("[pytest]\ncnnperf_baseline = base.json\n")
+    assert pytester.runpytest().ret == 0
+    assert pytester.runpytest("--collect-only", "--cnnperf-baseline=base.json").ret == 0
+
+
+def test_a_terminal_without_unicode_gets_ascii(project: Project) -> None:
+    """Header, progress and table of a run."""
+    done = project.run("-k", "good and two", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.isascii()
+    assert "\\u2" not in done.stdout
+    assert "good-tiny-8-two-eager" in done.stdout

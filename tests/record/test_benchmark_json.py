@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import math
 import statistics
@@ -151,24 +150,6 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, record: Record) 
     for path in (tmp_path / "file" / "run.json", tmp_path):
         with pytest.raises(UsageError, match=f"{path} cannot be written: "):
             write_benchmark_json(record, path)
-
-
-def test_a_full_disk_leaves_the_existing_record_unchanged(
-    tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The new content replaces a file only once it is complete."""
-    path = tmp_path / "run.json"
-    write_benchmark_json(record, path)
-    before = path.read_bytes()
-
-    def fill_up(file: Path, text: str) -> int:
-        file.write_bytes(text[: len(text) // 2].encode())
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", fill_up)
-    with pytest.raises(UsageError, match=r"cannot be written: No space left on device"):
-        write_benchmark_json(record, path)
-    assert path.read_bytes() == before
 
 
 def test_nan_is_written_as_null(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.refusals import refusal_of
 from tests.strategies import json_values, mutated
 
 HERE = Path(__file__).parents[1]
-REAL = [HERE / "records" / "v1.json", *HERE.parent.glob("reports/*/smoke.json")]
+REAL = [*(HERE / "records").glob("*.json"), *HERE.parent.glob("reports/*/smoke.json")]
 """A record written by hand and, in a checkout, what a run left."""
 
 TEXTS = [path.read_text() for path in REAL]

@@ -42,7 +42,9 @@ from tests.examples import (
 from tests.strategies import fingerprints, records, seconds
 
 STORED = Path(__file__).parents[1] / "records" / "v1.json"
-"""Written by hand when version 1 was the latest; it must load for ever."""
+"""Written by hand when version 1 was the latest; it must load for ever. So must the next one."""
+
+STORED_2 = STORED.with_name("v2.json")
 
 # --- round trip -----------------------------------------------------------------------------
 
@@ -158,6 +160,26 @@ def test_a_stored_record_of_version_1_keeps_loading() -> None:
     assert skipped.outcome == "skipped"
 
 
+def test_a_stored_record_of_version_2_keeps_loading() -> None:
+    """What version 2 added is where it belongs."""
+    (case,) = load_record(STORED_2).cases
+    (repeat,) = case.repeats
+    assert case.fingerprint is not None
+    assert repeat.training is not None
+    assert repeat.training.loss == "CrossEntropyLoss(ignore_index=-100, reduction=mean)"
+    assert repeat.training.overrides == case.fingerprint.overrides
+    assert case.fingerprint.overrides == {
+        "optimizer": "SGD(lr=0.1, momentum=0.9)",
+        "schedule": "StepLR(gamma=0.1, step_size=30)",
+    }
+    assert repeat.settings is not None
+    assert repeat.settings.cpu_quota_cores == 0.6
+    assert repeat.settings.variables == {"CUDA_LAUNCH_BLOCKING": "1"}
+    assert repeat.settings.tracers == ("coverage.tracer",)
+    assert repeat.state.during is not None
+    assert repeat.state.during.cpu_throttled_periods == 523
+
+
 # --- schema -------------------------------------------------------------------------------------
 
 
@@ -184,7 +206,8 @@ def test_the_schema_accepts_records_and_refuses_a_wrong_one() -> None:
     record = example_record(example_case_record(), failed_case_record(), skipped_case_record())
     body = record.model_dump(mode="json")
     validator.validate(body)
-    validator.validate(json.loads(STORED.read_text())["cnnperf"])
+    for stored in (STORED, STORED_2):
+        validator.validate(json.loads(stored.read_text())["cnnperf"])
     body["cases"][0]["repeats"][0]["metrics"]["test_accuracy"] = 99.0
     assert not validator.is_valid(body)
 

@@ -13,9 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
+from cnnperf.record.environment import Hardware
 from cnnperf.record.messages import EpochDone, ProbeJob, Progress
-from cnnperf.run.repeat import RepeatRun, mfu_flags
+from cnnperf.run.repeat import RepeatRun, checked_mfu
 from cnnperf.run.worker_process import Worker, WorkerError, describe_progress, probe
+from tests.examples import example_repeat
 from tests.training.conftest import MakeJob
 
 pytest.importorskip("torch", reason="training needs the extra `train`")
@@ -197,8 +199,10 @@ def test_a_probe_describes_machine_and_models() -> None:
 
 def test_an_mfu_above_the_peak_is_flagged() -> None:
     """Faster than the peak cannot be; the flag says so with the number."""
-    assert mfu_flags(None) == []
-    assert mfu_flags(0.99) == []
-    (flag,) = mfu_flags(1.26)
+    hardware = Hardware(cpu_flags=("avx2",))
+    for mfu in (None, 0.99):
+        assert checked_mfu(example_repeat(mfu=mfu), hardware) == (mfu, [])
+    kept, (flag,) = checked_mfu(example_repeat(mfu=1.26), hardware)
+    assert kept == 1.26
     assert flag.kind == "mfu_above_peak"
     assert "126%" in flag.message

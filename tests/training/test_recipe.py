@@ -21,6 +21,7 @@ from cnnperf.models import build_model  # noqa: E402
 from cnnperf.record.messages import EpochDone, Progress  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
 from cnnperf.training.engines.fast.compilation import reset_optimizer  # noqa: E402
+from cnnperf.training.live import describe_optimizer, live_training  # noqa: E402
 from cnnperf.training.loop import run_training  # noqa: E402
 from cnnperf.training.recipe import (  # noqa: E402
     ZERO_STATE,
@@ -294,3 +295,33 @@ def test_a_loop_of_its_own_refuses_what_it_does_not_know() -> None:
     )  # fmt: skip
     with pytest.raises(UsageError, match="does not know clip_norm of recipe test"):
         register_case(case)
+
+
+@pytest.mark.parametrize("engine", [EagerEngine, FastEngine])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        {"name": "CosineAnnealingLR", "per": "step", "warmup": 2},
+        {"name": "OneCycleLR", "per": "step"},
+        {"name": "MultiStepLR", "milestones": [1]},
+        {"name": "ReduceLROnPlateau"},
+    ],
+)
+def test_what_is_live_is_what_the_recipe_says(
+    engine: type[Engine], schedule: dict[str, Any] | None
+) -> None:
+    """A schedule that moves the rate is no contradiction; another optimizer is one."""
+    fields = {**RICH, "schedule": schedule, "max_steps": None}
+    made = prepared(engine, **fields)
+    made.prepare()
+    seen = [describe_optimizer(made)]
+    batch = made.noise(8)
+    for _ in range(3):
+        made.step(batch)
+        made.learning_rate.after_update()
+        made.learning_rate.after_epoch(1.0)
+        seen.append(describe_optimizer(made))
+    assert live_training(made, list(dict.fromkeys(seen))).contradicts == ()
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.05)
+    assert "optimizer" in live_training(made, [describe_optimizer(made)]).contradicts

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import get_args
 
-from cnnperf.record.schema import SCHEMA_VERSION
+from cnnperf.record.schema import Version
 
 SHAPE = {
     "cnnperf": {
@@ -96,7 +97,7 @@ SELECT
         content.cnnperf.environment, '{{"hardware": {{"matmul_flops_per_second": null}}}}'
     ) AS environment
 FROM contents
-WHERE content.cnnperf.schema_version = {SCHEMA_VERSION}
+WHERE content.cnnperf.schema_version IN {get_args(Version)}
     AND regexp_matches(content.cnnperf.created, '\\d\\d:\\d\\d.*(Z|[+-]\\d\\d:?\\d\\d)$')
     AND epoch_us(TRY_CAST(content.cnnperf.created AS TIMESTAMPTZ))
         BETWEEN 0 AND {LATEST_MICROSECONDS}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cnnperf.errors import UsageError, printable
+from cnnperf.errors import printable
+from cnnperf.record.writing import write_file
 from cnnperf.report.terminal.console import print_rich
 
 if TYPE_CHECKING:  # `cnnperf --help` needs the formats alone
@@ -44,7 +45,7 @@ def present(
         UsageError: the file cannot be written.
     """
     if output is not None:
-        write_text(output, as_text(comparison, form))
+        write_file(output, as_text(comparison, form))
         typer.echo(printable(comparison.summary))
         return
     if form is not Format.TABLE:
@@ -94,16 +95,3 @@ def to_json(comparison: Comparison) -> str:
                 by_ratio = name not in JUDGED or JUDGED[name].by_ratio
             del shown["metrics"][name]["difference" if by_ratio else "ratio"]
     return json.dumps(content, indent=2) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, and create its folder if needed.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error

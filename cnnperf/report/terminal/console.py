@@ -1,17 +1,20 @@
 """The output and the exit codes of the commands.
 
 Exit codes 0, 1, 3 and 4 are verdicts. Nothing else may end with one of them by accident: not a
-reader that stops early (`| head`), not a full disk behind the standard output, and not Ctrl-C.
+reader that stops early (`| head`), not a full disk behind the standard output, not Ctrl-C, and not
+a terminal that cannot encode a character.
 """
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TextIO
 
 import typer
 from rich.console import Console
@@ -25,6 +28,14 @@ EXIT_INTERRUPTED = 130
 
 EXIT_NO_READER = 141
 """Exit code when the reader of the output is gone, as after SIGPIPE."""
+
+ASCII = str.maketrans({
+    "—": "-", "±": "+-", "→": "->", "…": "...", "\xd7": "x", "·": ".", "µ": "u",
+    **dict.fromkeys("─━═╌╍", "-"), **dict.fromkeys("│┃║", "|"),
+    **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼╞╡╪", "+"),
+})  # fmt: skip
+"""What stands for our own characters, and for rich's lines, where the output cannot have them. For
+others it is `?`."""
 
 
 class _Console(Console):
@@ -73,18 +84,40 @@ def outliving_the_reader() -> Iterator[None]:
         _write_no_more()
 
 
-def run(command: Callable[[], object]) -> NoReturn:
-    """Run a command line and end the process with its exit code."""
-    sys.exit(_exit_code(command))
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    """Return what is written instead, and where to continue: an error handler of `codecs`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(ASCII)
+    return "".join(letter if letter.isascii() else "?" for letter in text), error.end
 
 
-def _exit_code(command: Callable[[], object]) -> int:
+def replace_unencodable(stream: TextIO | None) -> Callable[[], None]:
+    """Make a stream write ASCII for what its encoding lacks; return what undoes it."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return lambda: None
+    before = stream.errors
+    codecs.register_error("cnnperf", _replace)
+    stream.reconfigure(errors="cnnperf")
+    return lambda: stream.reconfigure(errors=before)
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command line and return its exit code.
+
+    Raises:
+        Exception: an error of cnnperf itself.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        replace_unencodable(stream)
     try:
         command()
         _flush()
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # rich and typer turn it into 1
             return _without_reader()
+        if isinstance(end.__context__, typer.Abort):  # typer turns an EOFError into 1
+            raise EOFError("a file ended early") from end.__context__  # noqa: TRY004
         return end.code if isinstance(end.code, int) else 0 if end.code is None else EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

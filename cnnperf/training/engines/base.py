@@ -133,15 +133,15 @@ class Engine(ABC):
         self.warm_up()
         if self.average is not None:
             self.average.reset()
-        updates = -(-self.steps_per_epoch() // self.recipe.accumulate_steps)
-        self.learning_rate = LearningRate(self.recipe, self.optimizer, updates, self._updates())
+        self.learning_rate = LearningRate(self.recipe, self.optimizer, *self.update_counts())
         torch.manual_seed(self.seed)  # dropout must not depend on the warm-up
 
-    def _updates(self) -> int:
-        """Return the number of updates of the whole training."""
+    def update_counts(self) -> tuple[int, int]:
+        """Return the number of updates of an epoch, and of the whole training."""
         each = self.recipe.accumulate_steps
-        whole = self.recipe.epochs * -(-self.steps_per_epoch() // each)
-        return min(whole, -(-(self.recipe.max_steps or whole * each) // each))
+        of_epoch = -(-self.steps_per_epoch() // each)
+        whole = self.recipe.epochs * of_epoch
+        return of_epoch, min(whole, -(-(self.recipe.max_steps or whole * each) // each))
 
     def make_model(self) -> nn.Module:
         """Build the case's model on the CPU, with fresh weights from torch's generator."""

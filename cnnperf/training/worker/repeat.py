@@ -20,6 +20,7 @@ from cnnperf.training.inference import (
     measure_inference,
     prepare_subject,
 )
+from cnnperf.training.live import contradiction_flags, live_training
 from cnnperf.training.loop import TrainingLog, learned_scores, run_training
 from cnnperf.training.profiling.profiler import check_profile_dir, record_profile
 from cnnperf.training.worker.channel import Channel
@@ -149,6 +150,7 @@ def _repeat(
 ) -> Repeat:
     log = trained.log
     learned = evaluation if engine.dataset.learnable else None
+    training = live_training(engine, list(log.optimizers))
     return Repeat(
         seed=job.seed,
         metrics=metrics,
@@ -160,9 +162,10 @@ def _repeat(
         model_parameters=count_parameters(engine.model),
         model_sha256=engine.model_sha256,
         dataset_sha256=dataset_sha256(engine.splits),
+        training=training,
         settings=settings_with_torch(engine.device).model_copy(update=engine.settings),
         worker_pid=os.getpid(),
-        warnings=engine.flags,
+        warnings=engine.flags + contradiction_flags(training),
         step_losses=log.step_losses if job.deterministic else None,
         inference=trained.inference,
     )

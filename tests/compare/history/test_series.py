@@ -15,10 +15,19 @@ from cnnperf.compare.history.load import Point, load_folder
 from cnnperf.compare.history.series import Series, find_series
 from cnnperf.compare.thresholds import MetricSettings, Thresholds
 from cnnperf.record.environment import Settings
+from cnnperf.record.live import LiveTraining
 from cnnperf.record.schema import CaseRecord
 from cnnperf.report.wording.history import NOTHING, cause, effect
 from tests.compare.history.folders import CASE, case_with, commit_of, write, write_history
-from tests.examples import CREATED, example_case, example_environment, example_record
+from tests.examples import (
+    CREATED,
+    example_case,
+    example_case_record,
+    example_environment,
+    example_record,
+    example_repeat,
+    write_record,
+)
 
 UP = [20.0] * 10 + [21.4] * 10
 """Seconds: a step of 7 % before the eleventh record."""
@@ -236,3 +245,27 @@ def test_deterministic_and_unrecorded_trainings_have_a_distinction(tmp_path: Pat
     assert [(len(each.points), each.distinction) for each in _series(tmp_path)] == [
         (2, None), (1, "deterministic"), (1, "what was trained is not recorded")
     ]  # fmt: skip
+
+
+def test_records_of_both_schema_versions_form_one_series(tmp_path: Path) -> None:
+    """Version 1 does not know what was live; a contradiction starts another series."""
+    live = {"optimizer": "Adam", "loss": "CrossEntropyLoss", "contradicts": []}
+    sgd = {**live, "optimizer": "SGD", "contradicts": ["optimizer"]}
+    for day, training in enumerate([None, live, sgd]):
+        repeats = [
+            example_repeat(0, 20.0).model_copy(
+                update={"training": training and LiveTraining.model_validate(training)}
+            )
+        ]
+        record = example_record(
+            example_case_record(repeats=repeats), created=CREATED + timedelta(days=day)
+        )
+        body = record.model_dump(mode="json")
+        if training is None:
+            body["schema_version"] = 1
+            (case,) = body["cases"]
+            del case["fingerprint"]["overrides"], case["repeats"][0]["training"]
+        write_record(tmp_path / f"{day}.json", body)
+    main, other = _series(tmp_path)
+    assert [len(main.points), len(other.points)] == [2, 1]
+    assert other.distinction == "not comparable: optimizer adam against SGD"

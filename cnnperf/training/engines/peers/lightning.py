@@ -179,5 +179,6 @@ class EpochCallback(Callback):  # type: ignore[misc]  # untyped to mypy
 
     def on_train_epoch_end(self, trainer: Trainer, _module: LightningModule) -> None:
         """Validate through the handler, and stop if it says so."""
+        self._engine.optimizer = trainer.optimizers[0]  # the live one, which the record describes
         phase = self._recorder.finish(self._batches.began, self._batches.waited.seconds)
         trainer.should_stop = not self._handler.finish_epoch(phase)
