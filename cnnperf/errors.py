@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import traceback
 from collections.abc import Iterable
 
@@ -26,13 +27,29 @@ class NotInstalledError(UsageError):
     """A required package that is missing or broken."""
 
 
-def printable(text: str) -> str:
-    r"""Return untrusted text as one line, with control characters escaped.
+COMMAND = re.compile(
+    r"(?<!\w):(?=:)"
+    r"|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|stop-commands|[a-z]+-mask|[a-z]+-path"
+    r"|[a-z]+-matcher|set-env|set-output|save-state)\b)"
+    r"|#(?=#(?:\[|vso\[|teamcity\[))"
+    r"|section(?=_(?:start|end):)",
+    re.IGNORECASE,
+)
+"""Where a CI server may find a command in a log: GitHub's `::error` and GitLab's `section_start:`
+begin a line; GitHub's `##[add-path]`, Azure's and TeamCity's may stand anywhere. GitHub's known
+names count inside a word too, because a table may begin a new line there."""
 
-    >>> print(printable("it failed:\n\x1b[31mred"))
+
+def printable(text: str) -> str:
+    r"""Return untrusted text as one line, without control characters and commands to CI servers.
+
+    >>> print(printable("it failed:\n\x1b[31mred"), printable("::error::x"), sep="\n")
     it failed: \x1b[31mred
+    : :error: :x
     """
-    line = " ".join(text.split())
+    line = COMMAND.sub(r"\g<0> ", " ".join(text.split()))
+    if line.isprintable():
+        return line
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
@@ -45,6 +62,15 @@ def internal_error(error: BaseException) -> str:
     sentence = f"cnnperf: {problem} ({TRACEBACK}=1 shows the traceback)"
     wanted = os.environ.get(TRACEBACK)
     return "".join(traceback.format_exception(error)) + sentence if wanted else sentence
+
+
+def inert_json(text: str) -> str:
+    r"""Return the same JSON without commands that CI servers obey in the middle of a line.
+
+    >>> print(inert_json('{"id": "##[add-path]"}'))
+    {"id": "#\u0023[add-path]"}
+    """
+    return text.replace("##", r"#\u0023")
 
 
 def one_of(kind: str, wrong: str, possible: Iterable[str]) -> str:

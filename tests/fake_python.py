@@ -17,18 +17,20 @@ from tests.examples import example_environment
 SOURCE = """\
 import json, math, os, random, sys, time
 
+messages = os.fdopen(int(sys.argv[-1]), "w")
+
 plan = json.loads({plan!r})
 job = json.loads(sys.stdin.readline())
 
 
 def say(kind, **fields):
-    print(json.dumps({{"kind": kind, **fields}}), flush=True)
+    print(json.dumps({{"kind": kind, **fields}}), file=messages, flush=True)
 
 
 if "refusal" in plan:
     say("failed", error="start", message=plan["refusal"])
 elif job["kind"] == "probe":
-    print(json.dumps(plan["probe"]), flush=True)
+    print(json.dumps(plan["probe"]), file=messages, flush=True)
 else:
     case = "-".join([job["case"]["model"], job["case"]["engine"]])
     with open(plan["log"], "a+") as log:

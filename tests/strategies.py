@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from datetime import UTC, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, get_args
 
 from hypothesis import strategies as st
@@ -26,7 +26,11 @@ finite = st.floats(-1e100, 1e100)
 seconds = st.floats(0, 1e11)
 fraction = st.floats(min_value=0, max_value=1)
 count = st.integers(0, 2**64)
-times = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-9, minutes=-30))]))
+times = st.datetimes(
+    datetime(1970, 1, 2),
+    datetime(9999, 12, 30),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-9, minutes=-30))]),
+)
 
 metrics = st.builds(
     Metrics,

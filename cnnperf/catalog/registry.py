@@ -12,6 +12,8 @@ import importlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import TypeVar
 
 from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
@@ -195,16 +197,17 @@ def import_modules(
 
     Args:
         names: dotted module names.
-        python_path: folders to search first, such as pytest's root.
+        python_path: the user's folders, such as pytest's root.
         asked_by: the ini key or option that named them, for error messages.
 
     Raises:
         UsageError: a module cannot be imported.
     """
     names = list(names)
-    for folder in reversed(python_path):
-        if names and folder not in sys.path:
-            sys.path.insert(0, folder)
+    if python_path:  # builders, loaders and losses are there too
+        # At the end: a `json.py` or `numpy.py` in the user's folder must hide nothing.
+        sys.path += [folder for folder in python_path if folder not in sys.path]
+        sys.meta_path.insert(0, NamedModules(names, python_path))
     for name in names:
         try:
             importlib.import_module(name)
@@ -215,6 +218,41 @@ def import_modules(
                 f"{asked_by}: {name} cannot be imported ({type(error).__name__}: {error}); "
                 f"expected a module in {python_path[0] if python_path else 'sys.path'}"
             ) from error
+
+
+class NamedModules:
+    """Finds the modules that the user named in the user's folders before the installed ones.
+
+    A project that is also installed is imported from its folder. Builders and loaders that the
+    user registers are named, too. A module of Python itself is never replaced.
+    """
+
+    def __init__(self, names: Iterable[str], folders: Sequence[str]) -> None:
+        self._names, self._folders = list(names), folders
+
+    def find_spec(
+        self, name: str, path: object = None, _target: object = None
+    ) -> ModuleSpec | None:
+        """Return where a top-level module is, or None to search `sys.path`."""
+        if path is not None or name in sys.stdlib_module_names:
+            return None
+        builders = [spec.builder for spec in _models.values() if spec not in BUILTIN_MODELS]
+        loaders = [spec.loader for spec in _datasets.values() if spec not in BUILTIN_DATASETS]
+        if name not in {re.split("[.:]", each)[0] for each in (*self._names, *builders, *loaders)}:
+            return None
+        found = PathFinder.find_spec(name, self._folders)
+        return found if found is not None and found.origin else None  # no folder without __init__
+
+
+def folders_of(names: Iterable[str]) -> list[str]:
+    """Return the folders in which imported modules of a user's project were found."""
+    files = ((name, getattr(sys.modules[name], "__file__", None)) for name in names)
+    folders = [
+        Path(file).parents[name.count(".") + (Path(file).name == "__init__.py")]
+        for name, file in files
+        if file
+    ]
+    return [str(folder) for folder in folders if not folder.name.endswith("-packages")]
 
 
 # --- selection by an expression, as in `pytest -k` ------------------------------------------------

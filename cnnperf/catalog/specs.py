@@ -122,10 +122,14 @@ ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
 class Spec(BaseModel):
-    """Base of every description: frozen, and an unknown field is an error."""
+    """Base of every description: frozen, its numbers finite, and an unknown field is an error."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", defer_build=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        defer_build=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -224,14 +228,14 @@ class Augmentation(Spec):
     """Largest rotation, in both directions."""
     scale_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest change of size, up or down: 0.1 is 0.9 to 1.1."""
-    crop_shift_pixels: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    crop_shift_pixels: Annotated[float, Field(ge=0)] = 0.0
     """Largest shift of the crop along each side, in both directions."""
-    elastic_alpha_pixels: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    elastic_alpha_pixels: Annotated[float, Field(ge=0)] = 0.0
     """Elastic deformation: each pixel moves by blurred noise from -1..1 times this.
 
     The `alpha` of torchvision's `ElasticTransform` is twice this value.
     """
-    elastic_sigma_pixels: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    elastic_sigma_pixels: Annotated[float, Field(gt=0)] = 4.0
     """Standard deviation of that blur: a larger one moves pixels more smoothly and less far."""
 
 

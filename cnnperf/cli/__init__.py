@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import sys
 
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    # `python -m cnnperf.cli` puts the current folder first: a `json.py` there would be Python's.
+    sys.path.append(sys.path.pop(0))
+
 from cnnperf.errors import EXIT_INTERNAL, internal_error
 
 

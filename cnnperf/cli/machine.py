@@ -19,7 +19,7 @@ from cnnperf.cli.options import (
     option,
     training_options,
 )
-from cnnperf.errors import EXIT_INTERNAL
+from cnnperf.errors import EXIT_INTERNAL, inert_json
 from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences, status
 from cnnperf.run.settings import settings_from
@@ -36,7 +36,7 @@ def env(as_json: AsJson = False) -> None:
         with status("looking at this machine ..."):
             environment = this_environment()
         if as_json:
-            typer.echo(environment.model_dump_json(indent=2))
+            typer.echo(inert_json(environment.model_dump_json(indent=2)))
         else:
             print_rich(environment_table(environment))
 
@@ -97,7 +97,9 @@ def data(
 
 def _fetch(name: str, folder: Path, modules: list[str]) -> None:
     """Download a data set in a process, which may load torchvision, and show its messages."""
-    command = [sys.executable, "-m", "cnnperf.training.download", name, str(folder), *modules]
+    command = [
+        sys.executable, "-P", "-m", "cnnperf.training.download", name, str(folder), *modules
+    ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -165,7 +167,7 @@ def floors(
         with status("measuring what this device can do ..."):
             probed = look(chosen, given["device"], module or [])
         found = floors_of(chosen, probed, recorded)
-        text = json.dumps(floors_json(found, probed), indent=2)
+        text = inert_json(json.dumps(floors_json(found, probed), indent=2))
         if output is not None:
             write_file(output, text + "\n")
     if form == "json":

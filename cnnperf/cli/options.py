@@ -88,8 +88,8 @@ def check_page(output: Path, is_page: Callable[[str], bool], fix: str) -> None:
     Raises:
         UsageError: the file is something else, or cannot be read.
     """
-    if not output.exists():
-        return
+    if not output.is_file():
+        return  # new, or a pipe, which may never bring anything to read
     try:
         with output.open(encoding="utf-8", errors="replace") as file:
             head = file.read(2000)

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from cnnperf.cli.options import Force, option
-from cnnperf.errors import UsageError
+from cnnperf.errors import UsageError, inert_json
+from cnnperf.record.loading import name_of
 from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences
 
@@ -46,7 +47,7 @@ def recover(
         write_benchmark_json(record, output)
         print_rich(run_summary(record))
         repeats = sum(len(case.repeats) for case in record.cases)
-        typer.echo(f"{output}: {repeats} finished trainings of {len(record.cases)} cases")
+        typer.echo(f"{name_of(output)}: {repeats} finished trainings of {len(record.cases)} cases")
 
 
 def export(
@@ -80,12 +81,12 @@ def export(
 
     with sentences():
         check_output(output, [run], force=force)
-        text = json.dumps(export_record(load_record(run), to), indent=2)
+        text = inert_json(json.dumps(export_record(load_record(run), to), indent=2))
         if output is None:
             typer.echo(text)
         else:
             write_file(output, text + "\n")
-            typer.echo(f"{output}: {to}")
+            typer.echo(f"{name_of(output)}: {to}")
 
 
 def schema(

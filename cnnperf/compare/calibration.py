@@ -14,12 +14,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.compare.thresholds import JUDGED, MetricRule
 from cnnperf.errors import UsageError
-from cnnperf.machine.names import describe_machine, identity
-from cnnperf.record.environment import Hardware, Software
+from cnnperf.machine.names import describe_machine, hardware_difference, identity
+from cnnperf.record.environment import STRICT, Finite, Hardware, Moment, Software
 from cnnperf.record.loading import load_json, name_of
 from cnnperf.record.schema import describe_validation_error
 
@@ -37,14 +37,13 @@ REPEATS = 5
 POWER = 0.8
 """Probability of finding that change."""
 
-Spread = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Spread = Annotated[float, Field(ge=0, le=10)]
 
 
 class CalibrationModel(BaseModel):
-    """Base of the models in a calibration; it ignores fields of newer versions."""
+    """Base of the models in a calibration, as strict as a record."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    model_config = ConfigDict(**STRICT, frozen=True)
 
 
 class Noise(CalibrationModel):
@@ -76,7 +75,7 @@ class Calibration(CalibrationModel):
     """The noise of one machine."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    created: AwareDatetime
+    created: Moment
     hardware: Hardware
     software: Software = Software()
     cases: dict[str, CaseNoise] = {}
@@ -138,8 +137,9 @@ def load_calibration_of(path: Path, hardware: Hardware, whose: str) -> Calibrati
     calibration = load_calibration(path)
     if identity(calibration.hardware) != identity(hardware):
         raise UsageError(
-            f"{name_of(path)} is of another machine than {whose} ({calibration.describe()}): "
-            "name a calibration of the same machine, or omit --calibration"
+            f"{name_of(path)} is of another machine than {whose} "
+            f"({hardware_difference(calibration.hardware, hardware)}): name a calibration of the "
+            "same machine, or omit --calibration"
         )
     return calibration
 

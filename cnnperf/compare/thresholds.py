@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.errors import UsageError, one_of
-from cnnperf.record.loading import naming_what_is_too_much
+from cnnperf.record.loading import naming_what_is_too_much, read_file
 from cnnperf.record.schema import describe_validation_error
 
 NOISE_MULTIPLE = 3.0
@@ -36,11 +36,14 @@ NOISE_MULTIPLE = 3.0
 OWN_FILE = Path("cnnperf.toml")
 PROJECT_FILE = Path("pyproject.toml")
 
+MAX_CONFIG_BYTES = 4 * 2**20
+"""Far more than a table for every case takes; TOML takes many times its size in memory."""
+
 
 class MetricSettings(BaseModel):
     """One metric's table in the TOML file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     threshold: float | None = Field(default=None, gt=0, lt=1)
     margin: float | None = Field(default=None, gt=0, lt=0.5)
@@ -236,9 +239,8 @@ def find_tables(folder: Path) -> Found | None:
 def read_tables(path: Path) -> Found:
     """Read a file of settings; errors are those of `find_tables`."""
     try:
-        content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+        text = read_file(path, MAX_CONFIG_BYTES, "name a TOML file with thresholds").decode()
+        content: Any = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     parents: tuple[str, ...] = ()

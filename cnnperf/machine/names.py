@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cnnperf.errors import printable
 from cnnperf.record.environment import Environment, Gpu, Hardware
-from cnnperf.record.metrics import format_bytes
+from cnnperf.record.metrics import ABSENT, format_bytes
 
 UNKNOWN = "an unknown machine"
 
@@ -37,6 +37,29 @@ def identity(hardware: Hardware) -> tuple[object, ...]:
     gpu = hardware.gpu.name if hardware.gpu is not None else None
     cores = hardware.cpu_logical_cores
     return gpu, hardware.gpu_count, hardware.cpu_model, cores, hardware.cpu_flags
+
+
+FACTS = ("GPU", "number of GPUs", "CPU", "cores", "CPU instructions")
+"""What `identity` returns, in its order."""
+
+
+def hardware_difference(one: Hardware, other: Hardware) -> str:
+    """Return what tells two machines apart, as in `cores 16, not 2`; of instructions, only those.
+
+    >>> hardware_difference(Hardware(cpu_flags=("avx", "avx2")), Hardware(cpu_flags=("avx",)))
+    'CPU instructions avx2, not —'
+    """
+    return "; ".join(
+        f"{name} {_only_in(mine, theirs)}, not {_only_in(theirs, mine)}"
+        for name, mine, theirs in zip(FACTS, identity(one), identity(other), strict=True)
+        if mine != theirs
+    )
+
+
+def _only_in(mine: object, theirs: object) -> str:
+    if isinstance(mine, tuple):
+        mine = " ".join(x for x in mine if not isinstance(theirs, tuple) or x not in theirs)
+    return printable(str(mine)) if mine not in (None, "") else ABSENT
 
 
 def describe_machine(hardware: Hardware) -> str:

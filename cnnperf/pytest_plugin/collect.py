@@ -14,6 +14,8 @@ case of its suite.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -112,7 +114,7 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
         UsageError: a package for training is missing, or a module cannot be imported.
     """
     if TIER not in config.stash:
-        from cnnperf.catalog.registry import change_cases
+        from cnnperf.catalog.registry import change_cases, folders_of
         from cnnperf.run.plan import choose_tier
         from cnnperf.run.project import Project
         from cnnperf.run.session import missing_packages
@@ -131,6 +133,9 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
             builtin_cases=config.getini(BUILTIN_KEY),
         ).register()
         change_cases(settings.set)
+        # pytest may have found the modules elsewhere, such as beside a conftest.py.
+        python_path = dict.fromkeys([*settings.python_path, *folders_of(settings.modules)])
+        config.stash[SETTINGS] = replace(settings, python_path=tuple(python_path))
         config.stash[TIER] = choose_tier(settings)
     return config.stash[TIER]
 
@@ -139,3 +144,53 @@ def case_id_of(item: pytest.Item) -> str | None:
     """Return the case id of a collected test; None if it has none."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("cnnperf_case") if callspec is not None else None
+
+
+BESIDE = "trainings run side by side and slow each other down"
+AGAIN = "a case is trained again and only its last training counts"
+HARMFUL = {
+    "forked": (False, "--forked (pytest-forked)", "the results of a training are lost"),
+    "parallel_threads": (1, "--parallel-threads (pytest-run-parallel)", BESIDE),
+    "iterations": (1, "--iterations (pytest-run-parallel)", AGAIN),
+    "forever": (False, "--forever (pytest-run-parallel)", AGAIN),
+    "workers": (None, "--workers (pytest-parallel)", BESIDE),
+    "tests_per_worker": (None, "--tests-per-worker (pytest-parallel)", BESIDE),
+    "reruns": (None, "--reruns (pytest-rerunfailures)", AGAIN),
+    "force_reruns": (None, "--force-reruns (pytest-rerunfailures)", AGAIN),
+    "flaky": (None, "@pytest.mark.flaky", AGAIN),
+}
+"""Options, ini keys and markers of other plugins, with a harmless value, and what they do to cases.
+
+pytest-xdist is not here: its processes skip cases (`is_xdist`), because an error there is retried.
+"""
+
+
+def check_plugins(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Refuse plugins that would train a case wrongly or twice, before anything is trained.
+
+    Raises:
+        UsageError: names the option or the two tests of a case.
+    """
+    trained: dict[str, pytest.Item] = {}
+    for item in items:
+        case_id = case_id_of(item)
+        if case_id in (None, NO_CASES) or "cnnperf_train" not in getattr(item, "fixturenames", ()):
+            continue
+        for name, (harmless, asked, harm) in HARMFUL.items():
+            if item.get_closest_marker(name) or _value(config, name, harmless) != str(harmless):
+                raise UsageError(f"with {asked} {harm}: run the cases without it")
+        if case_id in trained:
+            raise UsageError(
+                f"case {case_id} would be trained twice, by {trained[case_id].nodeid} and "
+                f"{item.nodeid}, but only one training would count: choose one with -k, and use "
+                "--cnnperf-repeats=N instead of --count or --flake-finder"
+            )
+        trained[case_id] = item
+
+
+def _value(config: pytest.Config, name: str, harmless: object) -> str:
+    value = config.getoption(name, None)
+    if value is None:
+        with suppress(ValueError):  # no plugin has such an ini key
+            value = config.getini(name)
+    return str(harmless if value in (None, "", 0, "0") else value)

@@ -19,6 +19,7 @@ from cnnperf.pytest_plugin.collect import (
     NO_CASES,
     case_id_of,
     cases_of,
+    check_plugins,
     prepare_collection,
     suite_of,
     take_tables,
@@ -34,6 +35,7 @@ from cnnperf.pytest_plugin.state import (
     TIER,
     WROTE_RECORD,
     is_xdist,
+    is_xdist_worker,
     only_shows,
     skips_benchmarks,
     times_nothing,
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from cnnperf.record.schema import CaseRecord
     from cnnperf.run.plan import PlannedCase
 
-PARALLEL = "cnnperf: parallel trainings slow each other down: run without -n"
+PARALLEL = (
+    "cnnperf: parallel or repeated trainings disturb each other: run without -n, -d, --tx and -f"
+)
 """Why nothing is trained under pytest-xdist."""
 
 NOTHING_FAILED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -68,12 +72,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "cnnperf(suite='train'): suite of a test's cases: train, peers, sweep, infer or harness",
     )
-    settings = config.stash[SETTINGS] = resolve(config)
-    if settings.baseline is not None and is_xdist(config):
-        raise pytest.UsageError(
-            "cnnperf: with -n nothing is trained that --cnnperf-baseline could compare, because "
-            "parallel trainings slow each other down: run without -n"
-        )
+    config.stash[SETTINGS] = resolve(config)
+    if is_xdist(config) and not is_xdist_worker():
+        config.pluginmanager.register(ParallelRun(config))
     config.stash[STARTED] = time.monotonic()
 
 
@@ -135,13 +136,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     baseline = config.getoption("cnnperf_baseline") or (planned_ids and settings.baseline)
     reason = why_no_verdict(config, bool(planned_ids))
-    if baseline and reason is not None:  # whoever asks for a gate must not pass without one
+    # Whoever asks for a gate must not pass without one; for pytest-xdist's workers see ParallelRun.
+    if baseline and reason is not None and not is_xdist(config):
         raise pytest.UsageError(
             f"cnnperf: this run could not be compared with the baseline {baseline}: {reason}"
         )
     if not planned_ids:
         return
-    if not config.pluginmanager.hasplugin("benchmark"):
+    if not config.pluginmanager.hasplugin("pytest-benchmark"):  # the session that it registers
         raise pytest.UsageError(
             "cnnperf: pytest-benchmark, which times trainings, is not loaded: install it, and run "
             "without -p no:benchmark"
@@ -151,6 +153,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
         try:
             check_fixture(session.items)
+            check_plugins(config, session.items)
             begin_run(config, planned_ids)
         except UsageError as error:
             raise pytest.UsageError(f"cnnperf: {error}") from None
@@ -256,11 +259,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the results and where they are."""
     config = terminalreporter.config
     if SESSION not in config.stash:
-        skipped = terminalreporter.stats.get("skipped", [])  # pytest shows why only with -rs
-        count = sum(PARALLEL in str(report.longrepr) for report in skipped)
-        if count:
-            cases = "1 case was" if count == 1 else f"{count} cases were"
-            terminalreporter.write_line(f"{PARALLEL} ({cases} not trained)", yellow=True)
         return
     from cnnperf.report.terminal.run import look_of, render, run_summary, where_traces_are
     from cnnperf.run.header import journal_lines
@@ -280,6 +278,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     traces = where_traces_are(run.record, run.settings.profile)
     if traces is not None:
         terminalreporter.write_line(traces)
+
+
+class ParallelRun:
+    """pytest's hooks of pytest-xdist's controller: say that nothing was trained or compared."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._asked = config.getoption("cnnperf_baseline") is not None
+        self._baseline = config.stash[SETTINGS].baseline is not None
+        self._skipped = 0
+
+    @property
+    def _gates(self) -> bool:
+        return self._asked or (self._baseline and self._skipped > 0)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count the cases that a worker skipped."""
+        self._skipped += PARALLEL in str(report.longrepr)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a run that was asked to compare cases and trained none."""
+        if self._gates and session.exitstatus in NOTHING_FAILED:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the reason, which pytest shows only with -rs."""
+        if self._skipped or self._gates:
+            cases = "1 case was" if self._skipped == 1 else f"{self._skipped} cases were"
+            more = "; nothing was compared with the baseline" if self._gates else ""
+            text = f"{PARALLEL} ({cases} not trained{more})"
+            terminalreporter.write_line(text, yellow=not self._gates, red=self._gates)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -68,7 +68,7 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     for stream in (sys.__stdout__, sys.__stderr__, reporter and reporter._tw._file):
         config.add_cleanup(replace_unencodable(stream))
     with uncaptured(config):
-        run.display = choose_display(Console(), quiet=config.option.verbose < 0)
+        run.display = choose_display(Console(), quiet=config.getoption("verbose", 0) < 0)
         run.display.preparing("cnnperf: looking at this machine ...")
         try:
             run.look_at_machine()

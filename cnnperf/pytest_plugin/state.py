@@ -27,8 +27,19 @@ DESELECTED = pytest.StashKey[set[str]]()
 
 
 def is_xdist(config: pytest.Config) -> bool:
-    """Return whether this process is pytest-xdist's controller or one of its workers."""
-    return "PYTEST_XDIST_WORKER" in os.environ or bool(config.getoption("numprocesses", None))
+    """Return whether this is pytest-xdist's controller, one of its workers, or its loop (-f)."""
+    spreads = config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
+    loops = any(type(each).__name__ == LOOP for each in config.pluginmanager.get_plugins())
+    return spreads or loops or is_xdist_worker()
+
+
+LOOP = "WorkerFailSession"
+"""Name of the class of pytest-xdist's plugin in the process that runs the tests of -f."""
+
+
+def is_xdist_worker() -> bool:
+    """Return whether this process runs tests for pytest-xdist's controller."""
+    return "PYTEST_XDIST_WORKER" in os.environ
 
 
 def skips_benchmarks(config: pytest.Config) -> bool:
@@ -68,6 +79,6 @@ def uncaptured(config: pytest.Config) -> Iterator[None]:
         yield
         return
     with manager.global_and_fixture_disabled():
-        if reporter is not None and config.option.verbose >= 0:
+        if reporter is not None and config.getoption("verbose", 0) >= 0:
             reporter.ensure_newline()
         yield

@@ -9,15 +9,48 @@ are ignored, so that an older cnnperf reads a newer record.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+STRICT = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False, defer_build=True)
+"""What every model of a record shares: numbers are finite, and neither text nor true or false are
+numbers. Fields that newer versions add are ignored."""
+
+# The bounds exceed any measurement. Ratios and squares of values within them stay finite.
+Finite = Annotated[float, Field(ge=-1e100, le=1e100)]
+
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+"""A list in JSON, where there are no tuples."""
+
+TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
+
+
+def _check_time(value: Any) -> Any:
+    if not isinstance(value, datetime) and not (isinstance(value, str) and TIME.fullmatch(value)):
+        raise ValueError("Input should be a valid datetime, such as 2026-01-02T03:04:05+00:00")
+    return value
+
+
+Moment = Annotated[
+    AwareDatetime,
+    Field(
+        strict=False,
+        ge=datetime(1970, 1, 1, tzinfo=UTC),
+        le=datetime(9999, 12, 31, tzinfo=UTC),
+    ),
+    BeforeValidator(_check_time),
+]
+"""A time, as text in JSON: a number could count seconds or milliseconds. The years are those that
+every reader of a record can show in any time zone."""
 
 
 class Fields(BaseModel):
     """Base of every model here; docstrings of fields become descriptions in the JSON Schema."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(**STRICT, frozen=True, use_attribute_docstrings=True)
 
 
 class Gpu(Fields):
@@ -55,13 +88,13 @@ class Hardware(Fields):
     cpu_model: str | None = None
     cpu_physical_cores: int | None = None
     cpu_logical_cores: int | None = None
-    cpu_flags: tuple[str, ...] | None = None
+    cpu_flags: Texts | None = None
     """Vector and matrix extensions only, sorted, as the kernel spells them."""
     numa_nodes: int | None = None
     memory_bytes: int | None = None
     virtualization: str | None = None
     """Such as `kvm`, `docker` or `docker on kvm`; None on bare metal and where unknown."""
-    matmul_flops_per_second: dict[str, float] | None = None
+    matmul_flops_per_second: dict[str, Finite] | None = None
     """Peak of matrix products by precision, measured by the worker."""
 
 
@@ -141,7 +174,7 @@ class Settings(Fields):
     dataloader_workers: int | None = None
     variables: dict[str, str] | None = None
     """Environment variables that change speed or numbers (`cnnperf.machine.variables`)."""
-    tracers: tuple[str, ...] | None = None
+    tracers: Texts | None = None
     """Tracers, profilers and debuggers that watch the process; None if there are none."""
 
 
@@ -156,32 +189,32 @@ class Environment(Fields):
 class DeviceState(Fields):
     """A GPU at one moment."""
 
-    sm_clock_mhz: float | None = None
-    sm_clock_limit_mhz: float | None = None
+    sm_clock_mhz: Finite | None = None
+    sm_clock_limit_mhz: Finite | None = None
     """The highest SM clock that the GPU supports."""
-    memory_clock_mhz: float | None = None
-    power_limit_watts: float | None = None
-    power_watts: float | None = None
-    temperature_celsius: float | None = None
-    throttle_reasons: tuple[str, ...] | None = None
+    memory_clock_mhz: Finite | None = None
+    power_limit_watts: Finite | None = None
+    power_watts: Finite | None = None
+    temperature_celsius: Finite | None = None
+    throttle_reasons: Texts | None = None
     """Names of NVML's clock event reasons; empty where nothing limits the clocks."""
     other_processes: int | None = None
     """Compute processes of others on the device."""
-    gpu_utilization_percent: float | None = None
+    gpu_utilization_percent: Finite | None = None
     memory_free_bytes: int | None = None
 
 
 class HostState(Fields):
     """The host at one moment."""
 
-    load_average_1min: float | None = None
+    load_average_1min: Finite | None = None
     """Runnable processes, averaged over a minute."""
-    cpu_busy_percent: float | None = None
+    cpu_busy_percent: Finite | None = None
     """Share of all cores together, over a short window, used by any process."""
     cpu_governor: str | None = None
     cpu_frequency_driver: str | None = None
     """Such as `acpi-cpufreq`; the meaning of the governor's name depends on it."""
-    cpu_frequency_mhz: float | None = None
+    cpu_frequency_mhz: Finite | None = None
     """Mean over cores."""
     memory_available_bytes: int | None = None
 
@@ -197,19 +230,19 @@ class DuringState(Fields):
     """A summary of the samples of `StateSampler` during a repeat."""
 
     samples: int = 0
-    duration_seconds: float | None = None
-    sm_clock_min_mhz: float | None = None
-    sm_clock_median_mhz: float | None = None
-    sm_clock_max_mhz: float | None = None
-    sm_clock_limit_mhz: float | None = None
+    duration_seconds: Finite | None = None
+    sm_clock_min_mhz: Finite | None = None
+    sm_clock_median_mhz: Finite | None = None
+    sm_clock_max_mhz: Finite | None = None
+    sm_clock_limit_mhz: Finite | None = None
     """The highest SM clock that the GPU supports."""
-    power_mean_watts: float | None = None
-    temperature_max_celsius: float | None = None
-    throttle_shares: dict[str, float] | None = None
+    power_mean_watts: Finite | None = None
+    temperature_max_celsius: Finite | None = None
+    throttle_shares: dict[str, Finite] | None = None
     """Each throttle reason seen, and its share of the samples, 0..1."""
     other_processes_max: int | None = None
     """The most compute processes of others on the device in any sample."""
-    others_cpu_busy_percent: float | None = None
+    others_cpu_busy_percent: Finite | None = None
     """Share of all cores used by processes outside the own tree; stolen time counts."""
     cpu_periods: int | None = None
     """Periods of the CPU quota that throttled most; None without a quota."""
@@ -224,7 +257,7 @@ class Flag(Fields):
 
     kind: str
     """Such as `throttled`; one of `cnnperf.machine.flags.KINDS`."""
-    value: float | None = None
+    value: Finite | None = None
     """The number seen, in the unit of the message."""
     message: str
     """One line: the number seen, its likely cause, and what to try."""

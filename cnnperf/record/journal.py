@@ -23,11 +23,11 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from cnnperf.catalog.specs import Case, Tier
 from cnnperf.errors import UsageError
-from cnnperf.record.environment import Environment
+from cnnperf.record.environment import Environment, Moment, Texts
 from cnnperf.record.loading import naming_what_is_too_much, read_file
 from cnnperf.record.schema import (
     SCHEMA_VERSION,
@@ -56,11 +56,11 @@ class JournalHeader(RecordModel):
 
     kind: Literal["run"] = "run"
     schema_version: Version = SCHEMA_VERSION
-    created: AwareDatetime
+    created: Moment
     tier: Tier
     command: str | None = None
     environment: Environment
-    planned: tuple[str, ...] = ()
+    planned: Texts = ()
     """Ids of the cases to train. A case without an outcome line was cut off."""
 
 
@@ -318,7 +318,7 @@ def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
     journal = next(path for path in paths if not path.exists())  # another run's stays as it is
     pattern = re.compile(re.escape(base.stem) + r"-\d{8}-\d{6}(-\d+)?" + re.escape(SUFFIX))
     beside = base.parent.iterdir() if base.parent.is_dir() else ()
-    others = [path for path in beside if pattern.fullmatch(path.name)]
+    others = [path for path in beside if pattern.fullmatch(path.name) and path.is_file()]
     if benchmark_json is not None:
         _check_no_run_writes(base, others)
     older = [path for path in others if path.stat().st_size]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from cnnperf.record.environment import Fields
 
@@ -17,7 +19,7 @@ class LiveTraining(Fields):
     loss: str
     schedule: str | None = None
     """How arguments of the optimizer change during training; None where they do not."""
-    contradicts: tuple[RecipePart, ...] = ()
+    contradicts: Annotated[tuple[RecipePart, ...], Field(strict=False)] = ()
     """The parts that the recipe describes otherwise."""
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import reprlib
 import stat
 from collections.abc import Callable
@@ -125,12 +126,20 @@ def load_record(path: Path | str) -> Record:
     return record
 
 
-def read_file(path: Path) -> bytes:
+def read_file(
+    path: Path,
+    most_bytes: int = MAX_FILE_BYTES,
+    advice: str = "split a record into several files, which `cnnperf compare` takes together",
+) -> bytes:
     """Return a file's content.
 
+    Args:
+        path: the file.
+        most_bytes: the largest size; by default, larger than any record that cnnperf writes.
+        advice: what to do with a larger file.
+
     Raises:
-        UsageError: it cannot be read, is no regular file (a pipe may never end), or is larger than
-            anything that cnnperf writes.
+        UsageError: it cannot be read, is no regular file (a pipe may never end), or is too large.
     """
     try:
         found = path.stat()
@@ -139,18 +148,28 @@ def read_file(path: Path) -> bytes:
                 f"{name_of(path)} is a pipe or a device, expected a file: save its output to a "
                 "file and name that"
             )
-        if found.st_size > MAX_FILE_BYTES:
+        size, content = found.st_size, b""
+        if size <= most_bytes:
+            with open(path, "rb", opener=_open_without_waiting) as file:
+                content = file.read(size + 1) or b""
+                if len(content) > size:  # it grows, or the kernel makes it up
+                    content += file.read(most_bytes + 1 - len(content)) or b""
+        if (size := max(size, len(content))) > most_bytes:
             raise UsageError(
-                f"{name_of(path)} has {format_bytes(found.st_size)}, expected at most "
-                f"{format_bytes(MAX_FILE_BYTES)}: split a record into several files, which "
-                "`cnnperf compare` takes together"
+                f"{name_of(path)} has {format_bytes(size)}, expected at most "
+                f"{format_bytes(most_bytes)}: {advice}"
             )
-        return path.read_bytes()
     except OSError as error:
         near = _nearest(path) if isinstance(error, FileNotFoundError) else ""
         raise UsageError(
             f"{name_of(path)} cannot be read: {error.strerror or error}{near}"
         ) from error
+    return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file of which the kernel may make up the content, such as its log, and may wait."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _nearest(path: Path) -> str:

@@ -1,8 +1,8 @@
 """Define the messages between the pytest process and a worker: JSON, one message a line.
 
 The parent writes one job to the worker's standard input, and later the line `go`. The worker
-writes messages to its standard output. It ends when its standard input is closed: the parent is
-gone.
+writes messages to a pipe whose file descriptor is its argument: anything may print to standard
+output. It ends when its standard input is closed: the parent is gone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Job(Spec):
     modules: tuple[str, ...] = ()
     """The user's modules, which register models and data sets. They are imported first."""
     python_path: tuple[str, ...] = ()
-    """Folders to put in front of the search path for `modules`."""
+    """The user's folders, for `modules` and what they import; the end of the search path."""
     models: tuple[ModelSpec, ...] = ()
     """The user's models of the cases; so are `datasets`."""
     datasets: tuple[DatasetSpec, ...] = ()

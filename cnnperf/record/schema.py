@@ -21,11 +21,20 @@ import statistics
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.catalog.specs import Augmentation, Case, Recipe, Tier
 from cnnperf.errors import printable
-from cnnperf.record.environment import DuringState, Environment, Flag, Settings, State
+from cnnperf.record.environment import (
+    STRICT,
+    DuringState,
+    Environment,
+    Finite,
+    Flag,
+    Moment,
+    Settings,
+    State,
+)
 from cnnperf.record.live import LiveTraining, RecipePart
 from cnnperf.record.metrics import METRICS
 
@@ -34,11 +43,9 @@ SCHEMA_VERSION: Literal[2] = 2
 Version = Literal[1, 2]
 """All versions that load."""
 
-# The bounds exceed any measurement. Ratios and squares of values within them stay finite.
-Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**64)]
-Finite = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
 
 T = TypeVar("T")
 Listed = Annotated[list[T], Field(fail_fast=True)]
@@ -52,9 +59,9 @@ ErrorKind = Literal[
 
 
 class RecordModel(BaseModel):
-    """Base of everything in a record. Fields that newer versions add are ignored."""
+    """Base of everything in a record."""
 
-    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null", defer_build=True)
+    model_config = STRICT
 
 
 class Metrics(RecordModel):
@@ -260,13 +267,13 @@ class CaseError(RecordModel):
 class RecordedAugmentation(Augmentation):
     """An augmentation in a file. Fields that newer versions add are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True, defer_build=True)
+    model_config = ConfigDict(**STRICT, frozen=True, from_attributes=True)
 
 
 class RecordedRecipe(Recipe):
     """A recipe in a file. Fields that newer versions add are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True, defer_build=True)
+    model_config = ConfigDict(**STRICT, frozen=True, from_attributes=True)
 
     augmentation: RecordedAugmentation | None = None
 
@@ -328,7 +335,7 @@ class Record(RecordModel):
     """One run."""
 
     schema_version: Version = SCHEMA_VERSION
-    created: AwareDatetime
+    created: Moment
     tier: Tier
     command: str | None = None
     """The pytest command without the machine's paths; None from other commands."""
@@ -371,7 +378,8 @@ def describe_validation_error(error: ValidationError, *parents: str) -> str:
     found = reprlib.repr(first.get("input"))
     found = found if len(found) <= 60 else found[:57] + "..."
     more = error.error_count() - 1
-    text = f"{field}: {first['msg']}, found {found}" + (f" (and {more} more)" if more else "")
+    expected = first["msg"].removeprefix("Value error, ")
+    text = f"{field}: {expected}, found {found}" + (f" (and {more} more)" if more else "")
     return printable(text)
 
 

@@ -32,7 +32,7 @@ from cnnperf.compare.thresholds import JUDGED, Thresholds
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
-from cnnperf.machine.names import describe_machine, identity
+from cnnperf.machine.names import describe_machine, hardware_difference, identity
 from cnnperf.record.environment import Hardware
 from cnnperf.record.metrics import ABSENT
 from cnnperf.record.schema import CaseRecord, Record
@@ -113,7 +113,7 @@ def _check_same(named: Sequence[tuple[str, Record]]) -> None:
 def _difference(first: Record, second: Record) -> str | None:
     one, other = first.environment, second.environment
     if identity(one.hardware) != identity(other.hardware):
-        return "hardware"
+        return f"hardware ({hardware_difference(one.hardware, other.hardware)})"
     for field, value in one.software:
         if value != getattr(other.software, field):
             return f"software.{field} ({value} and {getattr(other.software, field)})"
@@ -253,7 +253,7 @@ def _with_older_cases(new: Calibration, old: Calibration) -> Written:
 
 def _outdated(new: Calibration, old: Calibration) -> str | None:
     if identity(new.hardware) != identity(old.hardware):
-        return f"another machine ({printable(describe_machine(old.hardware))})"
+        return f"another machine ({hardware_difference(old.hardware, new.hardware)})"
     for field, kind in FORBIDDING.items():
         name = field.removeprefix("software.")
         if kind == "software" and getattr(new.software, name) != getattr(old.software, name):

@@ -10,7 +10,7 @@ from cnnperf.catalog.registry import get_case, select_cases
 from cnnperf.catalog.specs import Case, Recipe
 from cnnperf.compare.floors import CaseFloors, case_floors, measured_of
 from cnnperf.errors import UsageError
-from cnnperf.machine.names import describe_machine, identity
+from cnnperf.machine.names import hardware_difference, identity
 from cnnperf.record.environment import Hardware
 from cnnperf.record.loading import load_record
 from cnnperf.record.messages import ProbeResult
@@ -115,9 +115,9 @@ def floors_of(
     for each in recorded.values():
         if not _is_same_device(each.hardware, here):
             raise UsageError(
-                f"{each.path} was measured on another machine ({describe_machine(each.hardware)}) "
-                f"than this one ({describe_machine(here)}), and floors depend on the machine: run "
-                "`cnnperf floors` there"
+                f"{each.path} was measured on another machine than this one "
+                f"({hardware_difference(each.hardware, here)}), and floors depend on the machine: "
+                "run `cnnperf floors` there"
             )
     return [_floors_of(case, probed, recorded.get(case.id)) for case in cases]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from cnnperf.errors import UsageError
 
@@ -269,7 +270,7 @@ def resolve(config: pytest.Config) -> RunSettings:
     python_path = [str(path) for path in config.getini("pythonpath")]
     return RunSettings(
         **values,
-        modules=tuple(config.getini(MODULES_KEY)),
+        modules=tuple(_texts(config, MODULES_KEY)),
         python_path=tuple(dict.fromkeys([root, *python_path])),
     )
 
@@ -312,17 +313,52 @@ def _value(config: pytest.Config, option: Option) -> Any:
     given = config.getoption(option.key)
     if given is not None:
         return tuple(given) if option.is_list else given
-    ini = config.getini(option.key)
-    if option.is_switch:
-        return ini
     if option.is_list:
-        return tuple(_parsed(config, option, each) for each in ini)
-    if not ini:
+        return tuple(_parsed(config, option, each) for each in _texts(config, option.key))
+    ini = _ini(config, option.key)
+    if option.is_switch:
+        return (
+            ini if isinstance(ini, bool) else _wrong_type(config, option.key, "true or false", ini)
+        )
+    if ini in ("", None):
         return option.default
-    value = _parsed(config, option, os.path.expandvars(ini))
+    value = _parsed(config, option, os.path.expandvars(str(ini)))
+    if not isinstance(ini, str) and not isinstance(value, int | float):
+        _wrong_type(config, option.key, "a string", ini)
     if isinstance(value, Path) and config.inipath is not None:
         return config.inipath.parent / value
     return value
+
+
+def _texts(config: pytest.Config, key: str) -> list[str]:
+    ini = _ini(config, key)
+    if isinstance(ini, list) and all(isinstance(each, str) for each in ini):
+        return ini
+    return _wrong_type(config, key, "a list of strings", ini)
+
+
+def _ini(config: pytest.Config, key: str) -> Any:
+    """Return an ini value; of `[tool.pytest]`, also a type that pytest did not expect.
+
+    pytest 9 checks those strictly, and not all of its versions know a key with two types.
+    """
+    import pytest
+
+    try:
+        return config.getini(key)
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        if config.inipath is not None and config.inipath.suffix == ".toml":
+            document = tomllib.loads(config.inipath.read_text("utf-8"))
+            table = document.get("tool", {}).get("pytest", {}) | document.get("pytest", {})
+            if key in table:
+                return table[key]
+        raise pytest.UsageError(f"{key} in {config.inipath}: {error}") from None
+
+
+def _wrong_type(config: pytest.Config, key: str, expected: str, found: object) -> NoReturn:
+    import pytest
+
+    raise pytest.UsageError(f"{key} in {config.inipath}: expected {expected}, got {found!r}")
 
 
 def _parsed(config: pytest.Config, option: Option, text: str) -> Any:

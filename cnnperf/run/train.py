@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cnnperf.catalog.datasets import check_files, default_data_dir
-from cnnperf.catalog.registry import get_case, get_dataset, import_modules
+from cnnperf.catalog.registry import folders_of, get_case, get_dataset, import_modules
 from cnnperf.catalog.specs import Case
 from cnnperf.errors import UsageError
 from cnnperf.record.messages import Device, EpochDone, Progress
@@ -53,8 +53,8 @@ def train(
         UsageError: there is no such case, or its data are missing.
         cnnperf.run.worker_process.WorkerError: the training failed; `kind` is the cause.
     """
-    python_path = (sys.path[0] or str(Path.cwd()),)
     import_modules(modules)
+    python_path = (sys.path[0] or str(Path.cwd()), *folders_of(modules))
     case = get_case(case) if isinstance(case, str) else case
     folder = Path(data_dir) if data_dir is not None else default_data_dir()
     problem = check_files(get_dataset(case.dataset), folder, checksum=True)

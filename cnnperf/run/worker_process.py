@@ -127,22 +127,29 @@ class Worker:
     def __enter__(self) -> Worker:
         self._oom_kills = count_oom_kills()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()
+        output, messages = os.pipe()
+        self._output = os.fdopen(output, "rb")
         self.spawned_at = self._waiting_since = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                [self._python, "-m", "cnnperf.training.worker"],
+                # -P: a `json.py` in the current folder is not Python's.
+                [self._python, "-P", "-m", "cnnperf.training.worker", str(messages)],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=self._stderr,
                 stderr=self._stderr,
+                pass_fds=(messages,),
                 env=worker_environment(self._job),
                 # In its own process group, so that Ctrl-C reaches only the parent, which ends it.
                 start_new_session=True,
             )
         except OSError as error:
             self._stderr.close()
+            self._output.close()
             raise WorkerError(
                 "start", f"{self._python} cannot be started: {error.strerror or error}"
             ) from error
+        finally:
+            os.close(messages)
         self._reader = threading.Thread(target=self._read_messages, daemon=True)
         self._reader.start()
         self._send(self._job.model_dump_json())
@@ -156,7 +163,7 @@ class Worker:
     ) -> None:
         self.kill()
         self._reader.join(timeout=EXIT_SECONDS)
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+        for stream in (self._process.stdin, self._output, self._stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
@@ -207,8 +214,7 @@ class Worker:
             self._process.stdin.flush()
 
     def _read_messages(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._output:
             self._messages.put(line)
         self._messages.put(None)
 

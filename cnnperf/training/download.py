@@ -1,6 +1,6 @@
 """Download one data set in a process of its own: torchvision downloads, and loads torch.
 
-    python -m cnnperf.training.download mnist ~/data
+    python -P -m cnnperf.training.download mnist ~/data
 
 `cnnperf data` starts it. An error is one sentence and exit code 2, or 70 if it is cnnperf's own.
 """

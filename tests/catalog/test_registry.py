@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Callable
@@ -50,11 +51,7 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("find", "wrong", "near"),
-    [
-        (get_model, "vgg61", "vgg16"),
-        (get_dataset, "minst", "mnist"),
-        (get_case, "modified_vgg-mnist-28-eagre", "modified_vgg-mnist-28-eager"),
-    ],
+    [(get_model, "vgg61", "vgg16"), (get_dataset, "minst", "mnist")],
 )
 def test_misspelt_name_gets_the_nearest_name_and_all_names(
     find: Callable[[str], object], wrong: str, near: str
@@ -63,6 +60,13 @@ def test_misspelt_name_gets_the_nearest_name_and_all_names(
     with pytest.raises(UsageError, match=f"{wrong!r} \\(did you mean {near!r}\\?\\)") as caught:
         find(wrong)
     assert "possible: " in str(caught.value)
+
+
+def test_misspelt_case_gets_the_nearest_ids() -> None:
+    """Not all 140; the first is the one that is meant."""
+    with pytest.raises(UsageError, match="similar ones: modified_vgg-mnist-28-eager, ") as caught:
+        get_case("modified_vgg-mnist-28-eagre")
+    assert len(str(caught.value)) < 250
 
 
 def test_name_like_no_other_gets_no_guess() -> None:
@@ -379,6 +383,30 @@ def test_failing_users_module_gets_a_message_with_its_reason(
     with pytest.raises(UsageError, match=f"cnnperf_modules: {name}") as caught:
         import_modules([name], path)
     assert reason in str(caught.value)
+
+
+@pytest.mark.usefixtures("_own_path")
+def test_named_module_of_the_users_folder_wins_over_an_installed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is named, and only what registers a case from there; the rest hides nothing."""
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    installed, mine = tmp_path / "installed", tmp_path / "mine"
+    for folder in (installed, mine):
+        folder.mkdir()
+        for name in ("both_9f3", "nets_9f3", "unnamed_9f3", "statistics"):
+            (folder / f"{name}.py").write_text(f"place = {folder.name!r}\n")
+    (mine / "both_9f3.py").write_text(
+        "import statistics, unnamed_9f3\nfrom cnnperf import ModelSpec, register_model\n"
+        "register_model(ModelSpec(name='m', builder='nets_9f3:b', resolution=8, channels=(1,)))\n"
+        "place = 'mine'\n"
+    )
+    sys.path.append(str(installed))
+    monkeypatch.delitem(sys.modules, "statistics", raising=False)
+    import_modules(["both_9f3"], [str(mine)])
+    places = [importlib.import_module(f"{name}_9f3").place for name in ("both", "nets", "unnamed")]
+    assert places == ["mine", "mine", "installed"]
+    assert hasattr(sys.modules["statistics"], "median")
 
 
 def test_missing_module_gets_a_message_with_the_folder(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _own_python(folder: Path, fake: str) -> dict[str, str]:
 import os, sys
 
 if sys.argv[:1] == ["-m"] and "cnnperf.training.worker" in sys.orig_argv:
-    os.execv({fake!r}, [{fake!r}])
+    os.execv({fake!r}, [{fake!r}, sys.orig_argv[-1]])
 """
     return python_with(source, folder)
 

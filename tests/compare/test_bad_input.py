@@ -74,7 +74,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         "it seems cut off: copy it again",
     ),
     "huge": (_huge, "has 512 MiB, expected at most 512 MiB"),
-    "nested": (lambda file: _text(file, "[" * 100_000), "is not a JSON text file"),
+    "nested": (lambda file: _text(file, "[" * 100_000), "is nested too deeply"),
     "foreign": (
         lambda file: _text(file, '{"machine_info": {}, "benchmarks": []}'),
         "is pytest-benchmark's alone and holds no key 'cnnperf'",

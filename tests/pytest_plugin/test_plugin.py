@@ -74,18 +74,11 @@ def test_xdist_trains_nothing_and_the_summary_says_why(pytester: pytest.Pytester
     result = pytester.runpytest_subprocess(
         "--cnnperf-tier=smoke", "-n", "1", "-k", "modified_vgg and eager"
     )
-    result.stdout.fnmatch_lines(["cnnperf: parallel trainings *without -n (1 case was not *"])
+    result.stdout.fnmatch_lines(
+        ["cnnperf: parallel *without -n, -d, --tx and -f (1 case was not trained)"]
+    )
     result.stdout.no_fnmatch_line("*Benchmark fixture was not used*")
     result.assert_outcomes(skipped=1)
-
-
-def test_baseline_with_xdist_is_refused(pytester: pytest.Pytester) -> None:
-    """A gate that cannot close must not look open."""
-    pytest.importorskip("xdist")
-    pytester.makepyfile(ASKS_FOR_CASES)
-    result = pytester.runpytest_subprocess("--cnnperf-baseline=old.json", "-n", "1")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--cnnperf-baseline*run without -n*"])
 
 
 MARKED = """
@@ -186,3 +179,54 @@ def test_every_option_has_its_ini_key(pytester: pytest.Pytester, option: object)
     config = pytester.parseconfigure()
     unset = ([],) if option.is_list else ("", None)  # type: ignore[attr-defined]
     assert config.getini(option.key) in unset  # type: ignore[attr-defined]
+
+
+# --- native types of pytest 9's [tool.pytest] -----------------------------------------------------
+
+needs_native_types = pytest.mark.skipif(
+    pytest.version_tuple < (9,), reason="pytest 9 reads native types"
+)
+
+
+@needs_native_types
+@pytest.mark.parametrize("table", ["tool.pytest", "tool.pytest.ini_options"])
+def test_numbers_booleans_and_lists_of_toml_are_read(pytester: pytest.Pytester, table: str) -> None:
+    """As they are, or as the text that the older table wants."""
+    pytester.makepyprojecttoml(
+        f"[{table}]\n"
+        "cnnperf_repeats = 2\ncnnperf_seed = 0\ncnnperf_timeout = 60.5\ncnnperf_epochs = '3'\n"
+        "cnnperf_deterministic = true\ncnnperf_across = ['hardware']\ncnnperf_tier = 'full'\n"
+        "cnnperf_profile = 'traces'\ncnnperf_modules = ['mine']\n"
+    )
+    settings = pytester.parseconfigure().stash[SETTINGS]
+    assert (settings.repeats, settings.seed, settings.timeout) == (2, 0, 60.5)
+    assert (settings.epochs, settings.deterministic, settings.tier) == (3, True, "full")
+    assert (settings.across, settings.modules) == (("hardware",), ("mine",))
+    assert settings.profile == pytester.path / "traces"
+
+
+@needs_native_types
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("cnnperf_repeats = 2.5", "a whole number, 1 or more, got '2.5'"),
+        ("cnnperf_repeats = true", "a whole number, 1 or more, got 'True'"),
+        ("cnnperf_repeats = [2]", "a whole number, 1 or more, got '[[]2]'"),
+        ("cnnperf_deterministic = 'yes'", "true or false, got 'yes'"),
+        ("cnnperf_deterministic = 1", "true or false, got 1"),
+        ("cnnperf_across = 'hardware'", "a list of strings, got 'hardware'"),
+        ("cnnperf_modules = [1]", "a list of strings, got [[]1]"),
+        ("cnnperf_data_dir = 3", "a string, got 3"),
+        ("cnnperf_python = true", "a string, got True"),
+        ("cnnperf_tier = 3", "one of auto, smoke, standard, full, got '3'"),
+    ],
+)
+def test_wrong_type_of_toml_is_one_sentence(
+    pytester: pytest.Pytester, value: str, expected: str
+) -> None:
+    """It names the key, the file and what is expected."""
+    pytester.makepyprojecttoml(f"[tool.pytest]\n{value}\n")
+    result = pytester.runpytest_subprocess("--collect-only")
+    key = value.partition(" ")[0]
+    result.stderr.fnmatch_lines([f"ERROR: {key} in *pyproject.toml: expected {expected}"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR

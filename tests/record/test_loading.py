@@ -50,7 +50,7 @@ def test_a_missing_file_and_a_folder_are_refused_with_the_systems_reason(tmp_pat
             "is not a JSON text file: 'utf-8' codec can't decode",
         ),
         (bytes(range(256)), "is not "),
-        (b"[" * 200_000, "is not a JSON text file: "),
+        (b"[" * 200_000, "is nested too deeply"),
     ],
 )
 def test_invalid_json_is_refused_with_line_and_column(
@@ -120,7 +120,7 @@ def test_a_record_that_is_no_object_is_named_as_such(tmp_path: Path, body: objec
             "cases.0.repeats.0.metrics.train_seconds",
             "fast",
             "cnnperf.cases.0.repeats.0.metrics.train_seconds: Input should be a valid number, "
-            "unable to parse string as a number, found 'fast'",
+            "found 'fast'",
         ),
         (
             "cases.0.repeats.0.metrics.test_accuracy",

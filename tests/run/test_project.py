@@ -165,6 +165,34 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_builder_beside_the_tables_needs_no_module(tmp_path: Path) -> None:
+    """The worker finds functions that TOML names, and a loss of one's own."""
+    pytest.importorskip("torch", reason="training needs the extra `train`")
+    (tmp_path / "cnnperf.toml").write_text(
+        '[models.mine]\nbuilder = "nets:build"\narguments = { width = 4 }\nchannels = [1]\n'
+        '[recipes.own]\nepochs = 1\nloss = "nets:loss"\nbatch_size = 64\n'
+        '[[cases]]\nmodel = "mine"\ndataset = "digits"\nresolution = 8\nrecipe = "own"\n'
+    )
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n"
+        "from torch.nn.functional import cross_entropy as loss\n"
+        "def build(*, num_classes, in_channels, resolution, width):\n"
+        "    inner = in_channels * resolution**2\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(inner, width), nn.ReLU(),\n"
+        "                         nn.Linear(width, num_classes))\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\ncnnperf_builtin_cases = false\n")
+    (tmp_path / "test_train.py").write_text(
+        "def test_train(cnnperf_case, cnnperf_train):\n"
+        "    assert cnnperf_train(cnnperf_case).outcome == 'passed'\n"
+    )
+    done = run(tmp_path, "pytest", "--benchmark-json=r.json", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = json.loads((tmp_path / "r.json").read_text())["cnnperf"]["cases"]
+    assert [case["id"] for case in cases] == ["mine-digits-8-own-eager", "mine-digits-8-own-fast"]
+    assert all(case["fingerprint"]["overrides"] == {} for case in cases)
+
+
 def test_a_project_in_toml_is_listed_and_trained(tmp_path: Path) -> None:
     """The same cases for the command line and for pytest, and a record of them."""
     pytest.importorskip("torch", reason="training needs the extra `train`")

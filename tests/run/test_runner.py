@@ -183,7 +183,7 @@ def test_unexpected_output_is_a_protocol_error(make_job: MakeJob, tmp_path: Path
     """Something else that answers is told apart from a worker of this version."""
     with (
         pytest.raises(WorkerError, match=r"unexpected message from the worker: b'hello"),
-        Worker(make_job("good"), python=impostor(tmp_path, "echo hello")) as worker,
+        Worker(make_job("good"), python=impostor(tmp_path, "echo hello >/dev/fd/$4")) as worker,
     ):
         worker.wait_ready()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ def raised_by(code: str) -> BaseException:
     except BaseException as error:
         return error
     raise AssertionError(f"{code!r} raises nothing")
+
+
+def raised_by_call(call: Callable[[], object]) -> BaseException:
+    """The exception that a call raises."""
+    with pytest.raises(BaseException) as caught:
+        call()
+    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,42 @@ def test_usage_error_has_no_traceback() -> None:
     message = failed_message(UsageError("no such thing; do this"))
     assert message.message == "no such thing; do this"
     assert message.traceback is None
+
+
+class Unlucky:
+    """A data set that cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        raise LookupError(f"no image {index}\nin the archive")
+
+
+def test_error_in_a_loaders_worker_is_named_without_its_traceback() -> None:
+    """Torch puts the worker's whole traceback before it; the record keeps that."""
+    loader = torch.utils.data.DataLoader(Unlucky(), num_workers=1)
+    message = failed_message(raised_by_call(lambda: list(loader)))
+    assert message.message == "LookupError: no image 0 in the archive"
+    assert "in __getitem__" in str(message.traceback)
+
+
+def test_bus_error_of_a_loaders_worker_is_full_shared_memory() -> None:
+    """Torch's own words for it, of a version that does not check for room."""
+    error = RuntimeError(
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's"
+        " workers are out of shared memory. Please try to raise your shared memory limit."
+    )
+    message = failed_message(error)
+    assert message.error == "out_of_memory"
+    assert "--shm-size" in message.message
+
+
+def test_full_disk_of_a_data_set_is_not_shared_memory(tmp_path: Path) -> None:
+    """The error names the file that found no room."""
+    error = OSError(28, "No space left on device", str(tmp_path / "images.bin"))
+    assert "images.bin" in failed_message(error).message
+    assert "shm" not in failed_message(error).message
 
 
 def test_long_messages_are_cut() -> None:

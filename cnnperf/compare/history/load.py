@@ -174,13 +174,13 @@ def _is_readable(path: str) -> bool:
 def _skipped_files(paths: Sequence[str]) -> Iterator[str]:
     """Yield what is wrong with the first few files, then how many more there are."""
     for path in paths[:MAX_NAMED]:
-        problem = (
-            f"{name_of(Path(path))} is not plain JSON in UTF-8: save it again in that encoding"
-        )
         try:
-            load_record(path)
+            has_cases = bool(load_record(path).cases)
         except UsageError as error:
             problem = printable(str(error))
+        else:
+            why = "is not plain JSON in UTF-8 (another encoding, NaN or half a character): save it"
+            problem = f"{name_of(Path(path))} {f'{why} again' if has_cases else 'holds no case'}"
         yield f"skipped: {problem}"
     if (more := len(paths) - MAX_NAMED) > 0:
         files = "files that are not records" if more > 1 else "file that is not a record"

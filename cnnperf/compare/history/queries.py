@@ -77,7 +77,7 @@ def contents_of_bodies(metrics: Sequence[str]) -> str:
         metrics: column names. They become part of the query, so they must be known ones.
     """
     shape = json.loads(json.dumps(SHAPE))
-    fields = dict.fromkeys(["train_seconds", *metrics], "DOUBLE")
+    fields = dict.fromkeys(["train_seconds", *metrics], "JSON")  # DOUBLE would also take "3.5"
     shape["cnnperf"]["cases"][0]["repeats"][0]["metrics"] = fields
     parts = ", ".join(
         f"{name} := TRY(json_transform(parts[{place}], '{json.dumps(part)}'))"
@@ -106,13 +106,16 @@ WHERE content.cnnperf.schema_version IN {get_args(Version)}
         = len(content.cnnperf.cases)
     AND len(list_filter(
         content.cnnperf.cases,
-        lambda c: c.outcome IS NULL OR c.repeats IS NULL OR len(list_filter(
-            c.repeats, lambda r: coalesce(r.metrics.train_seconds, -1) NOT BETWEEN 0 AND 1e12
+        lambda c: c.outcome IS NULL OR len(list_filter(
+            c.repeats,
+            lambda r: regexp_matches(to_json(r.metrics)::VARCHAR, ':["tf\\[{{]')
+                OR coalesce(TRY_CAST(r.metrics.train_seconds AS DOUBLE), -1)
+                    NOT BETWEEN 0 AND 1e12
         )) > 0
     )) = 0
 """  # noqa: S608
-"""The files that are valid records, as far as they are read. The environment loses its measured
-peaks, which differ in each run."""
+"""The files that are valid records, as far as they are read: a metric is a number or null. The
+environment loses its measured peaks, which differ in each run."""
 
 FOREIGN = "SELECT file FROM contents ANTI JOIN records USING (file) ORDER BY file"
 """The files that are not records."""
@@ -171,7 +174,10 @@ ORDER BY ALL
 
 def points(metrics: Sequence[str]) -> str:
     """Select one row per case, metric and record: median, least and greatest of the trainings."""
-    pairs = ", ".join(f"{{'name': '{name}', 'value': repeat.metrics.{name}}}" for name in metrics)
+    pairs = ", ".join(
+        f"{{'name': '{name}', 'value': TRY_CAST(repeat.metrics.{name} AS DOUBLE)}}"
+        for name in metrics
+    )
     return f"""
     SELECT
         case_id, metric.name, file, created, any_value(environment),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cnnperf.errors import printable
+from cnnperf.errors import inert_json, printable
 from cnnperf.record.writing import write_file
 from cnnperf.report.terminal.console import print_rich
 
@@ -94,4 +94,4 @@ def to_json(comparison: Comparison) -> str:
             if not by_ratio and metric.difference is None:  # no estimate: the name decides
                 by_ratio = name not in JUDGED or JUDGED[name].by_ratio
             del shown["metrics"][name]["difference" if by_ratio else "ratio"]
-    return json.dumps(content, indent=2) + "\n"
+    return inert_json(json.dumps(content, indent=2)) + "\n"

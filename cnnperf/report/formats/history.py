@@ -9,7 +9,7 @@ from typing import Any
 
 from cnnperf.compare.history.load import Loaded, Point
 from cnnperf.compare.history.series import Series, Step
-from cnnperf.errors import printable
+from cnnperf.errors import inert_json
 from cnnperf.report.html.content import Cell, csv_lines
 
 FORMAT_VERSION = 1
@@ -41,7 +41,6 @@ def _lines(series: Series) -> Iterator[list[Cell]]:
                 "is_outlier": index in series.outliers,
             }
             cells = [values.get(name) for name in CSV_COLUMNS]
-            cells = [printable(cell) if isinstance(cell, str) else cell for cell in cells]
             yield [int(cell) if isinstance(cell, bool) else cell for cell in cells]
 
 
@@ -55,7 +54,7 @@ def to_json(loaded: Loaded, series: Sequence[Series]) -> str:
         "warnings": list(loaded.warnings),
         "notes": list(loaded.notes),
     }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return inert_json(json.dumps(content, indent=1, allow_nan=False)) + "\n"
 
 
 def _series(series: Series) -> dict[str, Any]:

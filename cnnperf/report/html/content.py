@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnnperf.errors import printable
+
 Cell = str | int | float | bool | None
 """A value as CSV has it: unrounded; None where nothing was measured."""
 
@@ -73,6 +75,19 @@ class Figure:
     specification: dict[str, Any]
     """Vega-Lite with its data; colours are names of the theme."""
 
+    def __post_init__(self) -> None:
+        """Make every text printable: a control character ends the process that draws pictures."""
+        for name in ("title", "caption", "specification"):
+            object.__setattr__(self, name, _printable(getattr(self, name)))
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _printable(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(each) for each in value]
+    return printable(value) if isinstance(value, str) else value
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
@@ -106,7 +121,7 @@ class Page:
         return [figure for top in self.sections for each in top.walk() for figure in each.figures]
 
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@")
 """A spreadsheet takes text that begins like this for a formula (OWASP, "CSV Injection")."""
 
 
@@ -117,7 +132,7 @@ def to_csv(table: Table) -> str:
 
 
 def csv_lines(rows: Iterable[Sequence[Cell]], line_end: str = "\n") -> str:
-    """Return rows as CSV, with an apostrophe before text that looks like a formula."""
+    """Return rows as CSV, printable, with an apostrophe before text that looks like a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=line_end)
     writer.writerows(map(_cell, row) for row in rows)
@@ -131,4 +146,5 @@ def _cell(value: Cell) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import socket
+import signal
 import tempfile
+import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,21 +23,30 @@ from cnnperf.catalog.registry import get_dataset
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
 
-SILENCE_SECONDS = 60.0
-"""Timeout for a silent server; torchvision has none."""
-
+WINDOW_SECONDS = 60.0
+LEAST_BYTES_PER_SECOND = 10_000
+"""A server that sends less than this in a window is given up: torchvision would wait for ever."""
 
 _DOWNLOADS = {"mnist": tv_datasets.MNIST, "cifar10": tv_datasets.CIFAR10}
 """Torchvision's data sets; their folders have the layout of the data directory."""
 
 
-def fetch(name: str, data_dir: str | Path, *, on_message: Callable[[str], None]) -> None:
+def fetch(
+    name: str,
+    data_dir: str | Path,
+    *,
+    on_message: Callable[[str], None],
+    window_seconds: float = WINDOW_SECONDS,
+) -> None:
     """Check a data set's files in `data_dir` and download them if any is missing or damaged.
+
+    It sets the process's alarm while it downloads, so it runs only in the main thread.
 
     Args:
         name: name of a registered data set.
         data_dir: the data directory, created if it does not exist.
         on_message: called with each line of progress.
+        window_seconds: how long a server may send less than `LEAST_BYTES_PER_SECOND`.
 
     Raises:
         UsageError: the data set is not registered, has no known download, or the download failed.
@@ -47,12 +57,16 @@ def fetch(name: str, data_dir: str | Path, *, on_message: Callable[[str], None])
         return
     problem = check_files(spec, data_dir, checksum=True)
     if problem is not None:
-        _download(spec, data_dir, problem, on_message)
+        _download(spec, data_dir, problem, on_message, window_seconds)
     on_message(f"data set {name}: {len(spec.files)} files in {data_dir}, checksums as published")
 
 
 def _download(
-    spec: DatasetSpec, data_dir: Path, problem: DataProblem, on_message: Callable[[str], None]
+    spec: DatasetSpec,
+    data_dir: Path,
+    problem: DataProblem,
+    on_message: Callable[[str], None],
+    window_seconds: float,
 ) -> None:
     data_set = _DOWNLOADS.get(spec.name)
     if data_set is None:
@@ -66,7 +80,7 @@ def _download(
         data_dir.mkdir(parents=True, exist_ok=True)
         # In the data directory, because a move is atomic only within one file system.
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=data_dir) as folder:
-            with _timeout():
+            with _giving_up(Path(folder), window_seconds):
                 data_set(folder, download=True)
             _move_checked(spec, Path(folder), data_dir)
     # Torchvision raises RuntimeError for a wrong checksum or if all mirrors fail, OSError for the
@@ -96,10 +110,27 @@ def _by_hand(spec: DatasetSpec, data_dir: Path) -> str:
 
 
 @contextlib.contextmanager
-def _timeout() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_SECONDS)
+def _giving_up(folder: Path, window_seconds: float) -> Iterator[None]:
+    """Raise `URLError` if a folder grows too slowly, at whatever the main thread waits for.
+
+    A timeout of the socket would begin anew with each byte of a slow server.
+    """
+    least_bytes = LEAST_BYTES_PER_SECOND * window_seconds
+    before_bytes = 0
+
+    def look(*_: object) -> None:
+        nonlocal before_bytes
+        now_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if now_bytes - before_bytes < least_bytes:
+            raise urllib.error.URLError(
+                f"less than {least_bytes / 1000:g} kB came in {window_seconds:g} seconds"
+            )
+        before_bytes = now_bytes
+
+    handler = signal.signal(signal.SIGALRM, look)
+    timer = signal.setitimer(signal.ITIMER_REAL, window_seconds, window_seconds)
     try:
         yield
     finally:
-        socket.setdefaulttimeout(before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)

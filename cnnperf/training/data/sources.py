@@ -1,7 +1,7 @@
 """Read data sets into memory as published: pixels and labels, without any transform.
 
-Torchvision's readers are used, and never the network, so a run works offline and learns from the
-same bytes as other PyTorch scripts. Loading is on the clock, so checksums are verified before the
+The network is never used, so a run works offline, and learns from the same bytes as other PyTorch
+scripts. Loading is on the clock, so checksums are verified before the
 run, by `cnnperf.catalog.datasets.check_files`.
 
     python -c "from cnnperf.training.data import load_digits; print(load_digits('.'))"
@@ -11,19 +11,21 @@ Shapes: N images, H W pixels, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import pickle
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from torchvision import datasets as tv_datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from cnnperf.catalog.datasets import CIFAR10, DIGITS, MNIST, SYNTHETIC, check_files
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import DataError, NotInstalledError
+from cnnperf.record.loading import read_file
 from cnnperf.training.data.draws import Rows, random_bytes, raw_draws, stratified_rows
 
 Images: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -127,12 +129,23 @@ def load_synthetic(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - generat
     )
 
 
-class _CIFAR10(tv_datasets.CIFAR10):  # type: ignore[misc]  # torchvision has no types
-    """Torchvision's CIFAR-10 without checksums, which would read every file twice on the clock."""
+class _Inert:
+    """Stands for a NumPy array, its class and its type in a pickle, and only keeps the state."""
 
-    train_list = [[name, None] for name, _ in tv_datasets.CIFAR10.train_list]  # noqa: RUF012
-    test_list = [[name, None] for name, _ in tv_datasets.CIFAR10.test_list]  # noqa: RUF012
-    meta = {**tv_datasets.CIFAR10.meta, "md5": None}  # noqa: RUF012 - names are torchvision's
+    def __init__(self, *_: object) -> None:
+        self.state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads a batch of CIFAR-10. A pickle may call whatever it names, so it can name nothing."""
+
+    def find_class(self, module: str, name: str) -> type[_Inert]:
+        if name in ("_reconstruct", "ndarray", "dtype"):
+            return _Inert
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of CIFAR-10")
 
 
 def _read(spec: DatasetSpec, data_dir: Path, reader: Callable[[Path], RawImages]) -> RawImages:
@@ -162,13 +175,30 @@ def _read_mnist(data_dir: Path) -> RawImages:
 
 
 def _read_cifar10(data_dir: Path) -> RawImages:
-    train, test = (_CIFAR10(data_dir, train=is_train, download=False) for is_train in (True, False))
-    return RawImages(
-        train_images_NHWC=np.ascontiguousarray(train.data),
-        train_labels_N=np.asarray(train.targets, dtype=np.int64),
-        test_images_NHWC=np.ascontiguousarray(test.data),
-        test_labels_N=np.asarray(test.targets, dtype=np.int64),
+    folder = data_dir / "cifar-10-batches-py"
+    train_images_NHWC, train_labels_N = _cifar10_images(
+        [folder / f"data_batch_{number}" for number in range(1, 6)]
     )
+    test_images_NHWC, test_labels_N = _cifar10_images([folder / "test_batch"])
+    return RawImages(
+        train_images_NHWC=train_images_NHWC,
+        train_labels_N=train_labels_N,
+        test_images_NHWC=test_images_NHWC,
+        test_labels_N=test_labels_N,
+    )
+
+
+def _cifar10_images(paths: Sequence[Path]) -> tuple[Images, Labels]:
+    """Read batches as torchvision does; a checksum here would be on the clock."""
+    rows, labels = [], []
+    for path in paths:
+        batch = _Unpickler(io.BytesIO(read_file(path)), encoding="bytes").load()
+        _, shape, _, _, pixels = batch[b"data"].state
+        rows.append(np.frombuffer(pixels, np.uint8).reshape(shape))
+        labels += batch[b"labels"]
+    images_NCHW = np.vstack(rows).reshape(-1, 3, 32, 32)
+    images_NHWC = np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
+    return images_NHWC, np.asarray(labels, dtype=np.int64)
 
 
 def _check_array(name: str, array: object) -> None:

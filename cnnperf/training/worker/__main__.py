@@ -1,9 +1,9 @@
 """Entry point of the worker process: read a job, run it, and send the result.
 
-    (echo '{"kind": "probe"}'; sleep 60) | python -m cnnperf.training.worker
+    (echo '{"kind": "probe"}'; sleep 60) | python -P -m cnnperf.training.worker 3 3>&1
 
-prints the machine's description as one line of JSON. The `sleep` keeps standard input open: a
-worker ends when its parent closes it.
+prints the machine's description as one line of JSON. The argument is the file descriptor for
+messages. The `sleep` keeps standard input open: a worker ends when its parent closes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from cnnperf.training.worker.channel import Channel, check_torch, failed_message
 
 def main() -> int:
     """Run one job and return the exit code: 0 if the final message is a result."""
-    channel = Channel()
+    try:
+        channel = Channel(int(sys.argv[1]))
+    except (IndexError, ValueError, OSError):  # the parent shows the last line
+        sys.exit(
+            "the worker needs the number of an open file descriptor for its messages: name an "
+            "interpreter, not a wrapper that closes files"
+        )
     try:
         job = channel.read_job()
     except ValidationError as error:

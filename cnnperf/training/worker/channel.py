@@ -6,15 +6,21 @@ This module does not import torch on import, because that import may be what fai
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
 import re
 import select
+import shutil
 import signal
+import sys
+import sysconfig
 import threading
 import traceback
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -24,17 +30,15 @@ from cnnperf.record.schema import ErrorKind
 
 
 class Channel:
-    """Read the job and `go` from standard input; write messages to standard output.
+    """Read the job and `go` from standard input; write messages to a file descriptor.
 
-    All other output of this process goes to standard error, because a library's print must not look
-    like a message. Create the channel before anything that starts a thread or takes much memory: it
-    forks.
+    Create the channel before anything that starts a thread or takes much memory: it forks.
     """
 
-    def __init__(self) -> None:
-        _start_guardian()
-        self._out = os.fdopen(os.dup(1), "wb", buffering=0)
-        os.dup2(2, 1)
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)  # programs that a training starts get no part in it
+        _start_guardian(descriptor)
+        self._out = os.fdopen(descriptor, "wb", buffering=0)
         # Plain descriptors: a thread in a buffered read holds its lock, which blocks Python's exit.
         self._lines = _read_lines(os.dup(0))
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123
@@ -71,7 +75,7 @@ def _read_lines(descriptor: int) -> Iterator[bytes]:
         yield from lines
 
 
-def _start_guardian() -> None:
+def _start_guardian(descriptor: int) -> None:
     """Fork a process that kills this one and its children when the parent is gone.
 
     The parent holds the other end of standard input, so the kernel reports its death, whatever the
@@ -80,7 +84,7 @@ def _start_guardian() -> None:
     worker = os.getpid()
     if os.fork():
         return
-    os.close(1)  # otherwise the guardian would keep the worker's output open after its end
+    os.close(descriptor)  # otherwise the guardian would keep the messages open after their end
     poll = select.poll()
     poll.register(0, 0)  # wait for the hang-up only: the worker reads the lines
     poll.poll()
@@ -97,6 +101,11 @@ OUT_OF_MEMORY = re.compile(
 )
 """Parts of torch's messages for out-of-memory RuntimeErrors: on a CPU, in cuBLAS, in a loader."""
 
+NO_SHARED_MEMORY = re.compile(
+    "shared memory.*(no space left|bus error)|bus error.*shared memory", re.I
+)
+"""Parts of torch's messages when a batch does not fit into /dev/shm."""
+
 NOT_DETERMINISTIC = " does not have a deterministic implementation"
 """Torch's words after the name of an operation, before its advice."""
 
@@ -108,17 +117,23 @@ def failed_message(error: BaseException) -> Failed:
     kind, message = _kind_and_message(error)
     is_complete = isinstance(error, UsageError) and error.__cause__ is None
     trace = None if is_complete else "".join(traceback.format_exception(error))
-    return Failed(error=kind, message=message, traceback=trace)
+    return Failed(error=kind, message=message + _hidden_module(error), traceback=trace)
 
 
 def _kind_and_message(error: BaseException) -> tuple[ErrorKind, str]:
-    text = one_line(str(error))
+    text = one_line(_own_text(error))
     if isinstance(error, NotInstalledError):
         return "start", text
     if isinstance(error, UsageError):
         return "data" if isinstance(error, DataError) else "exception", text
     if type(error).__name__ == "NaNLossError":
         return "nan_loss", text
+    if _lacks_shared_memory(error, text):
+        return "out_of_memory", (
+            f"shared memory ran out: DataLoader workers pass batches through {SHARED_MEMORY}, and "
+            f"it has {_mebibytes(SHARED_MEMORY)} (a container's default is 64 MB): start the "
+            "container with `docker run --shm-size=1g` or `--ipc=host`"
+        )
     if (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -132,6 +147,57 @@ def _kind_and_message(error: BaseException) -> tuple[ErrorKind, str]:
             "with -k, choose another --cnnperf-device, or omit --cnnperf-deterministic"
         )
     return "exception", f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's, not a file of ours
+
+
+def _lacks_shared_memory(error: BaseException, text: str) -> bool:
+    if NO_SHARED_MEMORY.search(text):
+        return True
+    # A semaphore that finds no room has no file name; a data set on a full disk has one.
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+    return full and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < 2**20
+
+
+def _mebibytes(folder: Path) -> str:
+    return f"{shutil.disk_usage(folder).total / 2**20:.3g} MiB" if folder.is_dir() else "no room"
+
+
+def _own_text(error: BaseException) -> str:
+    """Return an error's text, without the traceback that a DataLoader's worker puts before it."""
+    text = str(error)
+    if not text.startswith("Caught ") or "Traceback (most recent call last):" not in text:
+        return text
+    frames = text.rpartition("Traceback (most recent call last):")[2].lstrip("\n").splitlines()
+    own = [line for line in frames if not line.startswith(" ")]
+    return "\n".join(own).removeprefix(f"{type(error).__name__}: ")
+
+
+def _hidden_module(error: BaseException | None) -> str:
+    """Return which file hides another module of the same name, such as a user's `profile.py`.
+
+    Empty if none does. Python's own messages rarely name the file.
+    """
+    while error is not None:
+        named = sys.modules.get((getattr(error, "name", None) or "").partition(".")[0])
+        modules = (
+            [getattr(error, "obj", None), named] if isinstance(error, ATTRIBUTE_OR_IMPORT) else []
+        )
+        files = [getattr(module, "__file__", None) or "" for module in modules]
+        run = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        files += [file for file in reversed(run) if not INSTALLED.search(file)]
+        for file in map(Path, files):
+            folders = [folder for folder in sys.path if Path(folder) != file.parent]
+            other = PathFinder.find_spec(file.stem, folders)
+            if str(file.parent) in sys.path and other is not None and other.origin:
+                return f"; {file} hides {other.origin}: rename the one that is yours"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+ATTRIBUTE_OR_IMPORT = (AttributeError, ImportError)
+INSTALLED = re.compile(f"^<|-packages/|^{re.escape(sysconfig.get_path('stdlib'))}")
 
 
 def one_line(text: str, limit: int = 300) -> str:

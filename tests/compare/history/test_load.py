@@ -193,6 +193,44 @@ BROKEN: dict[str, bytes] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (_body(created="0001-01-01T00:00:00Z"), "cnnperf.created: Input should be greater than"),
+        (_body(created=1_700_000_000), "cnnperf.created: Input should be a valid datetime, such"),
+        (
+            _body(cases=[_case(repeats=[{"seed": 0, "metrics": {"train_seconds": "3.5"}}])]),
+            "metrics.train_seconds: Input should be a valid number, found '3.5'",
+        ),
+        (
+            _body(
+                cases=[_case(repeats=[{"seed": 0, "metrics": {"train_seconds": 1, "mfu": True}}])]
+            ),
+            "metrics.mfu: Input should be a valid number, found True",
+        ),
+        (_body(cases=[]) | {"cases": None}, "cnnperf.cases: Input should be a valid list"),
+        ({name: value for name, value in _body().items() if name != "cases"}, " holds no case"),
+    ],
+)
+def test_wrong_field_is_named(tmp_path: Path, body: dict[str, Any], problem: str) -> None:
+    """The file is good JSON in UTF-8, so the sentence does not blame that."""
+    write_history(tmp_path, [20.0])
+    (tmp_path / "odd.json").write_text(json.dumps({"cnnperf": body}))
+    loaded = load_folder(tmp_path, [*METRICS, "mfu"])
+    (warning,) = loaded.warnings
+    assert problem in warning
+    assert loaded.records == 1
+
+
+def test_case_without_a_list_of_repeats_has_none(tmp_path: Path) -> None:
+    """As `load_record` reads it."""
+    case = _case()
+    del case["repeats"]
+    (tmp_path / "a.json").write_text(json.dumps({"cnnperf": _body(cases=[case])}))
+    loaded = load_folder(tmp_path, METRICS)
+    assert (loaded.records, loaded.points, loaded.warnings) == (1, (), ())
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_file_that_is_not_a_record_is_skipped_with_one_sentence(tmp_path: Path, kind: str) -> None:
     """The other files are read."""

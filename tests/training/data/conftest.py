@@ -7,7 +7,6 @@ here imports torch: the tests of the descriptions run without it.
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 
 from cnnperf.catalog.datasets import BUILTIN_DATASETS, CIFAR10, MNIST
 from cnnperf.catalog.specs import DatasetSpec
-from tests.training.data.handmade import noise, spec_of, write_idx
+from tests.training.data.handmade import noise, spec_of, write_idx, write_pickle
 
 
 @pytest.fixture
@@ -39,9 +38,9 @@ def tiny_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSpec
     for seed, name in enumerate(names):
         count = 6 if name == "test_batch" else 4
         batch = {"data": noise(count, 3072, seed=seed), "labels": list(range(count))}
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+        write_pickle(folder / name, batch)
     labels = {"label_names": [str(label) for label in range(10)]}
-    (folder / "batches.meta").write_bytes(pickle.dumps(labels, protocol=2))
+    write_pickle(folder / "batches.meta", labels)
     spec = spec_of(CIFAR10, tmp_path, train=16, val=4, test=6)
     monkeypatch.setattr("cnnperf.training.data.sources.CIFAR10", spec)
     return spec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import struct
 import urllib.error
 import urllib.request
@@ -30,6 +31,22 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+class _Python2(pickle._Pickler):
+    """Writes all text as bytes without an encoding, as the Python 2 did that wrote CIFAR-10."""
+
+    def save_text(self, text: str | bytes) -> None:
+        content = text.encode() if isinstance(text, str) else text
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+
+    dispatch = {**pickle._Pickler.dispatch, str: save_text, bytes: save_text}  # noqa: RUF012
+
+
+def write_pickle(path: Path, content: object) -> None:
+    """The format of CIFAR-10's files."""
+    with path.open("wb") as file:
+        _Python2(file, protocol=2).dump(content)
 
 
 def noise(*shape: int, seed: int) -> np.ndarray:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import http.server
+import signal
+import socketserver
 import struct
 import tarfile
 import threading
@@ -172,6 +175,39 @@ def test_a_broken_download_leaves_nothing_behind(
     with pytest.raises(UsageError, match="could not be downloaded"):
         fetch("mnist", tmp_path / "new", on_message=lambda message: None)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("dripping", ["head", "body", "nothing"])
+def test_a_server_that_drips_is_given_up(
+    tiny_mnist: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dripping: str
+) -> None:
+    """Each byte would begin a timeout of the socket anew."""
+    heads = {
+        "head": b"HTTP/1.1 200 OK\r\nX: ",
+        "body": b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n",
+    }
+
+    class Dripping(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):  # until the client has gone
+                self.request.sendall(heads.get(dripping, b""))
+                while not stopped.wait(0.02):
+                    self.request.sendall(b"x" * (dripping in heads))
+
+    stopped = threading.Event()
+    (tmp_path / tiny_mnist.files[0].path).unlink()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [url])
+        monkeypatch.setattr(fetch_module, "get_dataset", lambda name: tiny_mnist)
+        with pytest.raises(UsageError, match=r"less than 5 kB came in 0.5 seconds.*by hand"):
+            fetch("mnist", tmp_path, on_message=lambda message: None, window_seconds=0.5)
+        stopped.set()
+        server.shutdown()
+    assert signal.getitimer(signal.ITIMER_REAL)[1] == 0
+    assert not list(tmp_path.glob(".fetch-*"))
 
 
 def test_data_directory_that_cannot_be_created_gives_one_sentence(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Shapes: N images, H W pixels, C channels.
 from __future__ import annotations
 
 import importlib
+import os
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -33,7 +34,7 @@ from cnnperf.catalog.datasets import (
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
 from cnnperf.training.data import load_cifar10, load_mnist, sources
-from tests.training.data.handmade import no_network, noise
+from tests.training.data.handmade import no_network, noise, write_pickle
 from tests.training.data.images import LOADERS, raw_of, some_images, splits_of
 
 # Loading.
@@ -153,6 +154,21 @@ def test_loading_without_files_gives_the_sentence_of_the_check(
     assert str(error.value) == problem.message
 
 
+def test_a_pickle_that_names_code_runs_none_of_it(
+    tiny_cifar10: DatasetSpec, tmp_path: Path
+) -> None:
+    """Also where nobody has checked the file before."""
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    write_pickle(tmp_path / tiny_cifar10.files[2].path, {"data": Evil(), "labels": []})
+    with pytest.raises(UsageError, match=r"data_batch_3 is damaged .*MD5 is .*, expected "):
+        load_cifar10(tmp_path)
+    assert not (tmp_path / "made").exists()
+
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut in half": lambda content: content[: len(content) // 2],
     "one byte short": lambda content: content[:-1],
@@ -163,7 +179,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-@pytest.mark.parametrize("position", [0, 1, -1])
+@pytest.mark.parametrize("position", [0, 1, -2])
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_a_damaged_file_is_named_by_the_loader(
     name: str,
