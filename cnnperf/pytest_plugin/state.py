@@ -44,12 +44,17 @@ def is_xdist_worker() -> bool:
 
 def skips_benchmarks(config: pytest.Config) -> bool:
     """Return whether pytest-benchmark skips all benchmarks, by its own rule."""
-    return bool(config.getoption("benchmark_skip") and not config.getoption("benchmark_only"))
+    return bool(
+        config.getoption("benchmark_skip", False) and not config.getoption("benchmark_only", False)
+    )
 
 
 def times_nothing(config: pytest.Config) -> bool:
     """Return whether pytest-benchmark runs each case once and writes no file, by its own rule."""
-    return bool(config.getoption("benchmark_disable") and not config.getoption("benchmark_enable"))
+    return bool(
+        config.getoption("benchmark_disable", False)
+        and not config.getoption("benchmark_enable", False)
+    )
 
 
 def only_shows(config: pytest.Config) -> bool:
