@@ -17,15 +17,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
+from cnnperf.catalog.changes import change_case
 from cnnperf.catalog.datasets import BUILTIN_DATASETS
-from cnnperf.catalog.specs import Case, DatasetSpec, ModelSpec, Tier
+from cnnperf.catalog.specs import ENGINES, LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
 from cnnperf.errors import UsageError, one_of
 
 BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
+BUILTIN_NAMES = {spec.name for spec in BUILTIN_MODELS} | {spec.name for spec in BUILTIN_DATASETS}
 
 _models: dict[str, ModelSpec] = {spec.name: spec for spec in BUILTIN_MODELS}
 _datasets: dict[str, DatasetSpec] = {spec.name: spec for spec in BUILTIN_DATASETS}
 _cases: dict[str, Case] = {case.id: case for case in BUILTIN_CASES}
+_unchanged: dict[str, Case] = {}
+"""The case before --cnnperf-set, by the id after it."""
 
 S = TypeVar("S", ModelSpec, DatasetSpec, Case)
 
@@ -69,12 +73,28 @@ def register_case(case: Case) -> Case:
             f"case {case.id}: recipe {case.recipe.name!r} differs from cnnperf's own recipe of "
             "that name; choose another name"
         )
+    engine = ENGINES[case.engine]
+    if engine.models is not None and case.model not in engine.models:
+        raise UsageError(
+            f"case {case.id}: engine {case.engine} trains only {' and '.join(engine.models)}; use "
+            "another engine"
+        )
+    unknown = case.recipe.updates_differently
+    if unknown and not engine.whole_recipe:
+        raise UsageError(
+            f"case {case.id}: engine {case.engine} has a loop of its own, which does not know "
+            f"{' and '.join(unknown)} of recipe {case.recipe.name}; use eager, fast, plain or amp"
+        )
     if case.resolution < model.min_resolution:
         raise UsageError(
             f"case {case.id}: {model.name} needs {model.min_resolution} pixels a side or more, got "
             f"{case.resolution}"
         )
     input_channels(model, dataset)
+    builtin = _cases.get(case.id) if case.id in BUILTIN_IDS else None
+    if builtin is not None and builtin == case.model_copy(update={"tiers": builtin.tiers}):
+        _cases[case.id] = case  # a project may choose other tiers for a built-in case
+        return case
     return _add("case", _cases, case.id, case)
 
 
@@ -82,11 +102,13 @@ def input_channels(model: ModelSpec, dataset: DatasetSpec) -> int:
     """Return the number of channels in which `model` gets the images of `dataset`.
 
     Grey images are repeated for a model that prefers three channels, as the study did for its
-    224-pixel models. Otherwise the images keep their own channels.
+    224-pixel models. Otherwise the images keep their own channels; a library's model is fitted.
 
     Raises:
         UsageError: the model does not accept the images, such as colour images for a grey model.
     """
+    if "/" in model.builder:
+        return dataset.channels
     for channels in (model.channels[0], dataset.channels):
         fits = channels == dataset.channels or (dataset.channels, channels) == (1, 3)
         if fits and channels in model.channels:
@@ -98,7 +120,9 @@ def input_channels(model: ModelSpec, dataset: DatasetSpec) -> int:
 
 
 def get_model(name: str) -> ModelSpec:
-    """Return a model; `UsageError` lists the possible names."""
+    """Return a model, also a library's; `UsageError` lists the possible names."""
+    if name not in _models and name.startswith(tuple(f"{each}/" for each in LIBRARIES)):
+        return ModelSpec(name=name, builder=name)
     return _find("model", _models, name)
 
 
@@ -114,6 +138,42 @@ def get_case(case_id: str) -> Case:
         hint = f"similar ones: {', '.join(near)}; " if near else ""
         raise UsageError(f"there is no case {case_id!r}; {hint}`cnnperf list` shows all")
     return _cases[case_id]
+
+
+def remove_builtin_cases() -> None:
+    """Leave out cnnperf's own cases; their models, data sets and recipes stay."""
+    for case_id in BUILTIN_IDS:
+        _cases.pop(case_id, None)
+
+
+def change_cases(changes: tuple[str, ...]) -> None:
+    """Replace every case by one with these changes, such as `recipe.batch_size=256`.
+
+    Raises:
+        UsageError: there is no such field, or the value does not fit.
+    """
+    changed = [(change_case(case, changes), case) for case in _cases.values()] if changes else []
+    if changed:
+        _cases.clear()
+    for new, old in changed:
+        _cases[new.id] = new
+        _unchanged[new.id] = old
+
+
+def unchanged(case: Case) -> Case:
+    """Return a case as it was before --cnnperf-set."""
+    return _unchanged.get(case.id, case)
+
+
+def own_specs(cases: Iterable[Case]) -> dict[str, tuple[ModelSpec | DatasetSpec, ...]]:
+    """Return the user's models and data sets in these cases, for a worker to register."""
+    cases = list(cases)
+    models = {case.model: _models.get(case.model) for case in cases}
+    datasets = {case.dataset: _datasets.get(case.dataset) for case in cases}
+    return {
+        kind: tuple(spec for name, spec in found.items() if spec and name not in BUILTIN_NAMES)
+        for kind, found in (("models", models), ("datasets", datasets))
+    }
 
 
 def all_datasets() -> list[DatasetSpec]:
@@ -144,7 +204,7 @@ def import_modules(
         UsageError: a module cannot be imported.
     """
     names = list(names)
-    if names:
+    if python_path:  # builders, loaders and losses are there too
         # At the end: a `json.py` or `numpy.py` in the user's folder must hide nothing.
         sys.path += [folder for folder in python_path if folder not in sys.path]
         sys.meta_path.insert(0, NamedModules(names, python_path))

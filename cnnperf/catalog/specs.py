@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from cnnperf.errors import one_of
 
@@ -32,6 +42,10 @@ class EngineSpec:
     """Whether it is other people's training loop, which `fast` is measured against."""
     bfloat16: bool = False
     """Whether it always multiplies in bfloat16; `fast` chooses for each case."""
+    models: tuple[str, ...] | None = None
+    """The only models that it trains; None if it trains any."""
+    whole_recipe: bool = True
+    """Whether it trains by every field of a recipe; False for a loop of its own."""
 
 
 _OWN = "cnnperf.training.engines"
@@ -42,15 +56,19 @@ ENGINES = {
     "fast": EngineSpec(f"{_OWN}.fast.engine:FastEngine", is_peer=False),
     "plain": EngineSpec(f"{_PEERS}.plain:PlainEngine"),
     "amp": EngineSpec(f"{_PEERS}.plain:AmpEngine", bfloat16=True),
-    "lightning": EngineSpec(f"{_PEERS}.lightning:LightningEngine", "lightning"),
+    "lightning": EngineSpec(f"{_PEERS}.lightning:LightningEngine", "lightning", whole_recipe=False),
     "lightning_bf16": EngineSpec(
-        f"{_PEERS}.lightning:LightningBf16Engine", "lightning", bfloat16=True
+        f"{_PEERS}.lightning:LightningBf16Engine", "lightning", bfloat16=True, whole_recipe=False
     ),
-    "accelerate": EngineSpec(f"{_PEERS}.accelerate:AccelerateEngine", "accelerate"),
+    "accelerate": EngineSpec(
+        f"{_PEERS}.accelerate:AccelerateEngine", "accelerate", whole_recipe=False
+    ),
     "accelerate_bf16": EngineSpec(
-        f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True
+        f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True, whole_recipe=False
     ),
-    "timm": EngineSpec(f"{_PEERS}.plain:TimmEngine", "timm", bfloat16=True),
+    "timm": EngineSpec(
+        f"{_PEERS}.plain:TimmEngine", "timm", bfloat16=True, models=("vgg16", "resnet34")
+    ),
 }
 
 OWN_ENGINES = tuple(name for name, spec in ENGINES.items() if not spec.is_peer)
@@ -94,6 +112,11 @@ Suite = Literal["train", "peers", "sweep", "infer", "harness"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 """A part of a case id; dashes separate the parts."""
 
+LIBRARIES = ("torchvision", "timm")
+"""Libraries whose models can be named, as in `torchvision/resnet18`."""
+
+LibraryModel = Annotated[str, Field(pattern=rf"^({'|'.join(LIBRARIES)})/[A-Za-z0-9_.]+$")]
+
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 """`package.module:callable`; only the worker imports it."""
 
@@ -101,21 +124,31 @@ ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 class Spec(BaseModel):
     """Base of every description: frozen, its numbers finite, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        defer_build=True,
+        use_attribute_docstrings=True,
+    )
 
 
 class ModelSpec(Spec):
     """An architecture that cases can name."""
 
-    name: Name
-    builder: ImportPath
-    """Called as `builder(num_classes=..., in_channels=..., resolution=...)`; returns a Module."""
-    resolution: PositiveInt
+    name: Name | LibraryModel
+    builder: ImportPath | LibraryModel
+    """Called as `builder(num_classes=..., in_channels=..., resolution=..., **arguments)`; returns a
+    Module. Or a model of a library, such as `torchvision/resnet18`."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further arguments of the builder."""
+    resolution: PositiveInt = 224
     """Side of the input that the architecture was designed for, in pixels."""
     min_resolution: PositiveInt = 1
     """Side of the smallest input that it accepts, in pixels."""
     channels: tuple[PositiveInt, ...] = (1, 3)
-    """Numbers of input channels that it accepts, the preferred one first."""
+    """Numbers of input channels that it accepts, the preferred one first. A model of a library is
+    fitted to the images."""
 
 
 class DataFile(Spec):
@@ -132,12 +165,17 @@ class DatasetSpec(Spec):
 
     name: Name
     loader: ImportPath
-    """Called as `loader(data_dir)`; returns `cnnperf.training.data.RawImages`."""
+    """Called as `loader(data_dir, **arguments)`; returns `cnnperf.training.data.RawImages`."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further arguments of the loader."""
     files: tuple[DataFile, ...] = ()
     """Files that a run needs; empty if the data come with a package."""
     channels: PositiveInt
-    resolution: PositiveInt
-    """Side of the published images, in pixels."""
+    resolution: PositiveInt | None
+    """Side of the published images, in pixels. None for images of any size: the loader gets the
+    case's as its argument `resolution`."""
+    dtype: Literal["uint8", "float32"] = "uint8"
+    """Type of the pixels; uint8 is scaled to 0..1 before it is normalised, float32 is not."""
     num_classes: PositiveInt = 10
     train_images: PositiveInt
     val_images: PositiveInt
@@ -153,6 +191,31 @@ class DatasetSpec(Spec):
     """Where the data come from, for people."""
     downloadable: bool = False
     """Whether `cnnperf data` can fetch it."""
+
+    @model_validator(mode="after")
+    def _check_normalisation(self) -> DatasetSpec:
+        """Check that each channel has a mean and a positive deviation."""
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                raise ValueError(
+                    f"{name} has {len(getattr(self, name))} values for {self.channels} channels; "
+                    "give one a channel"
+                )
+        if min(self.std) <= 0:
+            raise ValueError("std has a value of 0 or less; give the deviation of each channel")
+        return self
+
+    @property
+    def bytes_per_value(self) -> int:
+        """Bytes of one value of a pixel."""
+        return 1 if self.dtype == "uint8" else 4
+
+    def at(self, resolution: int) -> DatasetSpec:
+        """Return the data set as a case of that resolution sees it."""
+        if self.resolution is not None:
+            return self
+        arguments = {**self.arguments, "resolution": resolution}
+        return self.model_copy(update={"resolution": resolution, "arguments": arguments})
 
 
 class Augmentation(Spec):
@@ -176,19 +239,95 @@ class Augmentation(Spec):
     """Standard deviation of that blur: a larger one moves pixels more smoothly and less far."""
 
 
+class Call(BaseModel):
+    """A class or function by its name, with its arguments: `{name = "SGD", momentum = 0.9}`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
+
+    __pydantic_extra__: dict[str, JsonValue]
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")]
+    """A name of torch's, or an import path `package.module:name`."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Everything but the name and the fields of a subclass."""
+        return dict(self.__pydantic_extra__)
+
+
+class Schedule(Call):
+    """A schedule of the learning rate: a class of `torch.optim.lr_scheduler` and its arguments.
+
+    Lengths that are left out (`T_max`, `total_steps`, `total_iters`) are the whole training's.
+    """
+
+    per: Literal["epoch", "step"] = "epoch"
+    """When the learning rate changes, and the unit of all lengths; a step is an update."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Epochs or steps in which the learning rate rises linearly before the schedule starts."""
+
+
+def _as_call(value: object) -> object:
+    """Accept a bare name; the names that records of the study hold stay text."""
+    return {"name": value} if isinstance(value, str) and value not in STUDY_NAMES else value
+
+
+STUDY_NAMES = {"adam": "Adam", "cross_entropy": "CrossEntropyLoss"}
+"""The study's optimizer and loss as its recipe and records name them, and torch's names."""
+
+
 class Recipe(Spec):
     """What is learned and how; two times are comparable only if their recipes are equal."""
 
     name: Name
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 128
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Annotated[Literal["adam"] | Call, BeforeValidator(_as_call)] = "adam"
+    """A class of `torch.optim` and its arguments; `lr` may stand here or in `learning_rate`."""
     learning_rate: PositiveFloat = 1e-3
-    loss: Literal["cross_entropy"] = "cross_entropy"
+    loss: Annotated[Literal["cross_entropy"] | Call, BeforeValidator(_as_call)] = "cross_entropy"
+    """A loss of `torch.nn`, or an import path, and its arguments; called with logits (B, K) and
+    labels (B), it returns a scalar."""
+    schedule: Annotated[Schedule, BeforeValidator(_as_call)] | None = None
+    clip_norm: PositiveFloat | None = None
+    """Largest norm of all gradients together; larger ones are scaled down to it."""
+    accumulate_steps: PositiveInt = 1
+    """Batches whose gradients are averaged for one update; an epoch ends with an update."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per update of a moving average of the weights, which then is what is evaluated."""
+    target_accuracy: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Validation accuracy (0 to 1) at which training ends."""
+    drop_last: bool = False
+    """Whether an epoch leaves out its last images if they do not fill a batch."""
     augmentation: Augmentation | None = None
     """Applied to training images only."""
     max_steps: PositiveInt | None = None
     """Total number of steps after which training stops. It then measures throughput only."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_learning_rate(cls, given: Any) -> Any:
+        """Move `lr` from the optimizer's arguments to `learning_rate`."""
+        optimizer = given.get("optimizer") if isinstance(given, dict) else None
+        if not isinstance(optimizer, dict) or "lr" not in optimizer:
+            return given
+        rest = dict(optimizer)
+        learning_rate = rest.pop("lr")
+        if given.get("learning_rate", learning_rate) != learning_rate:
+            raise ValueError("optimizer.lr and learning_rate differ; keep one of them")
+        return {**given, "optimizer": rest, "learning_rate": learning_rate}
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Return the number of batches of so many training images; the last may be short."""
+        whole, rest = divmod(images, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @property
+    def updates_differently(self) -> list[str]:
+        """The fields in use that a loop of its own, such as Lightning's, does not know."""
+        names = ("schedule", "clip_norm", "accumulate_steps", "ema_decay", "drop_last")
+        fields = type(self).model_fields
+        return [name for name in names if getattr(self, name) != fields[name].default]
 
     @property
     def is_sample(self) -> bool:
@@ -199,7 +338,7 @@ class Recipe(Spec):
 class Case(Spec):
     """A model trained on a data set at a resolution, by a recipe, with an engine."""
 
-    model: Name
+    model: Name | LibraryModel
     dataset: Name
     resolution: PositiveInt
     recipe: Recipe
@@ -208,8 +347,12 @@ class Case(Spec):
     """Precision of the matrix products of `fast`; `auto` measures which one is faster."""
     compile: Choice = "auto"
     """Whether `fast` compiles; `auto` compiles if it pays."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes of the DataLoader; None chooses by device and cores. `fast` needs none."""
     variant: Name | None = None
-    """Last part of the id, for cases that differ only in precision or compiling."""
+    """Part of the id, for cases that differ only in precision or compiling."""
+    changes: tuple[str, ...] = ()
+    """Last parts of the id: what --cnnperf-set changed."""
     suite: Suite = "train"
     tiers: tuple[Tier, ...] = ("full",)
 
@@ -218,4 +361,4 @@ class Case(Spec):
         """The name of the case everywhere; the study's recipe, `report`, is not part of it."""
         recipe = None if self.recipe.name == "report" else self.recipe.name
         parts = (self.model, self.dataset, str(self.resolution), recipe, self.engine, self.variant)
-        return "-".join(part for part in parts if part is not None)
+        return "-".join(part for part in (*parts, *self.changes) if part is not None)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cnnperf.cli import ab, calibrate, compare, history, list_cases, machine, records, report
+from cnnperf.cli import ab, calibrate, compare, history, init, list_cases, machine, records, report
 from cnnperf.cli.options import option
 
 HELP = """Check whether a new GPU, driver, library or code makes CNN training slower or worse.
@@ -28,7 +28,7 @@ Examples:
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Judge": (compare.compare, ab.ab, calibrate.calibrate),
     "Show": (report.report, history.history, records.export),
-    "Look": (list_cases.list_, machine.env, machine.data, machine.floors),
+    "Start and look": (init.init, list_cases.list_, machine.env, machine.data, machine.floors),
     "Records": (records.recover, records.schema),
 }
 """The commands by the heading under which the help lists them."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from cnnperf.cli.options import AsJson, Modules, import_user_modules, option
+from cnnperf.cli.options import AsJson, Modules, load_project, option
 from cnnperf.errors import UsageError, one_of
 from cnnperf.record.metrics import ABSENT, format_flops
 from cnnperf.report.terminal.console import print_rich, sentences, status
@@ -44,7 +44,7 @@ def list_(
     Without torch, parameters and FLOPs are not known.
     """
     with sentences():
-        import_user_modules(module)
+        load_project(module)
         with status("counting parameters and FLOPs ..."):
             rows = case_rows(tier, tuple(module or ()))
         if as_json:
@@ -71,21 +71,14 @@ def case_rows(tier: str | None, modules: tuple[str, ...]) -> list[dict[str, Any]
 
 def _model_facts(cases: Sequence[Case], modules: tuple[str, ...]) -> dict[str, ModelFacts]:
     """Ask a worker what the models cost, by case id; empty where torch is not installed."""
-    from pathlib import Path
-
-    from cnnperf.record.messages import ProbeJob
+    from cnnperf.run.plan import probe_job
     from cnnperf.run.session import missing_packages
+    from cnnperf.run.settings import settings_from
     from cnnperf.run.worker_process import probe
 
     if missing_packages():
         return {}
-    job = ProbeJob(
-        device="cpu",
-        cases=tuple(cases),
-        modules=modules,
-        python_path=(str(Path.cwd()),),
-        measure_peak=False,
-    )
+    job = probe_job(settings_from({"device": "cpu"}, modules), cases, measure_peak=False)
     return {facts.case_id: facts for facts in probe(job).models}
 
 

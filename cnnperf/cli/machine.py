@@ -15,7 +15,7 @@ from cnnperf.cli.options import (
     Expression,
     Force,
     Modules,
-    import_user_modules,
+    load_project,
     option,
     training_options,
 )
@@ -77,7 +77,7 @@ def data(
     from cnnperf.catalog.registry import all_datasets, get_dataset
 
     with sentences():
-        import_user_modules(module)
+        load_project(module)
         folder = settings_from(given, ()).data_dir
         specs = [get_dataset(name) for name in names] if names else all_datasets()
         missing = False
@@ -160,7 +160,7 @@ def floors(
     from cnnperf.run.floors_inputs import choose_cases, floors_of, look, read_recorded
 
     with sentences():
-        import_user_modules(module)
+        load_project(module)
         check_output(output, record or [], force=force)
         recorded = read_recorded(record or [])
         chosen = choose_cases(cases or [], expression, recorded, **given)

@@ -45,6 +45,7 @@ def training_options(*names: str) -> Callable[[Command], Command]:
 def _training_option(spec: Option) -> Parameter:
     flags = [f"--{spec.name.replace('_', '-')}", *(["-t"] if spec.name == "tier" else [])]
     text = f"{spec.help[0].upper()}{spec.help[1:]}."
+    kind: Any = bool if spec.is_switch else list[str] if spec.is_list else str
     word = spec.metavar or ""
     if word.startswith("{"):  # too wide for a command's help, which names the words anyway
         word = spec.name.upper()
@@ -52,9 +53,7 @@ def _training_option(spec: Option) -> Parameter:
         spec.name,
         Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[
-            bool | None if spec.is_switch else str | None, option(*flags, text=text, metavar=word)
-        ],
+        annotation=Annotated[kind | None, option(*flags, text=text, metavar=word)],
     )
 
 
@@ -68,6 +67,17 @@ def import_user_modules(modules: Iterable[str] | None) -> None:
         from cnnperf.catalog.registry import import_modules
 
         import_modules(modules, [str(Path.cwd())], "--module")
+
+
+def load_project(modules: Iterable[str] | None) -> None:
+    """Register the user's cases as pytest would find them here, and those of --module.
+
+    Raises:
+        UsageError: a module cannot be imported, or a table in TOML is wrong.
+    """
+    from cnnperf.run.project import find_project
+
+    find_project(Path.cwd(), modules or ()).register("--module" if modules else "cnnperf_modules")
 
 
 def check_page(output: Path, is_page: Callable[[str], bool], fix: str) -> None:

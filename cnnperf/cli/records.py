@@ -89,8 +89,17 @@ def export(
             typer.echo(f"{name_of(output)}: {to}")
 
 
-def schema() -> None:
-    """Print the JSON Schema of a record."""
+def schema(
+    config: Annotated[
+        bool, option("--config", text="Print the schema of cnnperf.toml instead.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of a record, or of cnnperf.toml for an editor."""
+    if config:
+        from cnnperf.run.project import config_schema
+
+        typer.echo(json.dumps(config_schema(), indent=2))
+        return
     from cnnperf.record.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cnnperf.cli.options import import_user_modules
+from cnnperf.cli.options import load_project
 from cnnperf.errors import UsageError, printable
 from cnnperf.report.terminal.console import EXIT_INTERRUPTED
 
@@ -26,8 +26,8 @@ OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules
 
 
 RUN_OPTIONS = (
-    "tier", "device", "seed", "epochs", "limit_steps", "compile", "precision", "deterministic",
-    "data_dir", "timeout",
+    "tier", "device", "seed", "epochs", "limit_steps", "set", "compile", "precision",
+    "deterministic", "data_dir", "timeout",
 )  # fmt: skip
 """Options of a run that both commands have."""
 
@@ -47,7 +47,7 @@ def rules_here(
     from cnnperf.compare.calibration import load_calibration
     from cnnperf.compare.rules import Words, find_rules
 
-    import_user_modules(modules)
+    load_project(modules)
     if calibration is not None:
         load_calibration(calibration)
     return find_rules(
@@ -86,7 +86,7 @@ def open_pair(
     """Return both sides, ready to train, and a function that prints a line to stderr."""
     from rich.console import Console
 
-    from cnnperf.catalog.registry import select_cases
+    from cnnperf.catalog.registry import change_cases, select_cases
     from cnnperf.run.interleave import default_folder, open_sides
     from cnnperf.run.plan import choose_tier
     from cnnperf.run.progress import choose_display
@@ -97,6 +97,7 @@ def open_pair(
         console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     tier, reason = choose_tier(sides[0])
+    change_cases(sides[0].set)
     ids = select_cases(expression, tier)
     folder = (out or default_folder(command)).expanduser()
     try:

@@ -129,12 +129,13 @@ def case_floors(
 def planned_work(case: Case) -> Work:
     """Count what a recipe trains: whole epochs, each validated, or a sample without validation."""
     recipe, images = case.recipe, get_dataset(case.dataset).train_images
-    steps_per_epoch = -(-images // recipe.batch_size)
+    steps_per_epoch = recipe.steps_per_epoch(images)
     steps = recipe.epochs * steps_per_epoch
     if recipe.max_steps is not None:
         steps = min(steps, recipe.max_steps)
     epochs, rest = divmod(steps, steps_per_epoch)
-    trained = epochs * images + rest * recipe.batch_size
+    per_epoch = min(images, steps_per_epoch * recipe.batch_size)
+    trained = epochs * per_epoch + rest * recipe.batch_size
     return Work(images=trained, steps=steps, validations=0 if recipe.is_sample else recipe.epochs)
 
 
@@ -181,7 +182,7 @@ def _least_bytes(
     traffic, dataset, batch_size = facts.traffic, get_dataset(case.dataset), case.recipe.batch_size
     if traffic is None or facts.parameters is None:
         return None
-    image = dataset.channels * case.resolution**2  # uint8
+    image = dataset.channels * case.resolution**2 * dataset.bytes_per_value
     train_image = traffic.training_elements_per_image * element_bytes + 2 * image
     optimizer = facts.parameters * (ADAM_BYTES_PER_PARAMETER + element_bytes)
     train_step = traffic.training_elements_per_step * element_bytes + optimizer

@@ -5,12 +5,12 @@
     threshold = 0.05                                # a change of 5 % counts
     [metrics.peak_memory_bytes]
     gate = true                                     # it fails the comparison
-    [cases."*-cifar10-*".test_accuracy]
+    [thresholds."*-cifar10-*".test_accuracy]
     margin = 0.01                                   # a loss of one point counts
     floor = 0.75                                    # a training below it fails
 
-Precedence, from low to high: defaults, defaults of cases, `[metrics]`, patterns of `[cases]`, and
-then an exact id of `[cases]`.
+Precedence, from low to high: defaults, defaults of cases, `[metrics]`, patterns of `[thresholds]`,
+and then an exact id of `[thresholds]`. The same file may define cases (`cnnperf.run.project`).
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Thresholds:
         yield from _of_case(self.cases, case_id, metric)
 
     def check_cases(self, known: Iterable[str]) -> None:
-        """Check that every id and pattern of `[cases]` matches a case.
+        """Check that every id and pattern of `[thresholds]` matches a case.
 
         Raises:
             UsageError: one does not; the message has the nearest id.
@@ -182,7 +182,7 @@ class Thresholds:
                 near = difflib.get_close_matches(pattern, dict.fromkeys(ids), n=1, cutoff=0.5)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise UsageError(
-                    f"{self.source}: [cases]: there is no case {pattern!r}{hint}: see "
+                    f"{self.source}: [thresholds]: there is no case {pattern!r}{hint}: see "
                     "`cnnperf list`"
                 )
 
@@ -201,16 +201,43 @@ def find_thresholds(config: Path | None, folder: Path) -> Thresholds:
     Raises:
         UsageError: the file cannot be read, or has an unknown key or a wrong value.
     """
-    if config is not None:
-        return _read(config)
+    found = find_tables(folder) if config is None else read_tables(config)
+    if found is None or not found[1]:
+        return Thresholds()
+    path, content, parents = found
+    cases = _table(content.get("thresholds", {}), path, (*parents, "thresholds"))
+    return Thresholds(
+        metrics=_metrics(content.get("metrics", {}), path, (*parents, "metrics")),
+        cases={
+            name: _metrics(value, path, (*parents, "thresholds", name))
+            for name, value in cases.items()
+        },
+        source=path,
+    )
+
+
+TABLES = ("metrics", "thresholds", "recipes", "models", "datasets", "cases")
+"""Keys of the file; the last four define cases."""
+
+Found = tuple[Path, dict[str, Any], tuple[str, ...]]
+"""A file, its content below `tool.cnnperf` or at the top, and the keys above."""
+
+
+def find_tables(folder: Path) -> Found | None:
+    """Read `cnnperf.toml` or the table `tool.cnnperf` of `pyproject.toml` in a folder.
+
+    Raises:
+        UsageError: the file cannot be read, or has an unknown key.
+    """
     for name in (OWN_FILE, PROJECT_FILE):
         if (folder / name).is_file():
-            return _read(folder / name)
-    return Thresholds()
+            return read_tables(folder / name)
+    return None
 
 
 @naming_what_is_too_much
-def _read(path: Path) -> Thresholds:
+def read_tables(path: Path) -> Found:
+    """Read a file of settings; errors are those of `find_tables`."""
     try:
         text = read_file(path, MAX_CONFIG_BYTES, "name a TOML file with thresholds").decode()
         content: Any = tomllib.loads(text)
@@ -221,15 +248,7 @@ def _read(path: Path) -> Thresholds:
         for parent in ("tool", "cnnperf"):
             content = _table(content, path, parents).get(parent, {})
             parents = (*parents, parent)
-    tables = _table(content, path, parents, ("metrics", "cases"), "key")
-    cases = _table(tables.get("cases", {}), path, (*parents, "cases"))
-    return Thresholds(
-        metrics=_metrics(tables.get("metrics", {}), path, (*parents, "metrics")),
-        cases={
-            name: _metrics(value, path, (*parents, "cases", name)) for name, value in cases.items()
-        },
-        source=path if content else None,
-    )
+    return path, _table(content, path, parents, TABLES, "key"), parents
 
 
 def _metrics(content: Any, path: Path, parents: tuple[str, ...]) -> dict[str, MetricSettings]:

@@ -1,6 +1,6 @@
-"""The four architectures of the suite, with their cost and a hash of their structure.
+"""The four architectures of the suite, models of libraries by name, their cost and their hash.
 
-They are written in this project, so that a new torchvision cannot change what is measured. The
+The four are written in this project, so that a new torchvision cannot change what is measured. The
 tests compare them with torchvision, weight for weight.
 
     python -c "from cnnperf.models import build_model; print(build_model('resnet34'))"
@@ -8,6 +8,7 @@ tests compare them with torchvision, weight for weight.
 
 from cnnperf.models.builder import ModelBuilder, build_model
 from cnnperf.models.cost import (
+    build_with_batch,
     count_parameters,
     count_traffic,
     forward_flops_per_image,
@@ -18,6 +19,7 @@ from cnnperf.models.fingerprint import model_sha256
 __all__ = [
     "ModelBuilder",
     "build_model",
+    "build_with_batch",
     "count_parameters",
     "count_traffic",
     "forward_flops_per_image",

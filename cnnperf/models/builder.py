@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from cnnperf.catalog.registry import get_model
 from cnnperf.catalog.specs import ModelSpec
 from cnnperf.errors import UsageError
+from cnnperf.models.libraries import build_library_model
 
 ModelBuilder = Callable[..., nn.Module]
 """Called as `builder(num_classes=..., in_channels=..., resolution=...)`."""
@@ -48,14 +50,8 @@ def build_model(
     in_channels = spec.channels[0] if in_channels is None else in_channels
     resolution = spec.resolution if resolution is None else resolution
     _check_request(spec, num_classes, in_channels, resolution)
-    try:
-        builder: ModelBuilder = pkgutil.resolve_name(spec.builder)
-    except Exception as error:  # a registered module is user code and may fail in any way
-        raise UsageError(
-            f"the builder of model {name}, {spec.builder}, cannot be imported "
-            f"({type(error).__name__}: {error}): correct the import path or the module"
-        ) from error
-    model = builder(num_classes=num_classes, in_channels=in_channels, resolution=resolution)
+    wanted = {"num_classes": num_classes, "in_channels": in_channels, "resolution": resolution}
+    model = _find_builder(spec)(**wanted, **spec.arguments)
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"{spec.builder}, the builder of model {name}, must return a torch.nn.Module, "
@@ -64,13 +60,27 @@ def build_model(
     return model
 
 
+def _find_builder(spec: ModelSpec) -> ModelBuilder:
+    if "/" in spec.builder:
+        return partial(build_library_model, spec.builder)
+    try:
+        builder: ModelBuilder = pkgutil.resolve_name(spec.builder)
+    except Exception as error:  # a registered module is user code and may fail in any way
+        raise UsageError(
+            f"the builder of model {spec.name}, {spec.builder}, cannot be imported "
+            f"({type(error).__name__}: {error}): correct the import path or the module"
+        ) from error
+    return builder
+
+
 def _check_request(
     spec: ModelSpec, num_classes: object, in_channels: object, resolution: object
 ) -> None:
     if not _is_int(num_classes, at_least=MIN_CLASSES):
         raise UsageError(f"{spec.name} takes {MIN_CLASSES} classes or more, not {num_classes!r}")
     # 3.0 and True compare equal to a valid count, but no layer accepts them.
-    if not _is_int(in_channels, at_least=1) or in_channels not in spec.channels:
+    fits = "/" in spec.builder or in_channels in spec.channels
+    if not _is_int(in_channels, at_least=1) or not fits:
         *others, last = map(str, sorted(spec.channels))
         counts = f"{', '.join(others)} or {last}" if others else last
         plural = "" if counts == "1" else "s"

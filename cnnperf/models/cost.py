@@ -46,6 +46,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from cnnperf.errors import UsageError
 from cnnperf.models.builder import ModelBuilder, build_model
 from cnnperf.record.messages import Traffic
 
@@ -141,7 +142,12 @@ def build_with_batch(
     Call it under `torch.device("meta")`, where tensors have a shape but no values.
     """
     if isinstance(model, str):
-        module = build_model(model, num_classes, in_channels, resolution)
+        try:
+            module = build_model(model, num_classes, in_channels, resolution)
+        except (NotImplementedError, UsageError):  # a builder that reads the values of tensors
+            with torch.device("cpu"):
+                built = build_model(model, num_classes, in_channels, resolution)
+            module = built.to("meta")
     else:
         module = model(num_classes=num_classes, in_channels=in_channels, resolution=resolution)
     images_BCHW = torch.empty(batch_size, in_channels, resolution, resolution)

@@ -62,11 +62,12 @@ def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Cas
     Raises:
         UsageError: a row names no case.
     """
-    from cnnperf.catalog.registry import BUILTIN_IDS, all_cases
+    from cnnperf.catalog.registry import BUILTIN_IDS, all_cases, unchanged
 
     suite = suite_of(test)
+    everything = [unchanged(case) for case in all_cases(suite=suite)]
     for row in (row for table in tables for row in table):
-        if not any(_matches(case, row) for case in all_cases(suite=suite)):
+        if not any(_matches(case, row) for case in everything):
             wanted = ", ".join(f"{name}={value!r}" for name, value in row.items())
             raise UsageError(
                 f"{test.nodeid}: no case of suite {suite} has {wanted}; `cnnperf list` shows all"
@@ -74,8 +75,8 @@ def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Cas
     return [
         case
         for case in all_cases(tier, suite)
-        if case.id not in BUILTIN_IDS
-        or all(any(_matches(case, row) for row in table) for table in tables)
+        if unchanged(case).id not in BUILTIN_IDS
+        or all(any(_matches(unchanged(case), row) for row in table) for table in tables)
     ]
 
 
@@ -113,9 +114,11 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
         UsageError: a package for training is missing, or a module cannot be imported.
     """
     if TIER not in config.stash:
-        from cnnperf.catalog.registry import folders_of, import_modules
+        from cnnperf.catalog.registry import change_cases, folders_of
         from cnnperf.run.plan import choose_tier
+        from cnnperf.run.project import Project
         from cnnperf.run.session import missing_packages
+        from cnnperf.run.settings import BUILTIN_KEY
 
         settings = config.stash[SETTINGS]
         if settings.python is None and (missing := missing_packages()):
@@ -123,8 +126,14 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
                 f"training needs {', '.join(missing)}: pip install 'cnnperf[train]' "
                 "(in a checkout: pip install -e '.[train]')"
             )
-        import_modules(settings.modules, settings.python_path)
-        # pytest may have found them elsewhere, such as beside a conftest.py.
+        Project(
+            root=config.rootpath,
+            modules=settings.modules,
+            python_path=settings.python_path,
+            builtin_cases=config.getini(BUILTIN_KEY),
+        ).register()
+        change_cases(settings.set)
+        # pytest may have found the modules elsewhere, such as beside a conftest.py.
         python_path = dict.fromkeys([*settings.python_path, *folders_of(settings.modules)])
         config.stash[SETTINGS] = replace(settings, python_path=tuple(python_path))
         config.stash[TIER] = choose_tier(settings)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from cnnperf.catalog.specs import Case, Spec
+from cnnperf.catalog.specs import Case, DatasetSpec, ModelSpec, Spec
 from cnnperf.record.environment import Environment
 from cnnperf.record.schema import EpochResult, ErrorKind, Repeat
 
@@ -29,6 +29,9 @@ class Job(Spec):
     """The user's modules, which register models and data sets. They are imported first."""
     python_path: tuple[str, ...] = ()
     """The user's folders, for `modules` and what they import; the end of the search path."""
+    models: tuple[ModelSpec, ...] = ()
+    """The user's models of the cases; so are `datasets`."""
+    datasets: tuple[DatasetSpec, ...] = ()
     deterministic: bool = False
     """Whether to use the settings that train to the same bits every time, and record them. A
     training then returns the loss of every step too."""

@@ -13,9 +13,9 @@ from cnnperf.errors import UsageError
 from cnnperf.machine.names import hardware_difference, identity
 from cnnperf.record.environment import Hardware
 from cnnperf.record.loading import load_record
-from cnnperf.record.messages import ProbeJob, ProbeResult
+from cnnperf.record.messages import ProbeResult
 from cnnperf.record.schema import CaseRecord
-from cnnperf.run.plan import choose_tier
+from cnnperf.run.plan import choose_tier, probe_job
 from cnnperf.run.session import missing_packages
 from cnnperf.run.settings import settings_from
 from cnnperf.run.worker_process import probe
@@ -100,15 +100,7 @@ def look(cases: Sequence[Case], device: str | None, modules: Sequence[str]) -> P
             f"floors need {', '.join(missing)} to measure this device: pip install 'cnnperf[train]'"
         )
     settings = settings_from({"device": device}, modules)
-    return probe(
-        ProbeJob(
-            device=settings.device,
-            cases=tuple(cases),
-            modules=settings.modules,
-            python_path=settings.python_path,
-            floors=True,
-        )
-    )
+    return probe(probe_job(settings, cases, floors=True))
 
 
 def floors_of(

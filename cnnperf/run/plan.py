@@ -8,16 +8,16 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from cnnperf.catalog.datasets import check_files
-from cnnperf.catalog.registry import get_case, get_dataset
+from cnnperf.catalog.registry import get_case, get_dataset, own_specs
 from cnnperf.catalog.specs import Case, Tier, missing_package, other_packages
 from cnnperf.machine.nvml import count_gpus, parse_visible_devices
-from cnnperf.record.messages import Device, ProbeResult, TrainJob
+from cnnperf.record.messages import Device, ProbeJob, ProbeResult, TrainJob
 from cnnperf.record.schema import CaseError
 from cnnperf.run.settings import RunSettings
 
@@ -80,9 +80,23 @@ class PlannedCase(Case):
             data_dir=str(settings.data_dir),
             modules=settings.modules,
             python_path=settings.python_path,
+            **own_specs([self]),
             profile_dir=str(settings.profile.absolute()) if settings.profile else None,
             matmul_flops_per_second=peaks,
         )
+
+
+def probe_job(settings: RunSettings, cases: Iterable[Case], **options: bool) -> ProbeJob:
+    """Return the job that looks at the machine and at the models of some cases."""
+    cases = tuple(cases)
+    return ProbeJob(
+        device=settings.device,
+        cases=cases,
+        modules=settings.modules,
+        python_path=settings.python_path,
+        **own_specs(cases),
+        **options,
+    )
 
 
 DIGESTED_FIELDS = set(Case.model_fields) - {"tiers"}
@@ -204,7 +218,7 @@ def estimate_repeat_seconds(case: Case, probe: ProbeResult) -> float | None:
     if facts is None or facts.training_flops_per_image is None or not peaks:
         return None
     recipe, batch = case.recipe, case.recipe.batch_size
-    steps = recipe.epochs * -(-get_dataset(case.dataset).train_images // batch)
+    steps = recipe.epochs * recipe.steps_per_epoch(get_dataset(case.dataset).train_images)
     evaluation = 0.0 if recipe.is_sample else EVALUATION_SHARE
     steps = min(steps, recipe.max_steps or steps)
     flops = steps * batch * facts.training_flops_per_image * (1 + evaluation)

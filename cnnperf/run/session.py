@@ -27,7 +27,7 @@ from cnnperf.record.journal import (
     new_case_record,
     read_journal,
 )
-from cnnperf.record.messages import ProbeJob, ProbeResult
+from cnnperf.record.messages import ProbeResult
 from cnnperf.record.schema import CaseError, CaseRecord, Outcome, Record, Repeat, now
 from cnnperf.record.writing import holds_results
 from cnnperf.run.plan import (
@@ -36,6 +36,7 @@ from cnnperf.run.plan import (
     estimate_repeat_seconds,
     finds_accelerator,
     plan_digest,
+    probe_job,
 )
 from cnnperf.run.progress import Display, Place
 from cnnperf.run.repeat import RepeatRun
@@ -161,11 +162,9 @@ class RunSession:
             UsageError: training is impossible here, or would use the CPU although a GPU is present.
         """
         settings, runnable = self.settings, self.plan.runnable
-        job = ProbeJob(
-            device=settings.device,
-            cases=tuple(runnable),
-            modules=settings.modules,
-            python_path=settings.python_path,
+        job = probe_job(
+            settings,
+            runnable,
             measure_peak=bool(runnable),
             deterministic=settings.deterministic,
         )

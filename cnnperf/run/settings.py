@@ -131,6 +131,11 @@ OPTIONS = (
         help="stop after N training steps: measures throughput, not accuracy; the record is marked "
         "as shortened",
     ),
+    Option(
+        name="set", metavar="FIELD=VALUE", default=(),
+        help="change a field of every case, such as recipe.batch_size=256, recipe.optimizer=SGD or "
+        "workers=4; the ids say so; may be given several times",
+    ),
     one_of_words(
         "compile", "auto", "on", "off",
         text="whether engine fast compiles: on, off or auto; auto compiles on CUDA, and on a CPU "
@@ -192,6 +197,8 @@ OPTIONS = (
 
 MODULES_KEY = "cnnperf_modules"
 MODULES_HELP = "modules to import that register your models, data sets and cases"
+BUILTIN_KEY = "cnnperf_builtin_cases"
+BUILTIN_HELP = "whether cnnperf's own cases run too: true (default) or false"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +211,7 @@ class RunSettings:
     seed: int
     epochs: int | None
     limit_steps: int | None
+    set: tuple[str, ...]
     compile: Choice
     precision: Literal["auto"] | Precision
     deterministic: bool
@@ -243,6 +251,7 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(option.flag, action=action, help=option.help, **more)
         parser.addini(option.key, option.help, type=kind)
     parser.addini(MODULES_KEY, MODULES_HELP, type="args", default=[])
+    parser.addini(BUILTIN_KEY, BUILTIN_HELP, type="bool", default=True)
 
 
 def resolve(config: pytest.Config) -> RunSettings:
@@ -266,20 +275,20 @@ def resolve(config: pytest.Config) -> RunSettings:
     )
 
 
-def settings_from(
-    given: Mapping[str, str | bool | None], modules: Iterable[str], **more: Any
-) -> RunSettings:
+def settings_from(given: Mapping[str, Any], modules: Iterable[str], **more: Any) -> RunSettings:
     """Return the settings of a run outside pytest.
 
     Args:
-        given: text as on the command line, or a switch, by option name; None is the default.
-        modules: the user's modules in the current folder.
+        given: text as on the command line, a list of texts, or a switch, by option name; None is
+            the default.
+        modules: the user's modules, beside those of pytest's ini file.
         more: values that need no parsing; they win.
 
     Raises:
         UsageError: a text does not fit; the message names the option without `cnnperf-`.
     """
     from cnnperf.catalog.datasets import default_data_dir
+    from cnnperf.run.project import find_project
 
     values: dict[str, Any] = {option.name: option.default for option in OPTIONS}
     for option in OPTIONS:
@@ -287,12 +296,16 @@ def settings_from(
         if text is None:
             continue
         try:
-            values[option.name] = text if isinstance(text, bool) else option.parse(text)
+            if option.is_list:
+                values[option.name] = tuple(map(option.parse, text or ()))
+            else:
+                values[option.name] = text if isinstance(text, bool) else option.parse(text)
         except argparse.ArgumentTypeError as error:
             flag = option.flag.replace("cnnperf-", "")
             raise UsageError(f"{flag}: {error}") from None
     values["data_dir"] = (values["data_dir"] or default_data_dir()).absolute()
-    values |= {"modules": tuple(modules), "python_path": (str(Path.cwd()),)}
+    project = find_project(Path.cwd(), modules)
+    values |= {"modules": project.modules, "python_path": project.python_path}
     return RunSettings(**{**values, **more})
 
 

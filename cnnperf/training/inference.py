@@ -104,16 +104,16 @@ def prepare_subject(engine: Engine) -> Subject:
     """
     sizes = batch_sizes(engine.case.resolution, engine.device.type)
     images_NCHW = _test_images(engine, max(sizes))
-    models: dict[PrecisionName, nn.Module] = {
-        engine.plain_precision: _converted(engine.model, torch.float32)
-    }
+    with engine.learned_weights():
+        learned = _converted(engine.model, torch.float32)
+    models: dict[PrecisionName, nn.Module] = {engine.plain_precision: learned}
     reduced: tuple[PrecisionName, ...] = ("bfloat16", "float16")
     if engine.device.type == "cpu":  # CPUs mostly use float16 for storage only
         reduced = ("bfloat16",)
     for name in reduced:
         dtype = dtype_of(name)
         try:
-            model = _converted(engine.model, dtype)
+            model = _converted(learned, dtype)
             model(images_NCHW[:1].to(dtype))
             synchronize(engine.device)
         except torch.OutOfMemoryError:

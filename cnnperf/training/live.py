@@ -19,6 +19,7 @@ from cnnperf.machine.host import attempt
 from cnnperf.models import count_parameters
 from cnnperf.record.environment import Flag
 from cnnperf.record.live import LiveTraining, RecipePart
+from cnnperf.training.recipe import LearningRate, build_loss, build_optimizer
 
 if TYPE_CHECKING:
     from cnnperf.training.engines import Engine
@@ -44,20 +45,36 @@ def live_training(engine: Engine, optimizers: Sequence[str]) -> LiveTraining:
         engine: the engine that trained.
         optimizers: the distinct results of `describe_optimizer` at the end of each epoch, in order.
     """
-    changed = f"arguments change, at last to {optimizers[-1]}" if len(optimizers) > 1 else None
+    moves = len(optimizers) > 1 and engine.recipe.schedule is None
+    changed = f"arguments change, at last to {optimizers[-1]}" if moves else None
     live: dict[RecipePart, str | None] = {
         "optimizer": optimizers[0],
         "loss": describe(engine.loss_function),
         "schedule": _schedule(engine.optimizer) or changed,
     }
-    recipe = engine.recipe
-    claimed = {
-        "optimizer": CLAIMS[recipe.optimizer].format(lr=recipe.learning_rate),
-        "loss": CLAIMS[recipe.loss],
-        "schedule": None,
-    }
+    claimed = _claimed(engine)
     contradicts = tuple(part for part in live if live[part] != claimed[part])
     return LiveTraining.model_validate({**live, "contradicts": contradicts})
+
+
+def _claimed(engine: Engine) -> dict[RecipePart, str | None]:
+    """Return how the objects that the recipe names would be described."""
+    recipe = engine.recipe
+    optimizer = build_optimizer(recipe, [torch.nn.Parameter(torch.zeros(1))])
+    rate = None
+    if recipe.schedule is not None:
+        rate = LearningRate(recipe, optimizer, *engine.update_counts())
+    claimed: dict[RecipePart, str | None] = {
+        "optimizer": _call(optimizer, _group_arguments(optimizer.param_groups[0])),
+        "loss": describe(build_loss(recipe)),
+        "schedule": _schedule(optimizer),
+    }
+    del rate  # until here its schedule had to live
+    if isinstance(recipe.optimizer, str):
+        claimed["optimizer"] = CLAIMS[recipe.optimizer].format(lr=recipe.learning_rate)
+    if isinstance(recipe.loss, str):
+        claimed["loss"] = CLAIMS[recipe.loss]
+    return claimed
 
 
 def contradiction_flags(training: LiveTraining) -> list[Flag]:
@@ -77,15 +94,19 @@ def describe_optimizer(engine: Engine) -> str:
     optimizer = unwrapped(engine.optimizer)
     groups, sizes = [], {}
     for group in optimizer.param_groups:
-        arguments = {name: value for name, value in group.items() if name not in EXECUTION}
-        # A scheduler keeps the rate at the start here; `_schedule` describes what it does with it.
-        arguments["lr"] = arguments.pop("initial_lr", arguments.get("lr"))
-        groups.append(_call(optimizer, arguments))
+        groups.append(_call(optimizer, _group_arguments(group)))
         sizes.update({id(each): each.numel() for each in group["params"] if each.requires_grad})
     trained, count = sum(sizes.values()), count_parameters(engine.model)
     part = "" if trained == count else f" for {trained:,} of {count:,} parameters"
     idle = isinstance(optimizer, torch.optim.Adam) and not optimizer.state
     return " + ".join(dict.fromkeys(groups)) + part + " without a step" * idle
+
+
+def _group_arguments(group: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = {name: value for name, value in group.items() if name not in EXECUTION}
+    # A scheduler keeps the rate at the start here; `_schedule` describes what it does with it.
+    arguments["lr"] = arguments.pop("initial_lr", arguments.get("lr"))
+    return arguments
 
 
 def unwrapped(optimizer: Any) -> Any:

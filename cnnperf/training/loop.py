@@ -109,12 +109,15 @@ class TrainingRecorder:
         if not engine.recipe.is_sample:
             result = self._validate(result)
         log.epochs.append(result)
-        target, accuracy = engine.dataset.target_accuracy, result.val_accuracy
+        engine.learning_rate.after_epoch(result.val_loss)
+        stop_at = engine.recipe.target_accuracy
+        target, accuracy = stop_at or engine.dataset.target_accuracy, result.val_accuracy
         reached = target is not None and accuracy is not None and accuracy >= target
         if reached and log.time_to_accuracy_seconds is None:
             log.time_to_accuracy_seconds = time.perf_counter() - self._start
         self._send(EpochDone(epochs=self.epochs, result=result))
-        return len(log.epochs) < self.epochs and self.steps_left != 0
+        ended = reached and stop_at is not None
+        return not ended and len(log.epochs) < self.epochs and self.steps_left != 0
 
     def _validate(self, result: EpochResult) -> EpochResult:
         self._send(

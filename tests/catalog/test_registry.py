@@ -51,11 +51,7 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("find", "wrong", "near"),
-    [
-        (get_model, "vgg61", "vgg16"),
-        (get_dataset, "minst", "mnist"),
-        (get_case, "modified_vgg-mnist-28-eagre", "modified_vgg-mnist-28-eager"),
-    ],
+    [(get_model, "vgg61", "vgg16"), (get_dataset, "minst", "mnist")],
 )
 def test_misspelt_name_gets_the_nearest_name_and_all_names(
     find: Callable[[str], object], wrong: str, near: str
@@ -64,6 +60,13 @@ def test_misspelt_name_gets_the_nearest_name_and_all_names(
     with pytest.raises(UsageError, match=f"{wrong!r} \\(did you mean {near!r}\\?\\)") as caught:
         find(wrong)
     assert "possible: " in str(caught.value)
+
+
+def test_misspelt_case_gets_the_nearest_ids() -> None:
+    """Not all 140; the first is the one that is meant."""
+    with pytest.raises(UsageError, match="similar ones: modified_vgg-mnist-28-eager, ") as caught:
+        get_case("modified_vgg-mnist-28-eagre")
+    assert len(str(caught.value)) < 250
 
 
 def test_name_like_no_other_gets_no_guess() -> None:
@@ -116,13 +119,19 @@ def test_same_description_registered_twice_changes_nothing() -> None:
 
 def test_other_description_under_a_known_name_is_refused() -> None:
     """Two runs of one name must mean the same."""
-    other = get_case("vgg16-mnist-224-eager").model_copy(update={"tiers": ("smoke",)})
+    other = get_case("vgg16-mnist-224-eager").model_copy(update={"workers": 1})
     with pytest.raises(UsageError, match="case 'vgg16-mnist-224-eager' is registered already"):
         register_case(other)
     with pytest.raises(UsageError, match="model 'vgg16' is registered already"):
         register_model(get_model("vgg16").model_copy(update={"min_resolution": 1}))
     with pytest.raises(UsageError, match="data set 'mnist' is registered already"):
         register_dataset(get_dataset("mnist").model_copy(update={"train_images": 1}))
+
+
+def test_a_builtin_case_may_get_other_tiers() -> None:
+    """A tier only selects, so a project may run one of cnnperf's cases where it wants."""
+    register_case(get_case("vgg16-mnist-224-eager").model_copy(update={"tiers": ("smoke",)}))
+    assert "vgg16-mnist-224-eager" in {case.id for case in all_cases("smoke")}
 
 
 def test_case_of_unknown_model_or_data_set_is_refused() -> None:

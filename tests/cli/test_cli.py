@@ -129,6 +129,8 @@ def test_list_as_json_has_every_column() -> None:
     assert list(rows) == [case.id for case in all_cases("standard")]
     assert rows["modified_vgg-cifar10-28-eager"] == {
         "id": "modified_vgg-cifar10-28-eager",
+        "workers": None,
+        "changes": [],
         "model": "modified_vgg",
         "dataset": "cifar10",
         "resolution": 28,

@@ -85,7 +85,7 @@ def test_thresholds_are_found_where_the_command_runs(
 def test_wrong_thresholds_are_bad_usage(base: str, slower: str, tmp_path: Path) -> None:
     """One sentence with the nearest name."""
     config = tmp_path / "own.toml"
-    config.write_text('[cases."modified_vg-mnist-28-eager".train_seconds]\nthreshold = 0.2')
+    config.write_text('[thresholds."modified_vg-mnist-28-eager".train_seconds]\nthreshold = 0.2')
     done = run_cnnperf("compare", base, slower, "--config", str(config), cwd=tmp_path)
     assert "did you mean 'modified_vgg-mnist-28-eager'" in sentence_of(done)
 

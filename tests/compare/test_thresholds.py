@@ -48,9 +48,9 @@ def test_id_precedes_pattern_precedes_metrics_precedes_defaults(tmp_path: Path) 
         f"""
         [metrics.test_accuracy]
         margin = 0.02
-        [cases."{CIFAR}".test_accuracy]
+        [thresholds."{CIFAR}".test_accuracy]
         margin = 0.04
-        [cases."*-cifar10-*".test_accuracy]
+        [thresholds."*-cifar10-*".test_accuracy]
         margin = 0.03
         floor = 0.7
         """,
@@ -120,7 +120,7 @@ def test_source_is_none_without_a_table_of_cnnperf(tmp_path: Path) -> None:
         ("[metrics.test_accuracy]\nfloor = 99", "less than or equal to 1"),
         ("[metrics.train_seconds]\nthreshold = 5", "less than 1"),
         ("metrics = 3", "[metrics]: expected a table, found 3"),
-        ('[cases]\n"x" = 1', "[cases.x]: expected a table, found 1"),
+        ('[thresholds]\n"x" = 1', "[thresholds.x]: expected a table, found 1"),
     ],
 )
 def test_wrong_key_or_value_is_refused_with_file_place_and_nearest_name(
@@ -149,7 +149,7 @@ def test_named_file_that_is_absent_is_refused(tmp_path: Path) -> None:
 def test_id_or_pattern_without_a_case_is_refused_with_the_nearest_id(tmp_path: Path) -> None:
     """A pattern that matches nothing is a mistake."""
     ids = [case.id for case in all_cases()]
-    table = '[cases."{}".train_seconds]\nthreshold = 0.1'
+    table = '[thresholds."{}".train_seconds]\nthreshold = 0.1'
     _thresholds(tmp_path, table.format(MNIST)).check_cases(ids)
     _thresholds(tmp_path, table.format("*-cifar10-*")).check_cases(ids)
     with pytest.raises(UsageError, match="did you mean 'modified_vgg-mnist-28-fast'"):

@@ -27,14 +27,14 @@ pythonpath = .
 
 WITHOUT_PEAK = """
 from cnnperf.record import messages as protocol
-from cnnperf.run import session
+from cnnperf.run import plan
 
 
 def probe_job(**asked):
     return protocol.ProbeJob(**{**asked, "measure_peak": False})
 
 
-session.ProbeJob = probe_job
+plan.ProbeJob = probe_job
 """
 """Code for a process that looks at machines: the matmul peak takes seconds, few tests want it."""
 

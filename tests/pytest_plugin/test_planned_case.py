@@ -63,3 +63,17 @@ def test_changed_case_is_not_trained(project: Project, tmp_path: Path) -> None:
     done = project.run(*OPTIONS, f"--cnnperf-python={fake_python(tmp_path, 'python')}")
     assert done.returncode == 1, done.stdout
     assert "is not planned in this run: pass cnnperf_case to cnnperf_train" in done.stdout
+
+
+def test_case_changed_on_the_command_line_has_another_id(project: Project) -> None:
+    """--cnnperf-set reaches the worker; the id and the fingerprint say so."""
+    done = project.run(
+        "-k", "good and two", "--cnnperf-set=recipe.batch_size=32",
+        "--cnnperf-set=recipe.optimizer=SGD",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (case,) = project.record().cases
+    assert case.id == "good-tiny-8-two-eager-batch_size_32-optimizer_SGD"
+    assert case.fingerprint is not None
+    assert case.fingerprint.recipe.batch_size == 32
+    assert case.repeats[0].steps == 4

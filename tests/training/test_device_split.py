@@ -12,8 +12,8 @@ from torchvision import transforms  # noqa: E402
 
 from cnnperf.catalog.registry import get_dataset  # noqa: E402
 from cnnperf.training.data import Split, build_transform  # noqa: E402
+from cnnperf.training.data.resize import resize_exactly  # noqa: E402
 from cnnperf.training.engines.fast.device_data import DeviceSplit  # noqa: E402
-from cnnperf.training.engines.fast.resize import resize_exactly  # noqa: E402
 
 
 def random_images(count: int, pixels: int, channels: int) -> np.ndarray:

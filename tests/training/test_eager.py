@@ -24,6 +24,7 @@ from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.data import split_images  # noqa: E402
 from cnnperf.training.data.sources import load_digits as our_digits  # noqa: E402
 from cnnperf.training.engines import EagerEngine, Engine, FastEngine, base  # noqa: E402
+from cnnperf.training.engines import phase as phases  # noqa: E402
 from cnnperf.training.engines.base import Batch  # noqa: E402
 from tests.training.untouched import assert_is_fresh  # noqa: E402
 
@@ -149,7 +150,8 @@ def test_work_queued_before_an_epoch_is_not_part_of_its_time(
     """A GPU may still resize the data set while the host goes on."""
     engine = prepared_engine()
     queued = [0.3]
-    monkeypatch.setattr(base, "synchronize", lambda device: time.sleep(queued.pop(0)))
+    for module in (base, phases):
+        monkeypatch.setattr(module, "synchronize", lambda device: time.sleep(queued.pop(0)))
     start = time.perf_counter()
     queued.append(0.0)
     phase = engine.train_epoch(1, ignore, max_steps=1)

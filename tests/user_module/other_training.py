@@ -23,7 +23,7 @@ _train = Engine.train
 
 
 def _scheduled(self, handler):
-    scheduler = lr_scheduler.ExponentialLR(self.optimizer, gamma=0.5)
+    scheduler = self.scheduler = lr_scheduler.ExponentialLR(self.optimizer, gamma=0.5)
     finish, handler.finish_epoch = handler.finish_epoch, None
 
     def finish_epoch(phase):

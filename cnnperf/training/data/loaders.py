@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -26,10 +27,11 @@ from torchvision import transforms
 
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
+from cnnperf.training.data.resize import resize_exactly
 from cnnperf.training.data.splits import Split
 
 Transform: TypeAlias = Callable[[Any], Tensor]
-"""From a PIL image to a tensor (C, H, W)."""
+"""From a PIL image, or an array (H, W, C), to a tensor (C, H, W)."""
 
 
 def build_transform(spec: DatasetSpec, *, resolution: int, channels: int) -> Transform:
@@ -48,23 +50,52 @@ def build_transform(spec: DatasetSpec, *, resolution: int, channels: int) -> Tra
             "only grey images can be repeated to 3 channels: choose another model or data set"
         )
     repeats = channels // spec.channels
+    normalise = transforms.Normalize(spec.mean * repeats, spec.std * repeats)
+    resizes = resolution != spec.resolution
     steps: list[Callable[[Any], Any]] = []
-    if resolution != spec.resolution:
+    if not is_pil(spec.dtype, spec.channels):
+        if resizes:
+            steps.append(partial(_resize_array, resolution=resolution))
+        steps += [transforms.ToTensor(), _Repeat(repeats), normalise]
+        return cast(Transform, transforms.Compose(steps))
+    if resizes:
         steps.append(transforms.Resize((resolution, resolution)))
     if repeats > 1:
         steps.append(transforms.Grayscale(num_output_channels=channels))
-    steps += [transforms.ToTensor(), transforms.Normalize(spec.mean * repeats, spec.std * repeats)]
-    composed: Transform = transforms.Compose(steps)
-    return composed
+    return cast(Transform, transforms.Compose([*steps, transforms.ToTensor(), normalise]))
+
+
+def is_pil(dtype: str, channels: int) -> bool:
+    """Return whether PIL has images of that type: bytes, grey or in three colours."""
+    return dtype == "uint8" and channels in (1, 3)
+
+
+def _resize_array(image_HWC: Any, resolution: int) -> Any:
+    return resize_exactly(torch.from_numpy(image_HWC)[None], resolution)[0].numpy()
+
+
+class _Repeat:
+    """Repeat a grey image (1, H, W) as so many channels."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+
+    def __call__(self, image_CHW: Tensor) -> Tensor:
+        return image_CHW.repeat(self._times, 1, 1)
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Images in memory that become PIL images one by one, as in torchvision's data sets."""
+    """Images in memory that become PIL images one by one, as in torchvision's data sets.
+
+    Images that PIL does not have, with other channels or float32 pixels, stay arrays.
+    """
 
     def __init__(self, split: Split, transform: Transform) -> None:
         images_NHWC = split.images_NHWC
+        self.is_pil = is_pil(images_NHWC.dtype.name, images_NHWC.shape[3])
         # For PIL, a grey image has no channel axis.
-        self.images = images_NHWC[..., 0] if images_NHWC.shape[3] == 1 else images_NHWC
+        grey = self.is_pil and images_NHWC.shape[3] == 1
+        self.images = images_NHWC[..., 0] if grey else images_NHWC
         self.labels_N = split.labels_N
         self.transform = transform
 
@@ -73,7 +104,9 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Return the transformed image (C, H, W) and its label."""
-        return self.transform(Image.fromarray(self.images[index])), int(self.labels_N[index])
+        image = self.images[index]
+        image = Image.fromarray(image) if self.is_pil else image
+        return self.transform(image), int(self.labels_N[index])
 
 
 def choose_workers(device_type: str, cores: int | None = None) -> int:
@@ -100,6 +133,7 @@ def build_loader(
     seed: int,
     workers: int,
     device_type: str,
+    drop_last: bool = False,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Create a loader of images (B, C, H, W) and labels (B); the last batch may be smaller.
 
@@ -116,6 +150,7 @@ def build_loader(
         cast(Dataset[tuple[Tensor, Tensor]], dataset),  # collated, labels are a tensor
         batch_size=batch_size,
         sampler=sampler,
+        drop_last=drop_last,
         num_workers=workers,
         pin_memory=device_type == "cuda",
         persistent_workers=workers > 0,

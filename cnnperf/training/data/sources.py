@@ -1,4 +1,4 @@
-"""Read data sets into memory as published: uint8 pixels and labels, without any transform.
+"""Read data sets into memory as published: pixels and labels, without any transform.
 
 The network is never used, so a run works offline, and learns from the same bytes as other PyTorch
 scripts. Loading is on the clock, so checksums are verified before the
@@ -28,7 +28,8 @@ from cnnperf.errors import DataError, NotInstalledError
 from cnnperf.record.loading import read_file
 from cnnperf.training.data.draws import Rows, random_bytes, raw_draws, stratified_rows
 
-Images: TypeAlias = npt.NDArray[np.uint8]
+Images: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+"""uint8, or float32 without a fixed range."""
 Labels: TypeAlias = npt.NDArray[np.int64]
 
 DIGITS_SPLIT_SEED = 0
@@ -115,7 +116,8 @@ def load_synthetic(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - generat
     """Make noise with random labels in the shape of MNIST, to measure speed without files."""
     spec = SYNTHETIC
     train = spec.train_images + spec.val_images
-    shape_NHWC = (train + spec.test_images, spec.resolution, spec.resolution, spec.channels)
+    side = spec.resolution or 1
+    shape_NHWC = (train + spec.test_images, side, side, spec.channels)
     pixels = random_bytes(int(np.prod(shape_NHWC)), seed=SYNTHETIC_SEED).reshape(shape_NHWC)
     draws = raw_draws(shape_NHWC[0], seed=SYNTHETIC_SEED + 1)
     labels_N = (draws % np.uint64(spec.num_classes)).astype(np.int64)
@@ -200,13 +202,15 @@ def _cifar10_images(paths: Sequence[Path]) -> tuple[Images, Labels]:
 
 
 def _check_array(name: str, array: object) -> None:
-    """Check an array by its name: `..._NHWC` is 4-dimensional uint8, `..._N` is a row of int64."""
-    dims, dtype = (4, np.uint8) if name.endswith("_NHWC") else (1, np.int64)
-    if not isinstance(array, np.ndarray) or array.ndim != dims or array.dtype != dtype:
+    """Check an array by its name: `..._NHWC` is 4-dimensional pixels, `..._N` is a row of int64."""
+    is_images = name.endswith("_NHWC")
+    dims, dtypes = (4, (np.uint8, np.float32)) if is_images else (1, (np.int64,))
+    if not isinstance(array, np.ndarray) or array.ndim != dims or array.dtype not in dtypes:
         found = type(array).__name__
         if isinstance(array, np.ndarray):
             found = f"{array.dtype} of shape {array.shape}"
+        expected = " or ".join(np.dtype(each).name for each in dtypes)
         raise DataError(
-            f"RawImages: {name} is {found}, expected a numpy array of {np.dtype(dtype).name} with "
-            f"{dims} dimension{'s' * (dims > 1)}: correct the loader"
+            f"RawImages: {name} is {found}, expected a numpy array of {expected} with {dims} "
+            f"dimension{'s' * (dims > 1)}: correct the loader"
         )

@@ -111,6 +111,8 @@ def _problem(spec: DatasetSpec, raw: RawImages) -> str | None:
     for part in ("train", "test"):
         found_HWC = getattr(raw, f"{part}_images_NHWC").shape[1:]
         labels_N = getattr(raw, f"{part}_labels_N")
+        if (found := getattr(raw, f"{part}_images_NHWC").dtype.name) != spec.dtype:
+            return f"{part} images of {found}, expected {spec.dtype}"
         if found_HWC != expected_HWC:
             return f"{part} images of shape {found_HWC}, expected {expected_HWC}"
         lowest, highest = int(labels_N.min()), int(labels_N.max())

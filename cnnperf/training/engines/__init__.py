@@ -10,9 +10,10 @@ import pkgutil
 
 from cnnperf.catalog.specs import ENGINES, missing_package
 from cnnperf.errors import NotInstalledError
-from cnnperf.training.engines.base import Engine, Evaluation, Observer, SplitName, TrainPhase
+from cnnperf.training.engines.base import Engine, Evaluation, SplitName
 from cnnperf.training.engines.eager import EagerEngine
 from cnnperf.training.engines.fast.engine import FastEngine
+from cnnperf.training.engines.phase import Observer, TrainPhase
 
 
 def engine_class(name: str) -> type[Engine]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -27,19 +27,18 @@ from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.catalog.specs import Case
 from cnnperf.models import build_model, model_sha256
 from cnnperf.record.environment import Flag
-from cnnperf.training.clock import StepTimer, synchronize
+from cnnperf.training.clock import synchronize
 from cnnperf.training.data import Splits, split_images
 from cnnperf.training.data.augment import augment
-from cnnperf.training.evaluation import Counts, LossMonitor, Tally
+from cnnperf.training.engines.phase import Observer, PhaseRecorder, TrainPhase, WaitingTime
+from cnnperf.training.evaluation import Counts, Tally
+from cnnperf.training.recipe import LearningRate, Loss, WeightAverage, build_loss, build_optimizer
 from cnnperf.training.worker.torch_environment import tf32_cudnn
 
 SMALL_RESOLUTION = 64
 """Images of up to this many pixels a side are cheap to process in large batches."""
 
 SplitName = Literal["validation", "test"]
-
-Observer = Callable[[int, float], None]
-"""Called as `observer(step, mean loss)` at intervals during an epoch."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (B, C, H, W) and labels (B)."""
@@ -52,19 +51,6 @@ def channels_last(batch: Batch) -> Batch:
     """Return the batch with its images channels last in memory."""
     images_BCHW, labels_B = batch
     return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainPhase:
-    """One pass over the training images."""
-
-    mean_loss: float
-    seconds: float
-    images: int
-    step_seconds: list[float]
-    data_wait_seconds: float
-    losses_S: torch.Tensor
-    """Mean loss of each step, on the host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +99,15 @@ class Engine(ABC):
         self.seed = seed
         self.device = device
         self.data_dir = data_dir
-        self.dataset = get_dataset(case.dataset)
+        self.dataset = get_dataset(case.dataset).at(case.resolution)
         self.channels = input_channels(get_model(case.model), self.dataset)
         self.fed_channels = self.channels
         """Channels of the batches; `fast` feeds one of three equal ones."""
-        self.loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = (
-            nn.CrossEntropyLoss()
-        )
+        self.loss_function: Loss = build_loss(self.recipe)
+        self.average: WeightAverage | None = None
+        """Moving average of the weights, if the recipe has one; it is what is evaluated."""
+        self.waiting_batches = 0
+        """Batches whose gradients no update has used yet; 0 unless the recipe accumulates."""
         self.autocast_dtype: torch.dtype | None = None
         self.compile_seconds: float | None = None
         self.settings: dict[str, Any] = {}
@@ -140,8 +128,20 @@ class Engine(ABC):
         self.model_sha256 = model_sha256(model)
         self.model = self.place(model)
         self.optimizer = self.build_optimizer(self.model)
+        if self.recipe.ema_decay is not None:
+            self.average = WeightAverage(self.model, self.recipe.ema_decay)
         self.warm_up()
+        if self.average is not None:
+            self.average.reset()
+        self.learning_rate = LearningRate(self.recipe, self.optimizer, *self.update_counts())
         torch.manual_seed(self.seed)  # dropout must not depend on the warm-up
+
+    def update_counts(self) -> tuple[int, int]:
+        """Return the number of updates of an epoch, and of the whole training."""
+        each = self.recipe.accumulate_steps
+        of_epoch = -(-self.steps_per_epoch() // each)
+        whole = self.recipe.epochs * of_epoch
+        return of_epoch, min(whole, -(-(self.recipe.max_steps or whole * each) // each))
 
     def make_model(self) -> nn.Module:
         """Build the case's model on the CPU, with fresh weights from torch's generator."""
@@ -158,7 +158,7 @@ class Engine(ABC):
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Create the recipe's optimizer for a model's parameters."""
-        return torch.optim.Adam(model.parameters(), lr=self.recipe.learning_rate)
+        return build_optimizer(self.recipe, model.parameters())
 
     @abstractmethod
     def warm_up(self) -> None:
@@ -167,13 +167,16 @@ class Engine(ABC):
     @contextmanager
     def on_a_copy(self) -> Iterator[None]:
         """Use copies of model and optimizer, which are discarded afterwards."""
-        model, optimizer = self.model, self.optimizer
-        self.model = copy.deepcopy(model)
+        kept = self.model, self.optimizer, self.average
+        self.model = copy.deepcopy(self.model)
         self.optimizer = self.build_optimizer(self.model)
+        if self.average is not None:
+            self.average = WeightAverage(self.model, self.recipe.ema_decay or 0.0)
         try:
             yield
         finally:
-            self.model, self.optimizer = model, optimizer
+            self.model, self.optimizer, self.average = kept
+            self.waiting_batches = 0
 
     def train_step(self, batch_size: int | None = None) -> None:
         """Take one step on noise, for warm-up; the default batch size is the recipe's."""
@@ -195,7 +198,7 @@ class Engine(ABC):
     def read_splits(self) -> Splits:
         """Read the case's data set from disk and split it."""
         load = pkgutil.resolve_name(self.dataset.loader)
-        return split_images(self.dataset, load(self.data_dir))
+        return split_images(self.dataset, load(self.data_dir, **self.dataset.arguments))
 
     def train(self, handler: EpochHandler) -> None:
         """Train epoch by epoch until the handler stops."""
@@ -206,7 +209,7 @@ class Engine(ABC):
 
     def steps_per_epoch(self) -> int:
         """Return the number of training batches of an epoch; the last may be short."""
-        return -(-self.dataset.train_images // self.recipe.batch_size)
+        return self.recipe.steps_per_epoch(self.dataset.train_images)
 
     def steps_in_epoch(self, steps_left: int | None) -> int:
         """Return the steps of the next epoch, which a limit on steps may cut short."""
@@ -229,6 +232,9 @@ class Engine(ABC):
         recorder.start()
         for losses_K, images in self.train_blocks(steps):
             recorder.add(losses_K, images)
+        if self.waiting_batches:
+            self.update()
+            self.learning_rate.after_update()
         return recorder.finish(start_seconds, self.data_wait_seconds)
 
     def train_blocks(self, steps: int) -> Iterator[Block]:
@@ -236,18 +242,38 @@ class Engine(ABC):
         waited = self.waiting_time(self.train_batches())
         for batch in islice(waited, steps):
             self.data_wait_seconds = waited.seconds
-            yield self.step(batch).view(1), [len(batch[1])]
+            loss = self.step(batch)
+            if not self.waiting_batches:
+                self.learning_rate.after_update()
+            yield loss.view(1), [len(batch[1])]
 
     def step(self, batch: Batch) -> torch.Tensor:
-        """Run forward, backward and update; return the mean loss of the batch, a scalar."""
+        """Run forward, backward and update; return the mean loss of the batch, a scalar.
+
+        If the recipe accumulates gradients, only every so many batches end with an update.
+        """
         images_BCHW, labels_B = batch
         images_BCHW = augment(images_BCHW, self.recipe.augmentation)
-        self.optimizer.zero_grad(set_to_none=True)
+        accumulated = self.recipe.accumulate_steps
+        if not self.waiting_batches:
+            self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             loss = self.forward_loss(images_BCHW, labels_B)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        share = loss if accumulated == 1 else loss / accumulated
+        share.backward()  # type: ignore[no-untyped-call]
+        self.waiting_batches += 1
+        if self.waiting_batches == accumulated:
+            self.update()
         return loss.detach()
+
+    def update(self) -> None:
+        """Update the weights from the gradients, and their average."""
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+        self.waiting_batches = 0
 
     def forward_loss(self, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of a batch, a scalar."""
@@ -263,17 +289,21 @@ class Engine(ABC):
     def evaluation_batches(self, split: SplitName) -> Iterable[Batch]:
         """Yield validation or test images on the device, in order."""
 
-    @torch.inference_mode()
+    def learned_weights(self) -> AbstractContextManager[Any]:
+        """Return a context in which the model has the weights to evaluate: the average, if any."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_use()
+
     def evaluate(self, split: SplitName) -> Evaluation:
         """Predict a split, without training on it."""
         start = time.perf_counter()
         self.model.eval()
         tally = Tally(self.dataset.num_classes, self.device)
-        for images_BCHW, labels_B in self.evaluation_batches(split):
-            with self.autocast():
-                logits_BK = self.model(images_BCHW)
-            tally.add(logits_BK, labels_B)
-        mean_loss, confusion_KK = tally.read()
+        with self.learned_weights(), torch.inference_mode():
+            for images_BCHW, labels_B in self.evaluation_batches(split):
+                with self.autocast():
+                    logits_BK = self.model(images_BCHW)
+                tally.add(logits_BK, labels_B)
+            mean_loss, confusion_KK = tally.read()
         return Evaluation(
             mean_loss=mean_loss, confusion_KK=confusion_KK, seconds=time.perf_counter() - start
         )
@@ -292,66 +322,3 @@ class Engine(ABC):
             self.device
         ) >= (8, 0)
         return "tf32" if ampere_or_later and tf32_cudnn() else "float32"
-
-
-class PhaseRecorder:
-    """Collect the losses and times of one epoch of training.
-
-    The losses stay on the device, except at intervals and at the end.
-    """
-
-    def __init__(self, device: torch.device, *, steps: int, epoch: int, observer: Observer) -> None:
-        self._device = device
-        self._monitor = LossMonitor(steps=steps, epoch=epoch, device=device, on_look=observer)
-        self._timer = StepTimer(device)
-        self._images_per_step: list[int] = []
-
-    def start(self) -> None:
-        """Start the first step."""
-        self._timer.mark()
-
-    def add(self, losses_K: torch.Tensor, images_per_step: list[int]) -> None:
-        """Add the mean losses of K steps and the number of images of each."""
-        self._monitor.add(losses_K)
-        self._timer.mark(steps=len(images_per_step))
-        self._images_per_step.extend(images_per_step)
-
-    def finish(self, start_seconds: float, data_wait_seconds: float) -> TrainPhase:
-        """Wait for the device and return the losses and times.
-
-        Args:
-            start_seconds: `time.perf_counter()` at the start of the epoch.
-            data_wait_seconds: time that the host waited for batches.
-        """
-        mean_loss = self._monitor.finish(self._images_per_step)
-        synchronize(self._device)
-        return TrainPhase(
-            mean_loss=mean_loss,
-            seconds=time.perf_counter() - start_seconds,
-            images=sum(self._images_per_step),
-            step_seconds=self._timer.step_seconds(),
-            data_wait_seconds=data_wait_seconds,
-            losses_S=self._monitor.losses_S,
-        )
-
-
-T = TypeVar("T")
-
-
-class WaitingTime(Generic[T]):
-    """Iterate over batches or chunks and add up the host's waiting time in `seconds`."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        start = time.perf_counter()
-        self._items = iter(items)  # starts a DataLoader's workers
-        self.seconds = time.perf_counter() - start
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        start = time.perf_counter()
-        try:
-            return next(self._items)
-        finally:
-            self.seconds += time.perf_counter() - start

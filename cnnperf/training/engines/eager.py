@@ -35,7 +35,8 @@ class EagerEngine(Engine):
     def load_data(self) -> None:
         """Read the data set and create the loaders."""
         self.splits = self.read_splits()
-        self.workers = choose_workers(self.device.type)
+        chosen = self.case.workers
+        self.workers = choose_workers(self.device.type) if chosen is None else chosen
         self.settings["dataloader_workers"] = self.workers
         self.train_loader = self.loader(self.splits.train, shuffle=True)
         self.val_loader = self.loader(self.splits.val, shuffle=False)
@@ -47,14 +48,11 @@ class EagerEngine(Engine):
             build_transform(self.dataset, resolution=self.case.resolution, channels=self.channels),
             batch_size=self.recipe.batch_size,
             shuffle=shuffle,
+            drop_last=shuffle and self.recipe.drop_last,
             seed=self.seed,
             workers=self.workers,
             device_type=self.device.type,
         )
-
-    def steps_per_epoch(self) -> int:
-        """Return the number of batches of the training loader; the last may be short."""
-        return len(self.train_loader)
 
     def train_batches(self) -> Iterator[Batch]:
         """Yield the DataLoader's batches; its workers start with the first request.

@@ -27,7 +27,8 @@ from cnnperf.record.environment import Flag
 from cnnperf.record.schema import Profile
 from cnnperf.training.clock import synchronize
 from cnnperf.training.engines import Engine
-from cnnperf.training.engines.base import Block, WaitingTime
+from cnnperf.training.engines.base import Block
+from cnnperf.training.engines.phase import WaitingTime
 from cnnperf.training.profiling.attribution import attribute
 from cnnperf.training.profiling.trace import DATA_WAIT, parse_trace, read_events
 from cnnperf.training.worker.channel import one_line

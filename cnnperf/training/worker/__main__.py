@@ -15,7 +15,11 @@ START = time.perf_counter()  # the start of startup_seconds
 
 from pydantic import ValidationError  # noqa: E402
 
-from cnnperf.catalog.registry import import_modules  # noqa: E402
+from cnnperf.catalog.registry import (  # noqa: E402
+    import_modules,
+    register_dataset,
+    register_model,
+)
 from cnnperf.record.messages import Failed, TrainJob  # noqa: E402
 from cnnperf.training.worker.channel import Channel, check_torch, failed_message  # noqa: E402
 
@@ -42,6 +46,10 @@ def main() -> int:
 
             be_deterministic()
         import_modules(job.modules, job.python_path)
+        for model in job.models:
+            register_model(model)
+        for dataset in job.datasets:
+            register_dataset(dataset)
         if isinstance(job, TrainJob):
             from cnnperf.training.worker.repeat import run_repeat
 

@@ -21,8 +21,10 @@ import torch
 
 from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.catalog.specs import Case
+from cnnperf.errors import UsageError
 from cnnperf.models import (
     build_model,
+    build_with_batch,
     count_parameters,
     count_traffic,
     forward_flops_per_image,
@@ -31,6 +33,7 @@ from cnnperf.models import (
 )
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic
 from cnnperf.training.clock import synchronize
+from cnnperf.training.recipe import check_recipe
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
 from cnnperf.training.worker.torch_environment import environment_with_torch
@@ -39,6 +42,7 @@ from cnnperf.training.worker.torch_environment import environment_with_torch
 def run_probe(job: ProbeJob, channel: Channel) -> None:
     """Send a description of the machine and the models."""
     device = choose_device(job.device)
+    check_cases(job)
     environment = environment_with_torch(device)
     ceilings = measure_matmul(device) if job.measure_peak else {}
     if ceilings:
@@ -68,6 +72,47 @@ def model_facts(case: Case, *, with_traffic: bool = False) -> ModelFacts:
     model = (case.model, channels, case.resolution, dataset.num_classes)
     traffic = _traffic(*model) if with_traffic else None
     return _count(*model).model_copy(update={"case_id": case.id, "traffic": traffic})
+
+
+def check_cases(job: ProbeJob) -> None:
+    """Check the recipes of a job's cases, and that models of libraries fit the images.
+
+    Raises:
+        UsageError: a name or an argument is wrong, or a model does not fit.
+    """
+    for case in {(each.recipe.name, each.dataset): each for each in job.cases}.values():
+        dataset = get_dataset(case.dataset)
+        steps = case.recipe.steps_per_epoch(dataset.train_images)
+        check_recipe(case.recipe, dataset.num_classes, steps)
+    for case in job.cases:
+        if "/" in get_model(case.model).builder:
+            _check_output(case)
+
+
+def _check_output(case: Case) -> None:
+    """Check that a library's model gives logits for the images of a case.
+
+    Raises:
+        UsageError: the library has no such model, or it does not fit the images.
+    """
+    dataset = get_dataset(case.dataset)
+    channels = input_channels(get_model(case.model), dataset)
+    with torch.device("meta"):
+        model, images_BCHW, _ = build_with_batch(
+            case.model, channels, case.resolution, dataset.num_classes, 2
+        )
+        try:
+            found: object = tuple(model(images_BCHW).shape)
+        except NotImplementedError:  # it reads values, which the meta device has not
+            return
+        except Exception as error:
+            found = " ".join(str(error).split())[:200]
+    if found != (2, dataset.num_classes):
+        raise UsageError(
+            f"case {case.id}: model {case.model} gives {found} for images (2, {channels}, "
+            f"{case.resolution}, {case.resolution}), expected logits (2, {dataset.num_classes}); "
+            "try another resolution or model"
+        )
 
 
 @functools.cache  # many cases have the same model

@@ -74,9 +74,8 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     metrics = _metrics(job, engine, trained, evaluation, startup_seconds)
     repeat = _repeat(job, engine, trained, evaluation, metrics)
     if job.profile_dir is not None and trained.inference is None:  # `infer` times no training
-        profile, flags = record_profile(
-            engine, job.profile_dir, f"{job.case.id}-seed{job.seed}", metrics.step_seconds_p50
-        )
+        name = f"{job.case.id.replace('/', '_')}-seed{job.seed}"
+        profile, flags = record_profile(engine, job.profile_dir, name, metrics.step_seconds_p50)
         warnings = [*repeat.warnings, *flags]
         repeat = repeat.model_copy(update={"profile": profile, "warnings": warnings})
     channel.send(Result(repeat=repeat))

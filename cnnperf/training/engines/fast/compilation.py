@@ -46,20 +46,9 @@ def cache_state() -> Literal["cold", "warm"]:
 
 
 class Snapshot:
-    """A copy of a model's tensors, to restore them in the same memory.
+    """A copy of a model's parameters and running statistics, to restore them in the same memory."""
 
-    Args:
-        model: a model with parameters and running statistics.
-        optimizer: an optimizer that has not taken a step.
-
-    Raises:
-        ValueError: the optimizer has taken a step.
-    """
-
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        if optimizer.state:
-            raise ValueError("the optimizer has taken a step: only a fresh one can be restored")
-        self._optimizer = optimizer
+    def __init__(self, model: nn.Module) -> None:
         self._tensors = [*model.parameters(), *model.buffers()]
         self._values = [tensor.detach().clone() for tensor in self._tensors]
 
@@ -70,14 +59,22 @@ class Snapshot:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Copy every tensor back and set the optimizer's state to zeros, as before a first step."""
+        """Copy every tensor back."""
         for tensor, value in zip(self._tensors, self._values, strict=True):
             tensor.copy_(value)
-        for state in self._optimizer.state.values():
-            for value in state.values():
-                if isinstance(value, torch.Tensor):
-                    value.zero_()
-        self._optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def reset_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Set an optimizer's state back in the same memory, to zeros, and forget the gradients.
+
+    Zeros are the state before the first step of those in `cnnperf.training.recipe.ZERO_STATE`.
+    """
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, torch.Tensor):
+                value.zero_()
+    optimizer.zero_grad(set_to_none=True)
 
 
 WARMUP_STEPS = 3

@@ -1,10 +1,11 @@
 """A data set on the device: its three splits, whole or in chunks, and the order of training.
 
 A DataLoader decodes, transforms and copies every image in every epoch. Here a split is copied once
-as uint8, and a batch is a gather of rows. Normalised, it equals in every bit the tensors of
-torchvision's `ToTensor` and `Normalize`. The worker allocates its memory while it prepares, so that
-a CUDA graph can hold the address. Training and validation images are read and copied on the clock,
-test images later. A split that does not fit stays on the host and is copied in chunks.
+as it was read, mostly as bytes, and a batch is a gather of rows. Normalised, it equals in every bit
+the tensors of torchvision's `ToTensor` and `Normalize`. The worker allocates its memory while it
+prepares, so that a CUDA graph can hold the address. Training and validation images are read and
+copied on the clock, test images later. A split that does not fit stays on the host and is copied in
+chunks.
 
 Shapes: N images of a split, M of a chunk, B of a batch, C channels, H W pixels, R pixels a side of
 the model's input.
@@ -21,8 +22,8 @@ from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.record.environment import Flag
 from cnnperf.record.metrics import format_bytes
 from cnnperf.training.data import Split, Splits
+from cnnperf.training.data.resize import resize_exactly
 from cnnperf.training.engines.base import SMALL_RESOLUTION, Batch, SplitName
-from cnnperf.training.engines.fast.resize import resize_exactly
 
 
 class DeviceSplit:
@@ -50,8 +51,8 @@ class DeviceSplit:
         self._images, self._channels = images, channels
         self.chunk_images = min(images, chunk_images or images)
         self.images_MRRC = torch.empty(
-            self.chunk_images, resolution, resolution, spec.channels, dtype=torch.uint8,
-            device=device,
+            self.chunk_images, resolution, resolution, spec.channels,
+            dtype=getattr(torch, spec.dtype), device=device,
         )  # fmt: skip
         self.labels_M = torch.empty(self.chunk_images, dtype=torch.int64, device=device)
         self._mean_C11 = torch.tensor(spec.mean, device=device).view(-1, 1, 1)
@@ -69,7 +70,7 @@ class DeviceSplit:
 
     def fill_with_noise(self) -> None:
         """Fill with noise of class 0, for warm-up before the data set is read."""
-        self.images_MRRC.random_(0, 256)
+        self.images_MRRC.random_(0, 256)  # a float holds these numbers too
         self.labels_M.zero_()
 
     def fill(self, split: Split) -> None:
@@ -107,7 +108,9 @@ class DeviceSplit:
         """
         # Torchvision's operations in their order, which decides the rounding.
         images_BCRR = self.images_MRRC[rows_B].permute(0, 3, 1, 2).to(torch.float32)
-        images_BCRR.div_(self._255).sub_(self._mean_C11).div_(self._std_C11)
+        if self.images_MRRC.dtype == torch.uint8:
+            images_BCRR.div_(self._255)
+        images_BCRR.sub_(self._mean_C11).div_(self._std_C11)
         return images_BCRR.expand(-1, self._channels, -1, -1), self.labels_M[rows_B]
 
 
@@ -213,9 +216,9 @@ def free_memory_bytes(device: torch.device) -> int | None:
 
 
 def dataset_bytes(dataset: DatasetSpec, resolution: int) -> int:
-    """Return the bytes of all images of a data set as uint8 pixels at a resolution."""
+    """Return the bytes of all images of a data set at a resolution."""
     images = dataset.train_images + dataset.val_images + dataset.test_images
-    return images * dataset.channels * resolution**2
+    return images * dataset.channels * resolution**2 * dataset.bytes_per_value
 
 
 def chunk_images(
@@ -227,6 +230,6 @@ def chunk_images(
     """
     if free_bytes is None or dataset_bytes(dataset, resolution) <= free_bytes * MEMORY_SHARE:
         return None
-    image_bytes = dataset.channels * resolution**2
+    image_bytes = dataset.channels * resolution**2 * dataset.bytes_per_value
     fitting = int(free_bytes * MEMORY_SHARE / 3 / image_bytes)
     return max(1, fitting // multiple) * multiple

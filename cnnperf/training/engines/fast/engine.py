@@ -44,10 +44,12 @@ from cnnperf.training.engines.fast.compilation import (
     cache_state,
     capture_steps,
     compile_forward_loss,
+    reset_optimizer,
 )
 from cnnperf.training.engines.fast.device_data import DeviceData
 from cnnperf.training.engines.fast.fallbacks import is_hopeless
 from cnnperf.training.engines.fast.grey_input import fold_grey_input
+from cnnperf.training.recipe import build_optimizer, can_reset
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
     "auto": (None, torch.bfloat16),
@@ -86,12 +88,15 @@ class FastEngine(Engine):
         return model.to(self.device).to(memory_format=torch.channels_last)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Create Adam, fused into one kernel where possible; on CUDA, one that graphs can hold."""
-        return torch.optim.Adam(
+        """Create the optimizer, fused where possible; on CUDA, one that graphs can hold."""
+        on_cuda = self.device.type == "cuda"
+        rate = torch.tensor(self.recipe.learning_rate, device=self.device)
+        return build_optimizer(
+            self.recipe,
             model.parameters(),
-            lr=self.recipe.learning_rate,
+            learning_rate=rate if on_cuda and self.recipe.schedule else None,
             fused=self.device.type in ("cpu", "cuda", "xpu"),
-            capturable=self.device.type == "cuda",
+            capturable=on_cuda,
         )
 
     def warm_up(self) -> None:
@@ -112,17 +117,20 @@ class FastEngine(Engine):
         )
         self.flags.extend(self.data.flags)
         start = time.perf_counter()
-        snapshot = Snapshot(self.model, self.optimizer)
+        snapshot = Snapshot(self.model)
         to_be_compiled = self._is_to_be_compiled(step_seconds)
-        if to_be_compiled or self._can_capture():
+        to_be_captured = self._can_capture()
+        if to_be_compiled or to_be_captured:
             self.data.fill_with_noise()
         if to_be_compiled:
             self._compile()
             snapshot.restore()
-        if self._can_capture():
+            self.optimizer = self.build_optimizer(self.model)
+        if to_be_captured:
             self._capture()
             self.captured_peak_bytes = max(0, self.captured_peak_bytes - snapshot.bytes)
             snapshot.restore()
+            reset_optimizer(self.optimizer)
         if self._compiled is not None or self._graphs:
             self.compile_seconds = time.perf_counter() - start
         if self.device.type == "cuda":
@@ -247,9 +255,21 @@ class FastEngine(Engine):
             self.flags.append(fallbacks.fell_back("not_compiled", error))
 
     def _can_capture(self) -> bool:
-        """Return whether to capture: only CUDA has graphs, and they need a whole batch."""
-        whole_batch = self.recipe.batch_size <= self.data.train.chunk_images
-        return self.device.type == "cuda" and whole_batch
+        """Return whether to capture: only CUDA has graphs, and they need a whole batch.
+
+        A recipe whose steps differ from each other, or whose optimizer cannot be set back after the
+        capture, is launched kernel by kernel, with a warning.
+        """
+        if self.device.type != "cuda" or self.recipe.batch_size > self.data.train.chunk_images:
+            return False
+        reason = None
+        if self.recipe.accumulate_steps > 1:
+            reason = "the recipe accumulates gradients"
+        elif not can_reset(self.recipe):
+            reason = "the optimizer's state cannot be set back after the capture"
+        if reason is not None:
+            self.flags.append(fallbacks.not_captured(reason))
+        return reason is None
 
     def _capture(self) -> None:
         """Capture whole steps; on failure, continue with launches, with a warning.
@@ -258,9 +278,11 @@ class FastEngine(Engine):
         batch at the end of an epoch has its own graph.
         """
         small = self.case.resolution <= SMALL_RESOLUTION
+        schedule = self.recipe.schedule
+        by_step = schedule is not None and schedule.per == "step"  # the host sets each step's rate
         whole = self.recipe.batch_size
-        rest = len(self.data.train) % whole
-        shapes = [(1, whole), (GRAPH_STEPS, whole)] if small else [(1, whole)]
+        rest = 0 if self.recipe.drop_last else len(self.data.train) % whole
+        shapes = [(1, whole), (GRAPH_STEPS, whole)] if small and not by_step else [(1, whole)]
         if rest:
             shapes.append((1, rest))
         self.model.train()
@@ -327,7 +349,9 @@ class FastEngine(Engine):
         while steps > 0 and (rows_M := next(waited, None)) is not None:
             self.data_wait_seconds = waited.seconds
             for rows_KB in self._graph_sized(rows_M, steps):
-                yield self._train_rows(rows_KB), [rows_KB.shape[1]] * len(rows_KB)
+                losses_K = self._train_rows(rows_KB)
+                self.learning_rate.after_update()
+                yield losses_K, [rows_KB.shape[1]] * len(rows_KB)
                 steps -= len(rows_KB)
 
     def _graph_sized(self, rows_M: torch.Tensor, steps: int) -> Iterator[torch.Tensor]:

@@ -46,6 +46,15 @@ def fell_back(
     return Flag(kind=kind, message=f"{what} ({first_line(error)}). {instead}")
 
 
+def not_captured(reason: str) -> Flag:
+    """Return the note that a recipe cannot be captured as CUDA graphs."""
+    message = (
+        f"No CUDA graph was captured: {reason}. Kernels were launched one by one, which is slower "
+        "for small images."
+    )
+    return Flag(kind="not_captured", message=message)
+
+
 def first_line(error: Exception, limit: int = 200) -> str:
     """Return an error's type and the first line of its message, without torch's long advice."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0][:limit]

@@ -28,13 +28,12 @@ from cnnperf.training.engines.base import (
     Batch,
     EpochHandler,
     Evaluation,
-    PhaseRecorder,
     SplitName,
-    WaitingTime,
     channels_last,
 )
 from cnnperf.training.engines.eager import EagerEngine
 from cnnperf.training.engines.peers.plain import AmpEngine
+from cnnperf.training.engines.phase import PhaseRecorder, WaitingTime
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Lightning's name of a device type, by torch's name."""

@@ -55,6 +55,7 @@ class PlainEngine(EagerEngine):
             cast(Dataset[Batch], ImageDataset(split, transform)),  # collated, labels are a tensor
             batch_size=self.recipe.batch_size,
             shuffle=shuffle,
+            drop_last=shuffle and self.recipe.drop_last,
             num_workers=self.workers,
         )
 

@@ -25,22 +25,25 @@ BATCH_BYTES = 2**28
 
 
 def resize_exactly(images_NHWC: torch.Tensor, resolution: int) -> torch.Tensor:
-    """Resize uint8 images of shape (N, H, W, C) to (N, R, R, C), on their device.
+    """Resize images of shape (N, H, W, C) to (N, R, R, C), on their device.
 
-    Equal in every bit to `torchvision.transforms.Resize((R, R))` on PIL images.
+    uint8 images equal those of `torchvision.transforms.Resize((R, R))` on PIL images in every bit;
+    float32 images are resized by the same filter without rounding.
     """
     count, height, width, channels = images_NHWC.shape
     if (height, width) == (resolution, resolution):
         return images_NHWC
     across_RW = _coefficients(width, resolution, images_NHWC.device)
     down_RH = _coefficients(height, resolution, images_NHWC.device)
+    whole = images_NHWC.dtype == torch.uint8
     out_NRRC = images_NHWC.new_empty(count, resolution, resolution, channels)
     images_a_batch = max(1, BATCH_BYTES // (8 * channels * resolution * max(resolution, height)))
     for start in range(0, count, images_a_batch):
         batch_NCHW = images_NHWC[start : start + images_a_batch].permute(0, 3, 1, 2).double()
-        wide_NCHR = _to_pixels(batch_NCHW @ across_RW.T)
-        full_NCRR = _to_pixels(down_RH @ wide_NCHR)
-        out_NRRC[start : start + images_a_batch] = full_NCRR.permute(0, 2, 3, 1).to(torch.uint8)
+        to_pixels = _to_pixels if whole else _unscale
+        wide_NCHR = to_pixels(batch_NCHW @ across_RW.T)
+        full_NCRR = to_pixels(down_RH @ wide_NCHR)
+        out_NRRC[start : start + images_a_batch] = full_NCRR.permute(0, 2, 3, 1).to(out_NRRC.dtype)
     return out_NRRC
 
 
@@ -48,6 +51,10 @@ def _to_pixels(scaled: torch.Tensor) -> torch.Tensor:
     """Turn sums of pixel times integer coefficient into pixels: add half, shift, clip."""
     half = 2.0 ** (PRECISION_BITS - 1)
     return ((scaled + half) / 2.0**PRECISION_BITS).floor_().clamp_(0.0, 255.0)
+
+
+def _unscale(scaled: torch.Tensor) -> torch.Tensor:
+    return scaled / 2.0**PRECISION_BITS
 
 
 def _coefficients(size: int, resolution: int, device: torch.device) -> torch.Tensor:
