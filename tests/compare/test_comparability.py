@@ -136,7 +136,7 @@ SGD = {"optimizer": "SGD(lr=0.1, momentum=0.9)"}
     [
         (SGD, "optimizer adam against SGD(lr=0.1, momentum=0.9)"),
         ({"loss": "mine.Focal(gamma=2)"}, "loss cross_entropy against mine.Focal(gamma=2)"),
-        ({"schedule": "StepLR(step_size=1)"}, "schedule none against StepLR(step_size=1)"),
+        ({"schedule": "StepLR(step_size=1)"}, "schedule — against StepLR(step_size=1)"),
     ],
 )
 def test_a_live_training_that_contradicts_its_recipe_is_not_comparable(

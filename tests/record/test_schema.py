@@ -194,7 +194,8 @@ def test_the_schema_describes_every_model_and_every_metric() -> None:
     assert schema["title"] == f"cnnperf record, schema version {SCHEMA_VERSION}"
     assert set(schema["properties"]) == set(Record.model_fields)
     assert set(schema["$defs"]["Metrics"]["properties"]) == set(METRICS)
-    assert all(piece["type"] == "object" for piece in _pieces(schema))
+    kinds = (piece.get("type") for name, piece in schema["$defs"].items() if name != "JsonValue")
+    assert set(kinds) == {"object"}
 
 
 def test_the_schema_accepts_records_and_refuses_a_wrong_one() -> None:

@@ -45,7 +45,7 @@ def test_svg_alone_writes_no_png(tmp_path: Path) -> None:
 
 def test_folder_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="file cannot be written"):
+    with pytest.raises(UsageError, match="cannot be written: File exists"):
         write_figures(run_page(sides(example_record(learned_case()))), tmp_path / "file")
 
 

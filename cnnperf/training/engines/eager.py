@@ -54,6 +54,11 @@ class EagerEngine(Engine):
             device_type=self.device.type,
         )
 
+    def steps_per_epoch(self) -> int:
+        """Return the number of batches of the loader, which a subclass may replace."""
+        loader = getattr(self, "train_loader", None)
+        return super().steps_per_epoch() if loader is None else len(loader)
+
     def train_batches(self) -> Iterator[Batch]:
         """Yield the DataLoader's batches; its workers start with the first request.
 
