@@ -54,7 +54,6 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (get_model, "vgg61", "vgg16"),
         (get_dataset, "minst", "mnist"),
-        (get_case, "modified_vgg-mnist-28-eagre", "modified_vgg-mnist-28-eager"),
     ],
 )
 def test_misspelt_name_gets_the_nearest_name_and_all_names(
@@ -64,6 +63,15 @@ def test_misspelt_name_gets_the_nearest_name_and_all_names(
     with pytest.raises(UsageError, match=f"{wrong!r} \\(did you mean {near!r}\\?\\)") as caught:
         find(wrong)
     assert "possible: " in str(caught.value)
+
+
+def test_misspelt_case_gets_the_three_nearest_ids() -> None:
+    """All of them would be a wall."""
+    near = r"similar ones: modified_vgg-mnist-28-eager, [\w-]+, [\w-]+; `cnnperf list` shows all$"
+    with pytest.raises(UsageError, match=near):
+        get_case("modified_vgg-mnist-28-eagre")
+    with pytest.raises(UsageError, match=r"^there is no case '%%%'; `cnnperf list` shows all$"):
+        get_case("%%%")
 
 
 def test_name_like_no_other_gets_no_guess() -> None:
