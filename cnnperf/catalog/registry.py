@@ -213,7 +213,7 @@ def import_modules(
             importlib.import_module(name)
         except UsageError as error:
             raise UsageError(f"{asked_by}: {name}: {error}") from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit(0) would pass a gate
             raise UsageError(
                 f"{asked_by}: {name} cannot be imported ({type(error).__name__}: {error}); "
                 f"expected a module in {python_path[0] if python_path else 'sys.path'}"

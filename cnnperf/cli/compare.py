@@ -85,7 +85,7 @@ def compare(
         sides = select(whole, expression)
         rules = find_rules(
             Path.cwd(),
-            sides,
+            whole,  # thresholds may name a case that -k leaves out
             base=base,
             config=config,
             calibration=calibration,

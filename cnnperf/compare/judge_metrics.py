@@ -38,7 +38,7 @@ def judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdic
             elif not left_out and (gap := _gap(base, new, sample, rules)) is not None:
                 verdicts[base.id][metric] = gap
             elif not sample.base and not sample.is_censored:
-                continue  # base has no value, and the floor is kept
+                continue  # base has no value, and nothing gates or the floor is kept
             elif left_out or not (sample.has_ratio or sample.is_censored):
                 verdicts[base.id][metric] = _unjudged(sample, base.shortened, rules)
             else:

@@ -146,8 +146,9 @@ class Sample:
 def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule) -> Sample | None:
     """Return the sample of one metric; None where there is nothing to compare new with.
 
-    That is so where base has no value and there is no floor, where all values of a ratio are 0, and
-    where no training of either side reached the target: there may be no target.
+    That is so where base has no value and the metric neither gates nor has a floor, where neither
+    side has a value, where all values of a ratio are 0, and where no training of either side
+    reached the target: there may be no target.
     """
     first, second = _seeded(base, metric), _seeded(new, metric)
     trainings = tuple(value for _, value in second)
@@ -155,7 +156,8 @@ def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule
     if judged.may_be_missed and (first or second):
         (first, missed_base), (second, missed_new) = _reached(base, metric), _reached(new, metric)
         missed = missed_base, missed_new
-    if not any(missed) and not first and (rule.floor is None or not second):
+    counts = rule.gate or rule.floor is not None
+    if not any(missed) and not first and not (counts and second):
         return None
     if judged.by_ratio and not any(missed) and not any(value for _, value in (*first, *second)):
         return None

@@ -134,13 +134,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         config.stash[HEADER] = [nothing_selected(config.stash[TIER][0], config.stash[DESELECTED])]
     if only_shows(config):
         return
-    baseline = config.getoption("cnnperf_baseline") or (planned_ids and settings.baseline)
+    baseline = config.getoption("cnnperf_baseline") or (any(ids) and settings.baseline)
     reason = why_no_verdict(config, bool(planned_ids))
     # Whoever asks for a gate must not pass without one; for pytest-xdist's workers see ParallelRun.
     if baseline and reason is not None and not is_xdist(config):
-        raise pytest.UsageError(
-            f"cnnperf: this run could not be compared with the baseline {baseline}: {reason}"
-        )
+        told = f"cnnperf: this run could not be compared with the baseline {baseline}: {reason}"
+        raise pytest.UsageError("\n".join([told, *config.stash.get(HEADER, [])]))
     if not planned_ids:
         return
     if not config.pluginmanager.hasplugin("pytest-benchmark"):  # the session that it registers

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,11 +19,12 @@ from pytest_benchmark.utils import safe_dumps
 from rich.console import Console
 
 from cnnperf.catalog.registry import all_cases
+from cnnperf.compare.comparability import some
 from cnnperf.compare.inputs import Side, load_side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules, Words, find_rules
 from cnnperf.compare.verdicts import Across, Comparison
-from cnnperf.errors import UsageError, printable
+from cnnperf.errors import UsageError, internal_error, printable
 from cnnperf.pytest_plugin.collect import case_id_of, prepare_collection
 from cnnperf.pytest_plugin.state import (
     HEADER,
@@ -45,6 +47,9 @@ from cnnperf.run.plan import make_plan
 from cnnperf.run.progress import choose_display
 from cnnperf.run.session import RunSession
 from cnnperf.run.time_limit import TimeLimit
+
+MAX_NAMED = 3
+"""Most cases of a baseline that a sentence names."""
 
 
 def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
@@ -174,9 +179,10 @@ class Gate:
         """
         base = load_side([baseline], lean=True)
         if not any(base.cases[each].outcome != "skipped" for each in planned if each in base.cases):
+            names = some(list(map(printable, base.cases)), MAX_NAMED)
             raise UsageError(
                 f"{baseline} has none of this run's cases: choose another baseline, or one of its "
-                f"cases with -k: {', '.join(map(printable, base.cases)) or 'none'}"
+                f"cases with -k: {names or 'none'}"
             )
         words = Words(across="--cnnperf-across")
         rules = find_rules(root, [base], base=baseline, across=frozenset(across), words=words)
@@ -228,26 +234,45 @@ class GateHooks:
 
 
 class WriteGuard:
-    """Reports where the results are if the record cannot be written."""
+    """Reports where the results are if the record cannot be written, or cnnperf itself fails."""
 
     def __init__(self, config: pytest.Config, run: RunSession) -> None:
         self._config, self._run = config, run
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Turn an error such as a full disk into a sentence that names the journal."""
+        """Turn an error such as a full disk into a sentence that names the results.
+
+        An error that leaves this hook ends Python with 1, as a regression does.
+        """
         try:
             return (yield)
         except (OSError, UsageError) as error:
-            self._run.journal.close()
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-            reporter = self._config.pluginmanager.getplugin("terminalreporter")
-            if reporter is not None:
-                journal = self._run.paths.journal
-                reporter.ensure_newline()
-                reporter.write_line(
-                    f"cnnperf: the record could not be written ({error}); the journal {journal} "
-                    f"has every finished training: `cnnperf recover {journal} -o FILE`",
-                    red=True,
-                )
-            return None
+            self._tell(f"cnnperf: the record could not be written ({error})")
+        except Exception as error:
+            if not _is_ours(error):  # another plugin's, or pytest-benchmark's own comparison
+                raise
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+            self._tell(internal_error(error))
+        return None
+
+    def _tell(self, problem: str) -> None:
+        self._run.journal.close()
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None:
+            return
+        journal = self._run.paths.journal
+        where = f"the record is {self._run.paths.record}"
+        if journal.exists():
+            recover = f"`cnnperf recover {journal} -o FILE`"
+            where = f"the journal {journal} has every finished training: {recover}"
+        reporter.ensure_newline()
+        reporter.write_line(f"{problem}; {where}", red=True)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Return whether code of cnnperf failed; the first frame is the guard's own."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    names = [str(frame.f_globals.get("__name__")) for frame in frames]
+    return any(name.startswith("cnnperf.") for name in names[1:])

@@ -62,11 +62,13 @@ def test_misspelt_name_gets_the_nearest_name_and_all_names(
     assert "possible: " in str(caught.value)
 
 
-def test_misspelt_case_gets_the_nearest_ids() -> None:
-    """Not all 140; the first is the one that is meant."""
-    with pytest.raises(UsageError, match="similar ones: modified_vgg-mnist-28-eager, ") as caught:
+def test_misspelt_case_gets_the_three_nearest_ids() -> None:
+    """All of them would be a wall."""
+    near = r"similar ones: modified_vgg-mnist-28-eager, [\w-]+, [\w-]+; `cnnperf list` shows all$"
+    with pytest.raises(UsageError, match=near):
         get_case("modified_vgg-mnist-28-eagre")
-    assert len(str(caught.value)) < 250
+    with pytest.raises(UsageError, match=r"^there is no case '%%%'; `cnnperf list` shows all$"):
+        get_case("%%%")
 
 
 def test_name_like_no_other_gets_no_guess() -> None:

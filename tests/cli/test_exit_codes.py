@@ -15,8 +15,9 @@ import pytest
 
 from cnnperf.report.formats.comparison import Format
 from cnnperf.report.terminal.console import EXIT_INTERRUPTED, EXIT_NO_READER
-from tests.commands import run_cnnperf
+from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (
+    example_case,
     example_case_record,
     example_record,
     example_repeat,
@@ -276,3 +277,27 @@ def test_compare_selects_cases_as_pytest_does(base: str, slower: str) -> None:
     done = run_cnnperf("compare", base, slower, "-k", "resnet")
     assert done.returncode == 2
     assert "-k 'resnet' matches no case; possible: modified_vgg" in done.stderr
+
+
+def test_compare_of_a_part_reads_the_thresholds_of_the_rest(tmp_path: Path) -> None:
+    """A user's own case that -k leaves out is no unknown one."""
+    own = example_case("modified_vgg", "mnist", 33)
+    cases = [example_case_record(), example_case_record(own)]
+    body = json.loads(example_record(*cases).model_dump_json())
+    record = str(write_record(tmp_path / "own.json", body))
+    (tmp_path / "cnnperf.toml").write_text(f'[cases."{own.id}".train_seconds]\nthreshold = 0.1\n')
+    done = run_cnnperf("compare", record, record, "-k", "not 33", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert own.id not in done.stdout
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_module_that_quits_passes_no_gate(
+    base: str, slower: str, tmp_path: Path, code: int
+) -> None:
+    """Its exit code would be taken for a verdict."""
+    (tmp_path / "quits.py").write_text(f"import sys\nsys.exit({code})\n")
+    done = run_cnnperf("compare", base, slower, "--module", "quits", cwd=tmp_path)
+    assert sentence_of(done).startswith(
+        f"cnnperf: --module: quits cannot be imported (SystemExit: {code})"
+    )

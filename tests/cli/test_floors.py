@@ -321,7 +321,7 @@ def test_a_case_that_is_in_two_records_is_refused(asked: dict[str, Any], tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["modified_vgg-mnist-28-fats"], f"did you mean '{FAST}'"),
+        (["modified_vgg-mnist-28-fats"], f"similar ones: {FAST}, "),
         ([FAST, "-k", "fast"], "expected ids of cases or -k, not both"),
         (["-k", "alexnet"], "selects no case of tier smoke"),
         (["--tier", "huge"], "--tier: expected one of auto, smoke"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnnperf.record.schema import CaseRecord
+from cnnperf.report.formats.comparison import Format, as_text
 from tests.compare.judging import (
     CASE,
     compared,
@@ -138,6 +139,23 @@ def test_half_an_accuracy_is_not_passed(
     assert (metric.verdict, comparison.exit_code) == (verdict, exit_code)
     lacking, name = (lacking_new, "new") if lacking_new else (lacking_base, "base")
     assert metric.reason == f"{lacking} of 5 trainings of {name} lack this figure"
+
+
+def test_a_gating_figure_that_base_lacks_is_not_passed_without_a_floor() -> None:
+    """A rate has none; and no format is silent about it."""
+    base, new = (
+        example_case_record(
+            repeats=[example_repeat(seed, images_per_second=rate) for seed in range(3)]
+        )
+        for rate in (None, 2400.0)
+    )
+    comparison = compared(base, new)
+    assert only_case(comparison).metrics["images_per_second"].verdict == "not comparable"
+    assert comparison.exit_code == 3
+    for form in Format:
+        assert "3 of 3 trainings of base lack this figure" in " ".join(
+            as_text(comparison, form).split()
+        ), form
 
 
 def test_figures_that_both_sides_lack_are_not_missed() -> None:

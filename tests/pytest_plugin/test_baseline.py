@@ -120,6 +120,27 @@ def test_a_run_that_is_to_be_judged_and_cannot_be_fails(
         text = " ".join(done.stdout.split())
         assert NO_VERDICT in text
         assert reason in text
+        if "-k" in arguments:
+            assert "`cnnperf list` shows all ids" in text
+
+
+def test_a_baseline_of_the_ini_file_is_not_passed_by_a_tier_without_a_case(
+    project: Project,
+) -> None:
+    """All tests would be skipped, with exit code 0."""
+    with (project.folder / "pytest.ini").open("a") as ini:
+        ini.write("cnnperf_baseline = base.json\n")
+    for path in (project.folder / "benchmarks").glob("*.py"):
+        path.unlink()
+    (project.folder / "benchmarks" / "test_calm.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.cnnperf(suite='infer')\n"
+        "@pytest.mark.parametrize(('model', 'recipe'), [('calm', 'two')])\n"
+        "def test_infer(cnnperf_case, cnnperf_train): ...\n"
+    )
+    done = project.run("--cnnperf-tier=smoke")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert "no test of this run trains a case" in " ".join(done.stdout.split())
 
 
 def test_a_baseline_where_no_test_trains_a_case_fails(pytester: pytest.Pytester) -> None:
@@ -140,3 +161,40 @@ def test_a_terminal_without_unicode_gets_ascii(project: Project) -> None:
     assert done.stdout.isascii()
     assert "\\u2" not in done.stdout
     assert "good-tiny-8-two-eager" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("broken", "rest"),
+    [
+        ("cnnperf.report.terminal.run.run_summary", "the record is "),
+        ("cnnperf.record.schema.record_as_json", "has every finished training"),
+    ],
+)
+def test_an_error_of_cnnperf_at_the_end_has_no_verdicts_code(
+    project: Project, select: tuple[str, ...], broken: str, rest: str
+) -> None:
+    """Python would end with 1, as after a regression; the sentence says where the results are."""
+    module, _, name = broken.rpartition(".")
+    with (project.folder / "conftest.py").open("a") as conftest:
+        conftest.write(
+            f"\nimport {module} as broken\n"
+            "def fail(*arguments, **options):\n    raise KeyError('oops')\n"
+            f"broken.{name} = fail\n"
+        )
+    done = project.run(*select)
+    assert done.returncode == pytest.ExitCode.INTERNAL_ERROR, done.stdout
+    assert "cnnperf: internal error: KeyError: 'oops' (CNNPERF_TRACEBACK=1" in done.stdout
+    assert rest in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stdout
+    assert "Traceback" in project.run(*select, CNNPERF_TRACEBACK="1").stdout
+
+
+def test_an_error_of_another_plugin_at_the_end_stays_what_it_is(
+    project: Project, select: tuple[str, ...]
+) -> None:
+    """It is not called an error of cnnperf."""
+    with (project.folder / "conftest.py").open("a") as conftest:
+        conftest.write("\ndef pytest_sessionfinish():\n    raise KeyError('theirs')\n")
+    done = project.run(*select)
+    assert "KeyError: 'theirs'" in done.stdout
+    assert "internal error" not in done.stdout

@@ -79,6 +79,13 @@ def test_baseline_of_other_cases_is_refused(tmp_path: Path) -> None:
         assert RESNET.id in str(caught.value)
 
 
+def test_refusal_names_three_cases_of_a_large_baseline(tmp_path: Path) -> None:
+    """And not all of a hundred."""
+    cases = [_case(case=example_case("modified_vgg", "mnist", 30 + i)) for i in range(100)]
+    with pytest.raises(UsageError, match=r"mnist-32-eager and 97 more$"):
+        Gate.open(_baseline(tmp_path, *cases), tmp_path, [VGG.id])
+
+
 def test_another_machine_is_compared_with_only_across_hardware(tmp_path: Path) -> None:
     """The sentence names the option of a run."""
     path = _baseline(tmp_path, _case())

@@ -140,7 +140,7 @@ def test_files_of_each_data_set_are_checked_once(monkeypatch: pytest.MonkeyPatch
 
 def test_unknown_case_is_an_error() -> None:
     """With the nearest that there is."""
-    with pytest.raises(UsageError, match=f"did you mean '{DIGITS}'"):
+    with pytest.raises(UsageError, match=f"similar ones: {DIGITS}, "):
         make_plan(["modified_vgg-digit-28-eager"], _settings(), "smoke")
 
 

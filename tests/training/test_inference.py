@@ -301,7 +301,7 @@ def fake_engine(model: nn.Module, *, learnable: bool = True) -> Any:
     autocast: Callable[[], Any] = contextlib.nullcontext
     return SimpleNamespace(
         model=model, device=CPU, autocast=autocast, autocast_dtype=None, precision="float32",
-        plain_precision="float32",
+        plain_precision="float32", learned_weights=contextlib.nullcontext,
         evaluation_batches=batches, flags=[], recipe=SimpleNamespace(epochs=1),
         case=SimpleNamespace(resolution=2), dataset=SimpleNamespace(learnable=learnable),
     )  # fmt: skip

@@ -175,8 +175,8 @@ def test_time_to_accuracy_is_kept_from_the_first_epoch_at_target() -> None:
         device=CPU,
         recipe=Recipe(name="test", epochs=3, batch_size=10),
         dataset=SimpleNamespace(learnable=True, target_accuracy=0.9),
-        evaluate=evaluate,
-    )
+        evaluate=evaluate, learning_rate=SimpleNamespace(after_epoch=lambda _loss: None),
+    )  # fmt: skip
     recorder = TrainingRecorder(engine, lambda message: None)
     phase = TrainPhase(
         mean_loss=1.0, seconds=1.0, images=10, step_seconds=[1.0], data_wait_seconds=0.0,
