@@ -311,12 +311,15 @@ class RunSession:
             self.display.close()
 
     def keep(self, planned: PlannedCase, repeat: Repeat) -> None:
-        """Write a finished repeat to the journal, then add it to the record."""
-        self._keep(planned, repeat)
+        """Add a finished repeat to the record and to the journal."""
         self.trained += 1
+        self._keep(planned, repeat)
         self.display.finish(repeat)
 
     def _keep(self, planned: PlannedCase, repeat: Repeat) -> None:
+        # First: a Ctrl-C while the journal reaches the disk must not leave the repeat uncounted.
+        add_repeat(self._case_record(planned), planned, repeat)
+        self.limit.note(planned.id, repeat)
         self.journal.append(
             RepeatEntry(
                 case=planned,
@@ -325,8 +328,6 @@ class RunSession:
                 repeat=repeat,
             )
         )
-        add_repeat(self._case_record(planned), planned, repeat)
-        self.limit.note(planned.id, repeat)
 
     # --- the end --------------------------------------------------------------------------------
 
