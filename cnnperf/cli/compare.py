@@ -79,6 +79,7 @@ def compare(
     with sentences():
         import_user_modules(module)
         inputs = [base, new, *(more_base or ()), *(more_new or ())]
+        inputs += [each for each in (config, calibration) if each is not None]
         check_output(output, inputs, force=force)
         files = [base, *(more_base or ())], [new, *(more_new or ())]
         whole = load_side(files[0], lean=True), load_side(files[1], lean=True)

@@ -248,7 +248,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if wanted and WROTE_RECORD not in config.stash and not run.keeps_old_record:
         write_benchmark_json(run.record, run.paths.record)
         config.stash[WROTE_RECORD] = True
-    config.stash[KEPT_JOURNAL] = run.close(is_written=WROTE_RECORD in config.stash or not wanted)
+    written = WROTE_RECORD in config.stash
+    config.stash[KEPT_JOURNAL] = run.close(is_written=written or not wanted, drop_resumed=written)
     if run.limit.reached and session.exitstatus in NOTHING_FAILED:
         session.exitstatus = EXIT_OUT_OF_TIME if run.trained else pytest.ExitCode.USAGE_ERROR
 

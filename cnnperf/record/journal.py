@@ -355,6 +355,11 @@ def check_record_path(path: Path) -> None:
         UsageError: it cannot be written.
     """
     existed = path.exists()
+    if existed and not path.is_file():
+        raise UsageError(
+            f"{path} is no regular file, so a record cannot be kept there; choose another "
+            "--benchmark-json"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab"):

@@ -29,11 +29,10 @@ def write_file(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
             return
-        _replace(target, data)
+        _replace(Path(os.path.realpath(path)), data)
     except OSError as error:
         raise UsageError(
             f"{printable(str(path))} cannot be written: {error.strerror or error}"
@@ -73,7 +72,7 @@ def check_output(output: Path | None, inputs: Iterable[Path] = (), *, force: boo
         raise UsageError(f"{output} is a folder: name a file with -o")
     for each in inputs:
         if output.exists() and each.exists() and output.samefile(each):
-            raise UsageError(f"{output} is an input of this command: choose another name with -o")
+            raise UsageError(f"{output} is an input of this command: choose another output")
     if not force and holds_results(output):
         raise UsageError(
             f"{output} holds a record: choose another name with -o, or add --force to overwrite it"

@@ -29,7 +29,7 @@ from cnnperf.record.journal import (
 )
 from cnnperf.record.messages import ProbeResult
 from cnnperf.record.schema import CaseError, CaseRecord, Outcome, Record, Repeat, now
-from cnnperf.record.writing import holds_results
+from cnnperf.record.writing import check_output, holds_results
 from cnnperf.run.plan import (
     Plan,
     PlannedCase,
@@ -145,6 +145,11 @@ class RunSession:
         self.cases: dict[str, CaseRecord] = {}
         self.resumed: Resumed | None = None
         self._ended: set[str] = set()
+        check_output(
+            paths.record,
+            [each for each in (settings.baseline, settings.resume) if each is not None],
+            force=True,
+        )
         check_record_path(paths.record)
         self._held = ExitStack()
         """The resumed journal, which no other run may take over meanwhile."""
@@ -331,11 +336,12 @@ class RunSession:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def close(self, *, is_written: bool) -> bool:
+    def close(self, *, is_written: bool, drop_resumed: bool) -> bool:
         """Close the journal; delete it and a resumed one if the record is complete.
 
         Args:
             is_written: whether the record is on the disk, or was never to be.
+            drop_resumed: whether it is on the disk, so that a resumed journal is not needed.
 
         Returns:
             Whether the journal was kept.
@@ -346,7 +352,8 @@ class RunSession:
             self.journal.close()
             return True
         self.journal.discard()
-        self.drop_resumed()
+        if drop_resumed:
+            self.drop_resumed()
         return False
 
     def drop_resumed(self) -> None:

@@ -87,6 +87,35 @@ def test_a_second_signal_ends_the_run_at_once(project: Project, number: signal.S
     wait_until(lambda: not project.workers(), "the worker is gone")
 
 
+def test_a_run_does_not_replace_what_it_reads(project: Project) -> None:
+    """Its baseline, the journal that it resumes; a journal is kept where no record is written."""
+    before = with_record(project)
+    done = project.run(*CASE, f"--cnnperf-baseline={project.json_path}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert "is an input of this command" in " ".join(done.stdout.split())
+    assert project.json_path.read_bytes() == before
+    run = project.start("-k", "good", "--cnnperf-tier=full")
+    wait_until(
+        lambda: any(b'"kind":"repeat"' in path.read_bytes() for path in project.journals()), "one"
+    )
+    run.kill()
+    run.wait()
+    wait_until(lambda: not project.workers(), "the worker is gone")
+    (journal,) = project.journals()
+    for arguments in ((f"--benchmark-json={journal}",), ("--benchmark-disable",)):
+        project.run(*CASE, f"--cnnperf-resume={journal}", *arguments)
+        assert b'"kind":"repeat"' in journal.read_bytes(), arguments
+
+
+def test_a_record_cannot_be_kept_in_a_pipe(project: Project) -> None:
+    """Refused at once, instead of waiting for a reader."""
+    pipe = project.folder / "pipe"
+    os.mkfifo(pipe)
+    done = project.run(*CASE, f"--benchmark-json={pipe}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert "is no regular file" in " ".join(done.stdout.split())
+
+
 FOREIGN = """
 import pytest
 

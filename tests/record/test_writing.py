@@ -95,6 +95,22 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+def test_a_stream_and_a_loop_of_links(tmp_path: Path) -> None:
+    """The standard output may be a pipe; a link to itself is replaced."""
+    code = (
+        "from pathlib import Path\n"
+        "from cnnperf.record.writing import write_file\n"
+        "write_file(Path('/dev/stdout'), 'through')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "through", done.stderr
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.symlink_to(other)
+    other.symlink_to(one)
+    write_file(one, "whole")  # there is nothing that it could lead to
+    assert one.read_text() == "whole"
+
+
 def test_what_holds_results(tmp_path: Path) -> None:
     """Records, journals and files of pytest-benchmark; nothing else."""
     record = write_record(
