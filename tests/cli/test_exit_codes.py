@@ -113,7 +113,7 @@ from cnnperf import cli
 from cnnperf.report.terminal import console
 from cnnperf.compare import inputs as side
 
-def load_side(paths):
+def load_side(paths, lean):
     os.kill(os.getpid(), signal.SIGINT)
 
 side.load_side = load_side
