@@ -85,6 +85,8 @@ def list_images(folder: Path) -> ImageFolder:
                 f"{root / empty[0]} has no images ({', '.join(sorted(SUFFIXES))}); add some, or "
                 "remove the folder"
             )
+        if len(empty) == len(classes):
+            raise DataError(f"{root} has no images ({', '.join(sorted(SUFFIXES))}); add some")
         files[split] = [(path, label) for label, name in enumerate(classes) for path in found[name]]
     return ImageFolder(classes=tuple(classes), files=files)
 

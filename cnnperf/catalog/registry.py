@@ -157,7 +157,7 @@ def change_cases(changes: tuple[str, ...]) -> None:
         _cases.clear()
     for new, old in changed:
         _cases[new.id] = new
-        _unchanged[new.id] = old
+        _unchanged[new.id] = unchanged(old)
 
 
 def unchanged(case: Case) -> Case:

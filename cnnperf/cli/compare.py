@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,10 @@ from cnnperf.cli.options import (
 from cnnperf.record.writing import check_output
 from cnnperf.report.formats.comparison import Format, present
 from cnnperf.report.terminal.console import outliving_the_reader, sentences
+
+if TYPE_CHECKING:
+    from cnnperf.compare.rules import Rules
+    from cnnperf.compare.verdicts import Comparison
 
 Base = Annotated[
     Path, typer.Argument(metavar="BASE", help="Record to compare with.", show_default=False)
@@ -72,37 +76,37 @@ def compare(
 
     A reader that closes the pipe early does not change the exit code.
     """
+    judging: dict[str, Any] = {
+        "config": config,
+        "calibration": calibration,
+        "across": frozenset(map(str, across or ())),
+        "drop_flagged": drop_flagged,
+        "judge_shortened": judge_shortened,
+        "strict": strict,
+    }
+    with sentences():
+        import_user_modules(module)
+        files = [base, *(more_base or ())], [new, *(more_new or ())]
+        settings = [each for each in (config, calibration) if each is not None]
+        check_output(output, [*files[0], *files[1], *settings], force=force)
+        comparison, rules = _judge(files, expression, judging)
+        with outliving_the_reader():
+            present(
+                comparison, form, output=output, rules=rules, verbose=verbose,
+                everything=everything,
+            )  # fmt: skip
+    raise typer.Exit(comparison.exit_code)
+
+
+def _judge(
+    files: tuple[list[Path], list[Path]], expression: str | None, judging: dict[str, Any]
+) -> tuple[Comparison, Rules]:
+    """Return the comparison of both sides' selected cases, and its rules."""
     from cnnperf.compare.inputs import load_side, select
     from cnnperf.compare.judge import judge
     from cnnperf.compare.rules import find_rules
 
-    with sentences():
-        import_user_modules(module)
-        inputs = [base, new, *(more_base or ()), *(more_new or ())]
-        inputs += [each for each in (config, calibration) if each is not None]
-        check_output(output, inputs, force=force)
-        files = [base, *(more_base or ())], [new, *(more_new or ())]
-        whole = load_side(files[0], lean=True), load_side(files[1], lean=True)
-        sides = select(whole, expression)
-        rules = find_rules(
-            Path.cwd(),
-            whole,  # thresholds may name a case that -k leaves out
-            base=base,
-            config=config,
-            calibration=calibration,
-            across=frozenset(map(str, across or ())),
-            drop_flagged=drop_flagged,
-            judge_shortened=judge_shortened,
-            strict=strict,
-        )
-        comparison = judge(*sides, rules)
-        with outliving_the_reader():
-            present(
-                comparison,
-                form,
-                output=output,
-                rules=rules,
-                verbose=verbose,
-                everything=everything,
-            )
-    raise typer.Exit(comparison.exit_code)
+    whole = load_side(files[0], lean=True), load_side(files[1], lean=True)
+    # All cases: thresholds may name one that -k leaves out.
+    rules = find_rules(Path.cwd(), whole, base=files[0][0], **judging)
+    return judge(*select(whole, expression), rules), rules

@@ -139,6 +139,9 @@ def leaving_records(
 
     The hint has two {} for the records. An unfinished run keeps its journals if it is resumable.
     """
+    from cnnperf.run.stopping import interrupt_on_signals
+
+    restore = interrupt_on_signals(f"the journals in {pair.paths[0].parent} have every training")
     try:
         yield
     except BaseException as error:
@@ -157,6 +160,8 @@ def leaving_records(
             else "interrupted before a training finished: nothing was written"
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        restore()
     pair.close(keep_journals=pair.limit.reached)
     say(f"records: {' and '.join(map(str, pair.paths))}")
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -46,6 +42,7 @@ from cnnperf.run.header import header_lines, recorded_command
 from cnnperf.run.plan import make_plan
 from cnnperf.run.progress import choose_display
 from cnnperf.run.session import RunSession
+from cnnperf.run.stopping import interrupt_on_signals
 from cnnperf.run.time_limit import TimeLimit
 
 MAX_NAMED = 3
@@ -69,7 +66,8 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     asked = config.invocation_params
     run.command = recorded_command(asked.args, asked.dir)
     run.limit = TimeLimit(settings.max_minutes, config.stash[STARTED])
-    handle_signals(config, run)
+    left_behind = f"{run.paths.journal} has every finished training"
+    config.add_cleanup(interrupt_on_signals(left_behind))
     reporter = config.pluginmanager.getplugin("terminalreporter")
     for stream in (sys.__stdout__, sys.__stderr__, reporter and reporter._tw._file):
         config.add_cleanup(replace_unencodable(stream))
@@ -117,46 +115,6 @@ def save_json(config: pytest.Config, run: RunSession, content: dict[str, Any]) -
         return
     write_file(run.paths.record, safe_dumps(content, ensure_ascii=True, indent=4))
     config.stash[WROTE_RECORD] = True
-
-
-def handle_signals(config: pytest.Config, run: RunSession) -> None:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt until pytest ends, as Ctrl-C does.
-
-    SLURM, Kubernetes, systemd and `timeout` send SIGTERM and then wait; a terminal that is closed
-    sends SIGHUP. Without a handler Python ends at once, and the user does not learn where the
-    finished trainings are. A second signal ends the process at once: the journal has everything,
-    and the worker ends with its parent. A signal that is ignored or has a handler stays as it is.
-    """
-    heard: list[int] = []
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        heard.append(number)
-        if len(heard) == 1:
-            raise KeyboardInterrupt
-        text = f"\ncnnperf: stopped again; {run.paths.journal} has every finished training\n"
-        os.write(2, text.encode(errors="replace"))
-        os._exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        return
-    defaults = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGHUP: signal.SIG_DFL,
-    }
-    replaced = {
-        number: default
-        for number, default in defaults.items()
-        if signal.getsignal(number) == default
-    }
-    for number in replaced:
-        signal.signal(number, interrupt)
-
-    def restore() -> None:
-        for number, default in replaced.items():
-            signal.signal(number, default)
-
-    config.add_cleanup(restore)
 
 
 @dataclass(frozen=True, kw_only=True)

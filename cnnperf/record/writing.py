@@ -79,18 +79,18 @@ def check_output(output: Path | None, inputs: Iterable[Path] = (), *, force: boo
         )
 
 
+KEYS = ("cnnperf", "benchmarks", "schema_version")
+"""Keys of a record, of a file of pytest-benchmark, of a journal and of a calibration."""
+
+
 def holds_results(path: Path) -> bool:
-    """Return whether a file is a record or a journal, or a file of pytest-benchmark's."""
+    """Return whether a file has results in it, also if it is cut off or damaged."""
     if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
         return path.is_file()  # too large to look at: rather keep it
     try:
         content = path.read_bytes()
     except OSError:
         return False
-    if content.lstrip()[:1] != b"{":
-        return False
-    for text in (content, content.partition(b"\n")[0]):  # all of it, or a journal's first line
-        with contextlib.suppress(ValueError, RecursionError):
-            found = json.loads(text)
-            return bool({"cnnperf", "benchmarks", "schema_version"} & found.keys())
-    return False
+    text = content.decode(json.detect_encoding(content), "replace")
+    is_json = text.lstrip("\ufeff \n\r\t").startswith("{")  # whole, cut off, or one object a line
+    return is_json and any(f'"{key}"' in text for key in KEYS)

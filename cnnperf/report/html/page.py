@@ -26,7 +26,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cnnperf.errors import printable
-from cnnperf.record.writing import write_file
+from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.html.content import MARK, Figure, Page, Table, to_csv
 from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, color, in_light
 
@@ -149,6 +149,7 @@ def write_figures(page: Page, folder: Path, forms: Sequence[Form] = ("svg", "png
     for figure in page.figures():
         for form in forms:
             path = folder / f"{figure.id}.{form}"
+            check_output(path)  # a link may lead to a record
             write_file(path, _picture(figure, form))
             written.append(path)
     return written

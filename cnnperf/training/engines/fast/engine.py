@@ -90,11 +90,13 @@ class FastEngine(Engine):
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Create the optimizer, fused where possible; on CUDA, one that graphs can hold."""
         on_cuda = self.device.type == "cuda"
-        rate = torch.tensor(self.recipe.learning_rate, device=self.device)
+        rate = None
+        if on_cuda and self.recipe.schedule is not None:
+            rate = torch.tensor(self.recipe.learning_rate, device=self.device)
         return build_optimizer(
             self.recipe,
             model.parameters(),
-            learning_rate=rate if on_cuda and self.recipe.schedule else None,
+            learning_rate=rate,
             fused=self.device.type in ("cpu", "cuda", "xpu"),
             capturable=on_cuda,
         )
