@@ -197,8 +197,12 @@ def test_zero_minutes_leave_no_records(tmp_path: Path) -> None:
     assert log_of(tmp_path) == []
 
 
-def test_ctrl_c_writes_both_records(tmp_path: Path) -> None:
-    """With what was finished; the worker is ended, and the journals are gone."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_writes_both_records(tmp_path: Path, number: signal.Signals) -> None:
+    """With what was finished; the worker is ended, and the journals are gone.
+
+    A scheduler sends SIGTERM, and a terminal that is closed SIGHUP.
+    """
     noise = {VGG: 0.3}
     a, b = (fake_python(tmp_path, name, noise=noise, free=4) for name in ("a", "b"))
     command = _command(tmp_path, a, b, "-k", "modified_vgg and eager", "--max-repeats=500")
@@ -209,7 +213,7 @@ def test_ctrl_c_writes_both_records(tmp_path: Path) -> None:
     while len(log_of(tmp_path)) < 5:
         assert run.poll() is None
         time.sleep(0.05)
-    os.kill(run.pid, signal.SIGINT)
+    os.kill(run.pid, number)
     out, error = run.communicate()
     assert run.returncode == EXIT_INTERRUPTED, error
     record_a, record_b = records_of(tmp_path)

@@ -118,10 +118,13 @@ def test_what_holds_results(tmp_path: Path) -> None:
     )
     (tmp_path / "b.json").write_text('{"machine_info": {}, "benchmarks": []}')
     (tmp_path / "x.journal.jsonl").write_text('{"kind": "run", "schema_version": 1}\n{"kind"')
+    text = record.read_text()
+    (tmp_path / "cut.json").write_text(text[: len(text) // 2])
+    (tmp_path / "utf16.json").write_text(text, encoding="utf-16")
     (tmp_path / "verdict.json").write_text('{"cases": []}')
     (tmp_path / "page.html").write_text("<html>{</html>")
     holding = {path.name for path in tmp_path.iterdir() if holds_results(path)}
-    assert holding == {record.name, "b.json", "x.journal.jsonl"}
+    assert holding == {record.name, "b.json", "x.journal.jsonl", "cut.json", "utf16.json"}
     assert not holds_results(tmp_path / "nothing")
 
 

@@ -13,7 +13,7 @@ from cnnperf.errors import UsageError
 from cnnperf.report.html.page import write_figures
 from cnnperf.report.html.run_page import run_page
 from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, in_light
-from tests.examples import example_record
+from tests.examples import example_record, write_record
 from tests.report.runs import learned_case, sides
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -45,8 +45,19 @@ def test_svg_alone_writes_no_png(tmp_path: Path) -> None:
 
 def test_folder_that_is_a_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written: File exists"):
+    with pytest.raises(UsageError, match="file cannot be written"):
         write_figures(run_page(sides(example_record(learned_case()))), tmp_path / "file")
+
+
+def test_no_figure_is_written_through_a_link_to_a_record(tmp_path: Path) -> None:
+    """Its name is known before, so somebody may have linked it."""
+    page = run_page(sides(example_record(learned_case())))
+    record = write_record(tmp_path / "run.json", {"schema_version": 2})
+    before = record.read_bytes()
+    (tmp_path / f"{page.figures()[0].id}.svg").symlink_to(record)
+    with pytest.raises(UsageError, match="holds a record"):
+        write_figures(page, tmp_path, ["svg"])
+    assert record.read_bytes() == before
 
 
 def test_light_and_dark_have_the_same_colour_names() -> None:
