@@ -5,8 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import reprlib
 import traceback
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 EXIT_INTERNAL = 70
 """Exit code of a command after an error of cnnperf itself (EX_SOFTWARE of sysexits.h)."""
@@ -71,6 +76,18 @@ def inert_json(text: str) -> str:
     {"id": "#\u0023[add-path]"}
     """
     return text.replace("##", r"#\u0023")
+
+
+def describe_validation_error(error: ValidationError, *parents: str) -> str:
+    """Return the first problem of a file as one line: the field, what was expected and found."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part)[:60] for part in (*parents, *first["loc"])) or "the top level"
+    found = reprlib.repr(first.get("input"))
+    found = found if len(found) <= 60 else found[:57] + "..."
+    more = error.error_count() - 1
+    expected = first["msg"].removeprefix("Value error, ")
+    text = f"{field}: {expected}, found {found}" + (f" (and {more} more)" if more else "")
+    return printable(text)
 
 
 def one_of(kind: str, wrong: str, possible: Iterable[str]) -> str:

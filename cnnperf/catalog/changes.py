@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cnnperf.catalog.specs import Call, Case, Recipe
-from cnnperf.errors import UsageError, one_of
+from cnnperf.catalog.specs import STUDY_NAMES, Call, Case, Recipe
+from cnnperf.errors import UsageError, describe_validation_error, one_of
 
 CHANGEABLE = ("recipe", "resolution", "precision", "compile", "workers")
 """Fields of a case that can be changed; the others are what the case is."""
@@ -34,11 +34,8 @@ def change_case(case: Case, changes: tuple[str, ...]) -> Case:
     try:
         return Case.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"--cnnperf-set {' '.join(changes)}: {place}: {first['msg']}, found "
-            f"{first.get('input')!r}"
+            f"--cnnperf-set {' '.join(changes)}: {describe_validation_error(error)}"
         ) from error
 
 
@@ -48,7 +45,7 @@ def _apply(change: str, case: Case, content: dict[str, Any]) -> None:
         raise UsageError(
             f"--cnnperf-set {change}: expected FIELD=VALUE, such as recipe.batch_size=256"
         )
-    names = path.strip().split(".")
+    names = path.strip().replace("recipe.optimizer.lr", "recipe.learning_rate").split(".")
     part: Any = case
     inner = content
     for depth, name in enumerate(names):
@@ -56,7 +53,9 @@ def _apply(change: str, case: Case, content: dict[str, Any]) -> None:
         if known is not None and name not in known:
             raise UsageError(f"--cnnperf-set {change}: {one_of('field', name, known)}")
         if depth == len(names) - 1:
-            inner[name] = _value(text)
+            inner[name] = value = _value(text)
+            if isinstance(value, dict) and "lr" in value:  # an optimizer with a rate of its own
+                inner.pop("learning_rate", None)
             return
         part = getattr(part, name, None)
         inner[name] = _as_table(inner.get(name))
@@ -74,7 +73,7 @@ def _as_table(value: Any) -> dict[str, Any]:
     """Return a table to change: an optimizer may be just its name."""
     if isinstance(value, dict):
         return dict(value)
-    return {} if value is None else {"name": {"adam": "Adam"}.get(value, value)}
+    return {} if value is None else {"name": STUDY_NAMES.get(value, value)}
 
 
 def _value(text: str) -> Any:
@@ -87,4 +86,5 @@ def _value(text: str) -> Any:
 
 def _part_of_id(change: str) -> str:
     path, _, text = change.partition("=")
-    return re.sub(r"[^A-Za-z0-9_.+]+", "_", f"{path.strip().rpartition('.')[2]}_{text.strip()}")
+    shown = re.sub(r"[^A-Za-z0-9.+]+", "_", f"{path.strip().rpartition('.')[2]}_{text}")
+    return shown.strip("_")

@@ -127,8 +127,10 @@ def describe_arrays(name: str, file: Path, **given: Any) -> DatasetSpec:
     `num_classes`.
 
     Raises:
-        DataError: the file cannot be read, or lacks an array.
+        DataError: the file cannot be read, lacks an array, or `num_classes` is not given.
     """
+    if "num_classes" not in given:
+        raise DataError(f"data set {name}: give num_classes, the number of classes in {file.name}")
     shapes = array_shapes(file)
     for wanted in ("train_images", "train_labels"):
         if wanted not in shapes:

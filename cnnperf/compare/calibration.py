@@ -17,11 +17,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.compare.thresholds import JUDGED, MetricRule
-from cnnperf.errors import UsageError
+from cnnperf.errors import UsageError, describe_validation_error
 from cnnperf.machine.names import describe_machine, hardware_difference, identity
 from cnnperf.record.environment import STRICT, Finite, Hardware, Moment, Software
 from cnnperf.record.loading import load_json, name_of
-from cnnperf.record.schema import describe_validation_error
 
 SCHEMA_VERSION: Literal[1] = 1
 

@@ -26,9 +26,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cnnperf.errors import UsageError, one_of
+from cnnperf.errors import UsageError, describe_validation_error, one_of
 from cnnperf.record.loading import naming_what_is_too_much, read_file
-from cnnperf.record.schema import describe_validation_error
 
 NOISE_MULTIPLE = 3.0
 """A threshold is at least this many standard deviations of the machine's noise."""

@@ -26,7 +26,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cnnperf.catalog.specs import Case, Tier
-from cnnperf.errors import UsageError
+from cnnperf.errors import UsageError, describe_validation_error
 from cnnperf.record.environment import Environment, Moment, Texts
 from cnnperf.record.loading import naming_what_is_too_much, read_file
 from cnnperf.record.schema import (
@@ -38,7 +38,6 @@ from cnnperf.record.schema import (
     RecordModel,
     Repeat,
     Version,
-    describe_validation_error,
     fingerprint_of,
     now,
 )

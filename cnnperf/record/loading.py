@@ -22,16 +22,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from cnnperf.errors import UsageError, printable
+from cnnperf.errors import UsageError, describe_validation_error, printable
 from cnnperf.record.metrics import format_bytes
-from cnnperf.record.schema import (
-    SCHEMA_VERSION,
-    Record,
-    Repeat,
-    StateRecord,
-    Version,
-    describe_validation_error,
-)
+from cnnperf.record.schema import SCHEMA_VERSION, Record, Repeat, StateRecord, Version
 
 MAX_FILE_BYTES = 512 * 2**20
 """A record of 10,000 trainings takes some 35 MB. JSON takes several times its size in memory, so

@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import reprlib
 import statistics
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from cnnperf.catalog.specs import Augmentation, Case, Recipe, Tier
-from cnnperf.errors import printable
 from cnnperf.record.environment import (
     STRICT,
     DuringState,
@@ -369,18 +367,6 @@ def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
         precision=repeat.precision,
         overrides=repeat.training.overrides if repeat.training else {},
     )
-
-
-def describe_validation_error(error: ValidationError, *parents: str) -> str:
-    """Return the first problem of a file as one line: the field, what was expected and found."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part)[:60] for part in (*parents, *first["loc"])) or "the top level"
-    found = reprlib.repr(first.get("input"))
-    found = found if len(found) <= 60 else found[:57] + "..."
-    more = error.error_count() - 1
-    expected = first["msg"].removeprefix("Value error, ")
-    text = f"{field}: {expected}, found {found}" + (f" (and {more} more)" if more else "")
-    return printable(text)
 
 
 def json_schema() -> dict[str, Any]:

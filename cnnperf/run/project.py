@@ -56,8 +56,7 @@ from cnnperf.catalog.specs import (
     Tier,
 )
 from cnnperf.compare.thresholds import MetricSettings, find_tables
-from cnnperf.errors import UsageError, one_of
-from cnnperf.record.schema import describe_validation_error
+from cnnperf.errors import UsageError, describe_validation_error, one_of
 
 
 class RecipeTable(Recipe):

@@ -190,6 +190,21 @@ def test_arrays_that_are_no_data_set_are_refused(
         describe_arrays("x", save(tmp_path / "x.npz", arrays), num_classes=2)
 
 
+def test_the_number_of_classes_of_arrays_must_be_given(tmp_path: Path) -> None:
+    """A guess would train a network with other outputs."""
+    with pytest.raises(DataError, match="data set x: give num_classes"):
+        describe_arrays("x", tmp_path / "x.npz")
+
+
+def test_an_empty_split_is_named(tmp_path: Path) -> None:
+    """A test folder whose classes have no images."""
+    folder = make_folder(tmp_path, ("train", "test"))
+    for path in (folder / "test").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match="test has no images"):
+        describe_images("x", folder)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".txt"])
 def test_a_damaged_file_is_named(suffix: str, tmp_path: Path) -> None:
     """Bytes that are no archive."""

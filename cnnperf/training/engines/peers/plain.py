@@ -39,8 +39,9 @@ class PlainEngine(EagerEngine):
     steps_taken = 0
 
     def load_data(self) -> None:
-        """Read the data set with at most two workers; none on a CPU with few cores."""
-        self.workers = min(TUTORIAL_WORKERS, choose_workers(self.device.type))
+        """Read the data set with at most two workers, unless the case names their number."""
+        own = min(TUTORIAL_WORKERS, choose_workers(self.device.type))
+        self.workers = own if self.case.workers is None else self.case.workers
         self.settings["dataloader_workers"] = self.workers
         self.splits = self.read_splits()
         self.train_loader = self.loader(self.splits.train, shuffle=True)
