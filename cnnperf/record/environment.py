@@ -169,7 +169,7 @@ class Settings(Fields):
     torch_interop_threads: int | None = None
     cpu_affinity_cores: int | None = None
     """Logical cores that the process may run on (`taskset`, cpusets)."""
-    cpu_quota_cores: float | None = None
+    cpu_quota_cores: Finite | None = None
     """Cores that the smallest quota of the process's cgroups allows; None without a quota."""
     dataloader_workers: int | None = None
     variables: dict[str, str] | None = None
@@ -248,7 +248,7 @@ class DuringState(Fields):
     """Periods of the CPU quota that throttled most; None without a quota."""
     cpu_throttled_periods: int | None = None
     """Periods in which the quota stopped the process."""
-    cpu_throttled_seconds: float | None = None
+    cpu_throttled_seconds: Finite | None = None
     """Time for which it was stopped, added up over the cores."""
 
 
