@@ -354,7 +354,7 @@ def check_record_path(path: Path) -> None:
         UsageError: it cannot be written.
     """
     existed = path.exists()
-    if existed and not path.is_file():
+    if existed and not (path.is_file() or path.is_dir()):  # a pipe would wait for its reader
         raise UsageError(
             f"{path} is no regular file, so a record cannot be kept there; choose another "
             "--benchmark-json"

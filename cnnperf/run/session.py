@@ -145,12 +145,9 @@ class RunSession:
         self.cases: dict[str, CaseRecord] = {}
         self.resumed: Resumed | None = None
         self._ended: set[str] = set()
-        check_output(
-            paths.record,
-            [each for each in (settings.baseline, settings.resume) if each is not None],
-            force=True,
-        )
         check_record_path(paths.record)
+        read = [each for each in (settings.baseline, settings.resume) if each is not None]
+        check_output(paths.record, read, force=True)
         self._held = ExitStack()
         """The resumed journal, which no other run may take over meanwhile."""
         if settings.resume is not None:
