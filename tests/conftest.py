@@ -9,6 +9,8 @@ import threading
 
 import pytest
 
+from cnnperf.catalog import registry
+
 if os.environ.pop("PYTEST_XDIST_WORKER", None) is not None:
     # A pytest that a test starts is no worker of this one, which pytest-benchmark would believe.
     # And tests that train side by side must not fight for cores: torch's threads spin as they wait.
@@ -86,3 +88,10 @@ def _has_cuda() -> bool:
     """Asked only for a test that needs it: torch takes its time to be imported."""
     torch = pytest.importorskip("torch", reason="training needs the extra `train`")
     return bool(torch.cuda.is_available())
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove what a test registers after it: another test may use the same names."""
+    for name in ("_models", "_datasets", "_cases", "_unchanged"):
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))

@@ -34,10 +34,8 @@ def write_file(path: Path, content: str | bytes) -> None:
             return
         _replace(Path(os.path.realpath(path)), data)
     except OSError as error:
-        no_folder = not path.parent.is_dir()
-        place = path.parent if no_folder else path
         raise UsageError(
-            f"{printable(str(place))} cannot be written: {error.strerror or error}"
+            f"{printable(str(path))} cannot be written: {error.strerror or error}"
         ) from error
 
 

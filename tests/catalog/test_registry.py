@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cnnperf.catalog import registry
 from cnnperf.catalog.registry import (
     all_cases,
     get_case,
@@ -35,13 +34,6 @@ STUDY_ROWS = {
     ("modified_vgg", "cifar10", 28),
 }
 """The study's table of results."""
-
-
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is gone after it."""
-    for name in ("_models", "_datasets", "_cases"):
-        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
 
 
 # --- names --------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cnnperf.catalog import registry
 from cnnperf.catalog.registry import BUILTIN_IDS, all_cases, get_case, get_dataset, get_model
 from cnnperf.errors import UsageError
 from cnnperf.run.project import find_project, register_tables
@@ -47,13 +46,6 @@ resolution = 28
 [metrics.train_seconds]
 threshold = 0.05
 """
-
-
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registrations of a test end with it."""
-    for name in ("_models", "_datasets", "_cases"):
-        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
 
 
 def make_project(folder: Path, tables: str = TABLES) -> Path:

@@ -25,7 +25,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnnperf.errors import printable
+from cnnperf.errors import UsageError, printable
 from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.html.content import MARK, Figure, Page, Table, to_csv
 from cnnperf.report.html.theme import CONFIG, DARK, LIGHT, color, in_light
@@ -146,6 +146,10 @@ def write_figures(page: Page, folder: Path, forms: Sequence[Form] = ("svg", "png
         UsageError: a file cannot be written.
     """
     written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from error
     for figure in page.figures():
         for form in forms:
             path = folder / f"{figure.id}.{form}"
