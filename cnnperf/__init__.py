@@ -13,10 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnnperf.catalog.loops import LoopCase, Quality
     from cnnperf.catalog.registry import register_case, register_dataset, register_model
     from cnnperf.catalog.specs import Augmentation, Case, DatasetSpec, ModelSpec, Recipe
     from cnnperf.models import build_model
     from cnnperf.run.train import train
+    from cnnperf.training import observe
 
 _HOMES = {
     "train": "cnnperf.run.train",
@@ -26,6 +28,8 @@ _HOMES = {
     "register_model": "cnnperf.catalog.registry",
     "Augmentation": "cnnperf.catalog.specs",
     "Case": "cnnperf.catalog.specs",
+    "LoopCase": "cnnperf.catalog.loops",
+    "Quality": "cnnperf.catalog.loops",
     "DatasetSpec": "cnnperf.catalog.specs",
     "ModelSpec": "cnnperf.catalog.specs",
     "Recipe": "cnnperf.catalog.specs",
@@ -35,9 +39,12 @@ __all__ = [
     "Augmentation",
     "Case",
     "DatasetSpec",
+    "LoopCase",
     "ModelSpec",
+    "Quality",
     "Recipe",
     "build_model",
+    "observe",
     "register_case",
     "register_dataset",
     "register_model",
@@ -47,6 +54,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module on first use (PEP 562)."""
+    if name == "observe":
+        return importlib.import_module("cnnperf.training.observe")
     if name not in _HOMES:
         raise AttributeError(f"module 'cnnperf' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

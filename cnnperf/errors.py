@@ -32,6 +32,21 @@ class NotInstalledError(UsageError):
     """A required package that is missing or broken."""
 
 
+class CommandError(UsageError):
+    """A command of the user's that could not be started, or failed."""
+
+    def __init__(self, message: str, output: str = "", kind: str = "exception") -> None:
+        super().__init__(message)
+        self.output = output
+        """The end of what it printed."""
+        self.kind = kind
+        """A cause, as `cnnperf.record.schema.ErrorKind` names them."""
+
+
+class NaNLossError(ArithmeticError):
+    """A loss, or another figure of a training, is not a finite number."""
+
+
 COMMAND = re.compile(
     r"(?<!\w):(?=:)"
     r"|:(?=:(?:error|warning|notice|debug|group|endgroup|echo|stop-commands|[a-z]+-mask|[a-z]+-path"
@@ -81,7 +96,9 @@ def inert_json(text: str) -> str:
 def describe_validation_error(error: ValidationError, *parents: str) -> str:
     """Return the first problem of a file as one line: the field, what was expected and found."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part)[:60] for part in (*parents, *first["loc"])) or "the top level"
+    place = [str(part)[:60] for part in (*parents, *first["loc"])]
+    # pydantic also names which kind of table it was: `<case>`.
+    field = ".".join(part for part in place if not part.startswith("<")) or "the top level"
     found = reprlib.repr(first.get("input"))
     found = found if len(found) <= 60 else found[:57] + "..."
     more = error.error_count() - 1

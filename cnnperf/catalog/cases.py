@@ -224,6 +224,6 @@ STUDY_RESULTS = {
 }
 
 
-def study_result(model: str, dataset: str, recipe: str) -> StudyResult | None:
+def study_result(model: str, dataset: str | None, recipe: str | None) -> StudyResult | None:
     """Return what the study measured for this training; None if its table has no such row."""
-    return STUDY_RESULTS.get((model, dataset)) if recipe == STUDY.name else None
+    return STUDY_RESULTS.get((model, dataset or "")) if recipe == STUDY.name else None

@@ -8,38 +8,59 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.specs import STUDY_NAMES, Call, Case, Recipe
 from cnnperf.errors import UsageError, describe_validation_error, one_of
 
-CHANGEABLE = ("recipe", "resolution", "precision", "compile", "workers")
+CHANGEABLE: dict[type[AnyCase], tuple[str, ...]] = {
+    Case: ("recipe", "resolution", "precision", "compile", "workers"),
+    LoopCase: ("settings",),
+}
 """Fields of a case that can be changed; the others are what the case is."""
 
 
-def change_case(case: Case, changes: tuple[str, ...]) -> Case:
+def change_all(cases: Sequence[AnyCase], changes: tuple[str, ...]) -> list[tuple[AnyCase, AnyCase]]:
+    """Return each case with the changes, and as it was; those without such a field are left out.
+
+    Raises:
+        UsageError: no case has such a field, or a value does not fit.
+    """
+    first = [change.partition("=")[0].strip().partition(".")[0] for change in changes]
+    kinds = {type(case): CHANGEABLE[type(case)] for case in cases}
+    fitting = [case for case in cases if set(first) <= set(kinds[type(case)])]
+    if fitting:
+        return [(change_case(case, changes), case) for case in fitting]
+    known = [name for names in kinds.values() for name in names]
+    for change, name in zip(changes, first, strict=True):
+        if name not in known:
+            raise UsageError(f"--cnnperf-set {change}: {one_of('field', name, known)}")
+    raise UsageError(f"--cnnperf-set {' '.join(changes)}: no case has all of these fields")
+
+
+def change_case(case: AnyCase, changes: tuple[str, ...]) -> AnyCase:
     """Return a case with changes such as `recipe.batch_size=256`, and an id that says so.
 
     Raises:
         UsageError: there is no such field, or the value does not fit.
     """
-    if not changes:
-        return case
     content = case.model_dump(exclude={"changes"})
     for change in changes:
         _apply(change, case, content)
     content["changes"] = tuple(map(_part_of_id, changes))
     try:
-        return Case.model_validate(content)
+        return type(case).model_validate(content)
     except ValidationError as error:
         raise UsageError(
             f"--cnnperf-set {' '.join(changes)}: {describe_validation_error(error)}"
         ) from error
 
 
-def _apply(change: str, case: Case, content: dict[str, Any]) -> None:
+def _apply(change: str, case: AnyCase, content: dict[str, Any]) -> None:
     path, equals, text = change.partition("=")
     if not equals:
         raise UsageError(
@@ -49,7 +70,7 @@ def _apply(change: str, case: Case, content: dict[str, Any]) -> None:
     part: Any = case
     inner = content
     for depth, name in enumerate(names):
-        known = CHANGEABLE if depth == 0 else _fields(part)
+        known = CHANGEABLE[type(case)] if depth == 0 else _fields(part)
         if known is not None and name not in known:
             raise UsageError(f"--cnnperf-set {change}: {one_of('field', name, known)}")
         if depth == len(names) - 1:
@@ -63,7 +84,9 @@ def _apply(change: str, case: Case, content: dict[str, Any]) -> None:
 
 
 def _fields(part: Any) -> list[str] | None:
-    """Return the fields of a description; None if it takes any name."""
+    """Return the fields of a description, or the user's settings; None if it takes any name."""
+    if isinstance(part, dict):
+        return list(part)
     if isinstance(part, BaseModel) and not isinstance(part, Call):
         return [name for name in type(part).model_fields if (type(part), name) != (Recipe, "name")]
     return None

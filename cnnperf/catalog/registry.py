@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
-from cnnperf.catalog.changes import change_case
+from cnnperf.catalog.changes import change_all
 from cnnperf.catalog.datasets import BUILTIN_DATASETS
+from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.specs import ENGINES, LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
 from cnnperf.errors import UsageError, one_of
 
@@ -27,11 +28,12 @@ BUILTIN_NAMES = {spec.name for spec in BUILTIN_MODELS} | {spec.name for spec in 
 
 _models: dict[str, ModelSpec] = {spec.name: spec for spec in BUILTIN_MODELS}
 _datasets: dict[str, DatasetSpec] = {spec.name: spec for spec in BUILTIN_DATASETS}
-_cases: dict[str, Case] = {case.id: case for case in BUILTIN_CASES}
-_unchanged: dict[str, Case] = {}
+_cases: dict[str, AnyCase] = {case.id: case for case in BUILTIN_CASES}
+_unchanged: dict[str, AnyCase] = {}
 """The case before --cnnperf-set, by the id after it."""
 
-S = TypeVar("S", ModelSpec, DatasetSpec, Case)
+S = TypeVar("S", bound=ModelSpec | DatasetSpec | AnyCase)
+C = TypeVar("C", Case, LoopCase)
 
 
 def _add(kind: str, registry: dict[str, S], key: str, spec: S) -> S:
@@ -60,13 +62,41 @@ def register_dataset(spec: DatasetSpec) -> DatasetSpec:
     return _add("data set", _datasets, spec.name, spec)
 
 
-def register_case(case: Case) -> Case:
+def register_case(case: C) -> C:
     """Make a case available by its id.
 
     Raises:
-        UsageError: the model or data set is unknown, they do not fit together, or the recipe has
-            the name of a built-in recipe but differs from it.
+        UsageError: the model or data set is unknown, they do not fit together, the recipe has the
+            name of a built-in recipe but differs from it, or two cases measure a quality of one
+            name in two ways.
     """
+    if isinstance(case, LoopCase):
+        _check_quality(case)
+        _add("case", _cases, case.id, case)
+        return case
+    _check_case(case)
+    builtin = _cases.get(case.id) if case.id in BUILTIN_IDS else None
+    if isinstance(builtin, Case) and builtin == case.model_copy(update={"tiers": builtin.tiers}):
+        _cases[case.id] = case  # a project may choose other tiers for a built-in case
+    else:
+        _add("case", _cases, case.id, case)
+    return case
+
+
+def _check_quality(case: LoopCase) -> None:
+    """Check that a name means the same in all cases, because tables have one column for it."""
+    for other in _cases.values():
+        known = {each.name: each for each in getattr(other, "quality", ())}
+        for each in case.quality:
+            same = known.get(each.name, each)
+            if (same.better, same.unit) != (each.better, each.unit):
+                raise UsageError(
+                    f"case {case.id}: {each.name} ({each.better} is better, unit {each.unit}) is "
+                    f"{same.better} and {same.unit} in {other.id}; choose another name"
+                )
+
+
+def _check_case(case: Case) -> None:
     model, dataset = get_model(case.model), get_dataset(case.dataset)
     if RECIPES.get(case.recipe.name, case.recipe) != case.recipe:
         raise UsageError(
@@ -91,11 +121,6 @@ def register_case(case: Case) -> Case:
             f"{case.resolution}"
         )
     input_channels(model, dataset)
-    builtin = _cases.get(case.id) if case.id in BUILTIN_IDS else None
-    if builtin is not None and builtin == case.model_copy(update={"tiers": builtin.tiers}):
-        _cases[case.id] = case  # a project may choose other tiers for a built-in case
-        return case
-    return _add("case", _cases, case.id, case)
 
 
 def input_channels(model: ModelSpec, dataset: DatasetSpec) -> int:
@@ -131,7 +156,7 @@ def get_dataset(name: str) -> DatasetSpec:
     return _find("data set", _datasets, name)
 
 
-def get_case(case_id: str) -> Case:
+def get_case(case_id: str) -> AnyCase:
     """Return a case; `UsageError` names the most similar ids."""
     if case_id not in _cases:
         near = difflib.get_close_matches(case_id, _cases, n=3, cutoff=0.3)
@@ -147,29 +172,32 @@ def remove_builtin_cases() -> None:
 
 
 def change_cases(changes: tuple[str, ...]) -> None:
-    """Replace every case by one with these changes, such as `recipe.batch_size=256`.
+    """Replace the cases by those with these changes, such as `recipe.batch_size=256`.
+
+    Cases without such a field are left out.
 
     Raises:
         UsageError: there is no such field, or the value does not fit.
     """
-    changed = [(change_case(case, changes), case) for case in _cases.values()] if changes else []
-    if changed:
-        _cases.clear()
+    if not changes:
+        return
+    changed = change_all(list(_cases.values()), changes)
+    _cases.clear()
     for new, old in changed:
         _cases[new.id] = new
         _unchanged[new.id] = unchanged(old)
 
 
-def unchanged(case: Case) -> Case:
+def unchanged(case: AnyCase) -> AnyCase:
     """Return a case as it was before --cnnperf-set."""
     return _unchanged.get(case.id, case)
 
 
-def own_specs(cases: Iterable[Case]) -> dict[str, tuple[ModelSpec | DatasetSpec, ...]]:
+def own_specs(cases: Iterable[AnyCase]) -> dict[str, tuple[ModelSpec | DatasetSpec, ...]]:
     """Return the user's models and data sets in these cases, for a worker to register."""
-    cases = list(cases)
-    models = {case.model: _models.get(case.model) for case in cases}
-    datasets = {case.dataset: _datasets.get(case.dataset) for case in cases}
+    trained = [case for case in cases if isinstance(case, Case)]
+    models = {case.model: _models.get(case.model) for case in trained}
+    datasets = {case.dataset: _datasets.get(case.dataset) for case in trained}
     return {
         kind: tuple(spec for name, spec in found.items() if spec and name not in BUILTIN_NAMES)
         for kind, found in (("models", models), ("datasets", datasets))
@@ -181,7 +209,7 @@ def all_datasets() -> list[DatasetSpec]:
     return list(_datasets.values())
 
 
-def all_cases(tier: Tier | None = None, suite: str | None = None) -> list[Case]:
+def all_cases(tier: Tier | None = None, suite: str | None = None) -> list[AnyCase]:
     """Return the cases of a tier and a suite in the order of registration; None means any."""
     return [
         case
@@ -238,7 +266,9 @@ class NamedModules:
             return None
         builders = [spec.builder for spec in _models.values() if spec not in BUILTIN_MODELS]
         loaders = [spec.loader for spec in _datasets.values() if spec not in BUILTIN_DATASETS]
-        if name not in {re.split("[.:]", each)[0] for each in (*self._names, *builders, *loaders)}:
+        trainers = [getattr(case, "trainer", None) or "" for case in _cases.values()]
+        named = (*self._names, *builders, *loaders, *trainers)
+        if name not in {re.split("[.:]", each)[0] for each in named}:
             return None
         found = PathFinder.find_spec(name, self._folders)
         return found if found is not None and found.origin else None  # no folder without __init__

@@ -90,7 +90,8 @@ def missing_package(engine: str) -> str | None:
 
 def other_packages(engine: str) -> set[str]:
     """Return the packages of all other engines: their versions do not affect this one."""
-    return {spec.package for spec in ENGINES.values() if spec.package} - {ENGINES[engine].package}
+    own = ENGINES[engine].package if engine in ENGINES else None
+    return {spec.package for spec in ENGINES.values() if spec.package} - {own}
 
 
 # --- models, data sets, recipes, cases ----------------------------------------------------------

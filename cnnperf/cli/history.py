@@ -89,17 +89,18 @@ def history(
       2    bad usage, or no record in the folder
     """
     with sentences():
-        names = _metrics(metric or [])
+        names = metric or []
         check_output(output, force=force)
         if output is not None and not force:
             check_page(output, _may_overwrite, "a page: choose another name with -o")
         from cnnperf.compare.history.load import load_folder
         from cnnperf.compare.history.series import find_series
-        from cnnperf.compare.thresholds import find_thresholds
+        from cnnperf.compare.thresholds import DEFAULTS, JUDGED, find_thresholds
 
         thresholds = find_thresholds(config, Path.cwd())
         with status("reading records ..."):
-            loaded = load_folder(folder, names)
+            known = [name for name in JUDGED if (name in names if names else DEFAULTS[name].gate)]
+            loaded = _chosen(load_folder(folder, known), names)
         for warning in loaded.warnings:
             typer.echo(f"cnnperf: {printable(warning)}", err=True)
         calibrations = _calibrations(calibration or [], loaded)
@@ -132,13 +133,26 @@ def _calibrations(paths: Sequence[Path], loaded: Loaded) -> list[Calibration]:
     return found
 
 
-def _metrics(names: list[str]) -> list[str]:
-    from cnnperf.compare.thresholds import DEFAULTS, JUDGED
+def _chosen(loaded: Loaded, names: list[str]) -> Loaded:
+    """Keep the points of the named metrics, else of those that gate by default.
 
+    Raises:
+        UsageError: no record there has a metric of that name.
+    """
+    from cnnperf.compare.thresholds import JUDGED, judged_as
+
+    known = {*JUDGED, *(point.metric for point in loaded.points)}
     for name in names:
-        if name not in JUDGED:
-            raise UsageError(f"--metric: {one_of('metric', name, JUDGED)}")
-    return [name for name in JUDGED if (name in names if names else DEFAULTS[name].gate)]
+        if name not in known:
+            raise UsageError(f"--metric: {one_of('metric', name, known)}")
+    points = (
+        point
+        for point in loaded.points
+        if (
+            point.metric in names if names else judged_as(point.metric, point.quality).defaults.gate
+        )
+    )
+    return replace(loaded, points=tuple(points))
 
 
 def _select(series: list[Series], case: str | None, machine: str | None) -> list[Series]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
-    from cnnperf.catalog.specs import Case
+    from cnnperf.catalog.loops import AnyCase
     from cnnperf.record.messages import ModelFacts
 
 HEADS = ("case", "params", "training\nFLOP/image", "images", "epochs", "batch", "tiers")
@@ -69,7 +69,7 @@ def case_rows(tier: str | None, modules: tuple[str, ...]) -> list[dict[str, Any]
     return [_case_row(case, facts.get(case.id)) for case in cases]
 
 
-def _model_facts(cases: Sequence[Case], modules: tuple[str, ...]) -> dict[str, ModelFacts]:
+def _model_facts(cases: Sequence[AnyCase], modules: tuple[str, ...]) -> dict[str, ModelFacts]:
     """Ask a worker what the models cost, by case id; empty where torch is not installed."""
     from cnnperf.run.plan import probe_job
     from cnnperf.run.session import missing_packages
@@ -82,9 +82,13 @@ def _model_facts(cases: Sequence[Case], modules: tuple[str, ...]) -> dict[str, M
     return {facts.case_id: facts for facts in probe(job).models}
 
 
-def _case_row(case: Case, facts: ModelFacts | None) -> dict[str, Any]:
+def _case_row(case: AnyCase, facts: ModelFacts | None) -> dict[str, Any]:
+    from cnnperf.catalog.loops import LoopCase
     from cnnperf.catalog.registry import get_dataset
 
+    if isinstance(case, LoopCase):
+        content = case.model_dump(mode="json", exclude={"tiers"})
+        return {"id": case.id, **content, "engine": case.engine, "tiers": list(case.tiers)}
     return {
         "id": case.id,
         **case.model_dump(exclude={"recipe", "tiers"}),
@@ -135,14 +139,15 @@ def _cases_table(rows: list[dict[str, Any]], left_out: Sequence[str]) -> Table:
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
-    steps = row["max_steps"]
+    steps, images = row["max_steps"], row.get("train_images")
+    epochs = f"{row.get('epochs') or ABSENT}"
     texts = (
         row["id"],
-        _flops(row["parameters"]),
-        _flops(row["training_flops_per_image"]),
-        f"{row['train_images']:,}",
-        f"{row['epochs']}" if steps is None else f"{steps} step{'s' * (steps != 1)}",
-        f"{row['batch_size']}",
+        _flops(row.get("parameters")),
+        _flops(row.get("training_flops_per_image")),
+        ABSENT if images is None else f"{images:,}",
+        epochs if steps is None else f"{steps} step{'s' * (steps != 1)}",
+        f"{row.get('batch_size') or ABSENT}",
         " ".join(row["tiers"]),
     )
     return dict(zip(HEADS, texts, strict=True))

@@ -91,7 +91,7 @@ class Calibration(CalibrationModel):
 
     def widen(self, rule: MetricRule, case_id: str, metric: str, *, shortened: bool) -> MetricRule:
         """Widen a rule to this machine's noise."""
-        if not JUDGED[metric].by_ratio:
+        if metric not in JUDGED or not JUDGED[metric].by_ratio:
             return rule  # the margin of an accuracy is the acceptable loss, whatever the noise
         return rule.widened(self.noise(case_id, metric, shortened=shortened))
 

@@ -61,8 +61,11 @@ def fingerprint_difference(
 
 def _facts(fingerprint: Fingerprint) -> dict[str, Any]:
     """Return a fingerprint's fields by readable names."""
-    recipe = fingerprint.recipe.model_dump()
-    augmentation = recipe.pop("augmentation") or {}
+    if fingerprint.loop is not None:
+        loop = fingerprint.loop.model_dump()
+        return {"model": short_hash(fingerprint.model_sha256), **loop.pop("settings"), **loop}
+    recipe = fingerprint.recipe.model_dump() if fingerprint.recipe is not None else {}
+    augmentation = recipe.pop("augmentation", None) or {}
     return {
         "model": short_hash(fingerprint.model_sha256),
         "data": short_hash(fingerprint.dataset_sha256),

@@ -147,6 +147,8 @@ def _widened(cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
     found: list[tuple[float, str]] = []
     for case in cases:
         for name, metric in case.metrics.items():
+            if metric.ratio is None:  # noise widens only ratios
+                continue
             own = rules.thresholds.rule(case.id, name).threshold
             if metric.gates and metric.threshold > own:
                 text = f"{case.id}, {METRICS[name].label}: {own:.1%} -> {metric.threshold:.1%}"

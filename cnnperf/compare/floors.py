@@ -210,7 +210,7 @@ def measured_of(case: CaseRecord, peaks: Mapping[str, float] | None = None) -> M
         repeats=len(seconds),
         train_seconds=statistics.median(seconds),
         mfu=statistics.median(mfus) if mfus else None,
-        matmul_flops_per_second=(peaks or {}).get(case.repeats[0].precision),
+        matmul_flops_per_second=(peaks or {}).get(case.repeats[0].precision or ""),
     )
 
 

@@ -120,6 +120,13 @@ def _why_not_comparable(
         why = fingerprint_difference(base.fingerprint, new.fingerprint, rules.across)
         if why is not None:
             return why
+    for each in base.quality:
+        other = new.declared(each.name) or each
+        if (other.better, other.unit) != (each.better, each.unit):
+            return (
+                f"{each.name} was {each.better} is better in {each.unit}, now {other.better} is "
+                f"better in {other.unit}"
+            )
     if base.is_deterministic != new.is_deterministic:
         return f"only one was trained with {words.training}deterministic, which is slower"
     if base.shortened != new.shortened:
@@ -161,7 +168,7 @@ def _live(each: Repeat | Fingerprint) -> str:
 
 FACTS = (
     _Fact(
-        "precision", lambda each: each.precision,
+        "precision", lambda each: each.precision or "unknown",
         "each repeat chooses `auto` by itself: use {}precision=float32 or bfloat16",
     ),
     _Fact("model", lambda each: short_hash(each.model_sha256), RETRAIN),

@@ -14,9 +14,9 @@ from typing import Any
 from cnnperf.compare.rules import CONFIDENCE, Rules
 from cnnperf.compare.samples import Sample, kept, take_sample
 from cnnperf.compare.stats import MAX_REPEATS, Interval, holm
-from cnnperf.compare.thresholds import JUDGED
+from cnnperf.compare.thresholds import JUDGED, judged_as
 from cnnperf.compare.verdicts import MetricVerdict, Verdict
-from cnnperf.record.metrics import METRICS
+from cnnperf.record.metrics import show_value
 from cnnperf.record.schema import CaseRecord
 
 Pair = tuple[CaseRecord, CaseRecord]
@@ -26,13 +26,14 @@ MetricVerdicts = dict[str, MetricVerdict]
 def judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdicts]:
     """Return verdicts by case and metric; false alarms of a metric are held over all cases."""
     verdicts: dict[str, MetricVerdicts] = {base.id: {} for base, _ in pairs}
-    for metric, judged in JUDGED.items():
+    own = {each.name for pair in pairs for case in pair for each in case.quality}
+    for metric in [*JUDGED, *sorted(own - JUDGED.keys())]:
         family: list[Sample] = []
         for base, new in pairs:
             sample = _sample(base, new, metric, rules)
             if sample is None:
                 continue
-            left_out = base.shortened and (judged.of_training or not rules.judge_shortened)
+            left_out = base.shortened and (sample.judged.of_training or not rules.judge_shortened)
             if sample.below_floor and not base.shortened:
                 verdicts[base.id][metric] = _broken(sample, rules)
             elif not left_out and (gap := _gap(base, new, sample, rules)) is not None:
@@ -49,19 +50,25 @@ def judge_metrics(pairs: Sequence[Pair], rules: Rules) -> dict[str, MetricVerdic
 
 
 def _sample(base: CaseRecord, new: CaseRecord, metric: str, rules: Rules) -> Sample | None:
-    rule = rules.thresholds.rule(base.id, metric)
+    # What new declares counts: it is what the user says now.
+    quality = new.declared(metric) or base.declared(metric)
+    if quality is None and metric not in JUDGED:
+        return None
+    rule = rules.thresholds.rule(base.id, metric, quality)
     if rules.calibration is not None:
         rule = rules.calibration.widen(rule, base.id, metric, shortened=base.shortened)
-    return take_sample(kept(base, rules), kept(new, rules), metric, rule)
+    sides = kept(base, rules), kept(new, rules)
+    return take_sample(*sides, metric, judged_as(metric, quality), rule)
 
 
 def _broken(sample: Sample, rules: Rules) -> MetricVerdict:
     """Return `worse`: a training below its floor has failed, whatever base had."""
     assert sample.rule.floor is not None
     count, total = sample.below_floor, len(sample.trainings)
-    floor = METRICS[sample.metric].show(sample.rule.floor)
+    floor = show_value(sample.metric, sample.rule.floor, sample.judged.unit)
+    side = "below its floor" if sample.judged.better == "higher" else "above its limit"
     interval = sample.shift.interval(rules.confidence) if sample.has_ratio else None
-    reason = f"{count} of {total} trainings below its floor of {floor}"
+    reason = f"{count} of {total} trainings {side} of {floor}"
     return _verdict(sample, "worse", interval, reason=reason)
 
 
@@ -70,8 +77,10 @@ def _gap(base: CaseRecord, new: CaseRecord, sample: Sample, rules: Rules) -> Met
 
     The others do not speak for them: what kept a figure from being recorded may be the change.
     """
-    if JUDGED[sample.metric].may_be_missed or not sample.rule.gate:
+    if sample.judged.may_be_missed or not sample.rule.gate:
         return None
+    if new.declared(sample.metric) and not base.declared(sample.metric) and not sample.base:
+        return None  # a quality that the case declares only now
     sides: tuple[tuple[CaseRecord, str, Verdict], ...] = (
         (new, rules.words.new, "missing"),
         (base, rules.words.base, "not comparable"),
@@ -137,7 +146,7 @@ def _judge_sample(
     bound = interval.high if sample.by_ratio else shift.interval(one_sided).high
     figures = {"interval": interval, "rules_out_regression": bound < limit}
     if changed is not None:
-        if sample.metric.endswith(("_seconds", "_per_second", "_seconds_p50")):
+        if sample.by_ratio and sample.metric.endswith(("_seconds", "_per_second", "_seconds_p50")):
             changed = "slower" if changed == "worse" else "faster"
         return {"verdict": changed, **figures}
     if bound < limit and (not sample.by_ratio or interval.low > -limit):
@@ -179,6 +188,8 @@ def _verdict(
         confidence=CONFIDENCE if interval is None else interval.confidence,
         threshold=sample.rule.threshold,
         floor=sample.rule.floor,
+        unit=sample.judged.unit,
+        better=sample.judged.better,
         paired=sample.paired,
         **others,
     )

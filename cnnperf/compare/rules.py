@@ -129,11 +129,13 @@ def find_rules(
 
     sides = list(sides)
     thresholds = find_thresholds(config, folder)
-    if thresholds.cases:
+    if thresholds.cases or thresholds.metrics:
         from cnnperf.catalog.registry import all_cases
 
-        ids = [case.id for case in all_cases()]
-        thresholds.check_cases([*ids, *(id_ for side in sides for id_ in side.cases)])
+        recorded = [case for side in sides for case in side.cases.values()]
+        known = [*all_cases(), *recorded]
+        qualities = [each.name for case in known for each in getattr(case, "quality", ())]
+        thresholds.check_names([case.id for case in known], qualities)
     if base is None:
         return Rules(thresholds=thresholds, **options)
     hardware = sides[0].records[0].environment.hardware

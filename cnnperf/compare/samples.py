@@ -15,10 +15,9 @@ from itertools import pairwise
 
 from cnnperf.compare.rules import Rules, Words
 from cnnperf.compare.stats import Interval, Shift, p_fewer
-from cnnperf.compare.thresholds import JUDGED, MetricRule
+from cnnperf.compare.thresholds import JudgedMetric, MetricRule
 from cnnperf.compare.verdicts import Contamination
 from cnnperf.machine.flags import DISTURBANCES
-from cnnperf.record.metrics import METRICS
 from cnnperf.record.schema import CaseRecord, Repeat
 
 LARGEST_EXPONENT = 700.0
@@ -45,6 +44,7 @@ class Sample:
     new: tuple[float, ...]
     paired: bool
     """Whether the i-th values of both sides have the same seed."""
+    judged: JudgedMetric
     rule: MetricRule
     trainings: tuple[float, ...]
     """Values of every training of new, for the floor."""
@@ -57,7 +57,7 @@ class Sample:
     @property
     def by_ratio(self) -> bool:
         """Whether new is compared with base by ratio, otherwise by difference."""
-        return JUDGED[self.metric].by_ratio
+        return self.judged.by_ratio
 
     @property
     def has_ratio(self) -> bool:
@@ -106,9 +106,11 @@ class Sample:
 
     @property
     def below_floor(self) -> int:
-        """Number of trainings of new below the floor; one is enough for `worse`."""
-        floor = self.rule.floor
-        return 0 if floor is None else sum(value < floor for value in self.trainings)
+        """Number of trainings of new on the wrong side of the floor; one is enough for `worse`."""
+        if self.rule.floor is None:
+            return 0
+        sign = 1 if self.judged.better == "higher" else -1
+        return sum(sign * value < sign * self.rule.floor for value in self.trainings)
 
     @property
     def medians(self) -> tuple[float | None, float | None]:
@@ -129,13 +131,13 @@ class Sample:
         return between(*sides, least_sd=self.least_sd)
 
     def _turned(self, values: Sequence[float]) -> list[float]:
-        sign = 1 if METRICS[self.metric].better == "lower" else -1
+        sign = 1 if self.judged.better == "lower" else -1
         return [sign * (math.log(value) if self.by_ratio else value) for value in values]
 
     def shown(self, interval: Interval) -> tuple[float, float | None, float | None]:
         """Return estimate, low and high end of an interval of `shift`, as ratio or difference."""
         values = [interval.estimate, interval.low, interval.high]
-        if METRICS[self.metric].better == "higher":
+        if self.judged.better == "higher":
             values = [-interval.estimate, -interval.high, -interval.low]
         if self.by_ratio:
             values = [math.exp(min(value, LARGEST_EXPONENT)) for value in values]
@@ -143,7 +145,9 @@ class Sample:
         return (estimate, None, None) if math.isinf(interval.low) else (estimate, low, high)
 
 
-def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule) -> Sample | None:
+def take_sample(
+    base: CaseRecord, new: CaseRecord, metric: str, judged: JudgedMetric, rule: MetricRule
+) -> Sample | None:
     """Return the sample of one metric; None where there is nothing to compare new with.
 
     That is so where base has no value and the metric neither gates nor has a floor, where neither
@@ -152,7 +156,7 @@ def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule
     """
     first, second = _seeded(base, metric), _seeded(new, metric)
     trainings = tuple(value for _, value in second)
-    judged, missed = JUDGED[metric], (0, 0)
+    missed = (0, 0)
     if judged.may_be_missed and (first or second):
         (first, missed_base), (second, missed_new) = _reached(base, metric), _reached(new, metric)
         missed = missed_base, missed_new
@@ -171,6 +175,7 @@ def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule
         base=tuple(value for _, value in first),
         new=tuple(value for _, value in second),
         paired=paired and not any(missed),
+        judged=judged,
         rule=rule,
         trainings=trainings,
         missed=missed,
@@ -180,12 +185,12 @@ def take_sample(base: CaseRecord, new: CaseRecord, metric: str, rule: MetricRule
 
 def _reached(case: CaseRecord, metric: str) -> tuple[Seeded, int]:
     """Return the values of seeds that always reached the target, and the number of others."""
-    missed = {repeat.seed for repeat in case.repeats if getattr(repeat.metrics, metric) is None}
+    missed = {repeat.seed for repeat in case.repeats if repeat.value(metric) is None}
     return [each for each in _seeded(case, metric) if each[0] not in missed], len(missed)
 
 
 def _seeded(case: CaseRecord, metric: str) -> Seeded:
-    values = ((repeat.seed, getattr(repeat.metrics, metric)) for repeat in case.repeats)
+    values = ((repeat.seed, repeat.value(metric)) for repeat in case.repeats)
     return [(seed, float(value)) for seed, value in values if value is not None]
 
 

@@ -26,8 +26,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cnnperf.catalog.loops import Quality
 from cnnperf.errors import UsageError, describe_validation_error, one_of
 from cnnperf.record.loading import naming_what_is_too_much, read_file
+from cnnperf.record.metrics import Better
 
 NOISE_MULTIPLE = 3.0
 """A threshold is at least this many standard deviations of the machine's noise."""
@@ -45,15 +47,23 @@ class MetricSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     threshold: float | None = Field(default=None, gt=0, lt=1)
+    margin: float | None = Field(default=None, gt=0)
+    floor: float | None = None
+    gate: bool | None = None
+
+
+class ShareSettings(MetricSettings):
+    """The table of a metric that is a share, such as accuracy."""
+
     margin: float | None = Field(default=None, gt=0, lt=0.5)
     floor: float | None = Field(default=None, ge=0, le=1)
-    gate: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedMetric:
     """How a metric is compared in every case."""
 
+    better: Better
     defaults: MetricSettings
     """A `threshold` if the metric is compared by ratio; a `margin` if by difference, as shares
     near 1 are."""
@@ -64,6 +74,8 @@ class JudgedMetric:
     """Whether shortened trainings are left out."""
     may_be_missed: bool = False
     """Whether a training may never reach it. Such a training counts as later than all others."""
+    unit: str | None = None
+    """Unit of a quality of the user's; None for cnnperf's own metrics."""
 
     @property
     def by_ratio(self) -> bool:
@@ -71,19 +83,25 @@ class JudgedMetric:
         return self.defaults.threshold is not None
 
 
-def _by_ratio(threshold: float, *, gate: bool, **flags: bool) -> JudgedMetric:
-    return JudgedMetric(defaults=MetricSettings(threshold=threshold, gate=gate), **flags)
+def _by_ratio(
+    threshold: float, *, gate: bool, better: Better = "lower", **flags: Any
+) -> JudgedMetric:
+    defaults = MetricSettings(threshold=threshold, gate=gate)
+    return JudgedMetric(better=better, defaults=defaults, **flags)
 
 
 def _share() -> JudgedMetric:
     return JudgedMetric(
-        defaults=MetricSettings(margin=0.005, gate=True), seed_decides=True, of_training=True
+        better="higher",
+        defaults=ShareSettings(margin=0.005, gate=True),
+        seed_decides=True,
+        of_training=True,
     )
 
 
 JUDGED: dict[str, JudgedMetric] = {
     "train_seconds": _by_ratio(0.03, gate=True),
-    "images_per_second": _by_ratio(0.03, gate=True),
+    "images_per_second": _by_ratio(0.03, gate=True, better="higher"),
     "test_accuracy": _share(),
     "test_f1_macro": _share(),
     "time_to_accuracy_seconds": _by_ratio(
@@ -93,9 +111,22 @@ JUDGED: dict[str, JudgedMetric] = {
     "compile_seconds": _by_ratio(0.20, gate=False),
     "energy_joules": _by_ratio(0.05, gate=False),
     "latency_seconds_p50": _by_ratio(0.05, gate=True),
-    "inference_images_per_second": _by_ratio(0.05, gate=True),
+    "inference_images_per_second": _by_ratio(0.05, gate=True, better="higher"),
 }
 """In the order of the tables. Only suite `infer` has the last two."""
+
+
+def judged_as(metric: str, quality: Quality | None = None) -> JudgedMetric:
+    """Return how a metric is compared in a case; a quality that the case declares has its own."""
+    if quality is None:
+        return JUDGED[metric]
+    own = MetricSettings(margin=quality.margin, floor=quality.floor, gate=quality.gate)
+    if metric in JUDGED:
+        return replace(JUDGED[metric], defaults=own)
+    return JudgedMetric(
+        better=quality.better, defaults=own, seed_decides=True, of_training=True, unit=quality.unit
+    )
+
 
 DEFAULTS = {name: judged.defaults for name, judged in JUDGED.items()}
 
@@ -151,31 +182,41 @@ class Thresholds:
     source: Path | None = None
     """The file that they come from, if any."""
 
-    def rule(self, case_id: str, metric: str) -> MetricRule:
+    def rule(self, case_id: str, metric: str, quality: Quality | None = None) -> MetricRule:
         """Merge the tables that apply to this metric of this case."""
+        judged = judged_as(metric, quality)
         merged: dict[str, Any] = {}
-        for settings in self._layers(case_id, metric):
+        for settings in self._layers(case_id, metric, judged.defaults):
             merged |= settings.model_dump(exclude_none=True)
         return MetricRule(
-            threshold=merged["threshold" if JUDGED[metric].by_ratio else "margin"],
+            threshold=merged["threshold" if judged.by_ratio else "margin"],
             floor=merged.get("floor"),
             gate=merged["gate"],
         )
 
-    def _layers(self, case_id: str, metric: str) -> Iterator[MetricSettings]:
-        yield DEFAULTS[metric]
+    def _layers(
+        self, case_id: str, metric: str, defaults: MetricSettings
+    ) -> Iterator[MetricSettings]:
+        yield defaults
         yield from _of_case(DEFAULTS_OF_CASES, case_id, metric)
         if metric in self.metrics:
             yield self.metrics[metric]
         yield from _of_case(self.cases, case_id, metric)
 
-    def check_cases(self, known: Iterable[str]) -> None:
-        """Check that every id and pattern of `[thresholds]` matches a case.
+    def check_names(self, known: Iterable[str], qualities: Iterable[str]) -> None:
+        """Check that every id and pattern of `[thresholds]` matches a case, and every metric.
 
         Raises:
-            UsageError: one does not; the message has the nearest id.
+            UsageError: one does not; the message has the nearest name.
         """
-        ids = list(known)
+        ids, metrics = list(known), {*JUDGED, *qualities}
+        tables = {"metrics": self.metrics}
+        tables |= {f"thresholds.{pattern}": table for pattern, table in self.cases.items()}
+        for place, table in tables.items():
+            for metric in table:
+                if metric not in metrics:
+                    problem = one_of("metric to judge", metric, metrics)
+                    raise UsageError(f"{self.source}: [{place}]: {problem}")
         for pattern in self.cases:
             if not any(fnmatchcase(case_id, pattern) for case_id in ids):
                 near = difflib.get_close_matches(pattern, dict.fromkeys(ids), n=1, cutoff=0.5)
@@ -252,10 +293,14 @@ def read_tables(path: Path) -> Found:
 
 def _metrics(content: Any, path: Path, parents: tuple[str, ...]) -> dict[str, MetricSettings]:
     settings = {}
-    for metric, value in _table(content, path, parents, JUDGED, "metric to judge").items():
+    for metric, value in _table(content, path, parents).items():
         place = (*parents, metric)
-        keys = ("threshold",) if JUDGED[metric].by_ratio else ("margin", "floor")
+        judged = JUDGED.get(metric)  # None of a quality of the user's
+        keys = ("threshold",) if judged is not None and judged.by_ratio else ("margin", "floor")
         for key in value if isinstance(value, dict) else ():
+            if judged is None and key == "threshold":  # which no quality has
+                problem = one_of("metric to judge", metric, JUDGED)
+                raise UsageError(f"{path}: [{'.'.join(parents)}]: {problem}")
             if key not in (*keys, "gate"):
                 near = difflib.get_close_matches(key, (*keys, "gate"), n=1, cutoff=0.6)
                 raise UsageError(
@@ -264,7 +309,8 @@ def _metrics(content: Any, path: Path, parents: tuple[str, ...]) -> dict[str, Me
                 )
         table = _table(value, path, place)
         try:
-            settings[metric] = MetricSettings.model_validate(table)
+            kind = MetricSettings if judged is None else type(judged.defaults)
+            settings[metric] = kind.model_validate(table)
         except ValidationError as error:
             raise UsageError(f"{path}: {describe_validation_error(error, *place)}") from error
     return settings

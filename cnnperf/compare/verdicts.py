@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from cnnperf.record.metrics import Better
 from cnnperf.record.schema import KernelClass
 
 Across = Literal["hardware", "software"]
@@ -67,7 +68,8 @@ class MetricVerdict(Model):
     ratio: float | None = None
     """Estimate of new over base, for metrics compared by ratio."""
     difference: float | None = None
-    """Estimate of new minus base, for accuracy and F1; a fraction: 0.01 is one point."""
+    """Estimate of new minus base, for accuracy, F1 and a quality of the user's. Of a fraction 0.01
+    is one point."""
     low: float | None = None
     """Lower end of the interval of ratio or difference; None where it is unbounded."""
     high: float | None = None
@@ -77,6 +79,10 @@ class MetricVerdict(Model):
     """Smallest change that counts: of a ratio as a fraction (0.03 is 3 %), or a difference."""
     floor: float | None = None
     """Value that new must reach, whatever base has."""
+    unit: str | None = None
+    """Unit of a quality of the user's, and of its difference; None for cnnperf's own metrics."""
+    better: Better | None = None
+    """Direction of an improvement."""
     p_value: float | None = None
     """Chance of such values without a regression, adjusted for the number of cases (Holm)."""
     paired: bool = False

@@ -14,7 +14,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -140,3 +142,16 @@ def read_host_state(window_seconds: float = 0.2) -> HostState:
         cpu_frequency_mhz=attempt(lambda: psutil.cpu_freq().current),
         memory_available_bytes=attempt(lambda: psutil.virtual_memory().available),
     )
+
+
+def process_peak_bytes() -> int:
+    """Return the peak resident memory of this process (RSS).
+
+    VmHWM is better than `ru_maxrss`, which on Linux includes the parent's memory before `exec`.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

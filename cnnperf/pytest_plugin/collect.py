@@ -24,7 +24,8 @@ from cnnperf.errors import UsageError, one_of
 from cnnperf.pytest_plugin.state import SETTINGS, TIER
 
 if TYPE_CHECKING:
-    from cnnperf.catalog.specs import Case, Tier
+    from cnnperf.catalog.loops import AnyCase
+    from cnnperf.catalog.specs import Tier
 
 NO_CASES = "none"
 """Takes the place of a case id, so that pytest reports why a test does nothing."""
@@ -56,7 +57,7 @@ def suite_of(test: pytest.Item) -> str:
     return str(names[0])
 
 
-def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Case]:
+def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[AnyCase]:
     """Return the cases of a test's suite and tier that all tables name, and the user's cases.
 
     Raises:
@@ -102,9 +103,10 @@ def _row(names: Sequence[str], given: Any) -> Row:
     return dict(zip(names, given, strict=True))
 
 
-def _matches(case: Case, row: Row) -> bool:
-    facts = {**dict(case), "recipe": case.recipe.name}
-    return all(facts[name] == value for name, value in row.items())
+def _matches(case: AnyCase, row: Row) -> bool:
+    recipe = getattr(case, "recipe", None)  # a loop of the user's has none
+    facts = {**dict(case), "engine": case.engine, "recipe": recipe and recipe.name}
+    return all(facts.get(name) == value for name, value in row.items())
 
 
 def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from cnnperf.record.schema import CaseRecord
-    from cnnperf.run.plan import PlannedCase
+    from cnnperf.run.plan import AnyPlanned
 
 PARALLEL = (
     "cnnperf: parallel or repeated trainings disturb each other: run without -n, -d, --tx and -f"
@@ -58,7 +58,7 @@ PARALLEL = (
 NOTHING_FAILED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 """pytest's exit codes of a run without failures; the second if every test was skipped."""
 
-TrainCase = Callable[["PlannedCase"], "CaseRecord"]
+TrainCase = Callable[["AnyPlanned"], "CaseRecord"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -167,7 +167,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 
 @pytest.fixture
-def cnnperf_case(request: pytest.FixtureRequest) -> PlannedCase:
+def cnnperf_case(request: pytest.FixtureRequest) -> AnyPlanned:
     """A case of the tier with the options of this run applied; the test runs once for each."""
     from cnnperf.catalog.registry import get_case
     from cnnperf.run.plan import plan_case
@@ -189,7 +189,7 @@ def cnnperf_train(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -
         benchmark.skipped = True  # else pytest-benchmark warns that nothing was timed
         pytest.skip(PARALLEL)
 
-    def train(case: PlannedCase) -> CaseRecord:
+    def train(case: AnyPlanned) -> CaseRecord:
         from cnnperf.pytest_plugin.timing import train_planned
 
         run = config.stash[SESSION]

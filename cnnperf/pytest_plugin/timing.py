@@ -12,7 +12,7 @@ import pytest
 
 from cnnperf.errors import printable
 from cnnperf.record.schema import CaseError, CaseRecord, extra_info
-from cnnperf.run.plan import PlannedCase
+from cnnperf.run.plan import AnyPlanned
 from cnnperf.run.repeat import RepeatRun
 from cnnperf.run.session import RunSession
 from cnnperf.run.time_limit import OutOfTimeError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 
-def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> CaseRecord:
+def train_planned(run: RunSession, planned: AnyPlanned, benchmark: BenchmarkFixture) -> CaseRecord:
     """Train every repeat of a case and return its record; fail or skip the test otherwise."""
     if planned.problem is not None:
         _refuse(run, planned, planned.problem, benchmark)
@@ -46,7 +46,7 @@ def train_planned(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFix
 
 
 def _finish(
-    run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture, durations: list[float]
+    run: RunSession, planned: AnyPlanned, benchmark: BenchmarkFixture, durations: list[float]
 ) -> CaseRecord:
     record = run.finish(planned)
     if benchmark.stats is not None:
@@ -56,7 +56,7 @@ def _finish(
 
 
 def _refuse(
-    run: RunSession, planned: PlannedCase, problem: CaseError, benchmark: BenchmarkFixture
+    run: RunSession, planned: AnyPlanned, problem: CaseError, benchmark: BenchmarkFixture
 ) -> None:
     """Skip a case that cannot be trained here, or fail it with --cnnperf-require-data."""
     if problem.kind == "data" and run.settings.require_data:
@@ -68,7 +68,7 @@ def _refuse(
     pytest.skip(problem.message)
 
 
-def _train_all(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixture) -> list[float]:
+def _train_all(run: RunSession, planned: AnyPlanned, benchmark: BenchmarkFixture) -> list[float]:
     """Train what a resumed journal lacks; return the outside times of all repeats in seconds."""
     taken_over = run.begin(planned)
     durations = [repeat.timed_seconds for repeat in taken_over]
@@ -87,7 +87,7 @@ def _train_all(run: RunSession, planned: PlannedCase, benchmark: BenchmarkFixtur
 class _Rounds(ExitStack):
     """The callbacks of `pedantic`: each training ends before the next one starts."""
 
-    def __init__(self, run: RunSession, planned: PlannedCase, seeds: list[int]) -> None:
+    def __init__(self, run: RunSession, planned: AnyPlanned, seeds: list[int]) -> None:
         super().__init__()
         self._run, self._planned = run, planned
         self._seeds = iter(seeds)

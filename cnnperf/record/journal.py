@@ -21,11 +21,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from cnnperf.catalog.specs import Case, Tier
+from cnnperf.catalog.loops import AnyCase, LoopCase
+from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError, describe_validation_error
 from cnnperf.record.environment import Environment, Moment, Texts
 from cnnperf.record.loading import naming_what_is_too_much, read_file
@@ -35,6 +36,7 @@ from cnnperf.record.schema import (
     CaseRecord,
     Outcome,
     Record,
+    RecordedQuality,
     RecordModel,
     Repeat,
     Version,
@@ -67,7 +69,7 @@ class RepeatEntry(RecordModel):
     """A finished repeat."""
 
     kind: Literal["repeat"] = "repeat"
-    case: Case
+    case: AnyCase
     shortened: bool = False
     plan: str
     """Hash of everything known before training that affects the result."""
@@ -78,7 +80,7 @@ class OutcomeEntry(RecordModel):
     """A case that ended."""
 
     kind: Literal["outcome"] = "outcome"
-    case: Case
+    case: AnyCase
     shortened: bool = False
     outcome: Outcome
     error: CaseError | None = None
@@ -267,22 +269,29 @@ def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
     )
 
 
-def new_case_record(case: Case, shortened: bool) -> CaseRecord:
+def new_case_record(case: AnyCase, shortened: bool) -> CaseRecord:
     """Return a case's record before its first repeat."""
+    if isinstance(case, LoopCase):
+        quality = [RecordedQuality.model_validate(each) for each in case.quality]
+        fields: dict[str, Any] = {"model": case.name, "quality": quality}
+    else:
+        fields = {
+            "model": case.model,
+            "dataset": case.dataset,
+            "resolution": case.resolution,
+            "recipe": case.recipe.name,
+        }
     return CaseRecord(
         id=case.id,
-        model=case.model,
-        dataset=case.dataset,
-        resolution=case.resolution,
-        recipe=case.recipe.name,
         engine=case.engine,
         suite=case.suite,
         shortened=shortened,
         outcome="passed",
+        **fields,
     )
 
 
-def add_repeat(record: CaseRecord, case: Case, repeat: Repeat) -> None:
+def add_repeat(record: CaseRecord, case: AnyCase, repeat: Repeat) -> None:
     """Add a finished repeat; the first one sets the fingerprint of the case."""
     record.repeats.append(repeat)
     if record.fingerprint is None:

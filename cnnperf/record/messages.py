@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from cnnperf.catalog.loops import AnyCase
 from cnnperf.catalog.specs import Case, DatasetSpec, ModelSpec, Spec
 from cnnperf.record.environment import Environment
 from cnnperf.record.schema import EpochResult, ErrorKind, Repeat
@@ -41,7 +42,7 @@ class TrainJob(Job):
     """One repeat: train this case once."""
 
     kind: Literal["train"] = "train"
-    case: Case
+    case: AnyCase
     seed: int
     data_dir: str
     matmul_flops_per_second: dict[str, float] = Field(default_factory=dict)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Literal
 
 from rich.filesize import pick_unit_and_suffix
+
+from cnnperf.catalog.loops import Quality
 
 Better = Literal["lower", "higher"]
 
@@ -148,6 +151,35 @@ METRICS: dict[str, Metric] = {
                "time that the suite adds to a training: start, imports, messages and exit"),
     )
 }  # fmt: skip
+
+
+def format_in_unit(value: float, unit: str = "1") -> str:
+    """Format a quality of the user's with four significant digits and its unit.
+
+    >>> format_in_unit(0.71234), format_in_unit(3.5, "dB")
+    ('0.7123', '3.5 dB')
+    """
+    return f"{value:.4g}" if unit == "1" else f"{value:.4g} {unit}"
+
+
+@cache
+def of_quality(quality: Quality) -> Metric:
+    """Return a quality of the user's as a metric; its label is its name."""
+    return Metric(
+        name=quality.name,
+        label=quality.name,
+        unit=quality.unit,
+        better=quality.better,
+        format=partial(format_in_unit, unit=quality.unit),
+        meaning="reported by the training",
+    )
+
+
+def show_value(name: str, value: float | None, unit: str | None = None) -> str:
+    """Return the value of a metric, or of a quality with its unit, as a table shows it."""
+    if name in METRICS:
+        return METRICS[name].show(value)
+    return ABSENT if value is None else format_in_unit(value, unit or "1")
 
 
 def show(name: str, value: float | None) -> str:

@@ -17,12 +17,14 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from cnnperf.catalog.specs import Augmentation, Case, Recipe, Tier
+from cnnperf.catalog.loops import AnyCase, LoopCase, MetricName, Quality
+from cnnperf.catalog.specs import Augmentation, Recipe, Tier
 from cnnperf.record.environment import (
     STRICT,
     DuringState,
@@ -34,7 +36,7 @@ from cnnperf.record.environment import (
     State,
 )
 from cnnperf.record.live import LiveTraining, RecipePart
-from cnnperf.record.metrics import METRICS
+from cnnperf.record.metrics import METRICS, Metric, of_quality
 
 SCHEMA_VERSION: Literal[2] = 2
 
@@ -95,12 +97,14 @@ class EpochResult(RecordModel):
     """One pass over the training images and the validation after it."""
 
     epoch: Annotated[int, Field(ge=1)]
-    train_loss: Finite
+    train_loss: Finite | None = None
     train_seconds: Seconds
     val_loss: Finite | None = None
     val_accuracy: Fraction | None = None
     val_f1_macro: Fraction | None = None
     val_seconds: Seconds | None = None
+    metrics: dict[MetricName, Finite] = {}
+    """What else a loop of the user's reported."""
 
 
 class PerClass(RecordModel):
@@ -219,13 +223,16 @@ class Repeat(RecordModel):
 
     seed: Count
     metrics: Metrics
+    quality: dict[MetricName, Finite] = {}
+    """What a loop of the user's reported of the whole training."""
     epochs: Listed[EpochResult] = []
     per_class: PerClass | None = None
     confusion: Listed[Listed[Count]] | None = None
     """Test images by [true class][predicted class]."""
     steps: Count = 0
-    precision: PrecisionName = "float32"
-    """Precision of the multiplications, in which the peak for MFU is measured too."""
+    precision: PrecisionName | None = "float32"
+    """Precision of the multiplications, in which the peak for MFU is measured too; None in a loop
+    of the user's."""
     model_parameters: Count | None = None
     model_sha256: str | None = None
     dataset_sha256: str | None = None
@@ -243,6 +250,11 @@ class Repeat(RecordModel):
     """Training loss of every step, in order; None unless --cnnperf-deterministic."""
     profile: Profile | None = None
     """None unless --cnnperf-profile."""
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric or a quality; None where it was not measured."""
+        found = getattr(self.metrics, metric, None)
+        return self.quality.get(metric) if found is None else found
 
     @property
     def timed_seconds(self) -> float:
@@ -276,14 +288,31 @@ class RecordedRecipe(Recipe):
     augmentation: RecordedAugmentation | None = None
 
 
+class RecordedQuality(Quality):
+    """A quality in a file. Fields that newer versions add are ignored."""
+
+    model_config = ConfigDict(**STRICT, frozen=True, from_attributes=True)
+
+
+class Loop(RecordModel):
+    """A training loop of the user's; its code is not part of it."""
+
+    trainer: str | None = None
+    command: Listed[str] | None = None
+    clock: str = "training"
+    settings: dict[str, JsonValue] = {}
+
+
 class Fingerprint(RecordModel):
     """What must be equal for two records of a case to be comparable."""
 
     model_sha256: str | None = None
     dataset_sha256: str | None = None
-    recipe: RecordedRecipe
-    resolution: int
-    precision: str
+    recipe: RecordedRecipe | None = None
+    """None of a loop of the user's; so are resolution and precision."""
+    resolution: int | None = None
+    precision: str | None = None
+    loop: Loop | None = None
     overrides: dict[RecipePart, str] = {}
     """What was live instead of the recipe's `optimizer`, `loss` or `schedule`."""
 
@@ -298,9 +327,10 @@ class CaseRecord(RecordModel):
 
     id: str
     model: str
-    dataset: str
-    resolution: int
-    recipe: str
+    """Of a loop of the user's, its name; data set, resolution and recipe are then None."""
+    dataset: str | None = None
+    resolution: int | None = None
+    recipe: str | None = None
     engine: str
     suite: str = "train"
     """The benchmark module that trained it: `benchmarks/test_<suite>.py`."""
@@ -310,12 +340,18 @@ class CaseRecord(RecordModel):
     """True with --cnnperf-epochs or --cnnperf-limit-steps; no gate then uses its accuracy."""
     outcome: Outcome
     error: CaseError | None = None
+    quality: Listed[RecordedQuality] = []
+    """What the case measures beside the metrics of every case."""
     repeats: Listed[Repeat] = []
 
     def values(self, metric: str) -> list[float]:
-        """Return the metric's value in each repeat that has one."""
-        found = (getattr(repeat.metrics, metric) for repeat in self.repeats)
+        """Return the value of a metric, or a quality, in each repeat that has one."""
+        found = (repeat.value(metric) for repeat in self.repeats)
         return [value for value in found if value is not None]
+
+    def declared(self, metric: str) -> Quality | None:
+        """Return the quality of that name; None if the case declares none."""
+        return next((each for each in self.quality if each.name == metric), None)
 
     def median(self, metric: str) -> float | None:
         """Return the median over the repeats, or None where no repeat has a value."""
@@ -327,6 +363,12 @@ class CaseRecord(RecordModel):
         """Whether any repeat was trained with --cnnperf-deterministic."""
         settings = (repeat.settings or Settings() for repeat in self.repeats)
         return any(each.deterministic_algorithms for each in settings)
+
+
+def qualities(cases: Iterable[CaseRecord]) -> list[Metric]:
+    """Return the qualities that some cases declare, each name once, as metrics."""
+    found = {each.name: each for case in cases for each in case.quality}
+    return [of_quality(each) for name, each in found.items() if name not in METRICS]
 
 
 class Record(RecordModel):
@@ -348,7 +390,8 @@ def extra_info(case: CaseRecord) -> dict[str, Any]:
     fields = case.model_dump(
         mode="json", include={"id", "model", "dataset", "resolution", "recipe", "engine"}
     )
-    return {**fields, **{name: case.median(name) for name in METRICS}}
+    names = [*METRICS, *(each.name for each in case.quality)]
+    return {**fields, **{name: case.median(name) for name in names}}
 
 
 def record_as_json(record: Record) -> dict[str, Any]:
@@ -357,8 +400,12 @@ def record_as_json(record: Record) -> dict[str, Any]:
     return content
 
 
-def fingerprint_of(repeat: Repeat, case: Case) -> Fingerprint:
+def fingerprint_of(repeat: Repeat, case: AnyCase) -> Fingerprint:
     """Return the fingerprint of a case from one of its finished repeats."""
+    if isinstance(case, LoopCase):
+        fields = {"trainer", "command", "clock", "settings"}
+        loop = Loop.model_validate_json(case.model_dump_json(include=fields))
+        return Fingerprint(model_sha256=repeat.model_sha256, loop=loop)
     return Fingerprint(
         model_sha256=repeat.model_sha256,
         dataset_sha256=repeat.dataset_sha256,

@@ -52,7 +52,7 @@ CASE_COLUMN = Column(name="case", label="case")
 
 
 def _precisions(case: CaseRecord) -> str:
-    return ", ".join(sorted({repeat.precision for repeat in case.repeats})) or ABSENT
+    return ", ".join(sorted({repeat.precision or ABSENT for repeat in case.repeats})) or ABSENT
 
 
 # --- peers --------------------------------------------------------------------------------------

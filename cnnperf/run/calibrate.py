@@ -28,7 +28,7 @@ from cnnperf.compare.calibration import (
 )
 from cnnperf.compare.comparability import FORBIDDING, fingerprint_difference
 from cnnperf.compare.rules import Rules
-from cnnperf.compare.thresholds import JUDGED, Thresholds
+from cnnperf.compare.thresholds import JUDGED, MetricRule, Thresholds, judged_as
 from cnnperf.compare.verdicts import Comparison
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
@@ -131,11 +131,15 @@ def _difference(first: Record, second: Record) -> str | None:
 def _case_noise(records: Sequence[CaseRecord], thresholds: Thresholds) -> CaseNoise:
     shortened = any(case.shortened for case in records)
     metrics = {}
-    for metric, how in JUDGED.items():
+    own = [each.name for each in records[0].quality if each.name not in JUDGED]
+    for metric in [*JUDGED, *own]:
         values = [value for case in records for value in case.values(metric)]
-        if shortened and how.of_training:
+        quality = records[0].declared(metric)
+        judged = judged_as(metric, quality)
+        if shortened and judged.of_training:
             continue  # `compare` does not judge it either
-        noise = _noise(values, metric, records[0].id, thresholds)
+        rule = thresholds.rule(records[0].id, metric, quality)
+        noise = _noise(values, rule, by_ratio=judged.by_ratio)
         if noise is not None:
             metrics[metric] = noise
     flagged = sum(
@@ -146,15 +150,11 @@ def _case_noise(records: Sequence[CaseRecord], thresholds: Thresholds) -> CaseNo
     return CaseNoise(shortened=shortened, flagged=flagged, metrics=metrics)
 
 
-def _noise(
-    values: Sequence[float], metric: str, case_id: str, thresholds: Thresholds
-) -> Noise | None:
+def _noise(values: Sequence[float], rule: MetricRule, *, by_ratio: bool) -> Noise | None:
     """Return the noise; None if there are too few values, or one has no logarithm."""
-    by_ratio = JUDGED[metric].by_ratio
     if len(values) < MIN_TRAININGS or (by_ratio and min(values) <= 0):
         return None
     sd = statistics.stdev(map(math.log, values) if by_ratio else values)
-    rule = thresholds.rule(case_id, metric)
     beyond = detectable(sd)
     if by_ratio:
         smallest = math.expm1(math.log1p(rule.widened(sd).threshold) + beyond)

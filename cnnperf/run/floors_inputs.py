@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.registry import get_case, select_cases
 from cnnperf.catalog.specs import Case, Recipe
 from cnnperf.compare.floors import CaseFloors, case_floors, measured_of
@@ -36,8 +37,8 @@ class Recorded:
         Raises:
             UsageError: the case is not registered.
         """
-        case = get_case(self.case.id)
-        if self.case.fingerprint is None:
+        case = with_floors(get_case(self.case.id))
+        if self.case.fingerprint is None or self.case.fingerprint.recipe is None:
             return case
         recipe = Recipe.model_validate(self.case.fingerprint.recipe.model_dump())
         return case.model_copy(update={"recipe": recipe})
@@ -85,7 +86,26 @@ def choose_cases(
         chosen = list(recorded)
     else:
         chosen = select_cases(expression, choose_tier(settings)[0])
-    return [recorded[id_].as_trained if id_ in recorded else get_case(id_) for id_ in chosen]
+    if not ids and not expression:
+        chosen = [id_ for id_ in chosen if isinstance(get_case(id_), Case)] or chosen
+    return [
+        recorded[id_].as_trained if id_ in recorded else with_floors(get_case(id_))
+        for id_ in chosen
+    ]
+
+
+def with_floors(case: AnyCase) -> Case:
+    """Return a case whose work can be counted.
+
+    Raises:
+        UsageError: its loop is the user's.
+    """
+    if isinstance(case, LoopCase):
+        raise UsageError(
+            f"{case.id} has no floors: its loop is your own, so its arithmetic cannot be counted; "
+            "a case of a model and a data set has them"
+        )
+    return case
 
 
 def look(cases: Sequence[Case], device: str | None, modules: Sequence[str]) -> ProbeResult:

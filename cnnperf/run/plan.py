@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from cnnperf.catalog.datasets import check_files
+from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.registry import get_case, get_dataset, own_specs
-from cnnperf.catalog.specs import Case, Tier, missing_package, other_packages
+from cnnperf.catalog.specs import Case, Spec, Tier, missing_package, other_packages
 from cnnperf.machine.nvml import count_gpus, parse_visible_devices
 from cnnperf.record.messages import Device, ProbeJob, ProbeResult, TrainJob
 from cnnperf.record.schema import CaseError
@@ -51,8 +52,8 @@ DETERMINISTIC_CHOICE = {"compile": "off", "precision": "float32"}
 """Replaces `auto` in a deterministic run, because `auto` decides by measured times."""
 
 
-class PlannedCase(Case):
-    """A case with every option of the run applied: the test, the worker and the record use it."""
+class Planned(Spec):
+    """What a run decides for each of its cases."""
 
     number: int = 1
     """Position in the run, from 1."""
@@ -61,7 +62,7 @@ class PlannedCase(Case):
     device: Device = "auto"
     deterministic: bool = False
     shortened: bool = False
-    """Whether --cnnperf-epochs or --cnnperf-limit-steps changed the recipe."""
+    """Whether --cnnperf-epochs or --cnnperf-limit-steps changed the training."""
     problem: CaseError | None = None
     """Why it cannot be trained here, such as missing data; None if it can."""
 
@@ -70,25 +71,39 @@ class PlannedCase(Case):
         """The seeds of its repeats."""
         return range(self.first_seed, self.first_seed + self.repeats)
 
-    def job(self, seed: int, settings: RunSettings, peaks: dict[str, float]) -> TrainJob:
-        """Return the worker's job for one repeat; `peaks` are matmul FLOP/s by precision."""
-        return TrainJob(
-            case=self,
-            seed=seed,
-            device=self.device,
-            deterministic=self.deterministic,
-            data_dir=str(settings.data_dir),
-            modules=settings.modules,
-            python_path=settings.python_path,
-            **own_specs([self]),
-            profile_dir=str(settings.profile.absolute()) if settings.profile else None,
-            matmul_flops_per_second=peaks,
-        )
+
+class PlannedCase(Planned, Case):
+    """A case with every option of the run applied: the test, the worker and the record use it."""
 
 
-def probe_job(settings: RunSettings, cases: Iterable[Case], **options: bool) -> ProbeJob:
+class PlannedLoop(Planned, LoopCase):
+    """A training loop of the user's with every option of the run applied."""
+
+
+AnyPlanned = PlannedCase | PlannedLoop
+
+
+def job_of(
+    planned: AnyPlanned, seed: int, settings: RunSettings, peaks: dict[str, float]
+) -> TrainJob:
+    """Return the worker's job for one repeat; `peaks` are matmul FLOP/s by precision."""
+    return TrainJob(
+        case=planned,
+        seed=seed,
+        device=planned.device,
+        deterministic=planned.deterministic,
+        data_dir=str(settings.data_dir),
+        modules=settings.modules,
+        python_path=settings.python_path,
+        **own_specs([planned]),
+        profile_dir=str(settings.profile.absolute()) if settings.profile else None,
+        matmul_flops_per_second=peaks,
+    )
+
+
+def probe_job(settings: RunSettings, cases: Iterable[AnyCase], **options: bool) -> ProbeJob:
     """Return the job that looks at the machine and at the models of some cases."""
-    cases = tuple(cases)
+    cases = tuple(case for case in cases if isinstance(case, Case))
     return ProbeJob(
         device=settings.device,
         cases=cases,
@@ -99,17 +114,18 @@ def probe_job(settings: RunSettings, cases: Iterable[Case], **options: bool) -> 
     )
 
 
-DIGESTED_FIELDS = set(Case.model_fields) - {"tiers"}
+UNDIGESTED_FIELDS = {"tiers", "quality", *Planned.model_fields}
+"""Fields of a planned case that do not change what is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Every case of a run by its id, in order."""
 
-    cases: dict[str, PlannedCase] = field(default_factory=dict)
+    cases: dict[str, AnyPlanned] = field(default_factory=dict)
 
     @property
-    def runnable(self) -> list[PlannedCase]:
+    def runnable(self) -> list[AnyPlanned]:
         """The cases without a known problem."""
         return [planned for planned in self.cases.values() if planned.problem is None]
 
@@ -157,24 +173,36 @@ def make_plan(
         problem = check_files(get_dataset(dataset), settings.data_dir, checksum=True)
         return None if problem is None else CaseError(kind="data", message=problem.message)
 
-    planned = {}
-    for number, case_id in enumerate(dict.fromkeys(case_ids), start=1):
-        case = plan_case(get_case(case_id), settings)
+    def problem_of(case: AnyCase) -> CaseError | None:
+        if isinstance(case, LoopCase):
+            return None
         # Only the worker can see the packages of another interpreter.
         lacking = missing_package(case.engine) if settings.python is None else None
-        problem = (
-            CaseError(kind="start", message=lacking) if lacking else data_problem(case.dataset)
-        )
-        found = {"number": number, "repeats": repeats, "problem": problem}
+        return CaseError(kind="start", message=lacking) if lacking else data_problem(case.dataset)
+
+    planned: dict[str, AnyPlanned] = {}
+    for number, case_id in enumerate(dict.fromkeys(case_ids), start=1):
+        case = plan_case(get_case(case_id), settings)
+        found = {"number": number, "repeats": repeats, "problem": problem_of(case)}
         planned[case_id] = case.model_copy(update=found)
     return Plan(cases=planned)
 
 
-def plan_case(case: Case, settings: RunSettings) -> PlannedCase:
+def plan_case(case: AnyCase, settings: RunSettings) -> AnyPlanned:
     """Apply the options of the run to a case, for one repeat.
 
     A case with a precision or compiling of its own, such as those of a sweep, keeps them.
     """
+    run: dict[str, Any] = {
+        "first_seed": settings.seed,
+        "device": settings.device,
+        "deterministic": settings.deterministic,
+        "shortened": settings.shortened,
+    }
+    if isinstance(case, LoopCase):
+        limits = {"max_epochs": settings.epochs, "max_steps": settings.limit_steps}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        return PlannedLoop(**{**dict(case), **given}, **run)
     recipe: dict[str, int] = {}
     if settings.epochs is not None:
         recipe["epochs"] = settings.epochs
@@ -186,13 +214,7 @@ def plan_case(case: Case, settings: RunSettings) -> PlannedCase:
             asked = getattr(settings, name)
             execution[name] = choice if settings.deterministic and asked == "auto" else asked
     applied = {**execution, "recipe": case.recipe.model_copy(update=recipe)}
-    return PlannedCase(
-        **{**dict(case), **applied},
-        first_seed=settings.seed,
-        device=settings.device,
-        deterministic=settings.deterministic,
-        shortened=settings.shortened,
-    )
+    return PlannedCase(**{**dict(case), **applied}, **run)
 
 
 def estimate_seconds(
@@ -211,8 +233,10 @@ def estimate_seconds(
     return total
 
 
-def estimate_repeat_seconds(case: Case, probe: ProbeResult) -> float | None:
-    """Estimate the time of one training with its process; None if the model's cost is unknown."""
+def estimate_repeat_seconds(case: AnyCase, probe: ProbeResult) -> float | None:
+    """Estimate the time of one training with its process; None if its cost is unknown."""
+    if isinstance(case, LoopCase):
+        return None
     facts = {model.case_id: model for model in probe.models}.get(case.id)
     peaks = probe.environment.hardware.matmul_flops_per_second
     if facts is None or facts.training_flops_per_image is None or not peaks:
@@ -228,7 +252,7 @@ def estimate_repeat_seconds(case: Case, probe: ProbeResult) -> float | None:
     return STARTUP_SECONDS + training + measuring
 
 
-def plan_digest(planned: PlannedCase, probed: ProbeResult) -> str:
+def plan_digest(planned: AnyPlanned, probed: ProbeResult) -> str:
     """Hash everything known before training that affects a result.
 
     A resumed run takes a repeat from the journal only if the digests are equal. Values that differ
@@ -238,7 +262,7 @@ def plan_digest(planned: PlannedCase, probed: ProbeResult) -> str:
     environment = probed.environment
     facts = {model.case_id: model for model in probed.models}.get(planned.id)
     content = {
-        "case": planned.model_dump(mode="json", include=DIGESTED_FIELDS),
+        "case": planned.model_dump(mode="json", exclude=UNDIGESTED_FIELDS),
         "model_sha256": facts and facts.sha256,
         "shortened": planned.shortened,
         "device": probed.device,

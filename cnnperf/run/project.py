@@ -28,10 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Discriminator, Field, PositiveInt, Tag, ValidationError
 
 from cnnperf.catalog.cases import RECIPES
 from cnnperf.catalog.files import describe_arrays, describe_images
+from cnnperf.catalog.loops import LoopCase, MetricName, Quality
 from cnnperf.catalog.registry import (
     import_modules,
     register_case,
@@ -116,13 +117,50 @@ class CaseTable(Spec):
     variant: Name | None = None
 
 
+class QualityTable(Quality):
+    """A quality in TOML; its name is the key of its table."""
+
+    name: MetricName = "quality"
+
+
+class LoopTable(Spec):
+    """A training of one's own in TOML: a function, or a command."""
+
+    name: Name
+    """The id of the case."""
+    trainer: ImportPath | None = None
+    """`package.module:function`; it gets a `cnnperf.observe.Run`."""
+    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Program and arguments; {seed}, {device}, {data_dir} and names of `settings` are replaced."""
+    clock: Literal["training", "process"] = "training"
+    """What is timed: the block `observe.training`, or the whole command."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Values for the training."""
+    quality: dict[MetricName, QualityTable] = Field(default_factory=dict)
+    """What it reports with `observe.result`, and how it is judged."""
+    tiers: tuple[Tier, ...] = ("smoke", "standard", "full")
+    variant: Name | None = None
+
+
+def _kind_of_case(given: Any) -> str:
+    """Return which table a case is, so that errors are about that one alone."""
+    keys = given.keys() if isinstance(given, dict) else set()
+    return "<loop>" if keys & {"trainer", "command", "name"} else "<case>"
+
+
+AnyCaseTable = Annotated[
+    Annotated[CaseTable, Tag("<case>")] | Annotated[LoopTable, Tag("<loop>")],
+    Discriminator(_kind_of_case),
+]
+
+
 class ProjectTables(Spec):
     """What a project may define in TOML, beside its thresholds."""
 
     recipes: dict[Name, RecipeTable] = Field(default_factory=dict)
     models: dict[Name, ModelTable] = Field(default_factory=dict)
     datasets: dict[Name, DatasetTable] = Field(default_factory=dict)
-    cases: tuple[CaseTable, ...] = ()
+    cases: tuple[AnyCaseTable, ...] = ()
 
 
 class ConfigFile(ProjectTables):
@@ -227,6 +265,13 @@ def _register(tables: ProjectTables, folder: Path) -> None:
     for name, dataset in tables.datasets.items():
         register_dataset(_describe(name, dataset, folder))
     for case in tables.cases:
+        if isinstance(case, LoopTable):
+            quality = tuple(
+                Quality.model_validate({**dict(table), "name": name})
+                for name, table in case.quality.items()
+            )
+            register_case(LoopCase(**{**dict(case), "quality": quality}))
+            continue
         if case.recipe not in recipes:
             raise UsageError(f"[[cases]]: {one_of('recipe', case.recipe, recipes)}")
         fields: Mapping[str, Any] = {**dict(case), "recipe": recipes[case.recipe]}

@@ -31,10 +31,11 @@ from cnnperf.record.messages import ProbeResult
 from cnnperf.record.schema import CaseError, CaseRecord, Outcome, Record, Repeat, now
 from cnnperf.record.writing import check_output, holds_results
 from cnnperf.run.plan import (
+    AnyPlanned,
     Plan,
-    PlannedCase,
     estimate_repeat_seconds,
     finds_accelerator,
+    job_of,
     plan_digest,
     probe_job,
 )
@@ -235,7 +236,7 @@ class RunSession:
 
     # --- a case ---------------------------------------------------------------------------------
 
-    def begin(self, planned: PlannedCase) -> list[Repeat]:
+    def begin(self, planned: AnyPlanned) -> list[Repeat]:
         """Start a case, or start it again; return its repeats from the resumed journal."""
         fitting = self.resumed.fitting if self.resumed else {}
         keys = [(planned.id, seed) for seed in planned.seeds]
@@ -246,23 +247,23 @@ class RunSession:
             add_repeat(record, planned, repeat)
         return taken
 
-    def skip(self, planned: PlannedCase, problem: CaseError) -> None:
+    def skip(self, planned: AnyPlanned, problem: CaseError) -> None:
         """End a case that cannot be trained here."""
         self._end(planned, "skipped", problem)
 
-    def fail(self, planned: PlannedCase, error: CaseError) -> None:
+    def fail(self, planned: AnyPlanned, error: CaseError) -> None:
         """End a case that failed; its finished repeats stay."""
         self._end(planned, "failed", error)
 
-    def finish(self, planned: PlannedCase) -> CaseRecord:
+    def finish(self, planned: AnyPlanned) -> CaseRecord:
         """End a case whose repeats are all done."""
         return self._end(planned, "passed", None)
 
-    def _case_record(self, planned: PlannedCase) -> CaseRecord:
+    def _case_record(self, planned: AnyPlanned) -> CaseRecord:
         record = new_case_record(planned, planned.shortened)
         return self.cases.setdefault(planned.id, record)
 
-    def _end(self, planned: PlannedCase, outcome: Outcome, error: CaseError | None) -> CaseRecord:
+    def _end(self, planned: AnyPlanned, outcome: Outcome, error: CaseError | None) -> CaseRecord:
         record = self._case_record(planned)
         record.outcome, record.error = outcome, error
         self._ended.add(planned.id)
@@ -274,7 +275,7 @@ class RunSession:
     # --- a repeat -------------------------------------------------------------------------------
 
     @contextmanager
-    def repeat(self, planned: PlannedCase, seed: int) -> Iterator[RepeatRun]:
+    def repeat(self, planned: AnyPlanned, seed: int) -> Iterator[RepeatRun]:
         """Start a worker for one repeat; leaving the context ends it.
 
         Raises:
@@ -292,7 +293,7 @@ class RunSession:
         self.display.start(place)
         hardware = self.probed.environment.hardware
         run = RepeatRun(
-            planned.job(seed, self.settings, hardware.matmul_flops_per_second or {}),
+            job_of(planned, seed, self.settings, hardware.matmul_flops_per_second or {}),
             python=self.settings.python,
             timeout_seconds=self.settings.timeout,
             limit=self.limit,
@@ -312,13 +313,13 @@ class RunSession:
         finally:
             self.display.close()
 
-    def keep(self, planned: PlannedCase, repeat: Repeat) -> None:
+    def keep(self, planned: AnyPlanned, repeat: Repeat) -> None:
         """Add a finished repeat to the record and to the journal."""
         self.trained += 1
         self._keep(planned, repeat)
         self.display.finish(repeat)
 
-    def _keep(self, planned: PlannedCase, repeat: Repeat) -> None:
+    def _keep(self, planned: AnyPlanned, repeat: Repeat) -> None:
         # First: a Ctrl-C while the journal reaches the disk must not leave the repeat uncounted.
         add_repeat(self._case_record(planned), planned, repeat)
         self.limit.note(planned.id, repeat)

@@ -12,19 +12,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cnnperf.catalog.datasets import check_files, default_data_dir
+from cnnperf.catalog.loops import AnyCase
 from cnnperf.catalog.registry import folders_of, get_case, get_dataset, import_modules
 from cnnperf.catalog.specs import Case
 from cnnperf.errors import UsageError
 from cnnperf.record.messages import Device, EpochDone, Progress
 from cnnperf.record.schema import Repeat
-from cnnperf.run.plan import plan_case
+from cnnperf.run.plan import job_of, plan_case
 from cnnperf.run.repeat import RepeatRun
 from cnnperf.run.settings import settings_from
 from cnnperf.run.worker_process import ignore_progress
 
 
 def train(
-    case: str | Case,
+    case: str | AnyCase,
     *,
     seed: int = 0,
     device: Device = "auto",
@@ -55,13 +56,14 @@ def train(
     """
     import_modules(modules)
     python_path = (sys.path[0] or str(Path.cwd()), *folders_of(modules))
-    case = get_case(case) if isinstance(case, str) else case
+    chosen = get_case(case) if isinstance(case, str) else case
     folder = Path(data_dir) if data_dir is not None else default_data_dir()
-    problem = check_files(get_dataset(case.dataset), folder, checksum=True)
-    if problem is not None:
-        raise UsageError(problem.message)
+    if isinstance(chosen, Case):
+        problem = check_files(get_dataset(chosen.dataset), folder, checksum=True)
+        if problem is not None:
+            raise UsageError(problem.message)
     settings = settings_from({}, modules, python_path=python_path, device=device, data_dir=folder)
-    job = plan_case(case, settings).job(seed, settings, {})
+    job = job_of(plan_case(chosen, settings), seed, settings, {})
     with RepeatRun(job, timeout_seconds=timeout_seconds, listener=on_progress) as run:
         run.prepare()
         run.train()

@@ -22,26 +22,20 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from cnnperf.errors import NaNLossError
 from cnnperf.record.schema import PerClass
 
 LOOK_SECONDS = 0.5
 """Time between two reads of an accelerator's losses."""
 
 
-class NaNLossError(ArithmeticError):
-    """The loss is not a finite number."""
-
-    def __init__(self, loss: float, where: str) -> None:
-        super().__init__(
-            f"loss became {loss} in {where}: training diverged or the device computes wrongly; "
-            "try a lower learning rate or another precision"
-        )
-
-
 def check_finite(loss: float, where: str) -> None:
     """Raise `NaNLossError` unless a loss is a finite number."""
     if not math.isfinite(loss):
-        raise NaNLossError(loss, where)
+        raise NaNLossError(
+            f"loss became {loss} in {where}: training diverged or the device computes wrongly; "
+            "try a lower learning rate or another precision"
+        )
 
 
 class LossMonitor:

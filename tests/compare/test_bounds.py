@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from cnnperf.compare.calibration import Calibration, CaseNoise, Noise
 from cnnperf.compare.history.steps import find_steps
 from cnnperf.compare.samples import Sample
-from cnnperf.compare.thresholds import MetricRule
+from cnnperf.compare.thresholds import JUDGED, MetricRule
 from cnnperf.record.environment import Hardware
 
 
@@ -19,6 +19,7 @@ def test_accuracy_equal_to_the_floor_is_not_below_it() -> None:
         base=(0.97,),
         new=(0.97, 0.96),
         paired=False,
+        judged=JUDGED["test_accuracy"],
         rule=MetricRule(threshold=0.005, floor=0.97, gate=True),
         trainings=(0.97, 0.96),
     )

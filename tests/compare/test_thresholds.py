@@ -150,9 +150,9 @@ def test_id_or_pattern_without_a_case_is_refused_with_the_nearest_id(tmp_path: P
     """A pattern that matches nothing is a mistake."""
     ids = [case.id for case in all_cases()]
     table = '[thresholds."{}".train_seconds]\nthreshold = 0.1'
-    _thresholds(tmp_path, table.format(MNIST)).check_cases(ids)
-    _thresholds(tmp_path, table.format("*-cifar10-*")).check_cases(ids)
+    _thresholds(tmp_path, table.format(MNIST)).check_names(ids, ())
+    _thresholds(tmp_path, table.format("*-cifar10-*")).check_names(ids, ())
     with pytest.raises(UsageError, match="did you mean 'modified_vgg-mnist-28-fast'"):
-        _thresholds(tmp_path, table.format("modified_vgg-mnst-28-fast")).check_cases(ids)
+        _thresholds(tmp_path, table.format("modified_vgg-mnst-28-fast")).check_names(ids, ())
     with pytest.raises(UsageError, match=r"there is no case '\*-imagenet-\*'"):
-        _thresholds(tmp_path, table.format("*-imagenet-*")).check_cases(ids)
+        _thresholds(tmp_path, table.format("*-imagenet-*")).check_names(ids, ())

@@ -18,15 +18,17 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
+from cnnperf.catalog.loops import Quality
 from cnnperf.compare.comparability import some
 from cnnperf.compare.history import queries
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.environment import Environment, Settings
 from cnnperf.record.loading import MAX_FILE_BYTES, load_record, name_of
-from cnnperf.record.schema import Fingerprint
+from cnnperf.record.metrics import METRICS
+from cnnperf.record.schema import Fingerprint, RecordedQuality
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -69,6 +71,8 @@ class Point:
     interrupted: bool
     disturbed: bool
     """Whether something else disturbed the machine during a training."""
+    quality: Quality | None
+    """How the case declares it; None for a metric of cnnperf's."""
     n: int
     """Number of trainings; `median`, `low` (least) and `high` (greatest) are of their values."""
     median: float
@@ -227,6 +231,10 @@ def _broken_files(connection: DuckDBPyConnection) -> list[str]:
     return [file for (file,) in connection.execute(queries.broken_files(), files).fetchall()]
 
 
+class Qualities(RootModel[list[RecordedQuality]]):
+    """What a case declares."""
+
+
 class _Texts:
     """The JSON texts behind the hashes of the queries; each is validated once."""
 
@@ -273,12 +281,14 @@ def _points(connection: DuckDBPyConnection, metrics: Sequence[str]) -> tuple[lis
             points.append(_point(row, texts))
         except ValidationError:
             invalid.add(row[2])
-    return [point for point in points if point.file not in invalid], invalid
+    known = [point for point in points if point.quality or point.metric in METRICS]
+    return [point for point in known if point.file not in invalid], invalid
 
 
 def _point(row: tuple[Any, ...], texts: _Texts) -> Point:
     (case_id, metric, file, created, environment, commit, dirty, fingerprint, shortened, steps,
-     interrupted, settings, kinds, n, median, low, high) = row  # fmt: skip
+     interrupted, settings, kinds, declared, n, median, low, high) = row  # fmt: skip
+    qualities = texts.model(declared, Qualities)
     return Point(
         case_id=case_id,
         metric=metric,
@@ -291,6 +301,9 @@ def _point(row: tuple[Any, ...], texts: _Texts) -> Point:
         shortened=shortened,
         steps=steps or 0,
         interrupted=interrupted,
+        quality=next((each for each in qualities.root if each.name == metric), None)
+        if qualities is not None
+        else None,
         disturbed=not DISTURBANCES.isdisjoint(kinds or ()),
         n=n,
         median=median,

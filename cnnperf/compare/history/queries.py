@@ -28,6 +28,7 @@ SHAPE = {
                 "fingerprint": "JSON",
                 "shortened": "BOOLEAN",
                 "outcome": "VARCHAR",
+                "quality": "JSON",
                 "repeats": [
                     {
                         "seed": "UBIGINT",
@@ -35,6 +36,7 @@ SHAPE = {
                         "worker_pid": "UBIGINT",
                         "settings": "JSON",
                         "warnings": [{"kind": "VARCHAR"}],
+                        "quality": "JSON",
                         "metrics": {},
                     }
                 ],
@@ -138,7 +140,7 @@ SELECT
     file, created, hash(environment) AS environment, commit_info,
     coalesce(record.interrupted, FALSE) AS interrupted, entry.id AS case_id,
     hash(entry.fingerprint) AS fingerprint, coalesce(entry.shortened, FALSE) AS shortened,
-    hash(repeat.settings) AS settings, repeat,
+    hash(repeat.settings) AS settings, hash(entry.quality) AS quality, repeat,
     row_number() OVER (
         PARTITION BY entry.id, hash(entry.fingerprint, repeat) ORDER BY created DESC, file
     ) AS copy
@@ -156,6 +158,8 @@ SELECT DISTINCT hash(environment), environment FROM records
 UNION SELECT DISTINCT hash(fingerprint), fingerprint
     FROM (SELECT unnest(record.cases).fingerprint AS fingerprint FROM records)
 UNION SELECT DISTINCT hash(repeat.settings), repeat.settings FROM repeats
+UNION SELECT DISTINCT hash(quality), quality
+    FROM (SELECT unnest(record.cases).quality AS quality FROM records)
 """
 """The few distinct texts to which thousands of rows refer by hash."""
 
@@ -172,8 +176,26 @@ ORDER BY ALL
 """Cases that did not pass: how often, and the newest file."""
 
 
+OWN = """
+coalesce(
+    list_transform(
+        TRY(json_keys(repeat.quality)),
+        lambda name: {
+            'name': name,
+            'value': TRY_CAST(json_extract(repeat.quality, '$."' || name || '"') AS DOUBLE)
+        }
+    ),
+    []
+)
+"""
+"""What a loop of the user's reported of a training, as a list of name and value."""
+
+
 def points(metrics: Sequence[str]) -> str:
-    """Select one row per case, metric and record: median, least and greatest of the trainings."""
+    """Select one row per case, metric and record: median, least and greatest of the trainings.
+
+    What a loop of the user's reported has rows too, whether its case declares it or not.
+    """
     pairs = ", ".join(
         f"{{'name': '{name}', 'value': TRY_CAST(repeat.metrics.{name} AS DOUBLE)}}"
         for name in metrics
@@ -185,8 +207,10 @@ def points(metrics: Sequence[str]) -> str:
         any_value(shortened), max(repeat.steps), any_value(interrupted),
         list_sort(list(DISTINCT settings)),
         list_distinct(flatten(list(list_transform(repeat.warnings, lambda w: w.kind)))),
-        count(*), median(metric.value), min(metric.value), max(metric.value)
-    FROM (SELECT *, unnest([{pairs}]) AS metric FROM repeats WHERE copy = 1)
+        any_value(quality), count(*), median(metric.value), min(metric.value), max(metric.value)
+    FROM (
+        SELECT *, unnest(list_concat([{pairs}], {OWN})) AS metric FROM repeats WHERE copy = 1
+    )
     WHERE isfinite(metric.value) AND abs(metric.value) < 1e100
     GROUP BY case_id, metric.name, file, created
     ORDER BY case_id, metric.name, created, file

@@ -19,10 +19,10 @@ from cnnperf.compare.calibration import Calibration
 from cnnperf.compare.comparability import environment_changes, fingerprint_difference
 from cnnperf.compare.history.load import Point
 from cnnperf.compare.history.steps import MIN_RECORDS, Level, LevelShift, find_steps
-from cnnperf.compare.thresholds import JUDGED, MetricRule, Thresholds
+from cnnperf.compare.thresholds import JudgedMetric, MetricRule, Thresholds, judged_as
 from cnnperf.compare.verdicts import EnvironmentChange
 from cnnperf.machine.names import Machine, identity, labels, machine_of
-from cnnperf.record.metrics import METRICS
+from cnnperf.record.metrics import METRICS, Metric, of_quality
 
 LARGEST_EXPONENT = 700.0
 """`math.exp` overflows shortly above it."""
@@ -75,7 +75,13 @@ class Series:
     @property
     def by_ratio(self) -> bool:
         """Whether values are compared by ratio, else by difference."""
-        return JUDGED[self.metric].by_ratio
+        return _judged(self.points[0]).by_ratio
+
+    @property
+    def described(self) -> Metric:
+        """The metric with its label and format."""
+        quality = self.points[-1].quality
+        return METRICS[self.metric] if quality is None else of_quality(quality)
 
     @property
     def is_too_short(self) -> bool:
@@ -111,11 +117,12 @@ def find_series(
     for point in usable:
         place = (point.case_id, machines[id(point.environments)], point.metric)
         steps = point.steps if point.shortened else None
-        kind = (digests[id(point.fingerprint)], steps, point.is_deterministic)
+        quality = point.quality and (point.quality.better, point.quality.unit)
+        kind = (digests[id(point.fingerprint)], steps, point.is_deterministic, quality)
         found.setdefault(place, {}).setdefault(kind, []).append(point)
     names = labels(sorted({machine for _, machine, _ in found}, key=str))
-    order = list(METRICS)
-    places = sorted(found, key=lambda p: (p[0], names[p[1]], order.index(p[2])))
+    order = {name: number for number, name in enumerate(METRICS)}
+    places = sorted(found, key=lambda p: (p[0], names[p[1]], order.get(p[2], len(order)), p[2]))
     newest_first = sorted(calibrations, key=lambda each: each.created, reverse=True)
     return [
         _series(place, names[place[1]], kind, distinction,
@@ -127,7 +134,7 @@ def find_series(
 
 def _rule(point: Point, thresholds: Thresholds, calibrations: Sequence[Calibration]) -> MetricRule:
     """Return the rule for the point's series, widened by the first calibration of its machine."""
-    rule = thresholds.rule(point.case_id, point.metric)
+    rule = thresholds.rule(point.case_id, point.metric, point.quality)
     machine = identity(point.environments[0].hardware)
     for each in calibrations:
         if identity(each.hardware) == machine:
@@ -135,8 +142,12 @@ def _rule(point: Point, thresholds: Thresholds, calibrations: Sequence[Calibrati
     return rule
 
 
+def _judged(point: Point) -> JudgedMetric:
+    return judged_as(point.metric, point.quality)
+
+
 def _is_usable(point: Point) -> bool:
-    judged = JUDGED[point.metric]
+    judged = _judged(point)
     return not (judged.by_ratio and point.low <= 0) and not (judged.of_training and point.shortened)
 
 
@@ -173,7 +184,7 @@ def _series(
     rule: MetricRule,
 ) -> Series:
     case_id, machine, metric = place
-    by_ratio = JUDGED[metric].by_ratio
+    by_ratio = _judged(points[0]).by_ratio
     values = [math.log(point.median) if by_ratio else point.median for point in points]
     limit = math.log1p(rule.threshold) if by_ratio else rule.threshold
     found = find_steps(values, limit)
@@ -192,16 +203,17 @@ def _series(
         distinction=distinction,
         levels=levels,
         steps=tuple(
-            _step(points, metric, old, new, step)
+            _step(points, old, new, step)
             for step, old, new in zip(found.steps, levels, levels[1:], strict=False)
         ),
         outliers=found.outliers,
     )
 
 
-def _step(points: Sequence[Point], metric: str, old: Level, new: Level, step: LevelShift) -> Step:
+def _step(points: Sequence[Point], old: Level, new: Level, step: LevelShift) -> Step:
     before, after = points[new.start - 1], points[new.start]
-    by_ratio, shift = JUDGED[metric].by_ratio, step.shift
+    judged, shift = _judged(after), step.shift
+    by_ratio = judged.by_ratio
     return Step(
         before=before,
         after=after,
@@ -211,7 +223,7 @@ def _step(points: Sequence[Point], metric: str, old: Level, new: Level, step: Le
         estimate=_unscaled(shift.estimate, by_ratio),
         low=_unscaled(shift.low, by_ratio),
         high=_unscaled(shift.high, by_ratio),
-        is_better=(shift.estimate < 0) == (METRICS[metric].better == "lower"),
+        is_better=(shift.estimate < 0) == (judged.better == "lower"),
         changes=_changes(before, after),
     )
 

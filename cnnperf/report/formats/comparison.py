@@ -100,6 +100,6 @@ def to_json(comparison: Comparison) -> str:
         for name, metric in case.metrics.items():
             by_ratio = metric.ratio is not None
             if not by_ratio and metric.difference is None:  # no estimate: the name decides
-                by_ratio = name not in JUDGED or JUDGED[name].by_ratio
+                by_ratio = metric.unit is None and (name not in JUDGED or JUDGED[name].by_ratio)
             del shown["metrics"][name]["difference" if by_ratio else "ratio"]
     return inert_json(json.dumps(content, indent=2)) + "\n"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from cnnperf.errors import UsageError, printable
-from cnnperf.record.metrics import METRICS, Better, Metric
+from cnnperf.record.metrics import METRICS, Better, Metric, of_quality
 from cnnperf.record.schema import Record
 
 Target = Literal["customSmallerIsBetter", "customBiggerIsBetter", "bencher"]
@@ -69,9 +69,10 @@ def _measured(record: Record) -> Iterator[Measured]:
     for case in record.cases:
         if case.outcome != "passed":
             continue
-        for metric in METRICS.values():
+        for metric in [*METRICS.values(), *map(of_quality, case.quality)]:
             median = case.median(metric.name)
-            is_partial = case.shortened and metric.name in OF_WHOLE_TRAINING
+            is_own = case.declared(metric.name) is not None
+            is_partial = case.shortened and (is_own or metric.name in OF_WHOLE_TRAINING)
             if median is not None and not is_partial:
                 yield Measured(printable(case.id), metric, median, case.values(metric.name))
 

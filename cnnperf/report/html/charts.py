@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from cnnperf.record.metrics import METRICS, format_percent, format_share
+from cnnperf.record.metrics import Metric, format_percent, format_share
 from cnnperf.report.html.theme import COLORS, color
 
 Values = Sequence[dict[str, Any]]
@@ -50,9 +50,8 @@ TICK_FORMATS: dict[Callable[[float], str], str] = {format_percent: ".2%", format
 """d3 formats of axes, by the format of their metric; others are plain numbers."""
 
 
-def metric_axis(name: str) -> tuple[str, str]:
+def metric_axis(metric: Metric) -> tuple[str, str]:
     """Return the title of a metric's axis, and the d3 format of its ticks."""
-    metric = METRICS[name]
     unit = "" if metric.unit in ("1", "1/s", metric.label) else f" ({metric.unit})"
     return metric.label + unit, TICK_FORMATS.get(metric.format, ".4~r")
 

@@ -17,7 +17,7 @@ from cnnperf.compare.history.series import Series, Step, by_case, short_commit
 from cnnperf.compare.history.steps import MIN_RECORDS
 from cnnperf.errors import printable
 from cnnperf.record.loading import name_of
-from cnnperf.record.metrics import METRICS
+from cnnperf.record.metrics import Metric
 from cnnperf.report.html.charts import ROWS, metric_axis, rows_of, specification, tooltip_of
 from cnnperf.report.html.content import (
     Figure,
@@ -28,7 +28,7 @@ from cnnperf.report.html.content import (
     number_columns,
     text_columns,
 )
-from cnnperf.report.html.sections.runs import count_cell, figure_cell, metric_cell, row_of
+from cnnperf.report.html.sections.runs import count_cell, figure_cell, row_of
 from cnnperf.report.wording import capitalised, counted
 from cnnperf.report.wording.history import cause, effect, levels, minute, quality, span, summary
 
@@ -93,9 +93,9 @@ def _step_row(folder: Path, series: Series, step: Step) -> Row:
     return row_of(
         (minute(step.after.created), step.after.created.isoformat()),
         *_key_cells(series),
-        metric_cell(series.metric, step.old),
-        metric_cell(series.metric, step.new),
-        (effect(step, series.by_ratio), step.estimate),
+        figure_cell(step.old, series.described.format),
+        figure_cell(step.new, series.described.format),
+        (effect(series, step), step.estimate),
         cause(step.changes, most=10),
         quality(step),
         *(_record(folder, point) for point in (step.before, step.after)),
@@ -105,7 +105,7 @@ def _step_row(folder: Path, series: Series, step: Step) -> Row:
 
 def _key_cells(series: Series) -> list[tuple[str, str]]:
     texts = [printable(text) for text in (series.title, series.machine_label)]
-    return [*zip(texts, texts, strict=True), (METRICS[series.metric].label, series.metric)]
+    return [*zip(texts, texts, strict=True), (series.described.label, series.metric)]
 
 
 def _record(folder: Path, point: Point) -> str:
@@ -141,7 +141,7 @@ def _series_row(series: Series) -> Row:
         *_key_cells(series),
         count_cell(len(points)),
         span(points[0].created, points[-1].created),
-        metric_cell(series.metric, points[-1].median),
+        figure_cell(points[-1].median, series.described.format),
         figure_cell(None if series.is_too_short else len(series.steps), str),
     )
 
@@ -172,7 +172,7 @@ LABEL_HEIGHT = 13
 
 def history_figure(series: Series, figure_id: str) -> Figure:
     """Draw a series with at least two points."""
-    metric = METRICS[series.metric]
+    metric = series.described
     size = math.ceil(len(series.points) / MAX_POINTS)
     found = counted(len(series.steps), "step") if series.steps else "No step"
     if series.is_too_short:
@@ -186,7 +186,7 @@ def history_figure(series: Series, figure_id: str) -> Figure:
     places = frozenset((row["line"], row["align"]) for row in steps)
     rows = [*_point_rows(series, size), *_level_rows(series), *steps]
     is_long = series.points[-1].created - series.points[0].created > timedelta(days=2)
-    template = _template(series.metric, "%Y-%m-%d" if is_long else "%m-%d %H:%M", places)
+    template = _template(metric, "%Y-%m-%d" if is_long else "%m-%d %H:%M", places)
     return Figure(
         id=figure_id,
         title=f"{metric.label}, {printable(series.title)} on {printable(series.machine_label)}",
@@ -196,7 +196,9 @@ def history_figure(series: Series, figure_id: str) -> Figure:
 
 
 @cache
-def _template(metric: str, date_format: str, places: frozenset[tuple[int, str]]) -> dict[str, Any]:
+def _template(
+    metric: Metric, date_format: str, places: frozenset[tuple[int, str]]
+) -> dict[str, Any]:
     """Return the layers without rows: altair takes longer than all else on a page of many series.
 
     `places` are those of the causes above the plot.
@@ -267,14 +269,14 @@ def _level_rows(series: Series) -> Iterator[dict[str, Any]]:
             "created": series.points[each.start].created.isoformat(),
             "stop": series.points[each.stop - 1].created.isoformat(),
             "value": each.value,
-            "shown": METRICS[series.metric].show(each.value),
+            "shown": series.described.show(each.value),
         }
 
 
 def _step_rows(series: Series) -> Iterator[dict[str, Any]]:
     first, last = series.points[0].created, series.points[-1].created
     for number, step in enumerate(series.steps):
-        change = effect(step, series.by_ratio)
+        change = effect(series, step)
         label = f"{quality(step)} {change.partition(' (')[0]}: {cause(step.changes, most=1)}"
         is_early = step.after.created - first < last - step.after.created
         before, after = (
@@ -299,7 +301,7 @@ def _step_rows(series: Series) -> Iterator[dict[str, Any]]:
 
 def _point_rows(series: Series, size: int) -> Iterator[dict[str, Any]]:
     """Yield a row for each point, or for each `size` points in a row of one level."""
-    metric = METRICS[series.metric]
+    metric = series.described
     for level in series.levels:
         for start in range(level.start, level.stop, size):
             part = series.points[start : min(start + size, level.stop)]

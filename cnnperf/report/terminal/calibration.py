@@ -11,8 +11,9 @@ from cnnperf.compare.calibration import REPEATS, Calibration, Noise
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.errors import printable
 from cnnperf.machine.names import describe_machine
-from cnnperf.record.metrics import METRICS
+from cnnperf.record.metrics import show_value
 from cnnperf.report.terminal.layout import Column, GroupedTable
+from cnnperf.report.wording.comparison import label
 
 LEGEND = (
     "spread: standard deviation of one training; smallest change: the smallest change for the "
@@ -40,8 +41,7 @@ def calibration_table(calibration: Calibration) -> GroupedTable:
     groups = [
         (
             Text(printable(case_id) + " (shortened)" * case.shortened, style="bold"),
-            # A newer cnnperf's file may have other metrics.
-            [_cells(name, noise) for name, noise in case.metrics.items() if name in JUDGED],
+            [_cells(name, noise) for name, noise in case.metrics.items()],
         )
         for case_id, case in calibration.cases.items()
     ]
@@ -49,10 +49,14 @@ def calibration_table(calibration: Calibration) -> GroupedTable:
 
 
 def _cells(name: str, noise: Noise) -> tuple[str, ...]:
-    metric = METRICS[name]
-    unit = "%" if JUDGED[name].by_ratio else "points"
-    spread, smallest = (f"{100 * value:.2f} {unit}" for value in (noise.sd, noise.smallest_change))
-    return metric.label, str(noise.n), metric.show(noise.mean), spread, smallest
+    figures = noise.sd, noise.smallest_change
+    if name in JUDGED:
+        unit = "%" if JUDGED[name].by_ratio else "points"
+        spread, smallest = (f"{100 * value:.2f} {unit}" for value in figures)
+    else:  # a quality of the user's
+        spread, smallest = (f"{value:.3g}" for value in figures)
+    mean = show_value(name, noise.mean)
+    return printable(label(name)), str(noise.n), mean, spread, smallest
 
 
 def _warnings(calibration: Calibration, alarms: Sequence[str]) -> Iterator[Text]:

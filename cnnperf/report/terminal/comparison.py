@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnperf.compare.thresholds import JUDGED, Thresholds
+from cnnperf.compare.thresholds import DEFAULTS, MetricRule, Thresholds
 from cnnperf.compare.verdicts import (
     IMPROVEMENTS,
     REGRESSIONS,
@@ -19,13 +19,14 @@ from cnnperf.compare.verdicts import (
     Verdict,
 )
 from cnnperf.errors import printable
-from cnnperf.record.metrics import ABSENT, format_percent
+from cnnperf.record.metrics import ABSENT
 from cnnperf.report.terminal.layout import Column, GroupedTable, TableGroup
 from cnnperf.report.wording.comparison import (
     Row,
     asides,
     effect,
     label,
+    limit,
     median,
     rows,
     where_they_part,
@@ -92,8 +93,8 @@ def _title(case: CaseVerdicts) -> Text:
 def _verdict_cells(name: str, metric: MetricVerdict) -> list[Text]:
     cells = (
         label(name),
-        median(name, metric.base),
-        median(name, metric.new),
+        median(name, metric.base, metric.unit),
+        median(name, metric.new, metric.unit),
         f"{metric.n_base}, {metric.n_new}",
         effect(metric).removeprefix("ratio ") or ABSENT,
     )
@@ -117,7 +118,7 @@ def _legend(comparison: Comparison) -> Text:
     level = " or ".join(f"{100 * value:.4g} %" for value in sorted(levels or {0.95}))
     return Text(
         f"medians; n: trainings of {base} and {new}; change: {new} relative to {base}, or the "
-        f"difference in points, with its {level} interval; dim rows do not gate",
+        f"difference in points or its unit, with its {level} interval; dim rows do not gate",
         style="dim",
     )
 
@@ -148,7 +149,7 @@ def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> GroupedT
     groups = [
         (
             Text(printable(case.id), style="bold"),
-            [_threshold_cells(case, name, thresholds) for name in case.metrics or JUDGED],
+            [_threshold_cells(case, name, thresholds) for name in case.metrics or DEFAULTS],
         )
         for case in comparison.cases
     ]
@@ -156,9 +157,13 @@ def thresholds_table(comparison: Comparison, thresholds: Thresholds) -> GroupedT
 
 
 def _threshold_cells(case: CaseVerdicts, name: str, thresholds: Thresholds) -> tuple[str, ...]:
-    rule = thresholds.rule(case.id, name)
+    metric = case.metrics.get(name)
+    if metric is not None and metric.unit is not None:  # a quality, which its case declares
+        rule = MetricRule(threshold=metric.threshold, floor=metric.floor, gate=metric.gates)
+    else:
+        rule = thresholds.rule(case.id, name)
     # A calibration may have widened it.
-    limit = case.metrics[name].threshold if name in case.metrics else rule.threshold
-    shown = f"{100 * limit:.3g} {'%' if JUDGED[name].by_ratio else 'points'}"
-    floor = ABSENT if rule.floor is None else format_percent(rule.floor)
-    return label(name), shown, floor, "yes" if rule.gate else "no"
+    threshold = metric.threshold if metric is not None else rule.threshold
+    unit = metric.unit if metric is not None else None
+    gates = "yes" if rule.gate else "no"
+    return label(name), limit(name, threshold, unit), median(name, rule.floor, unit), gates

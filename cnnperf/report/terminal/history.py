@@ -11,7 +11,7 @@ from cnnperf.compare.history.load import Loaded
 from cnnperf.compare.history.series import Series
 from cnnperf.compare.history.steps import MIN_RECORDS
 from cnnperf.errors import printable
-from cnnperf.record.metrics import ABSENT, METRICS
+from cnnperf.record.metrics import ABSENT
 from cnnperf.report.terminal.layout import Cell, Column, GroupedTable
 from cnnperf.report.wording import counted
 from cnnperf.report.wording.history import (
@@ -70,7 +70,7 @@ def _title(name: str, found: Sequence[Series]) -> Text:
 
 
 def _cells(series: Series) -> list[Cell]:
-    metric, points = METRICS[series.metric], series.points
+    metric, points = series.described, series.points
     return [
         metric.label,
         f"{len(points):,}",
@@ -85,7 +85,7 @@ def _last_step(series: Series) -> Text:
     if not series.steps:
         return Text(ABSENT, style="dim")
     step = series.steps[-1]
-    moved = effect(step, series.by_ratio).partition(" (")[0]
+    moved = effect(series, step).partition(" (")[0]
     text = f"{day(step.after.created)} {moved}: {cause(step.changes, most=1)}"
     return Text(text, style=STYLES[quality(step)])
 
@@ -96,7 +96,7 @@ def _step_lines(series: Sequence[Series]) -> Iterator[Text]:
     for each, step in found[:MAX_STEPS]:
         text = (
             f"{quality(step)}: {printable(each.title)} on {printable(each.machine_label)}, "
-            f"{METRICS[each.metric].label}: {levels(each, step)}, {effect(step, each.by_ratio)}, "
+            f"{each.described.label}: {levels(each, step)}, {effect(each, step)}, "
             f"{day(step.after.created)}, between {between(step)}: {cause(step.changes)}"
         )
         yield Text(text, style=STYLES[quality(step)])

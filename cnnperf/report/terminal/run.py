@@ -19,13 +19,13 @@ from cnnperf.record.environment import Environment
 from cnnperf.record.metrics import (
     ABSENT,
     METRICS,
+    Metric,
     format_bytes,
     format_flops,
     format_latency,
     format_share,
-    show,
 )
-from cnnperf.record.schema import CaseRecord, KernelClass, Profile, Record
+from cnnperf.record.schema import CaseRecord, KernelClass, Profile, Record, qualities
 from cnnperf.report.suites import SUITES, Suite
 from cnnperf.report.terminal.layout import Cell, Column, FittingTable, new_table
 
@@ -70,10 +70,11 @@ def run_summary(record: Record) -> RenderableType:
 
 def results_table(record: Record) -> FittingTable:
     """Return a row for each case: medians over its repeats, and the study's figures if any."""
-    heads = ["n", *(METRICS[name].label.replace(" ", "\n") for name in METRIC_COLUMNS)]
+    metrics = [*(METRICS[name] for name in METRIC_COLUMNS), *qualities(record.cases)]
+    heads = ["n", *(metric.label.replace(" ", "\n") for metric in metrics)]
     study = [_study_cell(case) for case in record.cases]
     rows: list[list[Cell]] = [
-        [_case_label(case), str(len(case.repeats)), *(_median(case, n) for n in METRIC_COLUMNS)]
+        [_case_label(case), str(len(case.repeats)), *(_median(case, m) for m in metrics)]
         for case in record.cases
     ]
     if any(study):
@@ -90,10 +91,10 @@ def _case_label(case: CaseRecord) -> Text:
     return text.append(f" ({', '.join(marks)})") if marks else text
 
 
-def _median(case: CaseRecord, name: str) -> str:
-    text = show(name, case.median(name))
-    values = case.values(name)
-    has_spread = name == "train_seconds" and len(values) > 1
+def _median(case: CaseRecord, metric: Metric) -> str:
+    text = metric.show(case.median(metric.name))
+    values = case.values(metric.name)
+    has_spread = metric.name == "train_seconds" and len(values) > 1
     return f"{text} ±{spread_percent(values):.1f}%" if has_spread else text
 
 

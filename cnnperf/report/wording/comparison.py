@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from cnnperf.compare.profile_change import tell_profile
+from cnnperf.compare.thresholds import JUDGED
 from cnnperf.compare.verdicts import (
     IMPROVEMENTS,
     REGRESSIONS,
@@ -19,7 +20,7 @@ from cnnperf.compare.verdicts import (
     MetricVerdict,
     Verdict,
 )
-from cnnperf.record.metrics import ABSENT, METRICS
+from cnnperf.record.metrics import ABSENT, METRICS, show_value
 from cnnperf.report.wording import counted
 
 MAX_SHOWN_VALUE = 60
@@ -146,22 +147,21 @@ def label(metric_name: str) -> str:
     return METRICS[metric_name].label if metric_name in METRICS else metric_name
 
 
-def median(metric_name: str, value: float | None) -> str:
-    """Return a median with its unit.
+def median(metric_name: str, value: float | None, unit: str | None = None) -> str:
+    """Return a median with its unit; that of a quality of the user's must be given.
 
     >>> median("train_seconds", 20.04), median("mfu", None)
     ('20.0 s', '—')
     """
     if value is None:
         return ABSENT
-    metric = METRICS.get(metric_name)
-    return metric.show(value) if metric and math.isfinite(value) else f"{value:.4g}"
+    return show_value(metric_name, value, unit) if math.isfinite(value) else f"{value:.4g}"
 
 
 def medians(metric_name: str, metric: MetricVerdict) -> tuple[str, str]:
     """Return both sides' medians with their numbers of values, base first: `20.0 s (n=5)`."""
     base, new = (
-        median(metric_name, value) + f" (n={count})" * (value is not None)
+        median(metric_name, value, metric.unit) + f" (n={count})" * (value is not None)
         for value, count in ((metric.base, metric.n_base), (metric.new, metric.n_new))
     )
     return base, new
@@ -175,12 +175,27 @@ def effect(metric: MetricVerdict) -> str:
     if metric.ratio is not None and math.isfinite(metric.ratio):
         return f"ratio {_ratio(metric.ratio)}{_interval(metric, _ratio)}"
     if metric.difference is not None and math.isfinite(metric.difference):
-        return f"{_points(metric.difference)} points{_interval(metric, _points)}"
+        if metric.unit is None:
+            return f"{_points(metric.difference)} points{_interval(metric, _points)}"
+        unit = f" {metric.unit}" if metric.unit != "1" else ""
+        return f"{_signed(metric.difference)}{unit}{_interval(metric, _signed)}"
     return ""
+
+
+def limit(metric_name: str, threshold: float, unit: str | None = None) -> str:
+    """Return the smallest change that counts: `3 %`, `0.5 points` or `0.02 dB`."""
+    if unit is not None:
+        return show_value(metric_name, threshold, unit)
+    judged = JUDGED.get(metric_name)
+    return f"{100 * threshold:.3g} {'%' if judged is None or judged.by_ratio else 'points'}"
 
 
 def _ratio(value: float) -> str:
     return f"{value:.3f}" if 0.01 <= value < 100 else f"{value:.3g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+z.4g}"
 
 
 def _points(fraction: float) -> str:

@@ -46,17 +46,21 @@ def quality(step: Step) -> str:
 
 def levels(series: Series, step: Step) -> str:
     """Return the levels before and after a step."""
-    metric = METRICS[series.metric]
+    metric = series.described
     return f"{metric.show(step.old)} → {metric.show(step.new)}"
 
 
-def effect(step: Step, by_ratio: bool) -> str:
+def effect(series: Series, step: Step) -> str:
     """Return how far the level moved, with its interval.
 
-    `+5.2 % (+4.8 % to +5.6 %)` or `-0.80 points (-1.10 to -0.50)`.
+    `+5.2 % (+4.8 % to +5.6 %)`, `-0.80 points (-1.10 to -0.50)` or `-0.8 dB (-1.1 to -0.5)`.
     """
     values = (step.estimate, step.low, step.high)
-    if by_ratio:
+    if not series.by_ratio and series.metric not in METRICS:
+        moved, low, high = (f"{value:+.4g}" for value in values)
+        unit = series.described.unit
+        return moved + f" {unit}" * (unit != "1") + f" ({low} to {high})"
+    if series.by_ratio:
         moved, low, high = (f"{100 * (value - 1):+.1f} %" for value in values)
         return f"{moved} ({low} to {high})"
     moved, low, high = (f"{100 * value:+.2f}" for value in values)

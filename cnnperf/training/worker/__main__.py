@@ -15,12 +15,14 @@ START = time.perf_counter()  # the start of startup_seconds
 
 from pydantic import ValidationError  # noqa: E402
 
+from cnnperf.catalog.loops import LoopCase  # noqa: E402
 from cnnperf.catalog.registry import (  # noqa: E402
     import_modules,
     register_dataset,
     register_model,
 )
-from cnnperf.record.messages import Failed, TrainJob  # noqa: E402
+from cnnperf.catalog.specs import Case  # noqa: E402
+from cnnperf.record.messages import Failed, ProbeJob, TrainJob  # noqa: E402
 from cnnperf.training.worker.channel import Channel, check_torch, failed_message  # noqa: E402
 
 
@@ -50,11 +52,15 @@ def main() -> int:
             register_model(model)
         for dataset in job.datasets:
             register_dataset(dataset)
-        if isinstance(job, TrainJob):
+        if isinstance(job, TrainJob) and isinstance(job.case, LoopCase):
+            from cnnperf.training.worker.own_loop import run_loop
+
+            run_loop(job, job.case, channel, START)
+        elif isinstance(job, TrainJob) and isinstance(job.case, Case):
             from cnnperf.training.worker.repeat import run_repeat
 
-            run_repeat(job, channel, START)
-        else:
+            run_repeat(job, job.case, channel, START)
+        elif isinstance(job, ProbeJob):
             from cnnperf.training.worker.probe import run_probe
 
             run_probe(job, channel)

@@ -21,10 +21,11 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import cast
 
 from pydantic import BaseModel
 
-from cnnperf.errors import DataError, NotInstalledError, UsageError
+from cnnperf.errors import CommandError, DataError, NaNLossError, NotInstalledError, UsageError
 from cnnperf.record.messages import GO, JOB, Failed, ProbeJob, TrainJob
 from cnnperf.record.schema import ErrorKind
 
@@ -117,6 +118,7 @@ def failed_message(error: BaseException) -> Failed:
     kind, message = _kind_and_message(error)
     is_complete = isinstance(error, UsageError) and error.__cause__ is None
     trace = None if is_complete else "".join(traceback.format_exception(error))
+    trace = getattr(error, "output", None) or trace
     return Failed(error=kind, message=message + _hidden_module(error), traceback=trace)
 
 
@@ -124,9 +126,11 @@ def _kind_and_message(error: BaseException) -> tuple[ErrorKind, str]:
     text = one_line(_own_text(error))
     if isinstance(error, NotInstalledError):
         return "start", text
+    if isinstance(error, CommandError):
+        return cast("ErrorKind", error.kind), text
     if isinstance(error, UsageError):
         return "data" if isinstance(error, DataError) else "exception", text
-    if type(error).__name__ == "NaNLossError":
+    if isinstance(error, NaNLossError):
         return "nan_loss", text
     if _lacks_shared_memory(error, text):
         return "out_of_memory", (

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
-from pathlib import Path
 
 import torch
 
 from cnnperf.errors import NotInstalledError
+from cnnperf.machine.host import process_peak_bytes
 
 AUTO_ORDER = ("cuda", "xpu", "mps")
 """What `auto` prefers, in this order, to the CPU."""
@@ -66,17 +64,4 @@ def peak_bytes(device: torch.device) -> int | None:
     """
     if device.type in ("cuda", "xpu"):
         return int(getattr(torch, device.type).max_memory_allocated(device))
-    return _process_peak_bytes() if device.type == "cpu" else None
-
-
-def _process_peak_bytes() -> int:
-    """Return the peak resident memory of this process (RSS).
-
-    VmHWM is better than `ru_maxrss`, which on Linux includes the parent's memory before `exec`.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+    return process_peak_bytes() if device.type == "cpu" else None

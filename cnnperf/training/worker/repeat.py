@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cnnperf.catalog.specs import Case
 from cnnperf.models import count_parameters
 from cnnperf.record.messages import Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record.schema import Inference, Metrics, Repeat
@@ -39,15 +40,15 @@ class _Trained:
     """Only for a case of the suite `infer`."""
 
 
-def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
+def run_repeat(job: TrainJob, case: Case, channel: Channel, process_start: float) -> None:
     """Run one repeat and send its messages.
 
     A case of the suite `infer` is trained before `go`; its inference is measured after `go`.
     `process_start` is `time.perf_counter()` at the start of this process's imports.
     """
     device = choose_device(job.device)
-    engine = engine_class(job.case.engine)(
-        case=job.case, seed=job.seed, device=device, data_dir=job.data_dir
+    engine = engine_class(case.engine)(
+        case=case, seed=job.seed, device=device, data_dir=job.data_dir
     )
     import_seconds = time.perf_counter() - process_start
     if job.profile_dir is not None:
@@ -63,7 +64,7 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
         )
         channel.wait_for_go()
 
-    train = _train_and_infer if job.case.suite == "infer" else _train
+    train = _train_and_infer if case.suite == "infer" else _train
     trained = train(engine, channel, get_ready)
     evaluation = None
     if not engine.recipe.is_sample:
@@ -74,7 +75,7 @@ def run_repeat(job: TrainJob, channel: Channel, process_start: float) -> None:
     metrics = _metrics(job, engine, trained, evaluation, startup_seconds)
     repeat = _repeat(job, engine, trained, evaluation, metrics)
     if job.profile_dir is not None and trained.inference is None:  # `infer` times no training
-        name = f"{job.case.id.replace('/', '_')}-seed{job.seed}"
+        name = f"{case.id.replace('/', '_')}-seed{job.seed}"
         profile, flags = record_profile(engine, job.profile_dir, name, metrics.step_seconds_p50)
         warnings = [*repeat.warnings, *flags]
         repeat = repeat.model_copy(update={"profile": profile, "warnings": warnings})

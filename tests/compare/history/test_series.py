@@ -62,7 +62,7 @@ def test_step_has_records_commits_levels_interval_and_changes(tmp_path: Path) ->
     assert sorted(fields[:2]) == ["software.cudnn", "software.torch"]
     assert fields[2:] == ["commit"]
     assert "torch 2.15.0 → 2.16.0" in cause(step.changes)
-    assert effect(step, by_ratio=True).startswith("+7.")
+    assert effect(series, step).startswith("+7.")
 
 
 def test_falling_rate_is_worse_and_rising_rate_is_better(tmp_path: Path) -> None:
@@ -103,11 +103,12 @@ def test_accuracy_step_is_a_difference(tmp_path: Path) -> None:
         for number, level in enumerate([0.99] * 8 + [0.97] * 8)
     ]
     _write_each(tmp_path, cases)
-    ((step,),) = [series.steps for series in _series(tmp_path, "test_accuracy")]
+    (series,) = _series(tmp_path, "test_accuracy")
+    (step,) = series.steps
     assert step.index == 8
     assert not step.is_better
     assert step.estimate == pytest.approx(-0.02, abs=0.0005)
-    assert effect(step, by_ratio=False).startswith("-2.0")
+    assert effect(series, step).startswith("-2.0")
 
 
 def test_step_within_the_projects_threshold_is_not_found(tmp_path: Path) -> None:
@@ -200,6 +201,7 @@ def _point(number: int, seconds: float, driver: str) -> Point:
         steps=1,
         interrupted=False,
         disturbed=False,
+        quality=None,
         n=1,
         median=seconds,
         low=seconds,

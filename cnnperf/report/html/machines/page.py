@@ -282,7 +282,7 @@ def bars(metric: str, results: Sequence[Result]) -> dict[str, Any]:
     """Draw a metric's mean on each machine, from 0, with its interval."""
     show = METRICS[metric].show
     rows = [_row(number, result, result.mean, show) for number, result in enumerate(results)]
-    title, tick_format = metric_axis(metric)
+    title, tick_format = metric_axis(METRICS[metric])
     axis = alt.Axis(format=tick_format)
     x = alt.X("value:Q", title=title, axis=axis, scale=alt.Scale(zero=True))
     low = alt.X("low:Q", title=title, axis=axis)

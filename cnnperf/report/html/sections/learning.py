@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from cnnperf.catalog.specs import Recipe
 from cnnperf.record.metrics import format_percent
 from cnnperf.record.schema import CaseRecord, EpochResult
 from cnnperf.report.html.charts import Axis, confusion_heat_map, lines
@@ -64,13 +65,18 @@ def learning_section(runs: Sequence[Run]) -> Section:
 def _why_bare(cases: Sequence[CaseRecord]) -> str:
     if not any(case.repeats for case in cases):
         return "no training finished"
-    recipes = [case.fingerprint.recipe for case in cases if case.fingerprint is not None]
-    steps = [recipe.max_steps for recipe in recipes if recipe.max_steps is not None]
+    steps = [recipe.max_steps for recipe in _recipes(cases) if recipe.max_steps is not None]
     if steps:
         return f"a sample of {counted(steps[0], 'step')}, for speed only"
     if any(case.shortened for case in cases):
         return "shortened, for speed only"
     return "fewer than two epochs, and no accuracy"
+
+
+def _recipes(cases: Sequence[CaseRecord]) -> list[Recipe]:
+    """Return the recipes of cases; a loop of the user's has none."""
+    found = [case.fingerprint.recipe for case in cases if case.fingerprint is not None]
+    return [recipe for recipe in found if recipe is not None]
 
 
 def _case_section(
@@ -93,8 +99,7 @@ def _remarks(sides: Sequence[CaseSide]) -> Iterator[str]:
         yield "The case failed; the figures show the trainings that finished before."
     if any(case.shortened for case in cases):
         yield "Shortened: fewer epochs than the recipe has."
-    recipes = [case.fingerprint.recipe for case in cases if case.fingerprint is not None]
-    if any(recipe.augmentation is not None for recipe in recipes):
+    if any(recipe.augmentation is not None for recipe in _recipes(cases)):
         yield (
             "Training images are randomly changed, validation images are not: the training loss "
             "is higher than it would be without."
@@ -113,11 +118,12 @@ def has_curve(case: CaseRecord, value: Value) -> bool:
 
 def _curves(slug: str, sides: Sequence[CaseSide]) -> Iterator[Figure]:
     kinds = (
-        ("loss", "Loss", LOSSES, "validation loss", LOSS_AXIS),
-        ("accuracy", "Validation accuracy and F1", SCORES, "validation accuracy", SCORE_AXIS),
+        ("loss", "Loss", LOSSES, LOSS_AXIS),
+        ("accuracy", "Validation accuracy and F1", SCORES, SCORE_AXIS),
+        *map(_own_curve, _own_metrics(sides)),
     )
-    for prefix, title, series, needed, axis in kinds:
-        if any(has_curve(case, series[needed]) for _, case in sides):
+    for prefix, title, series, axis in kinds:
+        if any(has_curve(case, value) for _, case in sides for value in series.values()):
             values = curve_values(sides, series)
             yield Figure(
                 id=f"{prefix}-{slug}",
@@ -125,6 +131,17 @@ def _curves(slug: str, sides: Sequence[CaseSide]) -> Iterator[Figure]:
                 caption=f"{sides[0][1].id}; {how_drawn(sides)}",
                 specification=lines(values, axis=axis, runs=run_labels(sides)),
             )
+
+
+def _own_metrics(sides: Sequence[CaseSide]) -> list[str]:
+    """Return the names that a loop of the user's reported of its epochs."""
+    repeats = (repeat for _, case in sides for repeat in case.repeats)
+    return sorted({name for repeat in repeats for epoch in repeat.epochs for name in epoch.metrics})
+
+
+def _own_curve(name: str) -> tuple[str, str, dict[str, Value], Axis]:
+    series: dict[str, Value] = {name: lambda epoch: epoch.metrics.get(name)}
+    return f"metric-{name.replace('_', '-')}", name, series, Axis(name, ".4~g", ".4~g")
 
 
 def run_labels(sides: Sequence[CaseSide]) -> list[str]:
@@ -227,9 +244,9 @@ def summed_confusion(case: CaseRecord) -> tuple[list[list[int]], int]:
     return [[sum(matrix[i][j] for matrix in found) for j in size] for i in size], len(found)
 
 
-def class_labels(dataset: str, count: int) -> list[str]:
+def class_labels(dataset: str | None, count: int) -> list[str]:
     """Return the names of the classes; numbers where the names are unknown."""
-    names = CLASS_NAMES.get(dataset, ())
+    names = CLASS_NAMES.get(dataset or "", ())
     return list(names) if len(names) == count else [str(number) for number in range(count)]
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cnnperf.catalog.cases import StudyResult, study_result
-from cnnperf.record.metrics import ABSENT, METRICS, format_plain, format_seconds, format_share
-from cnnperf.record.schema import CaseRecord
-from cnnperf.report.html.content import Cell, Row, Section, Table, number_columns, text_columns
+from cnnperf.record.metrics import (
+    ABSENT,
+    METRICS,
+    Metric,
+    format_plain,
+    format_seconds,
+    format_share,
+)
+from cnnperf.record.schema import CaseRecord, qualities
+from cnnperf.report.html.content import (
+    Cell,
+    Column,
+    Row,
+    Section,
+    Table,
+    number_columns,
+    text_columns,
+)
 from cnnperf.report.html.sections.runs import (
     Run,
     all_repeats,
@@ -82,6 +97,7 @@ def results_section(runs: Sequence[Run]) -> Section:
 def results_table(runs: Sequence[Run]) -> Table:
     """Build a row for each case and run."""
     in_study = any(study_row(case) for _, case in all_sides(runs))
+    own = qualities(case for _, case in all_sides(runs))
     table = Table(
         id="table-results",
         caption=f"Results{', with the published figures of the study' * in_study}",
@@ -92,15 +108,28 @@ def results_table(runs: Sequence[Run]) -> Table:
             *metric_columns(["train_seconds"]),
             *number_columns(train_seconds_spread_fraction="spread"),
             *metric_columns(RESULTS),
+            *own_columns(own),
             *STUDY_COLUMNS,
         ],
-        rows=[_result(runs, run, case) for run, case in all_sides(runs)],
+        rows=[_result(runs, run, case, own) for run, case in all_sides(runs)],
         is_closed=False,
     )
     return without_empty(table)
 
 
-def _result(runs: Sequence[Run], run: Run, case: CaseRecord) -> Row:
+def own_columns(metrics: Iterable[Metric]) -> list[Column]:
+    """Return a column for each quality of the user's."""
+    return number_columns(**{metric.name: metric.label for metric in metrics})
+
+
+def own_cells(
+    metrics: Iterable[Metric], value: Callable[[str], float | None]
+) -> list[tuple[str, Cell]]:
+    """Return the cells below `own_columns`."""
+    return [figure_cell(value(metric.name), metric.format) for metric in metrics]
+
+
+def _result(runs: Sequence[Run], run: Run, case: CaseRecord, own: Sequence[Metric]) -> Row:
     seconds = case.values("train_seconds")
     spread = spread_percent(seconds) / 100 if len(seconds) > 1 else None
     outcome = f"{case.outcome}, shortened" if case.shortened else case.outcome
@@ -112,6 +141,7 @@ def _result(runs: Sequence[Run], run: Run, case: CaseRecord) -> Row:
         metric_cell("train_seconds", case.median("train_seconds")),
         figure_cell(spread, lambda value: f"±{format_share(value)}"),
         *(metric_cell(name, case.median(name)) for name in RESULTS),
+        *own_cells(own, case.median),
         *study_cells(study_row(case)),
         style=style,
     )
@@ -145,12 +175,14 @@ def repeats_section(runs: Sequence[Run]) -> Section:
 
 
 def _repeats_table(runs: Sequence[Run]) -> Table:
+    own = qualities(case for _, case in all_sides(runs))
     rows = [
         row_of(
             *key_cells(runs, run, case.id),
             (str(repeat.seed), repeat.seed),
-            repeat.precision,
-            *(metric_cell(name, getattr(repeat.metrics, name)) for name in REPEATS),
+            repeat.precision or ABSENT,
+            *(metric_cell(name, repeat.value(name)) for name in REPEATS),
+            *own_cells(own, repeat.value),
             ", ".join(flag.kind for flag in repeat.warnings),
             style="flagged" if repeat.warnings else None,
         )
@@ -158,7 +190,7 @@ def _repeats_table(runs: Sequence[Run]) -> Table:
     ]
     columns = [
         *key_columns(runs), *number_columns(seed="seed"), *text_columns(precision="precision"),
-        *metric_columns(REPEATS), *text_columns(warnings="warnings"),
+        *metric_columns(REPEATS), *own_columns(own), *text_columns(warnings="warnings"),
     ]  # fmt: skip
     table = Table(id="table-trainings", caption="Each training", columns=columns, rows=rows)
     return without_empty(table)
@@ -177,12 +209,15 @@ EPOCH_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
 
 def _epochs_table(runs: Sequence[Run]) -> Table:
     labels = {name: label for name, (label, _) in EPOCH_COLUMNS.items()}
+    epochs = (epoch for _, _, repeat in all_repeats(runs) for epoch in repeat.epochs)
+    own = sorted({name for epoch in epochs for name in epoch.metrics} - labels.keys())
     rows = [
         row_of(
             *key_cells(runs, run, case.id),
             (str(repeat.seed), repeat.seed),
             count_cell(epoch.epoch),
             *(figure_cell(getattr(epoch, name), show) for name, (_, show) in EPOCH_COLUMNS.items()),
+            *(figure_cell(epoch.metrics.get(name), format_plain) for name in own),
         )
         for run, case, repeat in all_repeats(runs)
         for epoch in repeat.epochs
@@ -190,7 +225,10 @@ def _epochs_table(runs: Sequence[Run]) -> Table:
     table = Table(
         id="table-epochs",
         caption="Each epoch: times, losses, validation",
-        columns=[*key_columns(runs), *number_columns(seed="seed", epoch="epoch", **labels)],
+        columns=[
+            *key_columns(runs),
+            *number_columns(seed="seed", epoch="epoch", **labels, **{name: name for name in own}),
+        ],
         rows=rows,
         is_closed=True,
     )

@@ -147,7 +147,9 @@ def _reduction(runs: Sequence[Run], run: Run, original: CaseRecord, modified: Ca
 def _model_groups(runs: Sequence[Run]) -> Iterator[Group]:
     """Pair original and modified model on the same data set, by the same recipe and engine."""
     for original, modified in MODIFIED.items():
-        by_shared = _by_shared(runs, lambda case: (case.dataset, case.recipe, case.engine))
+        by_shared = _by_shared(
+            runs, lambda case: (str(case.dataset), str(case.recipe), case.engine)
+        )
         for shared, sides in by_shared.items():
             pair = [
                 [side for side in sides if side[1].model == model] for model in (original, modified)
@@ -228,7 +230,7 @@ def _test_accuracies(group: Group) -> list[dict[str, Any]]:
 def _datasets_section(runs: Sequence[Run]) -> Section:
     figures: list[Figure] = []
     by_shared = _by_shared(
-        runs, lambda case: (case.model, str(case.resolution), case.recipe, case.engine)
+        runs, lambda case: (case.model, str(case.resolution), str(case.recipe), case.engine)
     )
     names = slugs("-".join(shared) for shared in by_shared)
     for shared, sides in by_shared.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from cnnperf.compare.verdicts import (
@@ -18,7 +19,6 @@ from cnnperf.compare.verdicts import (
     Verdict,
 )
 from cnnperf.errors import printable
-from cnnperf.record.metrics import METRICS, format_plain
 from cnnperf.report.html.charts import bars_with_intervals
 from cnnperf.report.html.content import (
     Cell,
@@ -33,7 +33,15 @@ from cnnperf.report.html.room import ALL
 from cnnperf.report.html.sections.runs import figure_cell, row_of
 from cnnperf.report.wording import capitalised
 from cnnperf.report.wording.comparison import Row as Judged
-from cnnperf.report.wording.comparison import asides, effect, rows, shortened, where_they_part
+from cnnperf.report.wording.comparison import (
+    asides,
+    effect,
+    limit,
+    median,
+    rows,
+    shortened,
+    where_they_part,
+)
 
 FIGURES = {
     "train_seconds": ("Change in train time", "new relative to base, in %; below 0 is faster"),
@@ -103,20 +111,21 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
 
 
 def _verdict_row(row: Judged) -> Row:
-    metric, described = row.metric, METRICS.get(row.name or "")
-    by_ratio = metric is None or metric.difference is None
+    metric, name = row.metric, row.name or ""
+    by_ratio = metric is None or (metric.difference is None and metric.unit is None)
+    unit = metric.unit if metric is not None else None
     change = "ratio" if by_ratio else "difference"
     fields = ("base", "new", change, "low", "high", "threshold", "n_base", "n_new")
     values = [getattr(metric, field, None) for field in fields]
-    show = described.show if described else format_plain
+    signed = _points if unit is None else partial(_in_unit, unit=unit)
     return row_of(
         row.case.id,
         row.subject,
         row.verdict,
-        *(_cell(value, show) for value in values[:2]),
-        *(_cell(value, _ratio if by_ratio else _points) for value in values[2:5]),
+        *(_cell(value, partial(median, name, unit=unit)) for value in values[:2]),
+        *(_cell(value, _ratio if by_ratio else signed) for value in values[2:5]),
         row.explanation,
-        _cell(values[5], lambda limit: f"{100 * limit:.3g} {'%' if by_ratio else 'points'}"),
+        _cell(values[5], partial(limit, name, unit=unit)),
         "" if values[2] is None else change,
         *(_cell(count, str) for count in values[6:]),
         "yes" if row.gates else "no",
@@ -134,6 +143,10 @@ def _ratio(value: float) -> str:
 
 def _points(value: float) -> str:
     return f"{100 * value:+z.2f} points"
+
+
+def _in_unit(value: float, unit: str) -> str:
+    return f"{value:+z.4g}" + f" {unit}" * (unit != "1")
 
 
 # --- figures ------------------------------------------------------------------------------------
