@@ -30,16 +30,29 @@ def change_all(cases: Sequence[AnyCase], changes: tuple[str, ...]) -> list[tuple
     Raises:
         UsageError: no case has such a field, or a value does not fit.
     """
-    first = [change.partition("=")[0].strip().partition(".")[0] for change in changes]
-    kinds = {type(case): CHANGEABLE[type(case)] for case in cases}
-    fitting = [case for case in cases if set(first) <= set(kinds[type(case)])]
+    fitting = [case for case in cases if all(_has_field(case, change) for change in changes)]
     if fitting:
         return [(change_case(case, changes), case) for case in fitting]
-    known = [name for names in kinds.values() for name in names]
-    for change, name in zip(changes, first, strict=True):
-        if name not in known:
-            raise UsageError(f"--cnnperf-set {change}: {one_of('field', name, known)}")
+    for change in changes:
+        field = _path(change)[0]
+        near = [case for case in cases if field in CHANGEABLE[type(case)]]
+        if not near:
+            known = {name for case in cases for name in CHANGEABLE[type(case)]}
+            raise UsageError(f"--cnnperf-set {change}: {one_of('field', field, known)}")
+        change_case(near[0], (change,))  # says what is wrong with it
     raise UsageError(f"--cnnperf-set {' '.join(changes)}: no case has all of these fields")
+
+
+def _has_field(case: AnyCase, change: str) -> bool:
+    field, *names = _path(change)
+    if field not in CHANGEABLE[type(case)]:
+        return False
+    return not names or not isinstance(case, LoopCase) or names[0] in case.settings
+
+
+def _path(change: str) -> list[str]:
+    names = change.partition("=")[0].strip()
+    return names.replace("recipe.optimizer.lr", "recipe.learning_rate").split(".")
 
 
 def change_case(case: AnyCase, changes: tuple[str, ...]) -> AnyCase:
@@ -61,12 +74,12 @@ def change_case(case: AnyCase, changes: tuple[str, ...]) -> AnyCase:
 
 
 def _apply(change: str, case: AnyCase, content: dict[str, Any]) -> None:
-    path, equals, text = change.partition("=")
+    _, equals, text = change.partition("=")
     if not equals:
         raise UsageError(
             f"--cnnperf-set {change}: expected FIELD=VALUE, such as recipe.batch_size=256"
         )
-    names = path.strip().replace("recipe.optimizer.lr", "recipe.learning_rate").split(".")
+    names = _path(change)
     part: Any = case
     inner = content
     for depth, name in enumerate(names):

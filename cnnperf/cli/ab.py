@@ -25,6 +25,7 @@ from cnnperf.cli.turns import (
     leaving_records,
     open_pair,
     rules_here,
+    side_settings,
     translating_options,
 )
 from cnnperf.errors import UsageError
@@ -33,14 +34,16 @@ from cnnperf.report.formats.comparison import Format, present
 from cnnperf.report.terminal.console import outliving_the_reader, sentences
 from cnnperf.run.settings import settings_from
 
-PythonA = Annotated[
+SideA = Annotated[
     str | None,
-    option("--a", metavar="PYTHON", text="Interpreter to compare with. Default: this Python."),
+    option(
+        "--a",
+        metavar="SIDE",
+        text="What to compare with: a Python, or a folder with another checkout of your code. "
+        "Default: this Python, and the current folder.",
+    ),
 ]
-PythonB = Annotated[
-    str | None,
-    option("--b", metavar="PYTHON", text="Interpreter to judge. Default: this Python."),
-]
+SideB = Annotated[str | None, option("--b", metavar="SIDE", text="What to judge, as --a.")]
 MaxRepeats = Annotated[
     int,
     option(
@@ -69,8 +72,8 @@ NoiseFile = Annotated[
 
 @training_options(*RUN_OPTIONS)
 def ab(
-    a: PythonA = None,
-    b: PythonB = None,
+    a: SideA = None,
+    b: SideB = None,
     expression: Expression = None,
     max_repeats: MaxRepeats = 20,
     max_minutes: MaxMinutes = None,
@@ -84,10 +87,11 @@ def ab(
     module: Modules = None,
     **given: Any,
 ) -> None:
-    """Check whether training in Python B is slower or less accurate than in A, on this machine.
+    """Check whether training in B is slower or less accurate than in A, on this machine.
 
     Examples:
       cnnperf ab --b venv-new/bin/python
+      cnnperf ab --b ../my-branch
       cnnperf ab --a old/bin/python --b new/bin/python -k mnist --max-minutes 30
 
     Both sides train in turns (A B B A) until every case is decided or the budget is spent.
@@ -104,11 +108,11 @@ def ab(
 
     with sentences(), translating_options():
         if a is None and b is None:
-            raise UsageError("expected --b PYTHON (or --a): both sides would be the same Python")
+            raise UsageError("expected --b (or --a): both sides would be the same")
         check_output(output, force=force)
         sides = [
-            settings_from({**given, "python": python}, module or (), repeats=max_repeats)
-            for python in (a, b)
+            side_settings(each, settings_from(given, module or (), repeats=max_repeats))
+            for each in (a, b)
         ]
         rules = rules_here(config, module, calibration, strict=strict)
         pair, say = open_pair("ab", sides, expression, out)

@@ -60,6 +60,27 @@ def rules_here(
     )
 
 
+def side_settings(side: str | None, settings: RunSettings) -> RunSettings:
+    """Return the settings of a side: another interpreter, or another checkout of the user's code.
+
+    The cases are those of the current folder; their functions and commands are the checkout's.
+
+    Raises:
+        UsageError: the folder is a virtual environment.
+    """
+    if side is None or not Path(side).expanduser().is_dir():
+        return replace(settings, python=side)
+    folder = Path(side).expanduser().absolute()
+    if (folder / "pyvenv.cfg").exists():
+        raise UsageError(f"{side} is a virtual environment: name its Python, {side}/bin/python")
+    root = Path(settings.python_path[0])
+    moved = (
+        str(folder / Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
+        for path in settings.python_path
+    )
+    return replace(settings, python_path=tuple(moved))
+
+
 def add_calibration(rules: Rules, named: Path | None, pair: Interleaved) -> Rules:
     """Return the rules with this machine's noise: from the named file, else where it is found.
 
@@ -119,6 +140,8 @@ def _header(pair: Interleaved, tier: str) -> Iterator[str]:
     yield f"{probed.device}: {describe_device(probed.environment)}"
     for side in pair.sides:
         python = side.settings.python or "this Python"
+        if len({each.settings.python_path for each in pair.sides}) > 1:
+            python += f", code of {side.settings.python_path[0]}"
         yield f"{side.side}: {python}: {describe_software(side.probed.environment)}"
         if side.resumed is not None:
             yield from (f"{side.side}: {line}" for line in side.resumed.report())

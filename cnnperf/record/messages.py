@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from cnnperf.catalog.loops import AnyCase
+from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.specs import Case, DatasetSpec, ModelSpec, Spec
 from cnnperf.record.environment import Environment
 from cnnperf.record.schema import EpochResult, ErrorKind, Repeat
@@ -57,6 +57,8 @@ class ProbeJob(Job):
     kind: Literal["probe"] = "probe"
     cases: tuple[Case, ...] = ()
     """Cases whose models are counted."""
+    loops: tuple[LoopCase, ...] = ()
+    """The user's trainings, which are looked up but not started."""
     measure_peak: bool = True
     floors: bool = False
     """Whether to measure the copy bandwidth too, and to count the traffic of each model."""

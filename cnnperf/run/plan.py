@@ -103,10 +103,11 @@ def job_of(
 
 def probe_job(settings: RunSettings, cases: Iterable[AnyCase], **options: bool) -> ProbeJob:
     """Return the job that looks at the machine and at the models of some cases."""
-    cases = tuple(case for case in cases if isinstance(case, Case))
+    cases = tuple(cases)
     return ProbeJob(
         device=settings.device,
-        cases=cases,
+        cases=tuple(case for case in cases if isinstance(case, Case)),
+        loops=tuple(case for case in cases if isinstance(case, LoopCase)),
         modules=settings.modules,
         python_path=settings.python_path,
         **own_specs(cases),

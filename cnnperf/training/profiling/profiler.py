@@ -66,13 +66,24 @@ def record_profile(
     """
     if engine.foreign_loop:
         why = "another package's loop trains and cannot be stopped after a few steps"
-        return None, [_no_profile(why, "Profile the same case with another engine.")]
+        return None, [no_profile(why, "Profile the same case with another engine.")]
+    wanted = _wanted_steps(engine, step_seconds)
+    return read_profile(folder, name, engine.device, lambda path: _record(engine, path, wanted))
+
+
+def read_profile(
+    folder: str, name: str, device: torch.device, record: Callable[[Path], int]
+) -> tuple[Profile | None, list[Flag]]:
+    """Record a trace and assign its time to kinds of work; on failure, return a warning.
+
+    `record` writes the trace to a path and returns the number of training steps in it.
+    """
     file_name = re.sub(r"[^\w.-]", "_", name)
     path = Path(folder) / f"{file_name}.{time.time_ns()}.pt.trace.json.gz"
     try:
-        steps = _record(engine, path, _wanted_steps(engine, step_seconds))
+        steps = record(path)
         trace = parse_trace(read_events(path))
-        found = attribute(trace, steps=steps, on_host=engine.device.type == "cpu")
+        found = attribute(trace, steps=steps, on_host=device.type == "cpu")
     except Exception as error:
         why = f"{type(error).__name__}: {one_line(str(error))}"
         advice = "The likely cause is a full disk or too little memory: free some and run it again."
@@ -81,11 +92,12 @@ def record_profile(
                 f"The trace is {path.name}. If it has no kernels, this user may not profile the "
                 "device (NVIDIA: ERR_NVGPUCTRPERM), or torch's profiler does not support it."
             )
-        return None, [_no_profile(why, advice)]
+        return None, [no_profile(why, advice)]
     return found.model_copy(update={"trace": path.name}), []
 
 
-def _no_profile(why: str, advice: str) -> Flag:
+def no_profile(why: str, advice: str) -> Flag:
+    """Return the warning that a training has no profile."""
     return Flag(kind="no_profile", message=f"No profile was recorded ({why}). {advice}")
 
 
@@ -132,15 +144,7 @@ def _record(engine: Engine, path: Path, wanted_steps: int) -> int:
     blocks = chain.from_iterable(engine.train_blocks(whole) for _ in count())
     active = max(1, wanted_steps // _settle(engine, blocks))
     steps = 0
-    activities = [ProfilerActivity.CPU]
-    if engine.device.type in ("cuda", "xpu"):
-        activities.append(getattr(ProfilerActivity, engine.device.type.upper()))
-    with profile(
-        activities=activities,
-        schedule=schedule(wait=0, warmup=1, active=active, repeat=1),
-        on_trace_ready=lambda profiler: profiler.export_chrome_trace(str(path)),
-        record_shapes=True,
-    ) as profiler:
+    with tracing(engine.device, path, active) as profiler:
         for number, (_, images) in enumerate(islice(blocks, 1 + active)):
             if number in (0, active):
                 synchronize(engine.device)
@@ -148,6 +152,19 @@ def _record(engine: Engine, path: Path, wanted_steps: int) -> int:
                 steps += len(images)
             profiler.step()
     return steps
+
+
+def tracing(device: torch.device, path: Path, active: int) -> profile:
+    """Return a profiler that ignores its first step, and writes a trace of the next `active`."""
+    activities = [ProfilerActivity.CPU]
+    if device.type in ("cuda", "xpu"):
+        activities.append(getattr(ProfilerActivity, device.type.upper()))
+    return profile(
+        activities=activities,
+        schedule=schedule(wait=0, warmup=1, active=active, repeat=1),
+        on_trace_ready=lambda profiler: profiler.export_chrome_trace(str(path)),
+        record_shapes=True,
+    )
 
 
 class MarkedWait(WaitingTime[Any]):

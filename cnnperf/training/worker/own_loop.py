@@ -6,16 +6,17 @@ import json
 import os
 import pkgutil
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from cnnperf.catalog.loops import LoopCase
 from cnnperf.errors import CommandError, NaNLossError, UsageError
@@ -24,9 +25,14 @@ from cnnperf.record.messages import EpochDone, Progress, Ready, Result, Trained,
 from cnnperf.record.schema import EpochResult, Metrics, Repeat
 from cnnperf.training.clock import percentiles
 from cnnperf.training.observe import VARIABLE, Message, Observation, Run, observe_with
+from cnnperf.training.profiling.loops import profile_loop
+from cnnperf.training.profiling.profiler import check_profile_dir
 from cnnperf.training.worker.channel import OUT_OF_MEMORY, Channel, one_line
 from cnnperf.training.worker.device import choose_device
 from cnnperf.training.worker.torch_environment import settings_with_torch
+
+PYTHONS = ("python", "python3")
+"""Names that mean this interpreter, whose environment is measured."""
 
 POLL_SECONDS = 0.2
 """How often it is checked whether a command still runs while it sends nothing."""
@@ -38,6 +44,54 @@ OF_TRAINING = ("test_accuracy", "test_f1_macro", "test_loss")
 """Names that mean what they mean in cnnperf's own cases."""
 
 FRACTIONS = frozenset({"val_accuracy", "val_f1_macro", "test_accuracy", "test_f1_macro"})
+
+
+def check_loop(case: LoopCase, python_path: Sequence[str]) -> None:
+    """Check that a training can be started, without starting it.
+
+    Raises:
+        UsageError: its function or its program is not there.
+    """
+    folder = _folder(python_path)
+    if case.trainer is not None:
+        _trainer(case, folder)
+        return
+    program, *arguments = case.command or ()
+    if program not in PYTHONS and shutil.which(program, path=_search_path(folder)) is None:
+        raise UsageError(
+            f"case {case.id}: there is no program {program!r}; expected one of this machine, or a "
+            f"path from {folder}"
+        )
+    script = arguments[0] if program in PYTHONS and arguments else ""
+    if script.endswith(".py") and not (folder / script).is_file():
+        raise UsageError(f"case {case.id}: there is no {script} in {folder}, where it is started")
+
+
+def _folder(python_path: Sequence[str]) -> Path:
+    return Path(python_path[0]) if python_path else Path.cwd()
+
+
+def _search_path(folder: Path) -> str:
+    return os.pathsep.join([str(folder), os.environ.get("PATH", "")])
+
+
+def _trainer(case: LoopCase, folder: Path) -> Callable[[Run], object]:
+    """Import the function of a case.
+
+    Raises:
+        UsageError: there is none of that name, or its module cannot be imported.
+    """
+    try:
+        found = pkgutil.resolve_name(case.trainer or "")
+    except Exception as error:
+        raise UsageError(
+            f"case {case.id}: trainer {case.trainer} cannot be imported "
+            f"({type(error).__name__}: {one_line(str(error))}); expected a function in a module of "
+            f"{folder}"
+        ) from error
+    if not callable(found):
+        raise UsageError(f"case {case.id}: trainer {case.trainer} is no function")
+    return cast("Callable[[Run], object]", found)
 
 
 def run_loop(job: TrainJob, case: LoopCase, channel: Channel, process_start: float) -> None:
@@ -57,15 +111,26 @@ def run_loop(job: TrainJob, case: LoopCase, channel: Channel, process_start: flo
         max_epochs=case.max_epochs,
         max_steps=case.max_steps,
     )
+    if job.profile_dir is not None:
+        check_profile_dir(job.profile_dir)
     marks = _Marks(case, channel, process_start)
-    if case.trainer is not None:
-        train = pkgutil.resolve_name(case.trainer)
+    train = _trainer(case, _folder(job.python_path)) if case.trainer is not None else None
+    if train is not None:
         observe_with(Observation(run, marks.take, channel.wait_for_go))
         train(run)
     else:
-        folder = Path(job.python_path[0]) if job.python_path else Path.cwd()
-        _Command(case, run, folder, marks, channel).run()
-    channel.send(Result(repeat=marks.repeat(job, settings_with_torch(device))))
+        _Command(case, run, _folder(job.python_path), marks, channel).run()
+    repeat = marks.repeat(job, settings_with_torch(device))
+    if job.profile_dir is not None:
+        profile, flags = profile_loop(
+            train,
+            run,
+            job.profile_dir,
+            f"{case.id}-seed{job.seed}",
+            repeat.metrics.step_seconds_p50,
+        )
+        repeat = repeat.model_copy(update={"profile": profile, "warnings": flags})
+    channel.send(Result(repeat=repeat))
 
 
 class _Marks:
@@ -273,8 +338,10 @@ class _Command:
         for number, text in enumerate(self._case.command or ()):
             for name, value in values.items():
                 text = text.replace(f"{{{name}}}", str(value))
-            is_python = number == 0 and text in ("python", "python3")
-            yield sys.executable if is_python else text
+            if number == 0:
+                found = shutil.which(text, path=_search_path(self._folder))
+                text = sys.executable if text in PYTHONS else found or text
+            yield text
 
     def _failure(self, code: int, output: str) -> CommandError:
         lines = output.strip().splitlines()

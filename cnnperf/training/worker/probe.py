@@ -36,6 +36,7 @@ from cnnperf.training.clock import synchronize
 from cnnperf.training.recipe import check_recipe
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
+from cnnperf.training.worker.own_loop import check_loop
 from cnnperf.training.worker.torch_environment import environment_with_torch
 
 
@@ -43,6 +44,8 @@ def run_probe(job: ProbeJob, channel: Channel) -> None:
     """Send a description of the machine and the models."""
     device = choose_device(job.device)
     check_cases(job)
+    for loop in job.loops:
+        check_loop(loop, job.python_path)
     environment = environment_with_torch(device)
     ceilings = measure_matmul(device) if job.measure_peak else {}
     if ceilings:
