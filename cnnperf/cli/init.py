@@ -42,6 +42,14 @@ recipe = "cosine"
 engines = ["eager", "fast"]
 # tiers = ["standard"]            # default: every tier
 
+# A loop or script of your own, for any task (docs/own-loops.md):
+# [[cases]]
+# name = "script"
+# command = ["python", "train.py", "--seed", "{seed}"]
+# [cases.quality.test_iou]       # what it reports with cnnperf.observe.result
+# better = "higher"
+# margin = 0.01
+
 # [metrics.train_seconds]
 # threshold = 0.05                # `cnnperf compare`: a change of 5 % counts
 """

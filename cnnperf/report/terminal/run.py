@@ -70,7 +70,11 @@ def run_summary(record: Record) -> RenderableType:
 
 def results_table(record: Record) -> FittingTable:
     """Return a row for each case: medians over its repeats, and the study's figures if any."""
-    metrics = [*(METRICS[name] for name in METRIC_COLUMNS), *qualities(record.cases)]
+    own = qualities(record.cases)
+    metrics = [METRICS[name] for name in METRIC_COLUMNS]
+    if own:  # a training of one's own often has no accuracy
+        metrics = [each for each in metrics if any(case.values(each.name) for case in record.cases)]
+    metrics += own
     heads = ["n", *(metric.label.replace(" ", "\n") for metric in metrics)]
     study = [_study_cell(case) for case in record.cases]
     rows: list[list[Cell]] = [
