@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "train": "cnnperf.run.train",
+    "observe": "cnnperf.training.observe",
     "build_model": "cnnperf.models",
     "register_case": "cnnperf.catalog.registry",
     "register_dataset": "cnnperf.catalog.registry",
@@ -54,8 +55,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module on first use (PEP 562)."""
-    if name == "observe":
-        return importlib.import_module("cnnperf.training.observe")
     if name not in _HOMES:
         raise AttributeError(f"module 'cnnperf' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    found = importlib.import_module(_HOMES[name])
+    return found if _HOMES[name].endswith(f".{name}") else getattr(found, name)
