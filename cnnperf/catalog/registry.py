@@ -19,8 +19,9 @@ from typing import TypeVar
 from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
 from cnnperf.catalog.changes import change_all
 from cnnperf.catalog.datasets import BUILTIN_DATASETS
+from cnnperf.catalog.engines import ENGINES
 from cnnperf.catalog.loops import AnyCase, LoopCase
-from cnnperf.catalog.specs import ENGINES, LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
+from cnnperf.catalog.specs import LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
 from cnnperf.errors import UsageError, one_of
 
 BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
@@ -114,6 +115,12 @@ def _check_case(case: Case) -> None:
         raise UsageError(
             f"case {case.id}: engine {case.engine} has a loop of its own, which does not know "
             f"{' and '.join(unknown)} of recipe {case.recipe.name}; use eager, fast, plain or amp"
+        )
+    if dataset.pipeline is not None and (engine.resident or not engine.whole_recipe):
+        why = "keeps the data on the device" if engine.resident else "has a loop of its own"
+        raise UsageError(
+            f"case {case.id}: engine {case.engine} {why} and cannot use the pipeline of data set "
+            f"{dataset.name}; use eager, plain or amp"
         )
     if case.resolution < model.min_resolution:
         raise UsageError(
@@ -265,7 +272,7 @@ class NamedModules:
         if path is not None or name in sys.stdlib_module_names:
             return None
         builders = [spec.builder for spec in _models.values() if spec not in BUILTIN_MODELS]
-        loaders = [spec.loader for spec in _datasets.values() if spec not in BUILTIN_DATASETS]
+        loaders = [spec.import_path for spec in _datasets.values() if spec not in BUILTIN_DATASETS]
         trainers = [getattr(case, "trainer", None) or "" for case in _cases.values()]
         named = (*self._names, *builders, *loaders, *trainers)
         if name not in {re.split("[.:]", each)[0] for each in named}:

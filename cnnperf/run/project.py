@@ -31,6 +31,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, PositiveInt, Tag, ValidationError
 
 from cnnperf.catalog.cases import RECIPES
+from cnnperf.catalog.engines import OWN_ENGINES
 from cnnperf.catalog.files import describe_arrays, describe_images
 from cnnperf.catalog.loops import LoopCase, MetricName, Quality
 from cnnperf.catalog.registry import (
@@ -41,7 +42,6 @@ from cnnperf.catalog.registry import (
     remove_builtin_cases,
 )
 from cnnperf.catalog.specs import (
-    OWN_ENGINES,
     Case,
     Choice,
     DatasetSpec,
