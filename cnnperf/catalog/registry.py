@@ -22,7 +22,7 @@ from cnnperf.catalog.datasets import BUILTIN_DATASETS
 from cnnperf.catalog.engines import ENGINES
 from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.specs import LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
-from cnnperf.errors import UsageError, one_of
+from cnnperf.errors import UsageError, describe_import_error, one_of
 
 BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
 BUILTIN_NAMES = {spec.name for spec in BUILTIN_MODELS} | {spec.name for spec in BUILTIN_DATASETS}
@@ -249,10 +249,9 @@ def import_modules(
         except UsageError as error:
             raise UsageError(f"{asked_by}: {name}: {error}") from None
         except (Exception, SystemExit) as error:  # sys.exit(0) would pass a gate
-            raise UsageError(
-                f"{asked_by}: {name} cannot be imported ({type(error).__name__}: {error}); "
-                f"expected a module in {python_path[0] if python_path else 'sys.path'}"
-            ) from error
+            folder = python_path[0] if python_path else "sys.path"
+            problem = describe_import_error(name, error, folder)
+            raise UsageError(f"{asked_by}: {problem}") from error
 
 
 class NamedModules:
