@@ -12,7 +12,6 @@ from cnnperf.models import count_parameters
 from cnnperf.record.messages import Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record.schema import Inference, Metrics, Repeat
 from cnnperf.training.clock import percentiles
-from cnnperf.training.data import dataset_sha256
 from cnnperf.training.engines import Engine, Evaluation, engine_class
 from cnnperf.training.evaluation import check_finite, per_class_scores
 from cnnperf.training.inference import (
@@ -162,7 +161,7 @@ def _repeat(
         precision=engine.precision,
         model_parameters=count_parameters(engine.model),
         model_sha256=engine.model_sha256,
-        dataset_sha256=dataset_sha256(engine.splits),
+        dataset_sha256=engine.dataset_sha256(),
         training=training,
         settings=settings_with_torch(engine.device).model_copy(update=engine.settings),
         worker_pid=os.getpid(),
