@@ -100,7 +100,7 @@ def _only(features: Any, kind: str, usual: str, source: str) -> str:
     """Return the only column of a kind, else the usual one."""
     found = [name for name, feature in features.items() if type(feature).__name__ == kind]
     if len(found) == 1:
-        return found[0]
+        return str(found[0])
     if usual in features:
         return usual
     raise DataError(

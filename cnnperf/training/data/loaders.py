@@ -176,12 +176,12 @@ def make_loader(
     An iterable data set has an order of its own.
     """
     sampler: Sampler[int] | None = None
-    if isinstance(dataset, Sized) and not isinstance(dataset, IterableDataset):
-        sampler = SequentialSampler(dataset)
+    if not isinstance(dataset, IterableDataset):
+        sampler = SequentialSampler(cast(Sized, dataset))
     if shuffle and sampler is not None:
         # Not the loader's generator: DataLoader draws the workers' seeds from it, once per epoch or
         # once in all with persistent workers, so the order would depend on the number of workers.
-        sampler = RandomSampler(dataset, generator=torch.Generator().manual_seed(seed))
+        sampler = RandomSampler(cast(Sized, dataset), generator=torch.Generator().manual_seed(seed))
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -121,12 +121,9 @@ def _problem(spec: DatasetSpec, raw: RawImages) -> str | None:
             return f"{part} images of shape {found_HWC}, expected {expected_HWC}"
         lowest, highest = int(labels_N.min()), int(labels_N.max())
         if lowest < 0 or highest >= spec.num_classes:
-            found = (
-                f"{part} labels from {lowest} to {highest}, expected 0 to {spec.num_classes - 1}"
-            )
-            if (lowest, highest) == (1, spec.num_classes):
-                found += " (they count from 1: subtract 1)"
-            return found
+            hint = " (they count from 1: subtract 1)" * ((lowest, highest) == (1, spec.num_classes))
+            classes = f"expected 0 to {spec.num_classes - 1}{hint}"
+            return f"{part} labels from {lowest} to {highest}, {classes}"
     return None
 
 

@@ -30,7 +30,7 @@ from cnnperf.catalog.specs import Case
 from cnnperf.models import build_model, model_sha256
 from cnnperf.record.environment import Flag
 from cnnperf.training.clock import synchronize
-from cnnperf.training.data import Splits, dataset_sha256, split_images
+from cnnperf.training.data import RawImages, Splits, dataset_sha256, split_images
 from cnnperf.training.data.augment import augment
 from cnnperf.training.data.normalisation import with_normalisation
 from cnnperf.training.data.splits import label_flags
@@ -127,6 +127,8 @@ class Engine(ABC):
 
     def prepare(self) -> None:
         """Build the model and warm up on synthetic data, without any effect on training."""
+        if self.dataset.arguments.get("cache") is not None:
+            self.read_images()  # the first repeat fills the cache, which must not be on its clock
         torch.manual_seed(self.seed)
         model = self.make_model()
         self.model_sha256 = model_sha256(model)
@@ -201,11 +203,16 @@ class Engine(ABC):
 
     def read_splits(self) -> Splits:
         """Read the case's data set from disk and split it; measure its normalisation if needed."""
-        load = pkgutil.resolve_name(self.dataset.import_path)
-        splits = split_images(self.dataset, load(self.data_dir, **self.dataset.arguments))
+        splits = split_images(self.dataset, self.read_images())
         self.dataset = with_normalisation(self.dataset, splits.train.images_NHWC)
         self.flags += label_flags(self.dataset, splits.train.labels_N)
         return splits
+
+    def read_images(self) -> RawImages:
+        """Read the case's data set from disk."""
+        load = pkgutil.resolve_name(self.dataset.import_path)
+        images: RawImages = load(self.data_dir, **self.dataset.arguments)
+        return images
 
     def dataset_sha256(self) -> str:
         """Return the hash of the data: pixels and labels, or what describes a pipeline.

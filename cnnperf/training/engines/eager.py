@@ -111,12 +111,16 @@ class EagerEngine(Engine):
         """Copy a batch to the device, without waiting if its memory is pinned."""
         images_BCHW, labels_B = batch
         return (
-            as_float(images_BCHW.to(self.device, non_blocking=True)),
+            as_float(images_BCHW.to(self.device, non_blocking=True), self.channels),
             labels_B.to(self.device, non_blocking=True),
         )
 
 
-def as_float(images_BCHW: torch.Tensor) -> torch.Tensor:
-    """Return images as float32; bytes, which only a user's pipeline gives, are scaled to 0..1."""
-    is_bytes = images_BCHW.dtype == torch.uint8
-    return images_BCHW.float() / 255 if is_bytes else images_BCHW.float()
+def as_float(images_BCHW: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return images as float32 with so many channels.
+
+    Only those of a user's pipeline change: bytes are scaled to 0..1, and grey images repeated.
+    """
+    if images_BCHW.dtype == torch.uint8:
+        images_BCHW = images_BCHW.float() / 255
+    return images_BCHW.float().expand(-1, channels, -1, -1)

@@ -55,7 +55,7 @@ class PlainEngine(EagerEngine):
     def to_device(self, batch: Batch) -> Batch:
         """Copy a batch to the device and wait for it."""
         images_BCHW, labels_B = batch
-        return as_float(images_BCHW.to(self.device)), labels_B.to(self.device)
+        return as_float(images_BCHW.to(self.device), self.channels), labels_B.to(self.device)
 
     def step(self, batch: Batch) -> torch.Tensor:
         """Take a step; every `PRINT_STEPS` steps, read the loss as if to print it."""
