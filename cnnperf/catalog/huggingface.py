@@ -56,7 +56,13 @@ def describe_huggingface(
         {split: found.num_rows for split, found in splits.items()},
         loader="cnnperf.training.data.huggingface:load_huggingface",
         arguments={"source": source, "image": image, "label": label, "channels": channels},
-        **{"channels": channels, "resolution": None, "source": source, **known, **given},
+        **{
+            "channels": channels,
+            "resolution": None,
+            "source": f"Hugging Face data set {Path(source).name}",
+            **known,
+            **given,
+        },
     )
 
 

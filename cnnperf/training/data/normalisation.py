@@ -8,6 +8,7 @@ Shapes: N images, H W pixels, C channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,22 +29,19 @@ def with_normalisation(spec: DatasetSpec, images_NHWC: Images) -> DatasetSpec:
     """Return a data set with mean and std: its own, else those of its training images.
 
     Raises:
-        DataError: a channel has one value everywhere, or values that are not finite.
+        DataError: a value is not finite.
     """
     if spec.mean is not None:
         return spec
     mean_C, std_C = measure(images_NHWC)
-    for channel, (mean, std) in enumerate(zip(mean_C, std_C, strict=True)):
-        problem = None
-        if not np.isfinite(std):
-            problem = "has values that are not finite; correct the images"
-        elif std == 0:
-            problem = f"is {mean:g} everywhere; leave it out, or give mean and std"
-        if problem is not None:
+    for channel, std in enumerate(std_C):
+        if not math.isfinite(std):
             raise DataError(
-                f"data set {spec.name}: channel {channel} of the training images {problem}"
+                f"data set {spec.name}: channel {channel} of the training images has values that "
+                "are not finite; correct the images"
             )
-    return spec.model_copy(update={"mean": mean_C, "std": std_C})
+    # What is the same everywhere is only centred, as by scikit-learn's StandardScaler.
+    return spec.model_copy(update={"mean": mean_C, "std": tuple(std or 1.0 for std in std_C)})
 
 
 def measure(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
