@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import DataError
+from cnnperf.training.data.splits import expected_labels
 
 PipelineSplit = Literal["train", "validation", "test"]
 Made: TypeAlias = "Dataset[Any] | DataLoader[Any]"
@@ -67,7 +68,7 @@ class CheckedBatches:
         spec: the data set at the resolution of its case.
         split: which of its splits.
         loader: its batches.
-        batch_size: the most images of a batch.
+        batch_size: the most images of a training batch.
         batches: the number of batches to yield; None yields all, which must have the declared
             number of images.
     """
@@ -92,7 +93,8 @@ class CheckedBatches:
         """
         images, number = 0, 0
         for number, batch in enumerate(self._loader, start=1):
-            problem = batch_problem(self._spec, batch, self._batch_size)
+            most = self._batch_size if self._split == "train" else None
+            problem = batch_problem(self._spec, batch, most)
             if problem is not None:
                 raise _error(self._spec, self._split, f"gave {problem} in batch {number}")
             images += len(batch[1])
@@ -113,7 +115,7 @@ class CheckedBatches:
             )  # fmt: skip
 
 
-def batch_problem(spec: DatasetSpec, batch: Any, batch_size: int) -> str | None:
+def batch_problem(spec: DatasetSpec, batch: Any, batch_size: int | None) -> str | None:
     """Describe what is wrong with a batch, or return None.
 
     Labels on a GPU are not looked at: that would wait for it.
@@ -134,12 +136,12 @@ def batch_problem(spec: DatasetSpec, batch: Any, batch_size: int) -> str | None:
         )
     if labels.dtype != torch.int64:
         return f"labels of {_describe(labels)}, expected int64 of shape (B),"
-    if size > batch_size:
+    if batch_size is not None and size > batch_size:
         return f"{size} images, expected at most batch_size, {batch_size},"
     if labels.device.type == "cpu":
         lowest, highest = int(labels.min()), int(labels.max())
         if lowest < 0 or highest >= spec.num_classes:
-            return f"labels from {lowest} to {highest}, expected 0 to {spec.num_classes - 1},"
+            return f"labels from {lowest} to {highest}, {expected_labels(spec, lowest, highest)},"
     return None
 
 

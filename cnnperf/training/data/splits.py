@@ -121,10 +121,18 @@ def _problem(spec: DatasetSpec, raw: RawImages) -> str | None:
             return f"{part} images of shape {found_HWC}, expected {expected_HWC}"
         lowest, highest = int(labels_N.min()), int(labels_N.max())
         if lowest < 0 or highest >= spec.num_classes:
-            hint = " (they count from 1: subtract 1)" * ((lowest, highest) == (1, spec.num_classes))
-            classes = f"expected 0 to {spec.num_classes - 1}{hint}"
-            return f"{part} labels from {lowest} to {highest}, {classes}"
+            return (
+                f"{part} labels from {lowest} to {highest}, "
+                f"{expected_labels(spec, lowest, highest)}"
+            )
     return None
+
+
+def expected_labels(spec: DatasetSpec, lowest: int, highest: int) -> str:
+    """Return which labels were expected where some are out of range."""
+    from_one = lowest >= 1 and highest == spec.num_classes
+    hint = " (they count from 1: subtract 1)" if from_one else ""
+    return f"expected 0 to {spec.num_classes - 1}{hint}"
 
 
 def _source(spec: DatasetSpec) -> str:

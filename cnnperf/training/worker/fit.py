@@ -43,8 +43,10 @@ def check_model(case: Case, device: torch.device) -> None:
         is_librarys = "/" in get_model(case.model).builder
         advice = "try another resolution or model" if is_librarys else "correct the model"
         raise UsageError(f"case {case.id}: model {case.model} {problem}; {advice}")
-    last = dataset.train_images % case.recipe.batch_size
-    if 1 in (case.recipe.batch_size, last if not case.recipe.drop_last else 0):
+    recipe = case.recipe
+    steps = recipe.steps_per_epoch(dataset.train_images)
+    has_short = not recipe.drop_last and (recipe.max_steps or steps) >= steps
+    if 1 in (recipe.batch_size, dataset.train_images % recipe.batch_size if has_short else 0):
         problem = _problem(shape, 1, device)
         if problem is not None:
             raise UsageError(f"case {case.id}: model {case.model} {problem}; {_one_image(case)}")

@@ -82,10 +82,10 @@ def check_cases(job: ProbeJob) -> None:
         UsageError: a name or an argument is wrong, or a model does not fit.
     """
     for case in {(each.recipe.name, each.dataset): each for each in job.cases}.values():
+        check_data(case)
         dataset = get_dataset(case.dataset)
         steps = case.recipe.steps_per_epoch(dataset.train_images)
         check_recipe(case.recipe, dataset.num_classes, steps)
-        check_data(case)
     device = choose_device(job.device)
     for case in job.cases:
         check_model(case, device)
