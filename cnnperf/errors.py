@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 import re
 import reprlib
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -103,8 +105,41 @@ def describe_validation_error(error: ValidationError, *parents: str) -> str:
     found = found if len(found) <= 60 else found[:57] + "..."
     more = error.error_count() - 1
     expected = first["msg"].removeprefix("Value error, ")
-    text = f"{field}: {expected}, found {found}" + (f" (and {more} more)" if more else "")
-    return printable(text)
+    text = f"{field}: {expected}, found {found}"
+    if first["type"] == "missing":  # pydantic would show the whole table
+        text = f"{field}: {expected}"
+    elif first["type"] == "value_error" and not first["loc"]:  # of several fields; it names them
+        text = ".".join(parents) + ": " * bool(parents) + expected
+    return printable(text + (f" (and {more} more)" if more else ""))
+
+
+def describe_import_error(name: str, error: BaseException, folder: str) -> str:
+    """Return why a module of the user's cannot be imported, as one line.
+
+    Args:
+        name: the module.
+        error: what its import raised.
+        folder: where it is expected.
+    """
+    from pydantic import ValidationError
+
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, ValidationError):
+        reason = f"{error.title}: {describe_validation_error(error)}"
+    package = Path(__file__).parent
+    places = [
+        f"{frame.filename}, line {frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not re.search("^<|-packages/", frame.filename)
+        if not Path(frame.filename).is_relative_to(package)
+        if Path(frame.filename).parent != Path(importlib.__file__).parent
+    ]
+    missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
+    if missing or not places:  # a SyntaxError names its file itself
+        return printable(f"{name} cannot be imported ({reason})") + (
+            f"; expected a module in {folder}" if missing else ""
+        )
+    return printable(f"{name} cannot be imported ({reason}; {places[-1]})")
 
 
 def one_of(kind: str, wrong: str, possible: Iterable[str]) -> str:

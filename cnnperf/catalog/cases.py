@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnnperf.catalog.engines import OWN_ENGINES
 from cnnperf.catalog.specs import (
-    OWN_ENGINES,
     Augmentation,
     Case,
     Choice,

@@ -33,10 +33,6 @@ SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("
 VAL_FRACTION = 0.1
 TEST_FRACTION = 0.2
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""What torchvision's models expect (docs.pytorch.org/vision/stable/models.html)."""
-
 SAFETENSORS_DTYPES = {"U8": "uint8", "F32": "float32", "I64": "int64", "I32": "int32"}
 
 Labelled = list[tuple[Path, int]]
@@ -91,28 +87,33 @@ def list_images(folder: Path) -> ImageFolder:
     return ImageFolder(classes=tuple(classes), files=files)
 
 
-def describe_images(name: str, folder: Path, **given: Any) -> DatasetSpec:
+def describe_images(name: str, folder: Path, cache: str | None = None, **given: Any) -> DatasetSpec:
     """Describe a folder of images; `given` are fields of the description, which win.
+
+    `cache` is a folder for decoded images; an empty text is `decoded` in the data directory.
 
     Raises:
         DataError: as `list_images`.
     """
     found = list_images(folder)
     channels = given.get("channels", 3)
-    mean = {1: (0.5,), 3: IMAGENET_MEAN}.get(channels, (0.5,) * channels)
-    std = {1: (0.25,), 3: IMAGENET_STD}.get(channels, (0.25,) * channels)
+    if channels not in (1, 3):
+        raise DataError(
+            f"data set {name}: an image file has 1 or 3 channels, not {channels}; use arrays for "
+            "images with other channels"
+        )
     counts = {split: len(files) for split, files in found.files.items()}
-    return _describe(
+    return describe_counts(
         name,
         counts,
         loader="cnnperf.training.data.files:load_image_folder",
-        arguments={"folder": str(folder), "channels": channels},
+        arguments={"folder": str(folder), "channels": channels}
+        | ({} if cache is None else {"cache": cache}),
         **{
             "channels": channels,
             "resolution": None,
             "num_classes": len(found.classes),
-            "mean": mean,
-            "std": std,
+            "classes": found.classes,
             "source": f"folder {folder.name}",
             **given,
         },
@@ -130,7 +131,10 @@ def describe_arrays(name: str, file: Path, **given: Any) -> DatasetSpec:
         DataError: the file cannot be read, lacks an array, or `num_classes` is not given.
     """
     if "num_classes" not in given:
-        raise DataError(f"data set {name}: give num_classes, the number of classes in {file.name}")
+        raise DataError(
+            f"data set {name}: give num_classes, the number of classes in {file.name}, or classes, "
+            "their names"
+        )
     shapes = array_shapes(file)
     for wanted in ("train_images", "train_labels"):
         if wanted not in shapes:
@@ -142,11 +146,10 @@ def describe_arrays(name: str, file: Path, **given: Any) -> DatasetSpec:
             "(images, pixels, pixels, channels) or (images, pixels, pixels)"
         )
     channels = shape[3] if len(shape) == 4 else 1
-    bytes_scale = dtype == "uint8"
     counts = {
         split: shapes[f"{split}_images"][0][0] for split in SPLITS if f"{split}_images" in shapes
     }
-    return _describe(
+    return describe_counts(
         name,
         counts,
         loader="cnnperf.training.data.files:load_arrays",
@@ -155,16 +158,20 @@ def describe_arrays(name: str, file: Path, **given: Any) -> DatasetSpec:
             "channels": channels,
             "resolution": shape[1],
             "dtype": dtype,
-            "mean": (0.5 if bytes_scale else 0.0,) * channels,
-            "std": (0.25 if bytes_scale else 1.0,) * channels,
             "source": f"file {file.name}",
             **given,
         },
     )
 
 
-def _describe(name: str, counts: dict[str, int], **fields: Any) -> DatasetSpec:
-    """Complete a description: without images for testing or validation, training gives some."""
+def describe_counts(name: str, counts: dict[str, int], **fields: Any) -> DatasetSpec:
+    """Describe a data set by the number of images of each split, `train`, `val` and `test`.
+
+    Without images for testing or validation, training gives some.
+
+    Raises:
+        DataError: a split has no images.
+    """
     train = counts["train"]
     if "test" not in counts and "val" in counts:  # as in ImageNet, whose test labels are secret
         counts = {"train": train, "test": counts["val"]}

@@ -19,9 +19,10 @@ from typing import TypeVar
 from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_MODELS, RECIPES
 from cnnperf.catalog.changes import change_all
 from cnnperf.catalog.datasets import BUILTIN_DATASETS
+from cnnperf.catalog.engines import ENGINES
 from cnnperf.catalog.loops import AnyCase, LoopCase
-from cnnperf.catalog.specs import ENGINES, LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
-from cnnperf.errors import UsageError, one_of
+from cnnperf.catalog.specs import LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
+from cnnperf.errors import UsageError, describe_import_error, one_of
 
 BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
 BUILTIN_NAMES = {spec.name for spec in BUILTIN_MODELS} | {spec.name for spec in BUILTIN_DATASETS}
@@ -114,6 +115,12 @@ def _check_case(case: Case) -> None:
         raise UsageError(
             f"case {case.id}: engine {case.engine} has a loop of its own, which does not know "
             f"{' and '.join(unknown)} of recipe {case.recipe.name}; use eager, fast, plain or amp"
+        )
+    if dataset.pipeline is not None and (engine.resident or not engine.whole_recipe):
+        why = "keeps the data on the device" if engine.resident else "has a loop of its own"
+        raise UsageError(
+            f"case {case.id}: engine {case.engine} {why} and cannot use the pipeline of data set "
+            f"{dataset.name}; use eager, plain or amp"
         )
     if case.resolution < model.min_resolution:
         raise UsageError(
@@ -242,10 +249,9 @@ def import_modules(
         except UsageError as error:
             raise UsageError(f"{asked_by}: {name}: {error}") from None
         except (Exception, SystemExit) as error:  # sys.exit(0) would pass a gate
-            raise UsageError(
-                f"{asked_by}: {name} cannot be imported ({type(error).__name__}: {error}); "
-                f"expected a module in {python_path[0] if python_path else 'sys.path'}"
-            ) from error
+            folder = python_path[0] if python_path else "sys.path"
+            problem = describe_import_error(name, error, folder)
+            raise UsageError(f"{asked_by}: {problem}") from error
 
 
 class NamedModules:
@@ -265,7 +271,7 @@ class NamedModules:
         if path is not None or name in sys.stdlib_module_names:
             return None
         builders = [spec.builder for spec in _models.values() if spec not in BUILTIN_MODELS]
-        loaders = [spec.loader for spec in _datasets.values() if spec not in BUILTIN_DATASETS]
+        loaders = [spec.import_path for spec in _datasets.values() if spec not in BUILTIN_DATASETS]
         trainers = [getattr(case, "trainer", None) or "" for case in _cases.values()]
         named = (*self._names, *builders, *loaders, *trainers)
         if name not in {re.split("[.:]", each)[0] for each in named}:

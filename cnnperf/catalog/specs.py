@@ -1,4 +1,4 @@
-"""The engines, and descriptions of models, data sets, recipes and the cases made of them.
+"""Descriptions of models, data sets, recipes and the cases made of them.
 
 They are frozen and checked when made. They pass between the pytest process and the worker as JSON,
 so they are pydantic models.
@@ -6,8 +6,6 @@ so they are pydantic models.
 
 from __future__ import annotations
 
-import importlib.util
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,56 +20,10 @@ from pydantic import (
     model_validator,
 )
 
+from cnnperf.catalog.engines import ENGINES
 from cnnperf.errors import one_of
 
-# --- engines ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class EngineSpec:
-    """One way to train a case.
-
-    To add one, write its class in `cnnperf.training.engines` and add an entry to `ENGINES`.
-    """
-
-    path: str
-    """Import path of its class, `package.module:Class`; only the worker imports it."""
-    package: str | None = None
-    """Package that it needs beyond the extra `train`."""
-    is_peer: bool = True
-    """Whether it is other people's training loop, which `fast` is measured against."""
-    bfloat16: bool = False
-    """Whether it always multiplies in bfloat16; `fast` chooses for each case."""
-    models: tuple[str, ...] | None = None
-    """The only models that it trains; None if it trains any."""
-    whole_recipe: bool = True
-    """Whether it trains by every field of a recipe; False for a loop of its own."""
-
-
-_OWN = "cnnperf.training.engines"
-_PEERS = "cnnperf.training.engines.peers"
-
-ENGINES = {
-    "eager": EngineSpec(f"{_OWN}.eager:EagerEngine", is_peer=False),
-    "fast": EngineSpec(f"{_OWN}.fast.engine:FastEngine", is_peer=False),
-    "plain": EngineSpec(f"{_PEERS}.plain:PlainEngine"),
-    "amp": EngineSpec(f"{_PEERS}.plain:AmpEngine", bfloat16=True),
-    "lightning": EngineSpec(f"{_PEERS}.lightning:LightningEngine", "lightning", whole_recipe=False),
-    "lightning_bf16": EngineSpec(
-        f"{_PEERS}.lightning:LightningBf16Engine", "lightning", bfloat16=True, whole_recipe=False
-    ),
-    "accelerate": EngineSpec(
-        f"{_PEERS}.accelerate:AccelerateEngine", "accelerate", whole_recipe=False
-    ),
-    "accelerate_bf16": EngineSpec(
-        f"{_PEERS}.accelerate:AccelerateBf16Engine", "accelerate", bfloat16=True, whole_recipe=False
-    ),
-    "timm": EngineSpec(
-        f"{_PEERS}.plain:TimmEngine", "timm", bfloat16=True, models=("vgg16", "resnet34")
-    ),
-}
-
-OWN_ENGINES = tuple(name for name, spec in ENGINES.items() if not spec.is_peer)
+Tier = Literal["smoke", "standard", "full"]
 
 
 def _check_engine(name: str) -> str:
@@ -79,24 +31,6 @@ def _check_engine(name: str) -> str:
         raise ValueError(one_of("engine", name, ENGINES))
     return name
 
-
-def missing_package(engine: str) -> str | None:
-    """Return a sentence if this interpreter lacks the package of an engine, else None."""
-    package = ENGINES[engine].package
-    if package is None or importlib.util.find_spec(package) is not None:
-        return None
-    return f"engine {engine} needs {package}: pip install 'cnnperf[peers]'"
-
-
-def other_packages(engine: str) -> set[str]:
-    """Return the packages of all other engines: their versions do not affect this one."""
-    own = ENGINES[engine].package if engine in ENGINES else None
-    return {spec.package for spec in ENGINES.values() if spec.package} - {own}
-
-
-# --- models, data sets, recipes, cases ----------------------------------------------------------
-
-Tier = Literal["smoke", "standard", "full"]
 
 Engine = Annotated[str, AfterValidator(_check_engine)]
 """A name in `ENGINES`."""
@@ -165,10 +99,13 @@ class DatasetSpec(Spec):
     """A data set that cases can name."""
 
     name: Name
-    loader: ImportPath
+    loader: ImportPath | None = None
     """Called as `loader(data_dir, **arguments)`; returns `cnnperf.training.data.RawImages`."""
+    pipeline: ImportPath | None = None
+    """Instead of a loader, a factory of a torch Dataset or DataLoader for each split (see
+    `cnnperf.training.data.pipelines`)."""
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further arguments of the loader."""
+    """Further arguments of the loader or the pipeline."""
     files: tuple[DataFile, ...] = ()
     """Files that a run needs; empty if the data come with a package."""
     channels: PositiveInt
@@ -181,9 +118,12 @@ class DatasetSpec(Spec):
     train_images: PositiveInt
     val_images: PositiveInt
     test_images: PositiveInt
-    mean: tuple[float, ...]
-    """One value a channel, for pixels scaled to 0..1; so is `std`."""
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None = None
+    """One value a channel, for pixels scaled to 0..1; so is `std`. None measures both on the
+    training images. A pipeline normalises its images itself."""
+    std: tuple[float, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, in the order of the labels."""
     target_accuracy: float | None = None
     """Validation accuracy (0 to 1) at which `time_to_accuracy_seconds` stops."""
     learnable: bool = True
@@ -194,17 +134,35 @@ class DatasetSpec(Spec):
     """Whether `cnnperf data` can fetch it."""
 
     @model_validator(mode="after")
-    def _check_normalisation(self) -> DatasetSpec:
-        """Check that each channel has a mean and a positive deviation."""
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) != self.channels:
+    def _check_fields(self) -> DatasetSpec:
+        """Check that the fields fit each other."""
+        if (self.loader is None) == (self.pipeline is None):
+            raise ValueError("expected either a loader or a pipeline; give one of them")
+        if self.classes is not None and len(self.classes) != self.num_classes:
+            raise ValueError(
+                f"classes has {len(self.classes)} names, but num_classes is {self.num_classes}; "
+                "name each class"
+            )
+        given = {name: getattr(self, name) for name in ("mean", "std")}
+        given = {name: values for name, values in given.items() if values is not None}
+        if self.pipeline is not None and given:
+            raise ValueError("a pipeline normalises its images itself; leave out mean and std")
+        if len(given) == 1:
+            raise ValueError("give both mean and std, or neither to have them measured")
+        for name, values in given.items():
+            if len(values) != self.channels:
                 raise ValueError(
-                    f"{name} has {len(getattr(self, name))} values for {self.channels} channels; "
-                    "give one a channel"
+                    f"{name} has {len(values)} values for {self.channels} channels; give one a "
+                    "channel"
                 )
-        if min(self.std) <= 0:
+        if self.std is not None and min(self.std) <= 0:
             raise ValueError("std has a value of 0 or less; give the deviation of each channel")
         return self
+
+    @property
+    def import_path(self) -> str:
+        """Import path of the loader or the pipeline."""
+        return self.loader or self.pipeline or ""
 
     @property
     def bytes_per_value(self) -> int:

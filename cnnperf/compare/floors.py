@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cnnperf.catalog.engines import ENGINES
 from cnnperf.catalog.registry import get_dataset
-from cnnperf.catalog.specs import ENGINES, WORTHWHILE, Case
+from cnnperf.catalog.specs import WORTHWHILE, Case
 from cnnperf.machine.flags import missing_bfloat16_units
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeResult
 from cnnperf.record.schema import CaseRecord

@@ -27,6 +27,7 @@ KINDS = DISTURBANCES | {
     "tf32_matmul", "tf32_cudnn", "powersave_governor", "mfu_above_peak", "no_profile",
     "inference_accuracy_lost", "precision_not_measured", "streamed", "no_bfloat16", "not_compiled",
     "not_captured", "slow_variables", "no_bfloat16_units", "contradicts_recipe",
+    "one_class", "empty_classes",
 }  # fmt: skip
 """Every kind that a record may have, including those that the engines raise."""
 

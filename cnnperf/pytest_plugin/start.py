@@ -73,7 +73,7 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
         config.add_cleanup(replace_unencodable(stream))
     with uncaptured(config):
         run.display = choose_display(Console(), quiet=config.getoption("verbose", 0) < 0)
-        run.display.preparing("cnnperf: looking at this machine ...")
+        run.display.preparing("cnnperf: looking at this machine and building each model once ...")
         try:
             run.look_at_machine()
         except BaseException:

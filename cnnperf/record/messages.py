@@ -96,7 +96,8 @@ class Progress(Message):
     """Progress of the training, sent at most a few times a second."""
 
     kind: Literal["progress"] = "progress"
-    phase: Literal["train", "validation", "test", "inference"]
+    phase: Literal["build", "data", "train", "validation", "test", "inference"]
+    """`build` is the preparation; `data` reads many images, which count as steps."""
     epoch: int
     epochs: int
     step: int

@@ -113,6 +113,8 @@ class PerClass(RecordModel):
     precision: Listed[Fraction]
     recall: Listed[Fraction]
     f1: Listed[Fraction]
+    names: Listed[str] | None = None
+    """Names of the classes; None where the data set has none."""
 
 
 class StateRecord(RecordModel):

@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from cnnperf.catalog.datasets import check_files
+from cnnperf.catalog.engines import missing_package, other_packages
 from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.registry import get_case, get_dataset, own_specs
-from cnnperf.catalog.specs import Case, Spec, Tier, missing_package, other_packages
+from cnnperf.catalog.specs import Case, Spec, Tier
 from cnnperf.machine.nvml import count_gpus, parse_visible_devices
 from cnnperf.record.messages import Device, ProbeJob, ProbeResult, TrainJob
 from cnnperf.record.schema import CaseError

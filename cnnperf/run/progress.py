@@ -17,6 +17,9 @@ from cnnperf.record.messages import EpochDone, Progress
 from cnnperf.record.metrics import ABSENT, format_rate, format_seconds, show
 from cnnperf.record.schema import EpochResult, Repeat
 
+BEFORE = ("build", "data")
+"""Phases before the first step, which say nothing about the time left."""
+
 LOG_SECONDS = 30.0
 """Longest time without a line in a log during an epoch."""
 
@@ -73,6 +76,8 @@ class Display:
 
     def describe(self, message: Progress | EpochDone) -> str:
         """Return the place, the message and the time left as one line."""
+        if isinstance(message, Progress) and message.phase in BEFORE:
+            return f"{self.place}: {describe_step(message)}"
         left = self.seconds_left(share_done(message))
         tail = "" if left is None else f", {format_seconds(left)} left"
         if isinstance(message, EpochDone):
@@ -107,7 +112,7 @@ class LogLines(Display):
         if (
             isinstance(message, EpochDone)
             or (message.phase == "inference" and message.step == 0)
-            or (message.phase in ("train", "inference") and is_due)
+            or (message.phase in ("build", "data", "train", "inference") and is_due)
         ):
             self._print(line)
 
@@ -184,6 +189,8 @@ def share_done(message: Progress | EpochDone) -> float:
     """Return the finished share of all epochs, 0 to 1."""
     if isinstance(message, EpochDone):
         return message.result.epoch / message.epochs
+    if message.phase in BEFORE:
+        return 0.0
     if message.phase == "inference":
         return 1.0  # all epochs are over
     within = message.step / message.steps if message.steps else 1.0
@@ -193,6 +200,10 @@ def share_done(message: Progress | EpochDone) -> float:
 def describe_step(message: Progress) -> str:
     """Return a line such as `epoch 2/10, step 120/375, loss 0.143, 612 images/s`."""
     text = f"epoch {message.epoch}/{message.epochs}"
+    if message.phase == "build":
+        return "building the model and warming up"
+    if message.phase == "data":
+        return f"reading images, {message.step:,}/{message.steps:,}"
     if message.phase == "inference":
         return f"measuring inference, {message.step}/{message.steps} configurations done"
     if message.phase != "train":

@@ -31,9 +31,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, PositiveInt, Tag, ValidationError
 
 from cnnperf.catalog.cases import RECIPES
+from cnnperf.catalog.engines import OWN_ENGINES
 from cnnperf.catalog.files import describe_arrays, describe_images
 from cnnperf.catalog.loops import LoopCase, MetricName, Quality
 from cnnperf.catalog.registry import (
+    get_dataset,
     import_modules,
     register_case,
     register_dataset,
@@ -41,7 +43,6 @@ from cnnperf.catalog.registry import (
     remove_builtin_cases,
 )
 from cnnperf.catalog.specs import (
-    OWN_ENGINES,
     Case,
     Choice,
     DatasetSpec,
@@ -79,7 +80,7 @@ class ModelTable(Spec):
 
 
 class DatasetTable(Spec):
-    """A data set in TOML: a folder of images, a file of arrays, or a function that loads it."""
+    """A data set in TOML: one of images, arrays, huggingface, loader and pipeline."""
 
     images: str | None = None
     """Folder with one folder a class, or with `train`, `val` and `test` that have them."""
@@ -87,6 +88,19 @@ class DatasetTable(Spec):
     """A `.npz` or `.safetensors` file with `train_images`, `train_labels` and so on."""
     loader: ImportPath | None = None
     """`package.module:function`; it gets the data folder and returns `RawImages`."""
+    pipeline: ImportPath | None = None
+    """`package.module:function`; it returns a torch Dataset or DataLoader for each split."""
+    huggingface: str | None = None
+    """A folder of `save_to_disk`, or a name in the cache of `datasets`."""
+    image: str | None = None
+    """With `huggingface`: the column of the images; so is `label`."""
+    label: str | None = None
+    cache: bool | str = False
+    """With `images`: keep the decoded images in a file, below the data folder or in this folder."""
+    arguments: dict[str, Any] | None = None
+    """Further arguments of the loader or the pipeline."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, in the order of the labels."""
     channels: PositiveInt | None = None
     resolution: PositiveInt | None = None
     num_classes: PositiveInt | None = None
@@ -275,24 +289,59 @@ def _register(tables: ProjectTables, folder: Path) -> None:
         if case.recipe not in recipes:
             raise UsageError(f"[[cases]]: {one_of('recipe', case.recipe, recipes)}")
         fields: Mapping[str, Any] = {**dict(case), "recipe": recipes[case.recipe]}
-        for engine in case.engines:
+        engines = case.engines
+        if "engines" not in case.model_fields_set and get_dataset(case.dataset).pipeline:
+            engines = ("eager",)  # `fast` keeps the data set on the device
+        for engine in engines:
             chosen = {name: value for name, value in fields.items() if name != "engines"}
             register_case(Case(**chosen, engine=engine))
 
 
+KINDS = ("images", "arrays", "huggingface", "loader", "pipeline")
+"""Where the data of a table may come from."""
+
+BELONGS = {"image": "huggingface", "label": "huggingface", "cache": "images"}
+"""Keys that only one kind of data set has."""
+
+
 def _describe(name: str, table: DatasetTable, folder: Path) -> DatasetSpec:
-    kinds = [kind for kind in ("images", "arrays", "loader") if getattr(table, kind) is not None]
+    kinds = [kind for kind in KINDS if getattr(table, kind) is not None]
     if len(kinds) != 1:
         raise UsageError(
-            f"[datasets.{name}]: expected one of images, arrays and loader, found "
+            f"[datasets.{name}]: expected one of {', '.join(KINDS[:-1])} and {KINDS[-1]}, found "
             f"{' and '.join(kinds) or 'none'}"
         )
-    given = table.model_dump(exclude_none=True, exclude={"images", "arrays"})
+    for key, kind in BELONGS.items():
+        if getattr(table, key) and kind not in kinds:
+            raise UsageError(f"[datasets.{name}]: {key} belongs to {kind}, not to {kinds[0]}")
+    given = table.model_dump(exclude_none=True, exclude={*KINDS[:3], *BELONGS})
+    if table.classes is not None:
+        given = {"num_classes": len(table.classes), **given}
+    try:
+        return _describe_kind(name, table, folder, given)
+    except ValidationError as error:
+        raise UsageError(f"[datasets.{name}]: {describe_validation_error(error)}") from error
+
+
+def _describe_kind(
+    name: str, table: DatasetTable, folder: Path, given: dict[str, Any]
+) -> DatasetSpec:
     if table.images is not None:
-        return describe_images(name, _place(folder, table.images), **given)
+        place = "" if table.cache is True else str(_place(folder, str(table.cache)))
+        cache = place if table.cache else None
+        return describe_images(name, _place(folder, table.images), cache, **given)
     if table.arrays is not None:
         return describe_arrays(name, _place(folder, table.arrays), **given)
-    return DatasetSpec(**{"name": name, "source": f"{table.loader}", **given})
+    if table.huggingface is not None:
+        from cnnperf.catalog.huggingface import describe_huggingface
+
+        on_disk = _place(folder, table.huggingface)
+        source = str(on_disk) if on_disk.is_dir() else table.huggingface
+        return describe_huggingface(name, source, table.image, table.label, **given)
+    usual: dict[str, Any] = {"name": name, "source": f"{table.loader or table.pipeline}"}
+    if table.pipeline is not None:
+        usual |= {"channels": 3, "resolution": None}
+    return DatasetSpec(**{**usual, **given})
 
 
 def _place(folder: Path, path: str) -> Path:

@@ -123,6 +123,8 @@ class Worker:
         self._listener = listener
         self._messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._where = "while starting"
+        self._preparing: Progress | None = None
+        """The last message, if the worker is silent while it prepares."""
 
     def __enter__(self) -> Worker:
         self._oom_kills = count_oom_kills()
@@ -232,12 +234,16 @@ class Worker:
                     "another version of cnnperf",
                 ) from error
             if isinstance(message, wanted):
+                self._preparing = None
                 self.heard_at = time.monotonic()
                 return message
             if isinstance(message, Failed):
                 raise WorkerError(message.error, message.message, message.traceback)
             if isinstance(message, Progress | EpochDone):
                 self._where = describe_progress(message)
+                self._preparing = None
+                if isinstance(message, Progress) and message.phase == "build":
+                    self._preparing = message
                 self._listener(message)
 
     def _next_line(self) -> bytes | None:
@@ -246,6 +252,8 @@ class Worker:
             self._check_timeout()
             with contextlib.suppress(queue.Empty):
                 return self._messages.get(timeout=POLL_SECONDS)
+            if self._preparing is not None:
+                self._listener(self._preparing)  # a log gets a line now and then
             if self._process.poll() is not None:
                 self.kill()  # children that are left would keep the output open
 
@@ -309,6 +317,10 @@ def describe_progress(message: Progress | EpochDone) -> str:
         return f"last heard of after epoch {message.result.epoch} of {message.epochs}"
     if message.phase == "train":
         return f"last heard of in epoch {message.epoch} of {message.epochs}, step {message.step}"
+    if message.phase == "build":
+        return "while building the model and warming up"
+    if message.phase == "data":
+        return f"last heard of reading images, {message.step} of {message.steps} done"
     if message.phase == "inference":
         done = f"{message.step} of {message.steps} configurations done"
         return f"last heard of measuring inference, {done}"

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from cnnperf.catalog.engines import ENGINES, OWN_ENGINES
 from cnnperf.catalog.registry import (
     all_cases,
     all_datasets,
@@ -17,7 +18,7 @@ from cnnperf.catalog.registry import (
     register_case,
     register_dataset,
 )
-from cnnperf.catalog.specs import ENGINES, OWN_ENGINES, Augmentation, Case, Recipe, Tier
+from cnnperf.catalog.specs import Augmentation, Case, Recipe, Tier
 from tests.examples import example_case
 
 STUDY_ROWS = {

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Group
 
 from cnnperf.catalog.cases import PEERS, STUDY
+from cnnperf.catalog.engines import ENGINES, EngineSpec, missing_package
 from cnnperf.catalog.registry import all_cases, get_case
-from cnnperf.catalog.specs import ENGINES, Case, EngineSpec, missing_package
+from cnnperf.catalog.specs import Case
 from cnnperf.errors import printable
 from cnnperf.record.schema import CaseError, CaseRecord, Repeat
 from cnnperf.report.suites import PEERS as PEER_SUITE

@@ -92,10 +92,14 @@ def test_tables_may_stand_in_pyproject(tmp_path: Path) -> None:
         ('dataset = "flowers"', 'dataset = "flower"', "(did you mean 'flowers'?)"),
         ('model = "wide"', 'model = "wild"', "(did you mean 'wide'?)"),
         ('images = "data/flowers"', 'images = "data/flower"', "there is no folder"),
-        ('images = "data/flowers"', 'source = "x"', "expected one of images, arrays and loader"),
+        ('images = "data/flowers"', 'source = "x"', "expected one of images, arrays, huggingface"),
         ('engines = ["eager", "fast"]', 'engines = ["quick"]', "there is no engine 'quick'"),
         ("[[cases]]", "[[case]]", "there is no key 'case' (did you mean 'cases'?)"),
-        ('images = "data/flowers"', 'images = "data/flowers"\nstd = [0, 1, 1]', "std has a value"),
+        (
+            'images = "data/flowers"',
+            'images = "data/flowers"\nmean = [0, 0, 0]\nstd = [0, 1, 1]',
+            "std has a value",
+        ),
         ("resolution = 64", "resolution = 0", "cases.0.resolution: Input should be greater than 0"),
     ],
 )

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from torch import nn  # noqa: E402
 from torch.optim import lr_scheduler  # noqa: E402
 
-from cnnperf.catalog.specs import ENGINES, Recipe  # noqa: E402
+from cnnperf.catalog.engines import ENGINES  # noqa: E402
+from cnnperf.catalog.specs import Recipe  # noqa: E402
 from cnnperf.record.live import LiveTraining  # noqa: E402
 from cnnperf.record.schema import Repeat, fingerprint_of  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 
+from cnnperf.catalog.engines import ENGINES  # noqa: E402
 from cnnperf.catalog.registry import get_case  # noqa: E402
-from cnnperf.catalog.specs import ENGINES  # noqa: E402
 from cnnperf.record.messages import TrainJob  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.run.worker_process import WorkerError  # noqa: E402

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from torch import nn  # noqa: E402
 
-from cnnperf.catalog.specs import ENGINES, Augmentation, Case, EngineSpec, Recipe  # noqa: E402  # noqa: E402
+from cnnperf.catalog.engines import ENGINES, EngineSpec  # noqa: E402  # noqa: E402
+from cnnperf.catalog.specs import Augmentation, Case, Recipe  # noqa: E402  # noqa: E402
 from cnnperf.errors import NotInstalledError, UsageError  # noqa: E402
 from cnnperf.models import build_model, model_sha256  # noqa: E402
 from cnnperf.training.engines import Engine, TrainPhase, engine_class  # noqa: E402

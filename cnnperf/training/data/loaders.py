@@ -15,14 +15,21 @@ Shapes: N images, H W pixels, C channels, B batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from functools import partial
 from typing import Any, TypeAlias, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
 from torchvision import transforms
 
 from cnnperf.catalog.specs import DatasetSpec
@@ -49,6 +56,8 @@ def build_transform(spec: DatasetSpec, *, resolution: int, channels: int) -> Tra
             f"data set {spec.name} has {spec.channels} channels and cannot be fed as {channels}; "
             "only grey images can be repeated to 3 channels: choose another model or data set"
         )
+    if spec.mean is None or spec.std is None:
+        raise ValueError("the normalisation is not measured yet; see with_normalisation")
     repeats = channels // spec.channels
     normalise = transforms.Normalize(spec.mean * repeats, spec.std * repeats)
     resizes = resolution != spec.resolution
@@ -140,14 +149,41 @@ def build_loader(
     If shuffled, each epoch has another order, which depends only on seed and epoch. The seed is
     also that of random transforms in the workers. Without workers, this process prepares batches.
     """
-    dataset = ImageDataset(split, transform)
-    sampler: Sampler[int] = SequentialSampler(dataset)
-    if shuffle:
+    dataset = cast(Dataset[tuple[Tensor, Tensor]], ImageDataset(split, transform))
+    return make_loader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        workers=workers,
+        device_type=device_type,
+        drop_last=drop_last,
+    )
+
+
+def make_loader(
+    dataset: Dataset[tuple[Tensor, Tensor]],
+    *,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    workers: int,
+    device_type: str,
+    drop_last: bool = False,
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Create such a loader of any data set, whose batches have labels as a tensor once collated.
+
+    An iterable data set has an order of its own.
+    """
+    sampler: Sampler[int] | None = None
+    if not isinstance(dataset, IterableDataset):
+        sampler = SequentialSampler(cast(Sized, dataset))
+    if shuffle and sampler is not None:
         # Not the loader's generator: DataLoader draws the workers' seeds from it, once per epoch or
         # once in all with persistent workers, so the order would depend on the number of workers.
-        sampler = RandomSampler(dataset, generator=torch.Generator().manual_seed(seed))
+        sampler = RandomSampler(cast(Sized, dataset), generator=torch.Generator().manual_seed(seed))
     return DataLoader(
-        cast(Dataset[tuple[Tensor, Tensor]], dataset),  # collated, labels are a tensor
+        dataset,
         batch_size=batch_size,
         sampler=sampler,
         drop_last=drop_last,

@@ -18,11 +18,15 @@ import numpy as np
 
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import DataError
+from cnnperf.record.environment import Flag
 from cnnperf.training.data.draws import Rows, permutation
 from cnnperf.training.data.sources import Images, Labels, RawImages
 
 SPLIT_SEED = 0
 """Seed of the train/validation split; constant, because another seed makes another data set."""
+
+MAX_NAMED = 5
+"""Classes that a warning names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ def split_images(spec: DatasetSpec, raw: RawImages) -> Splits:
     problem = _problem(spec, raw)
     if problem is not None:
         raise DataError(
-            f"data set {spec.name}: {spec.loader} gave {problem}; replace its files or correct "
+            f"data set {spec.name}: {_source(spec)} gave {problem}; replace its files or correct "
             "its specification"
         )
     train_rows, val_rows = split_rows(spec, raw)
@@ -117,5 +121,40 @@ def _problem(spec: DatasetSpec, raw: RawImages) -> str | None:
             return f"{part} images of shape {found_HWC}, expected {expected_HWC}"
         lowest, highest = int(labels_N.min()), int(labels_N.max())
         if lowest < 0 or highest >= spec.num_classes:
-            return f"{part} labels from {lowest} to {highest}, expected 0 to {spec.num_classes - 1}"
+            return (
+                f"{part} labels from {lowest} to {highest}, "
+                f"{expected_labels(spec, lowest, highest)}"
+            )
     return None
+
+
+def expected_labels(spec: DatasetSpec, lowest: int, highest: int) -> str:
+    """Return which labels were expected where some are out of range."""
+    from_one = lowest >= 1 and highest == spec.num_classes
+    hint = " (they count from 1: subtract 1)" if from_one else ""
+    return f"expected 0 to {spec.num_classes - 1}{hint}"
+
+
+def _source(spec: DatasetSpec) -> str:
+    """Return the file that a loader of cnnperf reads, else the import path of the loader."""
+    return str(spec.arguments.get("file") or spec.arguments.get("folder") or spec.import_path)
+
+
+def label_flags(spec: DatasetSpec, labels_N: Labels) -> list[Flag]:
+    """Warn if some classes have no training images: accuracy then says little."""
+    counts_K = np.bincount(labels_N, minlength=spec.num_classes)
+    absent = np.flatnonzero(counts_K == 0)
+    if not len(absent):
+        return []
+    if len(absent) == spec.num_classes - 1:
+        message = (
+            f"All training labels of data set {spec.name} are {int(counts_K.argmax())}, so there "
+            "is nothing to learn. Likely the labels were read wrongly: look at the loader."
+        )
+        return [Flag(kind="one_class", value=1, message=message)]
+    some = ", ".join(map(str, absent[:MAX_NAMED])) + ", ..." * (len(absent) > MAX_NAMED)
+    message = (
+        f"{len(absent)} of the {spec.num_classes} classes of data set {spec.name} have no training "
+        f"images ({some}). Likely num_classes is too high, or the labels count from 1."
+    )
+    return [Flag(kind="empty_classes", value=len(absent), message=message)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 
-from cnnperf.catalog.specs import ENGINES, missing_package
+from cnnperf.catalog.engines import ENGINES, missing_package
 from cnnperf.errors import NotInstalledError
 from cnnperf.training.engines.base import Engine, Evaluation, SplitName
 from cnnperf.training.engines.eager import EagerEngine

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import pkgutil
 import time
 from abc import ABC, abstractmethod
@@ -23,13 +24,16 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import nn
 
+from cnnperf.catalog.datasets import BUILTIN_DATASETS
 from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.catalog.specs import Case
 from cnnperf.models import build_model, model_sha256
 from cnnperf.record.environment import Flag
 from cnnperf.training.clock import synchronize
-from cnnperf.training.data import Splits, split_images
+from cnnperf.training.data import RawImages, Splits, dataset_sha256, split_images
 from cnnperf.training.data.augment import augment
+from cnnperf.training.data.normalisation import with_normalisation
+from cnnperf.training.data.splits import label_flags
 from cnnperf.training.engines.phase import Observer, PhaseRecorder, TrainPhase, WaitingTime
 from cnnperf.training.evaluation import Counts, Tally
 from cnnperf.training.recipe import LearningRate, Loss, WeightAverage, build_loss, build_optimizer
@@ -123,6 +127,8 @@ class Engine(ABC):
 
     def prepare(self) -> None:
         """Build the model and warm up on synthetic data, without any effect on training."""
+        if self.dataset.arguments.get("cache") is not None:
+            self.read_images()  # the first repeat fills the cache, which must not be on its clock
         torch.manual_seed(self.seed)
         model = self.make_model()
         self.model_sha256 = model_sha256(model)
@@ -196,9 +202,31 @@ class Engine(ABC):
         """Read the data set; this is the first work on the clock."""
 
     def read_splits(self) -> Splits:
-        """Read the case's data set from disk and split it."""
-        load = pkgutil.resolve_name(self.dataset.loader)
-        return split_images(self.dataset, load(self.data_dir, **self.dataset.arguments))
+        """Read the case's data set from disk and split it; measure its normalisation if needed."""
+        splits = split_images(self.dataset, self.read_images())
+        self.dataset = with_normalisation(self.dataset, splits.train.images_NHWC)
+        self.flags += label_flags(self.dataset, splits.train.labels_N)
+        return splits
+
+    def read_images(self) -> RawImages:
+        """Read the case's data set from disk."""
+        load = pkgutil.resolve_name(self.dataset.import_path)
+        images: RawImages = load(self.data_dir, **self.dataset.arguments)
+        return images
+
+    def dataset_sha256(self) -> str:
+        """Return the hash of the data: pixels and labels, or what describes a pipeline.
+
+        How a user's data set is normalised is part of it; measured values follow from the pixels.
+        """
+        described = get_dataset(self.case.dataset)
+        if described.pipeline is not None:
+            return hashlib.sha256(described.model_dump_json().encode()).hexdigest()
+        found = dataset_sha256(self.splits)
+        if described in BUILTIN_DATASETS:
+            return found
+        normalisation = f"{found} {described.mean or 'measured'} {described.std or 'measured'}"
+        return hashlib.sha256(normalisation.encode()).hexdigest()
 
     def train(self, handler: EpochHandler) -> None:
         """Train epoch by epoch until the handler stops."""

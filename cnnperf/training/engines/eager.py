@@ -6,12 +6,16 @@ defaults for everything else. It is the reference for the speed-up of the `fast`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import cast
 
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from cnnperf.training.clock import synchronize
-from cnnperf.training.data import Split, build_loader, build_transform, choose_workers
+from cnnperf.training.data import ImageDataset, build_transform, choose_workers
+from cnnperf.training.data.loaders import make_loader
+from cnnperf.training.data.pipelines import CheckedBatches, PipelineSplit, open_pipeline
 from cnnperf.training.engines.base import Batch, Engine, SplitName
 
 WARMUP_STEPS = 3
@@ -33,19 +37,40 @@ class EagerEngine(Engine):
             synchronize(self.device)
 
     def load_data(self) -> None:
-        """Read the data set and create the loaders."""
-        self.splits = self.read_splits()
+        """Read the data set, or open the user's pipeline, and create the loaders."""
+        if self.dataset.pipeline is None:
+            self.splits = self.read_splits()
         chosen = self.case.workers
-        self.workers = choose_workers(self.device.type) if chosen is None else chosen
+        self.workers = self.usual_workers() if chosen is None else chosen
         self.settings["dataloader_workers"] = self.workers
-        self.train_loader = self.loader(self.splits.train, shuffle=True)
-        self.val_loader = self.loader(self.splits.val, shuffle=False)
+        self.train_loader = self.split_loader("train")
+        self.val_loader = self.split_loader("validation")
 
-    def loader(self, split: Split, *, shuffle: bool) -> DataLoader[Batch]:
-        """Create a loader of a split, with transforms image by image."""
-        return build_loader(
-            split,
-            build_transform(self.dataset, resolution=self.case.resolution, channels=self.channels),
+    def usual_workers(self) -> int:
+        """Return the number of DataLoader workers if the case does not name it."""
+        return choose_workers(self.device.type)
+
+    def split_loader(self, split: PipelineSplit) -> DataLoader[Batch]:
+        """Create the loader of a split; a pipeline may be one itself."""
+        if self.dataset.pipeline is None:
+            images = getattr(self.splits, {"validation": "val"}.get(split, split))
+            transform = build_transform(
+                self.dataset, resolution=self.case.resolution, channels=self.channels
+            )
+            dataset = cast(Dataset[Batch], ImageDataset(images, transform))  # once collated
+            return self.loader(dataset, shuffle=split == "train")
+        made = open_pipeline(
+            self.dataset, split, self.data_dir, batch_size=self.recipe.batch_size, seed=self.seed
+        )
+        if isinstance(made, DataLoader):
+            self.settings["dataloader_workers"] = made.num_workers
+            return made
+        return self.loader(made, shuffle=split == "train" and not isinstance(made, IterableDataset))
+
+    def loader(self, dataset: Dataset[Batch], *, shuffle: bool) -> DataLoader[Batch]:
+        """Create a loader with workers and pinned memory."""
+        return make_loader(
+            dataset,
             batch_size=self.recipe.batch_size,
             shuffle=shuffle,
             drop_last=shuffle and self.recipe.drop_last,
@@ -57,26 +82,45 @@ class EagerEngine(Engine):
     def steps_per_epoch(self) -> int:
         """Return the number of batches of the loader, which a subclass may replace."""
         loader = getattr(self, "train_loader", None)
-        return super().steps_per_epoch() if loader is None else len(loader)
+        if loader is None or self.dataset.pipeline is not None:
+            return super().steps_per_epoch()
+        return len(loader)
 
     def train_batches(self) -> Iterator[Batch]:
         """Yield the DataLoader's batches; its workers start with the first request.
 
         Their start counts as waiting for data.
         """
-        for batch in self.train_loader:
-            yield self.to_device(batch)
+        yield from map(self.to_device, self.checked("train", self.train_loader))
 
     def evaluation_batches(self, split: SplitName) -> Iterator[Batch]:
         """Yield batches of the recipe's size."""
-        is_test = split == "test"
-        loader = self.loader(self.splits.test, shuffle=False) if is_test else self.val_loader
-        return map(self.to_device, loader)
+        loader = self.split_loader("test") if split == "test" else self.val_loader
+        return map(self.to_device, self.checked(split, loader))
+
+    def checked(self, split: PipelineSplit, loader: DataLoader[Batch]) -> Iterable[Batch]:
+        """Return a loader's batches; those of a user's pipeline are checked."""
+        if self.dataset.pipeline is None:
+            return loader
+        batches = self.steps_per_epoch() if split == "train" else None
+        return CheckedBatches(
+            self.dataset, split, loader, batch_size=self.recipe.batch_size, batches=batches
+        )
 
     def to_device(self, batch: Batch) -> Batch:
         """Copy a batch to the device, without waiting if its memory is pinned."""
         images_BCHW, labels_B = batch
         return (
-            images_BCHW.to(self.device, non_blocking=True),
+            as_float(images_BCHW.to(self.device, non_blocking=True), self.channels),
             labels_B.to(self.device, non_blocking=True),
         )
+
+
+def as_float(images_BCHW: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return images as float32 with so many channels.
+
+    Only those of a user's pipeline change: bytes are scaled to 0..1, and grey images repeated.
+    """
+    if images_BCHW.dtype == torch.uint8:
+        images_BCHW = images_BCHW.float() / 255
+    return images_BCHW.float().expand(-1, channels, -1, -1)

@@ -21,10 +21,7 @@ import torch
 
 from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.catalog.specs import Case
-from cnnperf.errors import UsageError
 from cnnperf.models import (
-    build_model,
-    build_with_batch,
     count_parameters,
     count_traffic,
     forward_flops_per_image,
@@ -36,6 +33,7 @@ from cnnperf.training.clock import synchronize
 from cnnperf.training.recipe import check_recipe
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
+from cnnperf.training.worker.fit import build_on_meta, check_data, check_model
 from cnnperf.training.worker.own_loop import check_loop
 from cnnperf.training.worker.torch_environment import environment_with_torch
 
@@ -78,54 +76,28 @@ def model_facts(case: Case, *, with_traffic: bool = False) -> ModelFacts:
 
 
 def check_cases(job: ProbeJob) -> None:
-    """Check the recipes of a job's cases, and that models of libraries fit the images.
+    """Check the recipes of a job's cases, and that their models and data fit.
 
     Raises:
         UsageError: a name or an argument is wrong, or a model does not fit.
     """
     for case in {(each.recipe.name, each.dataset): each for each in job.cases}.values():
+        check_data(case)
         dataset = get_dataset(case.dataset)
         steps = case.recipe.steps_per_epoch(dataset.train_images)
         check_recipe(case.recipe, dataset.num_classes, steps)
+    device = choose_device(job.device)
     for case in job.cases:
-        if "/" in get_model(case.model).builder:
-            _check_output(case)
-
-
-def _check_output(case: Case) -> None:
-    """Check that a library's model gives logits for the images of a case.
-
-    Raises:
-        UsageError: the library has no such model, or it does not fit the images.
-    """
-    dataset = get_dataset(case.dataset)
-    channels = input_channels(get_model(case.model), dataset)
-    with torch.device("meta"):
-        model, images_BCHW, _ = build_with_batch(
-            case.model, channels, case.resolution, dataset.num_classes, 2
-        )
-        try:
-            found: object = tuple(model(images_BCHW).shape)
-        except NotImplementedError:  # it reads values, which the meta device has not
-            return
-        except Exception as error:
-            found = " ".join(str(error).split())[:200]
-    if found != (2, dataset.num_classes):
-        raise UsageError(
-            f"case {case.id}: model {case.model} gives {found} for images (2, {channels}, "
-            f"{case.resolution}, {case.resolution}), expected logits (2, {dataset.num_classes}); "
-            "try another resolution or model"
-        )
+        check_model(case, device)
 
 
 @functools.cache  # many cases have the same model
 def _count(model: str, channels: int, resolution: int, num_classes: int) -> ModelFacts:
     facts: dict[str, Any] = {}
     with contextlib.suppress(Exception):
-        with torch.device("meta"):
-            built = build_model(model, num_classes, channels, resolution)
+        built = build_on_meta((model, channels, resolution, num_classes))[0]
         facts |= {"parameters": count_parameters(built), "sha256": model_sha256(built)}
-        shape = (model, channels, resolution, num_classes)
+        shape = (lambda **_: built.train(), channels, resolution, num_classes)
         forward, training = forward_flops_per_image(*shape), training_flops_per_image(*shape)
         facts |= {"forward_flops_per_image": forward, "training_flops_per_image": training}
     return ModelFacts(case_id="", **facts)

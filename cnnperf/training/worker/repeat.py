@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from cnnperf.catalog.specs import Case
 from cnnperf.models import count_parameters
 from cnnperf.record.messages import Progress, Ready, Result, Trained, TrainJob
-from cnnperf.record.schema import Inference, Metrics, Repeat
+from cnnperf.record.schema import Inference, Metrics, PerClass, Repeat
 from cnnperf.training.clock import percentiles
-from cnnperf.training.data import dataset_sha256
+from cnnperf.training.data.progress import listen
 from cnnperf.training.engines import Engine, Evaluation, engine_class
 from cnnperf.training.evaluation import check_finite, per_class_scores
 from cnnperf.training.inference import (
@@ -53,6 +53,14 @@ def run_repeat(job: TrainJob, case: Case, channel: Channel, process_start: float
     import_seconds = time.perf_counter() - process_start
     if job.profile_dir is not None:
         check_profile_dir(job.profile_dir)
+    preparing = Progress(phase="build", epoch=1, epochs=case.recipe.epochs, step=0, steps=0)
+    channel.send(preparing)
+
+    def read_some(done: int, total: int) -> None:
+        changes = {"phase": "data", "step": done, "steps": total}
+        channel.send(preparing.model_copy(update=changes))
+
+    listen(read_some)
     engine.prepare()
     reset_peak(device)
     startup_seconds = time.perf_counter() - process_start
@@ -142,6 +150,12 @@ def _metrics(
     )
 
 
+def _per_class(engine: Engine, evaluation: Evaluation) -> PerClass:
+    classes = engine.dataset.classes
+    names = None if classes is None else list(classes)
+    return per_class_scores(evaluation.confusion_KK).model_copy(update={"names": names})
+
+
 def _repeat(
     job: TrainJob,
     engine: Engine,
@@ -156,13 +170,13 @@ def _repeat(
         seed=job.seed,
         metrics=metrics,
         epochs=log.epochs,
-        per_class=per_class_scores(learned.confusion_KK) if learned else None,
+        per_class=_per_class(engine, learned) if learned else None,
         confusion=learned.confusion_KK.tolist() if learned else None,
         steps=len(log.step_seconds),
         precision=engine.precision,
         model_parameters=count_parameters(engine.model),
         model_sha256=engine.model_sha256,
-        dataset_sha256=dataset_sha256(engine.splits),
+        dataset_sha256=engine.dataset_sha256(),
         training=training,
         settings=settings_with_torch(engine.device).model_copy(update=engine.settings),
         worker_pid=os.getpid(),

@@ -90,7 +90,7 @@ def test_what_has_no_split_of_its_own_is_drawn_from_training(
 def test_a_grey_folder_has_one_channel(tmp_path: Path) -> None:
     """Colour images become grey where the data set says so."""
     spec = describe_images("grey", make_folder(tmp_path), channels=1)
-    assert (spec.channels, spec.mean) == (1, (0.5,))
+    assert spec.channels == 1
     spec = spec.at(8)
     raw = load_image_folder(".", **spec.arguments)
     assert raw.train_images_NHWC.shape[1:] == (8, 8, 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cnnperf.catalog.specs import Recipe
+from cnnperf.errors import printable
 from cnnperf.record.metrics import format_percent
 from cnnperf.record.schema import CaseRecord, EpochResult
 from cnnperf.report.html.charts import Axis, confusion_heat_map, lines
@@ -200,6 +201,9 @@ CLASS_NAMES = {
 }  # fmt: skip
 """In the order of the labels, as torchvision names them."""
 
+MAX_CHARACTERS = 40
+"""Length of a class's name: a longer one leaves no room for the figure."""
+
 SCORES_OF_CLASS = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
@@ -215,7 +219,7 @@ def confusion_figures(
                 id=f"{prefix}-{slug}" + f"-{run.label}" * several,
                 title=title + f" ({run.label})" * several,
                 caption=_confusion_caption(case, matrix, count),
-                specification=confusion_heat_map(matrix, class_labels(case.dataset, len(matrix))),
+                specification=confusion_heat_map(matrix, class_labels(case, len(matrix))),
             )
 
 
@@ -244,10 +248,14 @@ def summed_confusion(case: CaseRecord) -> tuple[list[list[int]], int]:
     return [[sum(matrix[i][j] for matrix in found) for j in size] for i in size], len(found)
 
 
-def class_labels(dataset: str | None, count: int) -> list[str]:
+def class_labels(case: CaseRecord, count: int) -> list[str]:
     """Return the names of the classes; numbers where the names are unknown."""
-    names = CLASS_NAMES.get(dataset or "", ())
-    return list(names) if len(names) == count else [str(number) for number in range(count)]
+    scores = [repeat.per_class for repeat in case.repeats if repeat.per_class is not None]
+    recorded = [one.names for one in scores if one.names is not None]
+    names = recorded[0] if recorded else CLASS_NAMES.get(case.dataset or "", ())
+    if len(names) != count:
+        return [str(number) for number in range(count)]
+    return [printable(name)[:MAX_CHARACTERS] for name in names]
 
 
 def class_table(runs: Sequence[Run], slug: str, sides: Sequence[CaseSide]) -> Table:
@@ -267,7 +275,7 @@ def class_table(runs: Sequence[Run], slug: str, sides: Sequence[CaseSide]) -> Ta
 def _class_rows(runs: Sequence[Run], run: Run, case: CaseRecord) -> Iterator[Row]:
     found = [repeat.per_class for repeat in case.repeats if repeat.per_class is not None]
     count = min((len(getattr(one, name)) for one in found for name in SCORES_OF_CLASS), default=0)
-    for number, label in enumerate(class_labels(case.dataset, count)):
+    for number, label in enumerate(class_labels(case, count)):
         medians = [
             median_of(getattr(one, name)[number] for one in found) for name in SCORES_OF_CLASS
         ]

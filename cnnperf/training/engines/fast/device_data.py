@@ -55,10 +55,11 @@ class DeviceSplit:
             dtype=getattr(torch, spec.dtype), device=device,
         )  # fmt: skip
         self.labels_M = torch.empty(self.chunk_images, dtype=torch.int64, device=device)
-        self._mean_C11 = torch.tensor(spec.mean, device=device).view(-1, 1, 1)
+        self._mean_C11 = torch.zeros(spec.channels, 1, 1, device=device)
         # A tensor, because CUDA multiplies by the inverse of a plain number.
         self._255 = torch.tensor(255.0, device=device)
-        self._std_C11 = torch.tensor(spec.std, device=device).view(-1, 1, 1)
+        self._std_C11 = torch.ones(spec.channels, 1, 1, device=device)
+        self.normalise_by(spec)
 
     def __len__(self) -> int:
         return self._images
@@ -67,6 +68,15 @@ class DeviceSplit:
     def is_whole(self) -> bool:
         """Whether all images are on the device at once."""
         return self.chunk_images == self._images
+
+    def normalise_by(self, spec: DatasetSpec) -> None:
+        """Take the mean and deviation of a data set, unless they are not measured yet.
+
+        They keep their addresses, which a CUDA graph holds.
+        """
+        if spec.mean is not None and spec.std is not None:
+            self._mean_C11.copy_(torch.tensor(spec.mean).view(-1, 1, 1))
+            self._std_C11.copy_(torch.tensor(spec.std).view(-1, 1, 1))
 
     def fill_with_noise(self) -> None:
         """Fill with noise of class 0, for warm-up before the data set is read."""
@@ -167,9 +177,14 @@ class DeviceData:
             chunk_images=self._chunk_images,
         )
 
-    def fill(self, splits: Splits) -> None:
-        """Copy training and validation images to the device and resize them there."""
-        self._splits = splits
+    def fill(self, splits: Splits, dataset: DatasetSpec) -> None:
+        """Copy training and validation images to the device and resize them there.
+
+        `dataset` has the mean and deviation, which may have been measured only now.
+        """
+        self._splits, self._dataset = splits, dataset
+        for images in (self.train, self._validation):
+            images.normalise_by(dataset)
         self.train.fill(splits.train)
         self._validation.fill(splits.val)
 

@@ -329,7 +329,7 @@ class FastEngine(Engine):
     def load_data(self) -> None:
         """Read the data set, copy it to the device, and resize it there."""
         self.splits = self.read_splits()
-        self.data.fill(self.splits)
+        self.data.fill(self.splits, self.dataset)
 
     def train_batches(self) -> Iterator[Batch]:
         """Gather batches on the device."""

@@ -14,7 +14,7 @@ Shapes: B images, C channels, H W pixels.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -22,9 +22,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from cnnperf.errors import UsageError
-from cnnperf.training.data import ImageDataset, Split, build_transform, choose_workers
+from cnnperf.training.data import choose_workers
 from cnnperf.training.engines.base import Batch, channels_last
-from cnnperf.training.engines.eager import EagerEngine
+from cnnperf.training.engines.eager import EagerEngine, as_float
 
 TUTORIAL_WORKERS = 2
 """In "Training a Classifier" (docs.pytorch.org/tutorials/beginner/blitz/cifar10_tutorial.html)."""
@@ -38,22 +38,14 @@ class PlainEngine(EagerEngine):
 
     steps_taken = 0
 
-    def load_data(self) -> None:
-        """Read the data set with at most two workers, unless the case names their number."""
-        own = min(TUTORIAL_WORKERS, choose_workers(self.device.type))
-        self.workers = own if self.case.workers is None else self.case.workers
-        self.settings["dataloader_workers"] = self.workers
-        self.splits = self.read_splits()
-        self.train_loader = self.loader(self.splits.train, shuffle=True)
-        self.val_loader = self.loader(self.splits.val, shuffle=False)
+    def usual_workers(self) -> int:
+        """Return at most two workers."""
+        return min(TUTORIAL_WORKERS, choose_workers(self.device.type))
 
-    def loader(self, split: Split, *, shuffle: bool) -> DataLoader[Batch]:
+    def loader(self, dataset: Dataset[Batch], *, shuffle: bool) -> DataLoader[Batch]:
         """Create a loader with torch's defaults; its order comes from the global generator."""
-        transform = build_transform(
-            self.dataset, resolution=self.case.resolution, channels=self.channels
-        )
         return DataLoader(
-            cast(Dataset[Batch], ImageDataset(split, transform)),  # collated, labels are a tensor
+            dataset,
             batch_size=self.recipe.batch_size,
             shuffle=shuffle,
             drop_last=shuffle and self.recipe.drop_last,
@@ -63,7 +55,7 @@ class PlainEngine(EagerEngine):
     def to_device(self, batch: Batch) -> Batch:
         """Copy a batch to the device and wait for it."""
         images_BCHW, labels_B = batch
-        return images_BCHW.to(self.device), labels_B.to(self.device)
+        return as_float(images_BCHW.to(self.device), self.channels), labels_B.to(self.device)
 
     def step(self, batch: Batch) -> torch.Tensor:
         """Take a step; every `PRINT_STEPS` steps, read the loss as if to print it."""
