@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from cnnperf.cli import ab, calibrate, compare, history, init, list_cases, machine, records, report
+from cnnperf.cli import (
+    ab,
+    calibrate,
+    compare,
+    fleet,
+    history,
+    init,
+    list_cases,
+    machine,
+    records,
+    report,
+)
 from cnnperf.cli.options import option
 
 HELP = """Check whether a new GPU, driver, library or code makes CNN training slower or worse.
@@ -61,6 +72,16 @@ for heading, functions in COMMANDS.items():
             help=help_text(function.__doc__),
             rich_help_panel=heading,
         )(function)
+
+
+fleets = typer.Typer(
+    name="fleet",
+    help="Judge many devices: which is slow, or computes wrongly?",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+fleets.command("judge", help=help_text(fleet.judge.__doc__))(fleet.judge)
+app.add_typer(fleets, rich_help_panel="Judge")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,120 @@
+"""The commands of `cnnperf fleet`: which of many devices is slow, or computes wrongly?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnperf.cli.options import All, Force, Output, Strict, option
+from cnnperf.errors import UsageError, one_of, printable
+from cnnperf.record.writing import check_output, write_file
+from cnnperf.report.terminal.console import print_rich, sentences, status
+
+
+class FleetFormat(StrEnum):
+    """The format of a judged fleet."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    JSON = "json"
+
+
+def judge(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder with a record a device, named as the device.",
+            show_default=False,
+        ),
+    ],
+    labels: Annotated[
+        Path | None,
+        option(
+            "--labels",
+            metavar="FILE",
+            text="CSV with a column device, and others such as host and rack: what slow devices "
+            "have in common is named.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str, option("--metric", metavar="NAME", text="Rate or time by which devices are judged.")
+    ] = "images_per_second",
+    threshold: Annotated[
+        float,
+        option(
+            "--threshold",
+            metavar="SHARE",
+            text="Smallest change that counts: 0.01 is 1 %.",
+            min=0.0,
+            max=0.5,
+        ),
+    ] = 0.01,
+    rate: Annotated[
+        float,
+        option(
+            "--false-discovery-rate",
+            metavar="SHARE",
+            text="Largest expected share of healthy devices among those called slow.",
+            min=0.0001,
+            max=0.5,
+        ),
+    ] = 0.05,
+    strict: Strict = False,
+    form: Annotated[
+        FleetFormat, option("--format", metavar="FORMAT", text="table, markdown, junit or json.")
+    ] = FleetFormat.TABLE,
+    output: Output = None,
+    force: Force = False,
+    everything: All = False,
+) -> None:
+    """Judge every device of a fleet by its peers: slow, fast, wrong, failed or normal.
+
+    Examples:
+      cnnperf fleet judge reports/cluster/
+      cnnperf fleet judge reports/cluster/ --labels racks.csv --format junit -o fleet.xml
+
+    Devices of one kind are compared: the same GPU or CPU, torch, case and data. Deterministic
+    trainings are also compared by the loss of each step: a device that differs computes wrongly.
+
+    Exit codes:
+      0    no device is slow, wrong or failed
+      1    one is
+      2    bad usage
+      4    a device is undecided (only with --strict)
+    """
+    from cnnperf.compare.fleet.devices import load_devices
+    from cnnperf.compare.fleet.judge import FleetRules, judge_fleet
+    from cnnperf.report.formats.fleet import as_text
+
+    with sentences():
+        _check_metric(metric)
+        check_output(output, force=force)
+        with status("reading records ..."):
+            devices = load_devices(folder, labels)
+        rules = FleetRules(
+            metric=metric, threshold=threshold, false_discovery_rate=rate, strict=strict
+        )
+        judged = judge_fleet(devices, rules)
+        if form is FleetFormat.TABLE and output is None:
+            from cnnperf.report.terminal.fleet import fleet_summary
+
+            print_rich(fleet_summary(judged, everything=everything))
+        elif output is None:
+            typer.echo(as_text(judged, form.value, everything=everything), nl=False)
+        else:
+            write_file(output, as_text(judged, form.value, everything=everything))
+            typer.echo(printable(judged.summary))
+    raise typer.Exit(judged.exit_code)
+
+
+def _check_metric(name: str) -> None:
+    from cnnperf.compare.thresholds import JUDGED
+
+    possible = [metric for metric, judged in JUDGED.items() if judged.by_ratio]
+    if name not in possible:
+        raise UsageError(f"--metric: {one_of('metric', name, possible)}")

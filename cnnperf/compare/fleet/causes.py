@@ -1,0 +1,209 @@
+"""Why a device may be slow: what its record says that those of its healthy peers do not.
+
+The ladder goes from what certainly slows a device to what only tells it from others. Each rung is a
+sentence with both figures, so that a reader can judge it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from cnnperf.compare.fleet.devices import FleetDevice
+from cnnperf.record.schema import Repeat
+
+CLOCK_SHARE = 0.02
+"""A clock that is lower by more than this is worth a sentence."""
+
+HOTTER_CELSIUS = 8.0
+
+MANY = 0.5
+"""Share of the devices with one label that must be slow before the label is a cause."""
+
+MAX_CAUSES = 4
+
+Verdicts = Mapping[str, str]
+Read = Callable[[FleetDevice], object]
+
+
+def find_causes(devices: Sequence[FleetDevice], verdicts: Verdicts) -> dict[str, tuple[str, ...]]:
+    """Return the likely causes of every slow device, the likeliest first."""
+    bad = [device for device in devices if verdicts[device.name] in ("slow", "undecided")]
+    good = [device for device in devices if verdicts[device.name] in ("normal", "fast")]
+    shared = _shared_labels(devices, verdicts)
+    return {
+        device.name: tuple([*_of_labels(device, shared), *_of_device(device, good)][:MAX_CAUSES])
+        for device in bad
+    }
+
+
+def _shared_labels(
+    devices: Sequence[FleetDevice], verdicts: Verdicts
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return, by label and value, slow devices and all of them where most are slow."""
+    every = Counter(label for device in devices for label in device.labels.items())
+    slow = Counter(
+        label
+        for device in devices
+        if verdicts[device.name] == "slow"
+        for label in device.labels.items()
+    )
+    share = sum(verdict == "slow" for verdict in verdicts.values()) / max(1, len(verdicts))
+    return {
+        label: (slow[label], count)
+        for label, count in every.items()
+        if slow[label] > 1 and slow[label] / count > max(MANY, 2 * share)
+    }
+
+
+def _of_labels(
+    device: FleetDevice, shared: Mapping[tuple[str, str], tuple[int, int]]
+) -> Iterable[str]:
+    for label in device.labels.items():
+        if label in shared:
+            slow, count = shared[label]
+            name, value = label
+            yield f"{name} {value}: {slow} of its {count} devices are slow"
+
+
+def _of_device(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
+    yield from _throttled(device, peers)
+    yield from _lower(device, peers, "power limit", _of_state("power_limit_watts"), "W")
+    yield from _lower(device, peers, "SM clock", _of_during("sm_clock_median_mhz"), "MHz")
+    for name, read in IDENTITY.items():
+        usual = _usual(read(peer) for peer in peers)
+        own = read(device)
+        if usual is not None and own is not None and own != usual:
+            yield f"{name} {own}, not {usual} as most of its peers"
+    yield from _hotter(device, peers)
+    yield from _disturbed(device, peers)
+
+
+def _gpu(field: str) -> Read:
+    return lambda device: getattr(device.environment.hardware.gpu, field, None)
+
+
+def _software(field: str) -> Read:
+    return lambda device: getattr(device.environment.software, field)
+
+
+def _setting(field: str) -> Read:
+    """Read a setting of the process that trained."""
+
+    def read(device: FleetDevice) -> object:
+        found = [getattr(repeat.settings, field, None) for repeat in _repeats(device)]
+        return found[0] if found else None
+
+    return read
+
+
+IDENTITY: dict[str, Read] = {
+    "PCIe lanes": _gpu("pcie_width"),
+    "PCIe generation": _gpu("pcie_generation"),
+    "NVLink links": _gpu("nvlink_links"),
+    "CPU quota in cores": _setting("cpu_quota_cores"),
+    "threads of torch": _setting("torch_threads"),
+    "environment variables": _setting("variables"),
+    "tracers": _setting("tracers"),
+    "driver": _software("driver"),
+    "VBIOS": _gpu("vbios"),
+    "kernel": _software("kernel"),
+    "cnnperf": _software("cnnperf"),
+}
+"""What devices of one kind usually have in common, the likeliest causes first."""
+
+
+def _repeats(device: FleetDevice) -> list[Repeat]:
+    return [repeat for case in device.record.cases for repeat in case.repeats]
+
+
+def _usual(values: Iterable[object]) -> object:
+    """Return what most peers have; None where they differ."""
+    counts = Counter(repr(value) for value in values)
+    if not counts:
+        return None
+    text, count = counts.most_common(1)[0]
+    return text.strip("'") if count > sum(counts.values()) / 2 and text != "None" else None
+
+
+def _of_state(field: str) -> Callable[[FleetDevice], list[float]]:
+    def read(device: FleetDevice) -> list[float]:
+        states = (repeat.state.before for repeat in _repeats(device))
+        found = (getattr(state.device, field, None) for state in states if state is not None)
+        return [value for value in found if value is not None]
+
+    return read
+
+
+def _of_during(field: str) -> Callable[[FleetDevice], list[float]]:
+    def read(device: FleetDevice) -> list[float]:
+        found = (getattr(repeat.state.during, field, None) for repeat in _repeats(device))
+        return [value for value in found if value is not None]
+
+    return read
+
+
+def _medians(
+    device: FleetDevice,
+    peers: Sequence[FleetDevice],
+    read: Callable[[FleetDevice], list[float]],
+) -> tuple[float, float] | None:
+    own = read(device)
+    others = [statistics.median(values) for peer in peers if (values := read(peer))]
+    return (statistics.median(own), statistics.median(others)) if own and others else None
+
+
+def _lower(
+    device: FleetDevice,
+    peers: Sequence[FleetDevice],
+    name: str,
+    read: Callable[[FleetDevice], list[float]],
+    unit: str,
+) -> Iterable[str]:
+    found = _medians(device, peers, read)
+    if found is not None and found[0] < (1 - CLOCK_SHARE) * found[1]:
+        yield f"{name} {found[0]:,.0f} {unit}, {found[1]:,.0f} {unit} in its peers"
+
+
+def _hotter(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
+    found = _medians(device, peers, _of_during("temperature_max_celsius"))
+    if found is not None and found[0] > found[1] + HOTTER_CELSIUS:
+        yield f"temperature {found[0]:.0f} °C, {found[1]:.0f} °C in its peers"
+
+
+def _throttled(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
+    """Yield each reason that limited the clocks for longer than in the peers."""
+    own, others = _throttle_shares(device), [_throttle_shares(peer) for peer in peers]
+    for reason in sorted(own, key=lambda name: -own[name]):
+        usual = statistics.median(each.get(reason, 0.0) for each in others) if others else 0.0
+        if own[reason] > usual + 0.1:
+            yield f"clocks limited by {reason} {own[reason]:.0%} of the time ({usual:.0%} in peers)"
+
+
+def _throttle_shares(device: FleetDevice) -> dict[str, float]:
+    during = [repeat.state.during for repeat in _repeats(device)]
+    shares = [each.throttle_shares for each in during if each and each.throttle_shares]
+    names = {name for share in shares for name in share}
+    found = {name: statistics.fmean(share.get(name, 0.0) for share in shares) for name in names}
+    stopped = [
+        each.cpu_throttled_periods / each.cpu_periods
+        for each in during
+        if each and each.cpu_periods and each.cpu_throttled_periods is not None
+    ]
+    return found | ({"a CPU quota": statistics.fmean(stopped)} if stopped else {})
+
+
+def _disturbed(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
+    """Yield each kind of warning that its repeats have more often than those of the peers."""
+    own, others = _warned(device), [_warned(peer) for peer in peers]
+    for kind, share in sorted(own.items()):
+        usual = statistics.median(each.get(kind, 0.0) for each in others) if others else 0.0
+        if share > usual + MANY and kind != "throttled":  # which has a rung of its own
+            yield f"warning {kind} in {share:.0%} of its trainings ({usual:.0%} in peers)"
+
+
+def _warned(device: FleetDevice) -> dict[str, float]:
+    repeats = _repeats(device)
+    counts = Counter(kind for each in repeats for kind in {flag.kind for flag in each.warnings})
+    return {kind: count / len(repeats) for kind, count in counts.items()}
