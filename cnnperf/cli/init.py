@@ -27,6 +27,15 @@ schedule = { name = "CosineAnnealingLR", per = "step", warmup = 10 }
 
 # [datasets.flowers]
 # images = "data/flowers"    # a folder with one folder a class
+# cache = true               # decode the images once, not in each training
+# [datasets.beans]
+# huggingface = "data/beans"    # a folder of save_to_disk
+# [datasets.stream]
+# pipeline = "my_package.data:make"    # a function that returns a torch Dataset or DataLoader
+# num_classes = 4
+# train_images = 4000
+# val_images = 500
+# test_images = 500
 # [datasets.spectra]
 # arrays = "data/spectra.npz"    # train_images, train_labels, test_images, test_labels
 # num_classes = 4

@@ -227,6 +227,26 @@ def test_users_module_registers_its_case(tmp_path: Path) -> None:
     [
         ("divides_9f3", "1 / 0\n", "ZeroDivisionError: division by zero"),
         ("needs_9f3", "import no_such_package_9f3\n", "No module named 'no_such_package_9f3'"),
+        ("syntax_9f3", "x = 1\ndef f(:\n", "SyntaxError: invalid syntax (syntax_9f3.py, line 2)"),
+        ("lines_9f3", "x = 1\nraise ValueError('two\\nlines')\n", "ValueError: two lines; "),
+        ("place_9f3", "x = 1\nraise ValueError\n", "place_9f3.py, line 2)"),
+        (
+            "case_9f3",
+            "from cnnperf import Case, Recipe\nCase(model='vgg16', dataset='mnist', "
+            "resolution=0, recipe=Recipe(name='x'))\n",
+            "(Case: resolution: Input should be greater than 0, found 0; ",
+        ),
+        (
+            "recipe_9f3",
+            "from cnnperf import Recipe\nRecipe(name='x', epoch=3)\n",
+            "(Recipe: epoch: Extra inputs are not permitted, found 3; ",
+        ),
+        (
+            "dataset_9f3",
+            "from cnnperf import DatasetSpec\nDatasetSpec(name='x', loader='a:b', channels=1,\n"
+            " resolution=8, train_images=1, val_images=1, test_images=1, mean=(0.1,), source='')\n",
+            "(DatasetSpec: give both mean and std, or neither to have them measured; ",
+        ),
         (
             "names_9f3",
             "import cnnperf.catalog.registry as r\nr.get_model('vgg17')\n",
@@ -241,7 +261,10 @@ def test_failing_users_module_gets_a_message_with_its_reason(
     _, path = _module(tmp_path, name, content)
     with pytest.raises(UsageError, match=f"cnnperf_modules: {name}") as caught:
         import_modules([name], path)
-    assert reason in str(caught.value)
+    text = str(caught.value)
+    assert reason in text
+    assert "\n" not in text
+    assert "pydantic" not in text
 
 
 @pytest.mark.usefixtures("_own_path")

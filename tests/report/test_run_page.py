@@ -187,6 +187,26 @@ def test_case_has_figures_of_loss_accuracy_and_confusion() -> None:
     ]  # fmt: skip
 
 
+def test_names_of_classes_stand_in_tables_and_figures() -> None:
+    """Those of the record, as text that cannot become markup or break a line."""
+    names = [f"class {number}" for number in range(9)] + ["</script>\n\x1b[31m" + "x" * 99]
+    repeat = learned_repeat()
+    assert repeat.per_class is not None
+    scores = repeat.per_class.model_copy(update={"names": names})
+    case = learned_case().model_copy(
+        update={"repeats": [repeat.model_copy(update={"per_class": scores})]}
+    )
+    page = page_of(example_record(case))
+    figure = figure_of(page, "confusion-modified-vgg-mnist-28-eager")
+    shown = {row["true"] for row in data_of(figure)}
+    assert "class 3" in shown
+    rows = values_of(table_of(page, "classes-modified-vgg-mnist-28-eager"))
+    assert [row["class"] for row in rows][:2] == ["0 class 0", "1 class 1"]
+    last = rows[9]["class"]
+    assert last.startswith("9 </script> \\x1b[31m")
+    assert len(last) == len("9 ") + 40
+
+
 def test_curve_of_three_trainings_has_each_and_their_median() -> None:
     """Seeds shift the loss by 0, 0.002 and 0.004: the median is the second."""
     page = page_of(example_record(learned_case(repeats=3, epochs=2)))

@@ -101,6 +101,22 @@ def test_steps_epochs_and_repeats_are_described() -> None:
     assert describe_step(bare) == "epoch 1/10, step 1/375"
     validation = Progress(phase="validation", epoch=3, epochs=10, step=0, steps=0)
     assert describe_step(validation) == "epoch 3/10, validation"
+
+
+def test_what_comes_before_the_first_step_is_described(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is no part of an epoch, and says nothing about the time left."""
+    build = Progress(phase="build", epoch=1, epochs=10, step=0, steps=0)
+    data = Progress(phase="data", epoch=1, epochs=10, step=1200, steps=50_000)
+    assert describe_step(build) == "building the model and warming up"
+    assert describe_step(data) == "reading images, 1,200/50,000"
+    assert share_done(build) == share_done(data) == 0.0
+    display = Display()
+    display.start(PLACE)
+    monkeypatch.setattr(display, "seconds_left", lambda _: 60.0)
+    assert "left" in display.describe(_step())
+    assert "left" not in display.describe(build) + display.describe(data)
     told = "epoch 1/10: loss 0.143, validation loss 0.120, accuracy 97.10 %"
     assert describe_epoch(_epoch().result, 10) == told
     sample = EpochResult(epoch=1, train_loss=2.3, train_seconds=1.0)

@@ -100,6 +100,26 @@ def test_tables_may_stand_in_pyproject(tmp_path: Path) -> None:
             'images = "data/flowers"\nmean = [0, 0, 0]\nstd = [0, 1, 1]',
             "std has a value",
         ),
+        (
+            'images = "data/flowers"',
+            'loader = "a:b"',
+            "[datasets.flowers]: channels: Field required (and 4 more)",
+        ),
+        (
+            'images = "data/flowers"',
+            'arrays = "a"\ncache = true',
+            "cache belongs to images, not to",
+        ),
+        (
+            'images = "data/flowers"',
+            'images = "data/flowers"\nclasses = ["a", "b", "c"]\nnum_classes = 2',
+            "classes has 3 names, but num_classes is 2",
+        ),
+        (
+            'images = "data/flowers"',
+            'pipeline = "a:b"\nnum_classes = 2\ntrain_images = 9\nval_images = 9\ntest_images = 9',
+            "engine fast keeps the data on the device and cannot use the pipeline of data set",
+        ),
         ("resolution = 64", "resolution = 0", "cases.0.resolution: Input should be greater than 0"),
     ],
 )
@@ -116,6 +136,31 @@ def test_a_wrong_table_is_one_sentence(
     assert message in text
     assert "\n" not in text
     assert "pydantic" not in text
+
+
+def test_a_pipeline_is_trained_by_eager_unless_engines_are_named(tmp_path: Path) -> None:
+    """`fast` is no default where it cannot be used; sizes that need no saying are left out."""
+    pipeline = (
+        'pipeline = "a:b"\nclasses = ["x", "y"]\ntrain_images = 9\nval_images = 9\ntest_images = 9'
+    )
+    tables = TABLES.replace('images = "data/flowers"', pipeline)
+    register_tables(make_project(tmp_path, tables.replace('engines = ["eager", "fast"]\n', "")))
+    assert get_case("wide-flowers-64-cosine-eager")
+    with pytest.raises(UsageError, match="there is no case"):
+        get_case("wide-flowers-64-cosine-fast")
+    spec = get_dataset("flowers")
+    assert (spec.num_classes, spec.channels, spec.resolution) == (2, 3, None)
+
+
+def test_names_of_classes_are_those_of_the_folders(tmp_path: Path) -> None:
+    """Unless the table has others, in the order of the labels."""
+    register_tables(make_project(tmp_path))
+    assert get_dataset("flowers").classes == ("rose", "tulip")
+    own = TABLES.replace('images = "data/flowers"', 'images = "."\nclasses = ["R", "T"]')
+    own = own.replace("flowers", "others").replace('images = "."', 'images = "data/flowers"')
+    (tmp_path / "cnnperf.toml").write_text(own)
+    register_tables(tmp_path)
+    assert get_dataset("others").classes == ("R", "T")
 
 
 @pytest.mark.parametrize(

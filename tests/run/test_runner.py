@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from cnnperf.catalog.specs import ModelSpec
 from cnnperf.record.environment import Hardware
 from cnnperf.record.messages import EpochDone, ProbeJob, Progress
 from cnnperf.run.repeat import RepeatRun, checked_mfu
@@ -126,6 +127,44 @@ def test_a_hang_ends_at_the_timeout(make_job: MakeJob, monkeypatch: pytest.Monke
     assert "no result after 3600 s (last heard of in epoch 2 of 2, step 1)" in str(error)
     assert "--cnnperf-timeout" in str(error)
     assert not is_alive(pid)
+
+
+NETS = """
+import time
+from torch import nn
+
+def build(*, num_classes, in_channels, resolution):
+    for number in range(1000):
+        print("::error::line", number)
+    time.sleep(2.5)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+"""
+
+
+def test_a_slow_builder_that_prints_is_reported_and_disturbs_nothing(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    """The parent repeats what the worker is doing, so that a log can have a line now and then."""
+    (tmp_path / "chatty_nets.py").write_text(NETS)
+    model = ModelSpec(name="chatty", builder="chatty_nets:build", resolution=8, channels=(1,))
+    job = make_job("good")
+    job = job.model_copy(
+        update={
+            "case": job.case.model_copy(update={"model": "chatty"}),
+            "models": (model,),
+            "python_path": (*job.python_path, str(tmp_path)),
+        }
+    )
+    heard: list[Progress | EpochDone] = []
+    with RepeatRun(job, listener=heard.append, timeout_seconds=2.0) as run:
+        run.prepare()
+        building = list(heard)
+        run.train()
+        repeat = run.finish()
+    assert {getattr(message, "phase", None) for message in building} == {"build"}
+    assert len(building) > 1
+    assert describe_progress(building[0]) == "while building the model and warming up"
+    assert repeat.model_parameters == 650
 
 
 def test_an_exception_gives_one_line_and_a_traceback(make_job: MakeJob) -> None:

@@ -21,6 +21,9 @@ from cnnperf.training.data.sources import Images
 CHUNK_VALUES = 2**20
 """Values converted to float64 at a time: 8 MiB, about what a cache holds."""
 
+CONSTANT = 1e-12
+"""Deviation, as a share of the mean, that is only rounding."""
+
 DIGITS = 7
 """About those of float32."""
 
@@ -33,7 +36,8 @@ def with_normalisation(spec: DatasetSpec, images_NHWC: Images) -> DatasetSpec:
     """
     if spec.mean is not None:
         return spec
-    mean_C, std_C = measure(images_NHWC)
+    with np.errstate(invalid="ignore"):
+        mean_C, std_C = measure(images_NHWC)
     for channel, std in enumerate(std_C):
         if not math.isfinite(std):
             raise DataError(
@@ -41,7 +45,10 @@ def with_normalisation(spec: DatasetSpec, images_NHWC: Images) -> DatasetSpec:
                 "are not finite; correct the images"
             )
     # What is the same everywhere is only centred, as by scikit-learn's StandardScaler.
-    return spec.model_copy(update={"mean": mean_C, "std": tuple(std or 1.0 for std in std_C)})
+    std_C = tuple(
+        1.0 if std <= CONSTANT * abs(mean) else std for mean, std in zip(mean_C, std_C, strict=True)
+    )
+    return spec.model_copy(update={"mean": mean_C, "std": std_C})
 
 
 def measure(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

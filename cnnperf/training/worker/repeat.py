@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from cnnperf.catalog.specs import Case
 from cnnperf.models import count_parameters
 from cnnperf.record.messages import Progress, Ready, Result, Trained, TrainJob
@@ -62,8 +64,10 @@ def run_repeat(job: TrainJob, case: Case, channel: Channel, process_start: float
 
     listen(read_some)
     engine.prepare()
-    reset_peak(device)
     startup_seconds = time.perf_counter() - process_start
+    with torch.random.fork_rng(devices=[]):  # counting builds the model again
+        flops_per_image = model_facts(case).training_flops_per_image
+    reset_peak(device)
 
     def get_ready() -> None:
         seconds = time.perf_counter() - process_start
@@ -80,7 +84,7 @@ def run_repeat(job: TrainJob, case: Case, channel: Channel, process_start: float
         channel.send(Progress(phase="test", epoch=epochs, epochs=epochs, step=0, steps=0))
         evaluation = engine.evaluate("test")
         check_finite(evaluation.mean_loss, "the test")
-    metrics = _metrics(job, engine, trained, evaluation, startup_seconds)
+    metrics = _metrics(job, engine, trained, evaluation, startup_seconds, flops_per_image)
     repeat = _repeat(job, engine, trained, evaluation, metrics)
     if job.profile_dir is not None and trained.inference is None:  # `infer` times no training
         name = f"{case.id.replace('/', '_')}-seed{job.seed}"
@@ -123,10 +127,10 @@ def _metrics(
     trained: _Trained,
     evaluation: Evaluation | None,
     startup_seconds: float,
+    flops_per_image: float | None,
 ) -> Metrics:
     log, inference = trained.log, trained.inference
     scores = learned_scores(engine, evaluation) if evaluation else None
-    flops_per_image = model_facts(engine.case).training_flops_per_image
     flops_per_second = flops_per_image and flops_per_image * log.images / log.phase_seconds
     peak = job.matmul_flops_per_second.get(engine.precision)
     return Metrics(

@@ -2,8 +2,8 @@
 
     python -m tests.compare.fleet.simulation            # the table of docs/fleets.md, some minutes
 
-A fleet has nodes of eight devices. Healthy devices differ by a normal spread, trainings of one device
-by another. A hundredth of the devices is slow. Everyone judges the same draws.
+A fleet has nodes of eight devices. Healthy devices differ by a normal spread, trainings of one
+device by another. A hundredth of the devices is slow. Everyone judges the same draws.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from cnnperf.training.data import (
     split_images,
     split_rows,
 )
+from cnnperf.training.data.splits import label_flags
 from tests.training.data.handmade import noise
 from tests.training.data.images import SOME, raw_of, some_images, splits_of
 
@@ -179,6 +180,7 @@ def test_checksum_does_not_depend_on_memory_layout() -> None:
             "gave test images of shape (28, 27, 1), expected (28, 28, 1)",
         ),
         ({"train_labels_N": np.arange(20)}, "gave train labels from 0 to 19, expected 0 to 9"),
+        ({"train_labels_N": np.arange(20) % 10 + 1}, "0 to 9 (they count from 1: subtract 1)"),
         ({"test_labels_N": np.arange(8) - 1}, "gave test labels from -1 to 6, expected 0 to 9"),
         ({"val_rows_N": np.array([1, 2, 3])}, "3 validation rows leave 17 training images"),
         ({"val_rows_N": np.array([1, 2, 3, 3])}, "4 validation rows leave 17 training images"),
@@ -201,3 +203,25 @@ def test_a_data_sets_own_validation_rows_are_used() -> None:
     raw = some_images(val_rows_N=np.array([3, 5, 7, 11]))
     splits = split_images(SOME, raw)
     assert np.array_equal(splits.val.images_NHWC, raw.train_images_NHWC[[3, 5, 7, 11]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "words"),
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], None, ""),
+        ([4] * 9, "one_class", "All training labels of data set digits are 4"),
+        (
+            [1, 2, 3, 4, 5, 6, 7, 8, 9], "empty_classes",
+            "1 of the 10 classes of data set digits have no training images (0). Likely",
+        ),
+        ([7, 8, 9], "empty_classes", "7 of the 10 classes of data set digits have no training "
+         "images (0, 1, 2, 3, 4, ...)"),
+    ],
+)  # fmt: skip
+def test_classes_without_training_images_are_flagged(
+    labels: list[int], kind: str | None, words: str
+) -> None:
+    """A training on them ends well and means little: a warning, no error."""
+    flags = label_flags(DIGITS, np.array(labels))
+    assert [flag.kind for flag in flags] == ([] if kind is None else [kind])
+    assert all(words in flag.message for flag in flags)

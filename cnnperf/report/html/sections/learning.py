@@ -255,7 +255,9 @@ def class_labels(case: CaseRecord, count: int) -> list[str]:
     names = recorded[0] if recorded else CLASS_NAMES.get(case.dataset or "", ())
     if len(names) != count:
         return [str(number) for number in range(count)]
-    return [printable(name)[:MAX_CHARACTERS] for name in names]
+    shown = [printable(name)[:MAX_CHARACTERS] for name in names]
+    alike = len(set(shown)) < count  # a figure would draw them as one class
+    return [f"{number} {name}" for number, name in enumerate(shown)] if alike else shown
 
 
 def class_table(runs: Sequence[Run], slug: str, sides: Sequence[CaseSide]) -> Table:
