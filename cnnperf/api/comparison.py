@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from cnnperf.api.result import TrainResult, as_html, terminal_width
+from cnnperf.api.result import TrainResult, as_html, as_text
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Words, find_rules
@@ -29,12 +29,9 @@ class ShownComparison(Comparison):
 
     def __str__(self) -> str:
         from cnnperf.report.terminal.comparison import comparison_summary
-        from cnnperf.report.terminal.run import render
         from cnnperf.report.wording.comparison import shortened
 
-        summary = comparison_summary(*shortened(self))
-        text = render(summary, width=terminal_width(), color=False)
-        return "\n".join(line.rstrip() for line in text.splitlines())
+        return as_text(comparison_summary(*shortened(self)))
 
     __repr__ = __str__
 

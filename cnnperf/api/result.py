@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import shutil
+import sys
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,17 +17,24 @@ from cnnperf.record.schema import CaseRecord, Metrics, Record, Repeat
 
 if TYPE_CHECKING:
     import altair
+    from rich.console import RenderableType
 
 FRAMES = ("pandas", "polars")
 """Packages of `to_frame`, the preferred one first."""
 
 LOG_WIDTH = 120
-"""Columns where there is no terminal, such as in a notebook."""
+"""Least columns where there is no terminal, such as in a notebook."""
 
 
-def terminal_width() -> int:
-    """Return the columns of a text that is printed."""
-    return shutil.get_terminal_size((LOG_WIDTH, 24)).columns
+def as_text(renderable: RenderableType) -> str:
+    """Return a table as text, as wide as the terminal."""
+    from cnnperf.report.terminal.run import render
+
+    width = shutil.get_terminal_size().columns
+    if not (sys.stdout is not None and sys.stdout.isatty()):
+        width = max(width, LOG_WIDTH)
+    text = render(renderable, width=width, color=False)
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def as_html(text: str) -> str:
@@ -114,10 +122,9 @@ class TrainResult:
         raise UsageError("to_frame needs pandas or polars: pip install pandas")
 
     def __str__(self) -> str:
-        from cnnperf.report.terminal.run import render, run_summary
+        from cnnperf.report.terminal.run import run_summary
 
-        text = render(run_summary(self.record), width=terminal_width(), color=False)
-        return "\n".join(line.rstrip() for line in text.splitlines())
+        return as_text(run_summary(self.record))
 
     __repr__ = __str__
 
