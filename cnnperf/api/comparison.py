@@ -106,7 +106,7 @@ def _side(given: Comparable, name: str) -> Side:
     if isinstance(given, Record):
         return Side.of(given, name)
     if isinstance(given, str | Path):
-        return Side.of(load_record(given, lean=True), str(given))
+        return Side.of(load_record(given), str(given))
     raise UsageError(
         f"{name} is a {type(given).__name__}, expected a record, a result of train, or a path"
     )

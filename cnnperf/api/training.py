@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,11 +134,10 @@ def _find(case: str | AnyCase, modules: Sequence[str]) -> AnyCase:
     """Return a case by its id; one that is unknown may be in the project's files."""
     if not isinstance(case, str):
         return case
-    try:
+    with suppress(UsageError):
         return get_case(case)
-    except UsageError:
-        find_project(Path.cwd(), modules).register()
-        return get_case(case)
+    find_project(Path.cwd(), modules).register()
+    return get_case(case)
 
 
 def _check(case: AnyCase, settings: RunSettings) -> None:

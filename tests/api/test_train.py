@@ -102,8 +102,8 @@ def test_function_of_the_script_itself_is_refused(tmp_path: Path) -> None:
     """One sentence says what to do."""
     done = run(tmp_path / "a", NETS + "train(line(build_line), **FAST)")
     assert last_line(done) == (
-        "cnnperf.errors.UsageError: build_line is defined in a notebook or in the script that runs, "
-        "which a training process cannot import: put it into a module beside it, such as "
+        "cnnperf.errors.UsageError: build_line is defined in a notebook or in the script that "
+        "runs, which a training process cannot import: put it into a module beside it, such as "
         "my_nets.py, and name it my_nets:build_line"
     )
 

@@ -1,4 +1,4 @@
-"""The Python of docs/python.md runs from top to bottom as one script, with its modules beside it."""
+"""The Python of docs/python.md runs as one script, with its modules beside it."""
 
 from __future__ import annotations
 
