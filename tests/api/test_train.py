@@ -69,7 +69,7 @@ def test_function_from_a_folder_that_the_script_added_is_trained(tmp_path: Path)
     (tmp_path / "lib" / "nets.py").write_text(NETS)
     done = run(
         tmp_path / "scripts",
-        f"import sys; sys.path.insert(0, {str(tmp_path / 'lib')!r})\n"
+        f"import sys; sys.path.append({str(tmp_path / 'lib')!r})\n"
         "import nets\n"
         "result = train(line(nets.build_line), **FAST, repeats=2, seed=4)\n"
         "result.save('run.json')\n",
