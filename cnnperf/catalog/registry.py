@@ -75,7 +75,7 @@ def register_case(case: C) -> C:
         _check_quality(case)
         _add("case", _cases, case.id, case)
         return case
-    _check_case(case)
+    check_case(case)
     builtin = _cases.get(case.id) if case.id in BUILTIN_IDS else None
     if isinstance(builtin, Case) and builtin == case.model_copy(update={"tiers": builtin.tiers}):
         _cases[case.id] = case  # a project may choose other tiers for a built-in case
@@ -97,7 +97,12 @@ def _check_quality(case: LoopCase) -> None:
                 )
 
 
-def _check_case(case: Case) -> None:
+def check_case(case: Case) -> None:
+    """Check that model, data set, recipe and engine of a case fit together.
+
+    Raises:
+        UsageError: they do not, or there is no such model or data set.
+    """
     model, dataset = get_model(case.model), get_dataset(case.dataset)
     if RECIPES.get(case.recipe.name, case.recipe) != case.recipe:
         raise UsageError(

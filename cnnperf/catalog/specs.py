@@ -52,8 +52,22 @@ LIBRARIES = ("torchvision", "timm")
 
 LibraryModel = Annotated[str, Field(pattern=rf"^({'|'.join(LIBRARIES)})/[A-Za-z0-9_.]+$")]
 
-ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-"""`package.module:callable`; only the worker imports it."""
+
+def _path_of(value: object) -> object:
+    """Return where a function can be imported from; anything else stays as it is."""
+    if not callable(value) or not hasattr(value, "__qualname__"):
+        return value
+    if not value.__qualname__.isidentifier():
+        raise ValueError(
+            f"{value.__qualname__} cannot be imported: give a function at the top of a module"
+        )
+    return f"{value.__module__}:{value.__qualname__}"
+
+
+ImportPath = Annotated[
+    str, BeforeValidator(_path_of), Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+]
+"""`package.module:callable`, or the function itself; only the worker imports it."""
 
 
 class Spec(BaseModel):

@@ -139,7 +139,7 @@ def _forbidden(changes: Sequence[EnvironmentChange], across: str | None) -> str:
     """Name the first change, and the option that allows it."""
     first = changes[0]
     kinds = sorted({FORBIDDING[change.field.partition(" of ")[0]] for change in changes})
-    options = " ".join(f"{across or '--across'} {kind}" for kind in kinds)
+    options = " ".join((across or "--across {}").format(kind) for kind in kinds)
     differs = f"{first.field} {first.base} against {first.new}"
     if first.base == first.new:
         differs = f"{first.field} differs among the files of each side ({first.base})"

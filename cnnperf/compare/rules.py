@@ -30,8 +30,8 @@ class Words:
 
     base: str = "base"
     new: str = "new"
-    across: str | None = "--across"
-    """Option that allows a difference; None where there is none."""
+    across: str | None = "--across {}"
+    """Option that allows a difference, with its value as {}; None where there is none."""
     training: str = "--cnnperf-"
     """Prefix of the options of a training."""
 
@@ -115,8 +115,7 @@ def find_rules(
     Args:
         folder: searched for thresholds unless `config` names the file.
         sides: what is compared, base first; thresholds may name their cases.
-        base: the base's file, beside which the calibration of its machine is searched. Without it
-            the rules have no calibration.
+        base: the base's file, beside which the calibration of its machine is searched.
         config: file of thresholds.
         calibration: file of the machine's noise, used instead of the search.
         options: other fields of `Rules`.
@@ -136,11 +135,10 @@ def find_rules(
         known = [*all_cases(), *recorded]
         qualities = [each.name for case in known for each in getattr(case, "quality", ())]
         thresholds.check_names([case.id for case in known], qualities)
-    if base is None:
-        return Rules(thresholds=thresholds, **options)
-    hardware = sides[0].records[0].environment.hardware
-    if calibration is None:
-        noise = calibration_of(base, hardware)
-    else:
-        noise = load_calibration_of(calibration, hardware, str(base))
+    noise = None
+    if calibration is not None:
+        hardware = sides[0].records[0].environment.hardware
+        noise = load_calibration_of(calibration, hardware, sides[0].files[0])
+    elif base is not None:
+        noise = calibration_of(base, sides[0].records[0].environment.hardware)
     return Rules(thresholds=thresholds, calibration=noise, **options)

@@ -142,7 +142,7 @@ class Gate:
                 f"{baseline} has none of this run's cases: choose another baseline, or one of its "
                 f"cases with -k: {names or 'none'}"
             )
-        words = Words(across="--cnnperf-across")
+        words = Words(across="--cnnperf-across {}")
         rules = find_rules(root, [base], base=baseline, across=frozenset(across), words=words)
         return cls(base=base, rules=rules)
 

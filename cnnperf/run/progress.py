@@ -5,8 +5,10 @@ pytest captures what tests print, so a display has its own console.
 
 from __future__ import annotations
 
+import importlib
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -14,7 +16,7 @@ from rich.progress import Progress as RichProgress
 
 from cnnperf.errors import printable
 from cnnperf.record.messages import EpochDone, Progress
-from cnnperf.record.metrics import ABSENT, format_rate, format_seconds, show
+from cnnperf.record.metrics import ABSENT, format_plain, format_rate, format_seconds, show
 from cnnperf.record.schema import EpochResult, Repeat
 
 BEFORE = ("build", "data")
@@ -176,6 +178,50 @@ class LiveLine(Display):
             self._progress = None
 
 
+class NotebookLine(Display):
+    """Shows one line below a notebook's cell that changes in place; rich's needs ipywidgets."""
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+        """IPython's handle of the line."""
+
+    def start(self, place: Place) -> None:
+        """Show the line."""
+        super().start(place)
+        self.preparing(f"{place}: starting")
+
+    def preparing(self, text: str) -> None:
+        """Show a line with this text."""
+        content = {"text/plain": printable(text)}
+        if self._shown is None:
+            display = importlib.import_module("IPython.display").display
+            self._shown = display(content, raw=True, display_id=True)
+        else:
+            self._shown.update(content, raw=True)
+
+    def hear(self, message: Progress | EpochDone) -> None:
+        """Update the line."""
+        self.preparing(self.describe(message))
+
+    def finish(self, repeat: Repeat) -> None:
+        """Replace the line by the result; the next repeat gets another one."""
+        self.preparing(f"{self.place}: {describe_repeat(repeat)}")
+        self._shown = None
+
+    def fail(self, reason: str) -> None:
+        """Replace the line by the reason."""
+        self.preparing(f"{self.place}: FAILED, {reason}")
+
+
+def display_for_python() -> Display:
+    """Return the display for a script or a notebook: none where nobody looks."""
+    console = Console(stderr=True)
+    if console.is_jupyter:
+        return NotebookLine()
+    live = console.is_interactive and console.file.isatty()
+    return LiveLine(console) if live else Display()
+
+
 def choose_display(console: Console, *, quiet: bool) -> Display:
     """Return the display that suits the output."""
     if quiet:
@@ -218,12 +264,15 @@ def describe_step(message: Progress) -> str:
 
 def describe_epoch(result: EpochResult, epochs: int) -> str:
     """Return a line such as `epoch 2/10: loss 0.143, validation loss 0.120, accuracy 97.10 %`."""
-    text = f"epoch {result.epoch}/{epochs}: loss {result.train_loss:.3f}"
+    parts = []
+    if result.train_loss is not None:
+        parts.append(f"loss {result.train_loss:.3f}")
     if result.val_loss is not None:
-        text += f", validation loss {result.val_loss:.3f}"
+        parts.append(f"validation loss {result.val_loss:.3f}")
     if result.val_accuracy is not None:
-        text += f", accuracy {show('val_accuracy', result.val_accuracy)}"
-    return text
+        parts.append(f"accuracy {show('val_accuracy', result.val_accuracy)}")
+    parts += [f"{name} {format_plain(value)}" for name, value in result.metrics.items()]
+    return f"epoch {result.epoch}/{epochs}: {', '.join(parts) or 'done'}"
 
 
 def describe_repeat(repeat: Repeat) -> str:

@@ -193,7 +193,12 @@ def _field_text(name: str, value: object) -> str:
 def render(renderable: RenderableType, *, width: int, color: bool) -> str:
     """Return the text for a terminal of this many columns, with or without colours."""
     console = Console(
-        width=width, force_terminal=color, no_color=not color, highlight=False, color_system="auto"
+        width=width,
+        force_terminal=color,
+        force_jupyter=False,  # else it would display in a notebook at once
+        no_color=not color,
+        highlight=False,
+        color_system="auto",
     )
     with console.capture() as capture:
         console.print(renderable)

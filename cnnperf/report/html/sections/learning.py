@@ -6,11 +6,13 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import altair as alt
+
 from cnnperf.catalog.specs import Recipe
-from cnnperf.errors import printable
+from cnnperf.errors import UsageError, printable
 from cnnperf.record.metrics import format_percent
-from cnnperf.record.schema import CaseRecord, EpochResult
-from cnnperf.report.html.charts import Axis, confusion_heat_map, lines
+from cnnperf.record.schema import CaseRecord, EpochResult, Record
+from cnnperf.report.html.charts import ROWS, Axis, confusion_heat_map, lines
 from cnnperf.report.html.content import Figure, Row, Section, Table, number_columns, text_columns
 from cnnperf.report.html.sections.runs import (
     CaseSide,
@@ -23,6 +25,7 @@ from cnnperf.report.html.sections.runs import (
     sides_of,
     slugs,
 )
+from cnnperf.report.html.theme import CONFIG, in_light
 from cnnperf.report.wording import counted, some
 
 Value = Callable[[EpochResult], float | None]
@@ -38,6 +41,9 @@ SCORES: dict[str, Value] = {
 
 LOSS_AXIS = Axis("cross-entropy in nats", ".4f", ".4~r")
 SCORE_AXIS = Axis("share of the validation images", ".2%", "~%")
+
+WIDTH = 480
+"""Pixels of a chart that stands outside a page."""
 
 MAX_NAMED = 4
 """Cases that a sentence names; the table of results has all."""
@@ -143,6 +149,34 @@ def _own_metrics(sides: Sequence[CaseSide]) -> list[str]:
 def _own_curve(name: str) -> tuple[str, str, dict[str, Value], Axis]:
     series: dict[str, Value] = {name: lambda epoch: epoch.metrics.get(name)}
     return f"metric-{name.replace('_', '-')}", name, series, Axis(name, ".4~g", ".4~g")
+
+
+def learning_chart(record: Record) -> alt.VConcatChart:
+    """Draw the curves of a record's only case in light colours, one chart below the other.
+
+    Raises:
+        UsageError: no training has two epochs.
+    """
+    case = record.cases[0]
+    charts = []
+    for figure in _curves("case", [(Run(label="run", name="run", record=record), case)]):
+        content = {**figure.specification, "title": figure.title, "width": WIDTH}
+        rows = content.pop("datasets")[ROWS]
+        layers = [{**layer, "data": {"values": rows}} for layer in content["layer"]]
+        del content["$schema"]  # the whole has it
+        charts.append({**content, "layer": layers})
+    if not charts:
+        raise UsageError(f"{case.id} has no curve: a plot needs a training of two epochs or more")
+    # Vega-Lite takes a layout of legends, but altair's copy of its schema does not have it.
+    legend = {name: value for name, value in CONFIG["legend"].items() if name != "layout"}
+    whole = {
+        "title": case.id,
+        "vconcat": charts,
+        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
+        "config": {**CONFIG, "background": "white", "legend": legend},
+    }
+    chart: alt.VConcatChart = alt.VConcatChart.from_dict(in_light(whole))
+    return chart
 
 
 def run_labels(sides: Sequence[CaseSide]) -> list[str]:

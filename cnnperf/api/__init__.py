@@ -1,0 +1,1 @@
+"""What scripts and notebooks call: `train`, `compare` and `load`; `cnnperf` exports them."""

@@ -1,0 +1,1 @@
+"""Tests of `cnnperf.api`, what scripts and notebooks call."""
