@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -34,7 +35,12 @@ def script(tmp_path: Path) -> Path:
 def test_page_runs_as_one_script(script: Path) -> None:
     """It prints a table, a frame and verdicts; its files are read by the commands."""
     done = subprocess.run(
-        [sys.executable, script], cwd=script.parent, capture_output=True, text=True, check=False
+        [sys.executable, script],
+        cwd=script.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # threads would wait for a busy core
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "small8-digits-28-short-eager  2" in done.stdout
