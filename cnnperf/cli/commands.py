@@ -76,7 +76,7 @@ for heading, functions in COMMANDS.items():
 
 fleets = typer.Typer(
     name="fleet",
-    help="Judge many devices: which is slow, or computes wrongly?",
+    help="Judge many devices: find those that are slow or compute wrongly.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
