@@ -266,6 +266,7 @@ def plan_digest(planned: AnyPlanned, probed: ProbeResult) -> str:
     content = {
         "case": planned.model_dump(mode="json", exclude=UNDIGESTED_FIELDS),
         "model_sha256": facts and facts.sha256,
+        "own": [spec.model_dump() for each in own_specs([planned]).values() for spec in each],
         "shortened": planned.shortened,
         "device": probed.device,
         "hardware": environment.hardware.model_dump(exclude=ONE_OF_ITS_KIND["hardware"]),

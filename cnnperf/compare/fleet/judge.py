@@ -198,8 +198,7 @@ def _critical(adjusted_D: Floats, group: Group, rate: float) -> float:
     called_D = (adjusted_D <= rate) & (group.effects < 0)
     if called_D.any():
         return float(np.min(distance_D[called_D]))
-    freedom = max(1, group.population.healthy - 1)
-    return float(stats.t.isf(rate / len(group.names), freedom))
+    return float(stats.t.isf(rate / len(group.names), group.population.freedom))
 
 
 def _figure(
