@@ -95,12 +95,16 @@ def inert_json(text: str) -> str:
     return text.replace("##", r"#\u0023")
 
 
+KIND_OF_VALUE = re.compile(r"<|constrained-str$|chain\[|function-")
+"""Parts of pydantic's places that are no field."""
+
+
 def describe_validation_error(error: ValidationError, *parents: str) -> str:
     """Return the first problem of a file as one line: the field, what was expected and found."""
     first = error.errors(include_url=False)[0]
     place = [str(part)[:60] for part in (*parents, *first["loc"])]
-    # pydantic also names which kind of table it was: `<case>`.
-    field = ".".join(part for part in place if not part.startswith("<")) or "the top level"
+    # pydantic also names which kind of value it tried, such as `<case>` of a table.
+    field = ".".join(part for part in place if not KIND_OF_VALUE.match(part)) or "the top level"
     found = reprlib.repr(first.get("input"))
     found = found if len(found) <= 60 else found[:57] + "..."
     more = error.error_count() - 1

@@ -200,6 +200,7 @@ def _train(
     )
     display.start(place)
     job = job_of(planned, seed, settings, hardware.matmul_flops_per_second or {})
+    job = job.model_copy(update={"check": True})
     run = RepeatRun(job, timeout_seconds=settings.timeout, listener=hear, hardware=hardware)
     try:
         with run:

@@ -184,7 +184,8 @@ def describe_counts(name: str, counts: dict[str, int], **fields: Any) -> Dataset
             f"data set {name} has {train} training, {val} validation and {test} test images; "
             "expected at least one of each"
         )
-    return DatasetSpec(name=name, train_images=train, val_images=val, test_images=test, **fields)
+    counts = {"train_images": train, "val_images": val, "test_images": test}
+    return DatasetSpec.model_validate({"name": name, **counts, **fields})
 
 
 def array_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -6,7 +6,7 @@ so they are pydantic models.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,11 +17,17 @@ from pydantic import (
     JsonValue,
     PositiveFloat,
     PositiveInt,
+    ValidationError,
     model_validator,
 )
 
 from cnnperf.catalog.engines import ENGINES
-from cnnperf.errors import one_of
+from cnnperf.errors import UsageError, describe_validation_error, one_of
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # its own name is private
 
 Tier = Literal["smoke", "standard", "full"]
 
@@ -70,7 +76,18 @@ ImportPath = Annotated[
 """`package.module:callable`, or the function itself; only the worker imports it."""
 
 
-class Spec(BaseModel):
+class _OneSentence(ModelMetaclass):
+    """Makes a wrong description in a user's code one sentence, not a page of pydantic's."""
+
+    def __call__(self, *args: Any, **fields: Any) -> Any:
+        """Make a description; parts of a whole that is validated come another way."""
+        try:
+            return super().__call__(*args, **fields)
+        except ValidationError as error:
+            raise UsageError(f"{self.__name__}: {describe_validation_error(error)}") from None
+
+
+class Spec(BaseModel, metaclass=_OneSentence):
     """Base of every description: frozen, its numbers finite, and an unknown field is an error."""
 
     model_config = ConfigDict(

@@ -49,6 +49,8 @@ class TrainJob(Job):
     """Measured peaks of the device by precision, for MFU."""
     profile_dir: str | None = None
     """Folder for a trace of a few steps, recorded after the timed run."""
+    check: bool = False
+    """Whether no probe has checked yet that model, data and recipe fit."""
 
 
 class ProbeJob(Job):

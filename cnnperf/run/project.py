@@ -275,7 +275,7 @@ def _register(tables: ProjectTables, folder: Path) -> None:
         },
     }
     for name, model in tables.models.items():
-        register_model(ModelSpec(name=name, **dict(model)))
+        register_model(ModelSpec.model_validate({"name": name, **dict(model)}))
     for name, dataset in tables.datasets.items():
         register_dataset(_describe(name, dataset, folder))
     for case in tables.cases:
@@ -284,7 +284,7 @@ def _register(tables: ProjectTables, folder: Path) -> None:
                 Quality.model_validate({**dict(table), "name": name})
                 for name, table in case.quality.items()
             )
-            register_case(LoopCase(**{**dict(case), "quality": quality}))
+            register_case(LoopCase.model_validate({**dict(case), "quality": quality}))
             continue
         if case.recipe not in recipes:
             raise UsageError(f"[[cases]]: {one_of('recipe', case.recipe, recipes)}")
@@ -294,7 +294,7 @@ def _register(tables: ProjectTables, folder: Path) -> None:
             engines = ("eager",)  # `fast` keeps the data set on the device
         for engine in engines:
             chosen = {name: value for name, value in fields.items() if name != "engines"}
-            register_case(Case(**chosen, engine=engine))
+            register_case(Case.model_validate({**chosen, "engine": engine}))
 
 
 KINDS = ("images", "arrays", "huggingface", "loader", "pipeline")
@@ -341,7 +341,7 @@ def _describe_kind(
     usual: dict[str, Any] = {"name": name, "source": f"{table.loader or table.pipeline}"}
     if table.pipeline is not None:
         usual |= {"channels": 3, "resolution": None}
-    return DatasetSpec(**{**usual, **given})
+    return DatasetSpec.model_validate({**usual, **given})
 
 
 def _place(folder: Path, path: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnperf import Case, DatasetSpec, Recipe, UsageError
 from cnnperf.record.loading import load_record
 from tests.examples import plain_terminal
 
@@ -186,3 +187,46 @@ def test_terminal_shows_progress_of_a_loop_without_losses(
     assert done.returncode == 0, text.decode()
     assert (b"mine, training 2/2: trained in " in text) is shown
     assert bool(text) is shown
+
+
+def test_a_wrong_description_in_code_is_one_sentence() -> None:
+    """The field and the fix, without a page of pydantic's; so is one that is part of another."""
+    with pytest.raises(
+        UsageError, match=r"^Recipe: epochs: Input should be greater than 0, found 0$"
+    ):
+        Recipe(name="x", epochs=0)
+    with pytest.raises(
+        UsageError, match=r"^DatasetSpec: mean has 2 values for 3 channels; give one"
+    ):
+        DatasetSpec(
+            name="a", loader="a:b", channels=3, resolution=8, train_images=1, val_images=1,
+            test_images=1, mean=(0, 0), std=(1, 1, 1), source="",
+        )  # fmt: skip
+    with pytest.raises(UsageError, match=r"^Case: recipe.epochs: Input should be greater than 0"):
+        Case(model="vgg16", dataset="mnist", resolution=32, recipe={"name": "x", "epochs": 0})
+
+
+def test_a_model_that_does_not_fit_is_refused_before_training(tmp_path: Path) -> None:
+    """As a run's probe refuses it: by what the model gives, not by what a loss says of it."""
+    (tmp_path / "pairs.py").write_text(
+        "from torch import nn\n\n\nclass Pair(nn.Linear):\n"
+        "    def forward(self, x):\n        y = super().forward(x.flatten(1))\n"
+        "        return y, y\n"
+        "\n\ndef build(num_classes, in_channels, resolution):\n"
+        "    return Pair(in_channels * resolution**2, num_classes)\n"
+    )
+    (tmp_path / "script.py").write_text(
+        "from cnnperf import Case, ModelSpec, Recipe, WorkerError, register_model, train\n"
+        "if __name__ == '__main__':\n"
+        "    register_model(ModelSpec(name='pair', builder='pairs:build', channels=(1,)))\n"
+        "    case = Case(model='pair', dataset='digits', resolution=28, recipe=Recipe(name='x'))\n"
+        "    try:\n        train(case, device='cpu', measure_peak=False)\n"
+        "    except WorkerError as error:\n        print(error)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert found.stdout == (
+        "case pair-digits-28-x-eager: model pair gives a tuple of 2 items for images "
+        "(2, 1, 28, 28), expected logits (2, 10); correct the model\n"
+    ), found.stderr

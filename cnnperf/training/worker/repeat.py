@@ -11,7 +11,7 @@ import torch
 
 from cnnperf.catalog.specs import Case
 from cnnperf.models import count_parameters
-from cnnperf.record.messages import Progress, Ready, Result, Trained, TrainJob
+from cnnperf.record.messages import ProbeJob, Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record.schema import Inference, Metrics, PerClass, Repeat
 from cnnperf.training.clock import percentiles
 from cnnperf.training.data.progress import listen
@@ -28,7 +28,7 @@ from cnnperf.training.loop import TrainingLog, learned_scores, run_training
 from cnnperf.training.profiling.profiler import check_profile_dir, record_profile
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device, peak_bytes, reset_peak
-from cnnperf.training.worker.probe import model_facts
+from cnnperf.training.worker.probe import check_cases, model_facts
 from cnnperf.training.worker.torch_environment import settings_with_torch
 
 
@@ -49,6 +49,8 @@ def run_repeat(job: TrainJob, case: Case, channel: Channel, process_start: float
     `process_start` is `time.perf_counter()` at the start of this process's imports.
     """
     device = choose_device(job.device)
+    if job.check:
+        check_cases(ProbeJob(device=job.device, cases=(case,)))
     engine = engine_class(case.engine)(
         case=case, seed=job.seed, device=device, data_dir=job.data_dir
     )
