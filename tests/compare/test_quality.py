@@ -26,7 +26,13 @@ from cnnperf.report.formats.dashboards import export
 from cnnperf.report.terminal.run import render, results_table
 from cnnperf.report.wording.history import effect
 from tests.compare.judging import compared, only_case, side_of
-from tests.examples import CREATED, example_record, example_repeat, write_record
+from tests.examples import (
+    CREATED,
+    example_case_record,
+    example_record,
+    example_repeat,
+    write_record,
+)
 from tests.report.page_parts import data_of, figure_of, page_of, table_of, values_of
 
 IOU = Quality(name="test_iou", better="higher", margin=0.01)
@@ -190,6 +196,23 @@ def test_the_page_has_columns_and_curves() -> None:
     curve = data_of(figure_of(page, "metric-val-iou-own"))
     medians = [row["value"] for row in curve if row["role"] == "median"]
     assert medians == pytest.approx([0.6, 0.65])
+
+
+def test_a_loss_of_ones_own_is_not_called_cross_entropy() -> None:
+    """Nobody knows what it is; that of the study's recipe is known."""
+    own = reported(STEADY)
+    losses = [EpochResult(epoch=n, train_seconds=1, train_loss=1 / n) for n in (1, 2)]
+    own.repeats[0].epochs[:] = losses
+    study = example_case_record(
+        repeats=[example_repeat().model_copy(update={"epochs": losses, "per_class": None})]
+    )
+    page = page_of(example_record(own, study))
+    titles = {
+        name: json.dumps(figure_of(page, f"loss-{name}").specification)
+        for name in ("own", "modified-vgg-mnist-28-eager")
+    }
+    assert "cross-entropy" not in titles["own"]
+    assert "cross-entropy in nats" in titles["modified-vgg-mnist-28-eager"]
 
 
 def test_the_verdicts_page_has_it() -> None:

@@ -125,7 +125,7 @@ def has_curve(case: CaseRecord, value: Value) -> bool:
 
 def _curves(slug: str, sides: Sequence[CaseSide]) -> Iterator[Figure]:
     kinds = (
-        ("loss", "Loss", LOSSES, LOSS_AXIS),
+        ("loss", "Loss", LOSSES, _loss_axis([case for _, case in sides])),
         ("accuracy", "Validation accuracy and F1", SCORES, SCORE_AXIS),
         *map(_own_curve, _own_metrics(sides)),
     )
@@ -138,6 +138,13 @@ def _curves(slug: str, sides: Sequence[CaseSide]) -> Iterator[Figure]:
                 caption=f"{sides[0][1].id}; {how_drawn(sides)}",
                 specification=lines(values, axis=axis, runs=run_labels(sides)),
             )
+
+
+def _loss_axis(cases: Sequence[CaseRecord]) -> Axis:
+    """Return the axis of losses; those of a recipe or loop of the user's may be anything."""
+    recipes = [each.fingerprint.recipe if each.fingerprint else None for each in cases]
+    usual = all(recipe is not None and recipe.loss == "cross_entropy" for recipe in recipes)
+    return LOSS_AXIS if usual else LOSS_AXIS._replace(title="loss")
 
 
 def _own_metrics(sides: Sequence[CaseSide]) -> list[str]:
