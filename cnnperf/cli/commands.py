@@ -80,7 +80,8 @@ fleets = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-fleets.command("judge", help=help_text(fleet.judge.__doc__))(fleet.judge)
+for function in (fleet.judge, fleet.place):
+    fleets.command(function.__name__, help=help_text(function.__doc__))(function)
 app.add_typer(fleets, rich_help_panel="Judge")
 
 

@@ -34,9 +34,21 @@ if TYPE_CHECKING:
     from cnnperf.compare.verdicts import Comparison
 
 Base = Annotated[
-    Path, typer.Argument(metavar="BASE", help="Record to compare with.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="BASE",
+        help="Record to compare with, or folder with a record a device.",
+        show_default=False,
+    ),
 ]
-New = Annotated[Path, typer.Argument(metavar="NEW", help="Record to judge.", show_default=False)]
+New = Annotated[
+    Path,
+    typer.Argument(
+        metavar="NEW",
+        help="Record to judge, or folder with a record a device.",
+        show_default=False,
+    ),
+]
 Verbose = Annotated[bool, option("--verbose", "-v", text="Also show the thresholds in force.")]
 
 
@@ -65,6 +77,7 @@ def compare(
       cnnperf compare base.json new.json
       cnnperf compare base.json new.json --across software --strict
       cnnperf compare base.json new.json -f markdown -o verdict.md
+      cnnperf compare old-driver/ new-driver/ --across software
 
     Exit codes:
       0    no regression
@@ -109,4 +122,8 @@ def _judge(
     whole = load_side(files[0], lean=True), load_side(files[1], lean=True)
     # All cases: thresholds may name one that -k leaves out.
     rules = find_rules(Path.cwd(), whole, base=files[0][0], **judging)
-    return judge(*select(whole, expression), rules), rules
+    comparison = judge(*select(whole, expression), rules)
+    if any(path.is_dir() for side in files for path in side):
+        note = "each device of a folder counts as one training, the mean of its own: n is devices"
+        comparison = comparison.model_copy(update={"notes": (*comparison.notes, note)})
+    return comparison, rules

@@ -23,6 +23,11 @@ class FleetFormat(StrEnum):
     JSON = "json"
 
 
+Metric = Annotated[
+    str, option("--metric", metavar="NAME", text="Rate or time by which devices are judged.")
+]
+
+
 def judge(
     folder: Annotated[
         Path,
@@ -41,9 +46,7 @@ def judge(
             "have in common is named.",
         ),
     ] = None,
-    metric: Annotated[
-        str, option("--metric", metavar="NAME", text="Rate or time by which devices are judged.")
-    ] = "images_per_second",
+    metric: Metric = "images_per_second",
     threshold: Annotated[
         float,
         option(
@@ -110,6 +113,43 @@ def judge(
             write_file(output, as_text(judged, form.value, everything=everything))
             typer.echo(printable(judged.summary))
     raise typer.Exit(judged.exit_code)
+
+
+def place(
+    record: Annotated[
+        Path, typer.Argument(metavar="RECORD", help="Record of one device.", show_default=False)
+    ],
+    reference: Annotated[
+        Path,
+        option(
+            "--reference",
+            metavar="FOLDER",
+            text="Folder with a record a device.",
+            show_default=False,
+        ),
+    ],
+    metric: Metric = "images_per_second",
+) -> None:
+    """Say which share of a fleet's devices is slower than one device.
+
+    Examples:
+      cnnperf fleet place rented.json --reference reports/h100s/
+    """
+    from rich.text import Text
+
+    from cnnperf.compare.fleet.devices import FleetDevice, load_devices
+    from cnnperf.compare.fleet.judge import FleetRules
+    from cnnperf.compare.fleet.place import place_device
+    from cnnperf.record.loading import load_record
+    from cnnperf.report.terminal.fleet import placement_line
+
+    with sentences():
+        _check_metric(metric)
+        with status("reading records ..."):
+            device = FleetDevice(name=record.stem, record=load_record(record))
+            others = [each for each in load_devices(reference) if each.record != device.record]
+        for each in place_device(device, others, FleetRules(metric=metric)):
+            print_rich(Text(placement_line(each)))
 
 
 def _check_metric(name: str) -> None:

@@ -61,11 +61,18 @@ class Side:
 def load_side(paths: Iterable[Path], *, lean: bool = False) -> Side:
     """Read the files of one side; `lean` keeps only what a verdict needs.
 
+    A folder is a fleet: each device is one training, the mean of its own.
+
     Raises:
         UsageError: one cannot be read, two are the same, or they do not fit together.
     """
     named: list[tuple[str, Record]] = []
     for path in paths:
+        if path.is_dir():  # a fleet: each device counts once
+            from cnnperf.compare.fleet.pooling import devices_as_trainings
+
+            named += [(f"{path}/{name}", record) for name, record in devices_as_trainings(path)]
+            continue
         record = load_record(path, lean=lean)
         for name, other in named:
             if record == other:

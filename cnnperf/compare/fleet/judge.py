@@ -99,7 +99,7 @@ def judge_fleet(devices: Sequence[FleetDevice], rules: FleetRules | None = None)
         UsageError: no device has a finished training with the metric.
     """
     rules = rules or FleetRules()
-    groups, alone = _groups(devices, rules)
+    groups, alone = groups_of(devices, rules)
     if not groups and not alone and not any(_failure(device) for device in devices):
         raise UsageError(f"no device has a finished training with {rules.metric}: choose --metric")
     wrong = find_wrong(devices)
@@ -123,7 +123,7 @@ def judge_fleet(devices: Sequence[FleetDevice], rules: FleetRules | None = None)
     )
 
 
-def _groups(
+def groups_of(
     devices: Sequence[FleetDevice], rules: FleetRules
 ) -> tuple[list[Group], dict[str, str]]:
     """Return the groups of peers, and the devices with too few of them, with the reason."""

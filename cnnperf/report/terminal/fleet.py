@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from cnnperf.compare.fleet.place import Placement
 from cnnperf.compare.fleet.verdicts import BAD, DeviceVerdict, Figure, Fleet, JudgedDevice
 from cnnperf.errors import printable
 from cnnperf.record.metrics import METRICS
@@ -89,6 +90,16 @@ def _explanations(devices: list[JudgedDevice]) -> Iterator[str]:
                 yield f"undecided: {device.name}, {figure.case}: {_needed(figure)}"
         if device.causes:
             yield f"likely cause: {device.name}: {'; '.join(device.causes)}"
+
+
+def placement_line(placed: Placement) -> str:
+    """Return where a device stands among others, in one sentence."""
+    metric = METRICS[placed.metric]
+    return printable(
+        f"{placed.case}: {metric.show(placed.value)} {metric.label} (n={placed.n}), "
+        f"{placed.ratio:.3f} of the median speed; faster than {placed.percentile:.0f} % of "
+        f"{placed.devices:,} devices ({placed.low:.0f} to {placed.high:.0f} %)"
+    )
 
 
 def _needed(figure: Figure) -> str:

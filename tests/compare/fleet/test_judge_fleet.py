@@ -269,3 +269,79 @@ def test_a_metric_that_is_no_speed_is_refused(tmp_path: Path) -> None:
     code, _, error = run(str(tmp_path), "--metric", "test_accuracy")
     assert code == 2
     assert "there is no metric 'test_accuracy'" in error
+
+
+# --- fleet against fleet, device against fleet ----------------------------------------------------
+
+
+def test_two_fleets_are_compared_over_devices(tmp_path: Path) -> None:
+    """Many trainings of few cards do not make a change certain; many cards do."""
+    few = [
+        write_fleet(tmp_path / f"few{n}", fleet_of(4, between=0.04, seed=n, repeats=50))
+        for n in (0, 1)
+    ]
+    found = run_compare(*map(str, few))
+    assert {each["n_base"] for each in metrics_of(found)} == {4}
+    assert found["cases"][0]["metrics"]["images_per_second"]["verdict"] == "inconclusive"
+    slower = dict.fromkeys(range(60), -0.06)
+    many = [
+        write_fleet(tmp_path / f"many{n}", fleet_of(60, slower if n else None, seed=n))
+        for n in (0, 1)
+    ]
+    metric = run_compare(*map(str, many))["cases"][0]["metrics"]["images_per_second"]
+    assert (metric["verdict"], metric["n_new"]) == ("slower", 60)
+    assert metric["low"] < 0.942 < metric["high"]
+
+
+def run_compare(*arguments: str) -> dict[str, Any]:
+    """What `cnnperf compare` says as JSON."""
+    found = CliRunner().invoke(app, ["compare", *arguments, "--format", "json"])
+    content: dict[str, Any] = json.loads(found.stdout)
+    return content
+
+
+def metrics_of(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """The verdicts on all metrics of all cases."""
+    return [each for case in comparison["cases"] for each in case["metrics"].values()]
+
+
+def test_a_figure_that_a_training_lacks_is_lacking_on_its_device(tmp_path: Path) -> None:
+    """A mean of the others would hide it."""
+    records = fleet_of(6)
+    repeats = records["node0-gpu2"].cases[0].repeats
+    repeats[1] = repeats[1].model_copy(
+        update={"metrics": repeats[1].metrics.model_copy(update={"images_per_second": None})}
+    )
+    base = write_fleet(tmp_path / "base", fleet_of(6))
+    new = write_fleet(tmp_path / "new", records)
+    metric = run_compare(str(base), str(new))["cases"][0]["metrics"]["images_per_second"]
+    assert (metric["verdict"], metric["reason"]) == (
+        "missing",
+        "1 of 6 trainings of new lack this figure",
+    )
+
+
+def test_a_device_is_placed_among_others(tmp_path: Path) -> None:
+    """Its percentile, with an interval that holds the truth; too few others are refused."""
+    records = fleet_of(101, between=0.05, seed=7)
+    speeds = {
+        name: sum(each.metrics.images_per_second or 0 for each in record.cases[0].repeats)
+        for name, record in records.items()
+    }
+    middle = sorted(speeds, key=lambda name: speeds[name])[70]
+    folder = write_fleet(tmp_path / "fleet", records)
+    found = CliRunner().invoke(
+        app, ["fleet", "place", str(folder / f"{middle}.json"), "--reference", str(folder)]
+    )
+    text = " ".join(found.stdout.split())
+    assert found.exit_code == 0
+    assert "faster than 70 % of 100 devices (" in text
+    low, high = (int(part) for part in text.split("devices (")[1].split(" %)")[0].split(" to "))
+    assert low < 70 < high
+    assert high - low < 40
+    few = write_fleet(tmp_path / "few", fleet_of(3))
+    refused = CliRunner().invoke(
+        app, ["fleet", "place", str(folder / f"{middle}.json"), "--reference", str(few)]
+    )
+    assert refused.exit_code == 2
+    assert "fewer than four devices of this kind" in refused.stderr
