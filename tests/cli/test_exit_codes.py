@@ -299,5 +299,5 @@ def test_a_module_that_quits_passes_no_gate(
     (tmp_path / "quits.py").write_text(f"import sys\nsys.exit({code})\n")
     done = run_cnnperf("compare", base, slower, "--module", "quits", cwd=tmp_path)
     assert sentence_of(done).startswith(
-        f"cnnperf: --module: quits cannot be imported (SystemExit: {code})"
+        f"cnnperf: --module: quits cannot be imported (SystemExit: {code}; "
     )
