@@ -344,7 +344,7 @@ def test_ab_without_an_interpreter_is_bad_usage(tmp_path: Path) -> None:
     """Neither side named: that is what `calibrate` is for."""
     done = run_cnnperf("ab", cwd=tmp_path)
     assert done.returncode == 2
-    assert "expected --b PYTHON" in done.stderr
+    assert "expected --b (or --a): both sides would be the same" in done.stderr
 
 
 # --- real trainings -----------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def _huge(file: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "absent": (lambda file: None, "cannot be read: No such file or directory"),
-    "folder": (lambda file: file.mkdir(), "cannot be read: Is a directory"),
+    "folder": (lambda file: file.mkdir(), "has no record: put one a device there"),
     "empty": (lambda file: _text(file, ""), "is empty, expected a file written by"),
     "binary": (lambda file: _text(file, b"PK\x03\x04\xff\xfe\x00"), "is not a JSON text file"),
     "cut off": (

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cnnperf.record.loading import load_record
+from tests.pytest_plugin.project import WITHOUT_PEAK
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -28,8 +29,10 @@ def run(folder: Path, *command: str) -> str:
 
 
 def copied(name: str, folder: Path) -> Path:
-    """A copy of an example, which may be written to."""
-    return Path(shutil.copytree(EXAMPLES / name, folder / name))
+    """A copy of an example, which may be written to; it does without the matmul peak."""
+    copy = Path(shutil.copytree(EXAMPLES / name, folder / name))
+    (copy / "conftest.py").write_text(WITHOUT_PEAK)
+    return copy
 
 
 def test_a_project_of_toml_alone(tmp_path: Path) -> None:
