@@ -101,10 +101,10 @@ def test_a_floor_fails_whatever_base_has() -> None:
     low = IOU.model_copy(update={"floor": 0.7})
     found = judged(reported(STEADY, low), reported(STEADY, low))
     assert (found.verdict, found.reason) == ("worse", "2 of 5 trainings below its floor of 0.7")
-    high = ERROR.model_copy(update={"floor": 0.7})
+    high = ERROR.model_copy(update={"floor": 0.701})
     sides = [reported(STEADY, high, "test_error") for _ in range(2)]
     found = judged(*sides, "test_error")
-    assert found.reason == "2 of 5 trainings above its limit of 0.7 mm"
+    assert found.reason == "1 of 5 trainings above its limit of 0.701 mm"
 
 
 def test_what_only_one_side_declares() -> None:
