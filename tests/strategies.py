@@ -10,16 +10,9 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from cnnperf.catalog.specs import Augmentation, Recipe
+from cnnperf.record.fingerprint import Fingerprint
 from cnnperf.record.live import RecipePart
-from cnnperf.record.schema import (
-    CaseError,
-    CaseRecord,
-    EpochResult,
-    Fingerprint,
-    Metrics,
-    Record,
-    Repeat,
-)
+from cnnperf.record.schema import CaseError, CaseRecord, EpochResult, Metrics, Record, Repeat
 from tests.examples import example_environment, example_flag
 
 finite = st.floats(-1e100, 1e100)

@@ -11,8 +11,9 @@ from typing import Any
 
 from cnnperf.compare.verdicts import Across, EnvironmentChange
 from cnnperf.record.environment import Environment, Settings
+from cnnperf.record.fingerprint import Fingerprint
 from cnnperf.record.metrics import ABSENT, format_bytes
-from cnnperf.record.schema import CaseRecord, Fingerprint
+from cnnperf.record.schema import CaseRecord
 
 FORBIDDING: dict[str, Across] = {
     "hardware.gpu.name": "hardware",

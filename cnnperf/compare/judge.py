@@ -33,7 +33,8 @@ from cnnperf.compare.verdicts import (
     EnvironmentChange,
     Verdict,
 )
-from cnnperf.record.schema import CaseRecord, Fingerprint, Repeat
+from cnnperf.record.fingerprint import Fingerprint
+from cnnperf.record.schema import CaseRecord, Repeat
 
 MAX_NAMED = 5
 """Most seeds that a sentence names."""

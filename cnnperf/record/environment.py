@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -21,6 +21,10 @@ numbers. Fields that newer versions add are ignored."""
 
 # The bounds exceed any measurement. Ratios and squares of values within them stay finite.
 Finite = Annotated[float, Field(ge=-1e100, le=1e100)]
+
+T = TypeVar("T")
+Listed = Annotated[list[T], Field(fail_fast=True)]
+"""A list that is refused at its first wrong item: a million errors would take gigabytes."""
 
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 """A list in JSON, where there are no tuples."""

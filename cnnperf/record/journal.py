@@ -29,6 +29,7 @@ from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError, describe_validation_error
 from cnnperf.record.environment import Environment, Moment, Texts
+from cnnperf.record.fingerprint import RecordedQuality
 from cnnperf.record.loading import naming_what_is_too_much, read_file
 from cnnperf.record.schema import (
     SCHEMA_VERSION,
@@ -36,7 +37,6 @@ from cnnperf.record.schema import (
     CaseRecord,
     Outcome,
     Record,
-    RecordedQuality,
     RecordModel,
     Repeat,
     Version,

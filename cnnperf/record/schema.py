@@ -14,28 +14,29 @@ Schema versions, and what each changed:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import statistics
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field
 
 from cnnperf.catalog.loops import AnyCase, LoopCase, MetricName, Quality
-from cnnperf.catalog.specs import Augmentation, Recipe, Tier
+from cnnperf.catalog.specs import Tier
 from cnnperf.record.environment import (
     STRICT,
     DuringState,
     Environment,
     Finite,
     Flag,
+    Listed,
     Moment,
     Settings,
     State,
 )
-from cnnperf.record.live import LiveTraining, RecipePart
+from cnnperf.record.fingerprint import Fingerprint, Loop, RecordedQuality, RecordedRecipe
+from cnnperf.record.live import LiveTraining
 from cnnperf.record.metrics import METRICS, Metric, of_quality
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -46,10 +47,6 @@ Version = Literal[1, 2]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**64)]
-
-T = TypeVar("T")
-Listed = Annotated[list[T], Field(fail_fast=True)]
-"""A list that is refused at its first wrong item: a million errors would take gigabytes."""
 
 PrecisionName = Literal["float32", "tf32", "bfloat16", "float16"]
 Outcome = Literal["passed", "failed", "skipped"]
@@ -274,54 +271,6 @@ class CaseError(RecordModel):
     """One line."""
     seed: Count | None = None
     traceback: str | None = None
-
-
-class RecordedAugmentation(Augmentation):
-    """An augmentation in a file. Fields that newer versions add are ignored."""
-
-    model_config = ConfigDict(**STRICT, frozen=True, from_attributes=True)
-
-
-class RecordedRecipe(Recipe):
-    """A recipe in a file. Fields that newer versions add are ignored."""
-
-    model_config = ConfigDict(**STRICT, frozen=True, from_attributes=True)
-
-    augmentation: RecordedAugmentation | None = None
-
-
-class RecordedQuality(Quality):
-    """A quality in a file. Fields that newer versions add are ignored."""
-
-    model_config = ConfigDict(**STRICT, frozen=True, from_attributes=True)
-
-
-class Loop(RecordModel):
-    """A training loop of the user's; its code is not part of it."""
-
-    trainer: str | None = None
-    command: Listed[str] | None = None
-    clock: str = "training"
-    settings: dict[str, JsonValue] = {}
-
-
-class Fingerprint(RecordModel):
-    """What must be equal for two records of a case to be comparable."""
-
-    model_sha256: str | None = None
-    dataset_sha256: str | None = None
-    recipe: RecordedRecipe | None = None
-    """None of a loop of the user's; so are resolution and precision."""
-    resolution: int | None = None
-    precision: str | None = None
-    loop: Loop | None = None
-    overrides: dict[RecipePart, str] = {}
-    """What was live instead of the recipe's `optimizer`, `loss` or `schedule`."""
-
-    @property
-    def digest(self) -> str:
-        """Short hash of the whole fingerprint."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 class CaseRecord(RecordModel):

@@ -14,8 +14,9 @@ from cnnperf.catalog.specs import Case
 from cnnperf.cli import commands as cli
 from cnnperf.compare.floors import Measured, case_floors, expected_precision, planned_work
 from cnnperf.record.environment import Gpu
+from cnnperf.record.fingerprint import Fingerprint, RecordedRecipe
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic
-from cnnperf.record.schema import Fingerprint, Record, RecordedRecipe
+from cnnperf.record.schema import Record
 from cnnperf.run import floors_inputs
 from tests.commands import run_cnnperf, sentence_of
 from tests.examples import (

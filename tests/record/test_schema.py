@@ -15,17 +15,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cnnperf.catalog.specs import Augmentation, Recipe
+from cnnperf.record.fingerprint import Fingerprint, RecordedRecipe
 from cnnperf.record.loading import load_record
 from cnnperf.record.metrics import METRICS
 from cnnperf.record.schema import (
     SCHEMA_VERSION,
     CaseError,
     EpochResult,
-    Fingerprint,
     Inference,
     Metrics,
     Record,
-    RecordedRecipe,
     fingerprint_of,
     json_schema,
     now,

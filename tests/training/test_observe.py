@@ -14,7 +14,8 @@ import torch
 
 from cnnperf import observe
 from cnnperf.errors import NaNLossError, UsageError
-from cnnperf.training.observe import Observation, Run, observe_with
+from cnnperf.training.observation import Observation, Run
+from cnnperf.training.observe import observe_with
 
 TICK = 0.02
 """Seconds of one piece of work; the machine may add to it, never take away."""

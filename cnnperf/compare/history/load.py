@@ -26,9 +26,9 @@ from cnnperf.compare.history import queries
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.environment import Environment, Settings
+from cnnperf.record.fingerprint import Fingerprint, RecordedQuality
 from cnnperf.record.loading import MAX_FILE_BYTES, load_record, name_of
 from cnnperf.record.metrics import METRICS
-from cnnperf.record.schema import Fingerprint, RecordedQuality
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

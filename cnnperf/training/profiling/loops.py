@@ -13,7 +13,8 @@ from cnnperf.errors import UsageError
 from cnnperf.record.environment import Flag
 from cnnperf.record.schema import Profile
 from cnnperf.training.clock import synchronize
-from cnnperf.training.observe import Observation, Run, observe_with
+from cnnperf.training.observation import Observation, Run
+from cnnperf.training.observe import observe_with
 from cnnperf.training.profiling.profiler import (
     MAX_STEPS,
     MIN_STEPS,

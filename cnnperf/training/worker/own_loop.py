@@ -24,7 +24,8 @@ from cnnperf.record.environment import Settings
 from cnnperf.record.messages import EpochDone, Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record.schema import EpochResult, Metrics, Repeat
 from cnnperf.training.clock import percentiles
-from cnnperf.training.observe import VARIABLE, Message, Observation, Run, observe_with
+from cnnperf.training.observation import Message, Observation, Run
+from cnnperf.training.observe import VARIABLE, observe_with
 from cnnperf.training.profiling.loops import profile_loop
 from cnnperf.training.profiling.profiler import check_profile_dir
 from cnnperf.training.worker.channel import OUT_OF_MEMORY, Channel, one_line
