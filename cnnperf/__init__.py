@@ -16,12 +16,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnperf.api.comparison import compare, load
-    from cnnperf.api.result import TrainResult
-    from cnnperf.api.training import train
     from cnnperf.catalog.loops import LoopCase, Quality
     from cnnperf.catalog.registry import register_case, register_dataset, register_model
     from cnnperf.catalog.specs import Augmentation, Case, DatasetSpec, ModelSpec, Recipe
+    from cnnperf.cli.python.comparison import compare, load
+    from cnnperf.cli.python.result import TrainResult
+    from cnnperf.cli.python.training import train
     from cnnperf.compare.verdicts import Comparison
     from cnnperf.errors import UsageError
     from cnnperf.models import build_model
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from cnnperf.training import observe
 
 _HOMES = {
-    "train": "cnnperf.api.training",
-    "load": "cnnperf.api.comparison",
-    "TrainResult": "cnnperf.api.result",
+    "train": "cnnperf.cli.python.training",
+    "load": "cnnperf.cli.python.comparison",
+    "TrainResult": "cnnperf.cli.python.result",
     "Record": "cnnperf.record.schema",
     "Comparison": "cnnperf.compare.verdicts",
     "UsageError": "cnnperf.errors",
@@ -95,7 +95,7 @@ class CallableRoom(ModuleType):
     """
 
     def __call__(self, *sides: Any, **options: Any) -> Comparison:
-        """Judge two records; see `cnnperf.api.comparison.compare`."""
+        """Judge two records; see `cnnperf.cli.python.comparison.compare`."""
         function: Callable[..., Comparison] = _find_compare()
         return function(*sides, **options)
 
@@ -108,4 +108,4 @@ class CallableRoom(ModuleType):
 
 
 def _find_compare() -> Any:
-    return importlib.import_module("cnnperf.api.comparison").compare
+    return importlib.import_module("cnnperf.cli.python.comparison").compare

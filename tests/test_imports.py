@@ -21,7 +21,6 @@ MAY_IMPORT = {
     "report": {"errors", "catalog", "record", "machine", "compare"},
     "cli": {"errors", "catalog", "record", "machine", "compare", "run", "report"},
     "pytest_plugin": {"errors", "catalog", "record", "machine", "compare", "run", "report"},
-    "api": {"errors", "catalog", "record", "compare", "run", "report"},
     "models": {"errors", "catalog", "record"},
     "training": {"errors", "catalog", "record", "machine", "models"},
 }
@@ -32,7 +31,7 @@ TORCH_FOLDERS = {"models", "training"}
 NEED_TORCH = {"torch", "torchvision", "sklearn", "lightning", "accelerate", "timm"}
 """Packages of the extras `train` and `peers`."""
 
-MAX_ROOT_ENTRIES = 13
+MAX_ROOT_ENTRIES = 12
 
 
 class Import(NamedTuple):

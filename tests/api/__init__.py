@@ -1,1 +1,1 @@
-"""Tests of `cnnperf.api`, what scripts and notebooks call."""
+"""Tests of `cnnperf.cli.python`, what scripts and notebooks call."""

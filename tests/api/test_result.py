@@ -11,7 +11,7 @@ import pytest
 
 import cnnperf
 from cnnperf import compare, load
-from cnnperf.api.result import TrainResult
+from cnnperf.cli.python.result import TrainResult
 from cnnperf.compare.inputs import load_side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.verdicts import Comparison

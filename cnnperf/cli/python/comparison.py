@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from cnnperf.api.result import TrainResult, as_html, as_text
+from cnnperf.cli.python.result import TrainResult, as_html, as_text
 from cnnperf.compare.inputs import Side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Words, find_rules

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from cnnperf.api.result import TrainResult
 from cnnperf.catalog.datasets import check_files
 from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.registry import (
@@ -26,6 +25,7 @@ from cnnperf.catalog.registry import (
     import_modules,
 )
 from cnnperf.catalog.specs import Case
+from cnnperf.cli.python.result import TrainResult
 from cnnperf.errors import UsageError
 from cnnperf.record.environment import Environment
 from cnnperf.record.journal import add_repeat, new_case_record
