@@ -44,10 +44,14 @@ Engine = Annotated[str, AfterValidator(_check_engine)]
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "on", "off"]
 
+Scaling = Literal["strong", "weak"]
+"""What several devices share: `strong` divides the recipe's batch among them, so that they train
+the same; `weak` gives each of them the recipe's batch, so that a step has more images."""
+
 WORTHWHILE = 1.05
 """Factor by which bfloat16 or compiling must speed up a step of `fast` before `auto` uses it."""
 
-Suite = Literal["train", "peers", "sweep", "infer", "harness"]
+Suite = Literal["train", "peers", "sweep", "infer", "scaling", "harness"]
 """The benchmark module that runs a case: `benchmarks/test_<suite>.py`."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -341,6 +345,10 @@ class Case(Spec):
     """Processes of the DataLoader; None chooses by device and cores. `fast` needs none."""
     variant: Name | None = None
     """Part of the id, for cases that differ only in precision or compiling."""
+    devices: PositiveInt | None = None
+    """Devices that train together, a process each; None is one device without any group. On a CPU
+    each has one thread, unless OMP_NUM_THREADS says otherwise."""
+    scaling: Scaling = "strong"
     changes: tuple[str, ...] = ()
     """Last parts of the id: what --cnnperf-set changed."""
     suite: Suite = "train"
@@ -350,5 +358,20 @@ class Case(Spec):
     def id(self) -> str:
         """The name of the case everywhere; the study's recipe, `report`, is not part of it."""
         recipe = None if self.recipe.name == "report" else self.recipe.name
-        parts = (self.model, self.dataset, str(self.resolution), recipe, self.engine, self.variant)
-        return "-".join(part for part in (*parts, *self.changes) if part is not None)
+        what = (self.model, self.dataset, str(self.resolution), recipe)
+        how = (self.engine, self.variant, self.group_name, *self.changes)
+        return "-".join(part for part in (*what, *how) if part is not None)
+
+    @property
+    def group_name(self) -> str | None:
+        """The part of the id that names several devices, such as `4devices` or `4devices_weak`."""
+        if self.devices is None:
+            return None
+        weak = "_weak" if self.scaling == "weak" and self.devices > 1 else ""
+        return f"{self.devices}device{'s' * (self.devices > 1)}{weak}"
+
+    @property
+    def images_per_step(self) -> int:
+        """Training images of a step, on all devices together."""
+        each = self.devices if self.devices is not None and self.scaling == "weak" else 1
+        return self.recipe.batch_size * each

@@ -107,6 +107,8 @@ class Progress(Message):
     steps: int
     loss: float | None = None
     images_per_second: float | None = None
+    waits_for: str | None = None
+    """Ranks on which the others have been waiting for seconds."""
 
 
 class EpochDone(Message):

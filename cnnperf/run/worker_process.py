@@ -19,9 +19,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TypeVar
 
+import psutil
 from pydantic import ValidationError
 
 from cnnperf.errors import UsageError
+from cnnperf.machine.host import attempt
+from cnnperf.machine.nodes import LAUNCHED
 from cnnperf.machine.nvml import count_gpus
 from cnnperf.record.messages import (
     GO,
@@ -203,9 +206,16 @@ class Worker:
         return self._wait_for_final(ProbeResult)
 
     def kill(self) -> None:
-        """Kill the worker and everything it started; harmless if it is gone."""
+        """Kill the worker and everything it started; harmless if it is gone.
+
+        The ranks of several devices have groups of their own.
+        """
+        started = attempt(lambda: psutil.Process(self._process.pid).children(recursive=True)) or []
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        for process in started:
+            attempt(process.kill)
+        psutil.wait_procs(started, timeout=EXIT_SECONDS)
         self._process.wait()
 
     def _send(self, line: str) -> None:
@@ -303,16 +313,23 @@ class Worker:
 def worker_environment(job: TrainJob | ProbeJob) -> dict[str, str]:
     """Return this process's environment, with `KEEP_MEMORY` for `fast` on a CPU.
 
-    Tunables that the user has set stay. Whether `auto` is the CPU is guessed without torch.
+    Tunables that the user has set stay. Whether `auto` is the CPU is guessed without torch. Only
+    several devices need what torchrun has told this process.
     """
+    environment = dict(os.environ)
+    if not isinstance(job, TrainJob) or getattr(job.case, "devices", None) is None:
+        environment = {n: v for n, v in environment.items() if not LAUNCHED.fullmatch(n)}
     fast = isinstance(job, TrainJob) and job.case.engine == "fast"
     if fast and (job.device == "cpu" or (job.device == "auto" and not count_gpus())):
-        return {"GLIBC_TUNABLES": KEEP_MEMORY, **os.environ}
-    return dict(os.environ)
+        return {"GLIBC_TUNABLES": KEEP_MEMORY, **environment}
+    return environment
 
 
 def describe_progress(message: Progress | EpochDone) -> str:
     """Return where a worker was at its last message, for error messages."""
+    if isinstance(message, Progress) and message.waits_for is not None:
+        where = describe_progress(message.model_copy(update={"waits_for": None}))
+        return f"{where}; the others wait for {message.waits_for}"
     if isinstance(message, EpochDone):
         return f"last heard of after epoch {message.result.epoch} of {message.epochs}"
     if message.phase == "train":

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from cnnperf.errors import NaNLossError
 from cnnperf.record.schema import PerClass
+from cnnperf.training.ranks import ALONE, Ranks
 
 LOOK_SECONDS = 0.5
 """Time between two reads of an accelerator's losses."""
@@ -39,7 +40,7 @@ def check_finite(loss: float, where: str) -> None:
 
 
 class LossMonitor:
-    """Collect and check the losses of one epoch; after `finish`, `losses_S` is on the host.
+    """Collect and check the losses of one epoch.
 
     Args:
         steps: S, the number of steps of the epoch.
@@ -80,13 +81,10 @@ class LossMonitor:
             self._on_look(self._step, sum(fresh) / len(fresh))
         self._looked_at = self._step
 
-    def finish(self, images_per_step: list[int]) -> float:
-        """Check the remaining losses and return the mean loss per image of the epoch."""
+    def finish(self) -> torch.Tensor:
+        """Check the remaining losses and return those of all steps (S), on the host."""
         self._look(show=False)
-        weights = torch.tensor(images_per_step, dtype=torch.float64)
-        self.losses_S = self._losses[: self._step].cpu()
-        losses = self.losses_S.double()  # after the copy: Apple GPUs have no float64
-        return float((losses * weights).sum() / weights.sum())
+        return self._losses[: self._step].cpu()
 
 
 Counts = npt.NDArray[np.int64]
@@ -99,6 +97,7 @@ class Tally:
         self._num_classes = num_classes
         self._counts = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
         self._loss_sums: list[torch.Tensor] = []
+        self._nothing = torch.zeros((), device=device)  # a rank may have no image
 
     def add(self, logits_BK: torch.Tensor, labels_B: torch.Tensor) -> None:
         """Count a batch without waiting for the device."""
@@ -108,10 +107,15 @@ class Tally:
         cells_B = labels_B * self._num_classes + logits_BK.argmax(dim=1)
         self._counts.index_add_(0, cells_B, torch.ones_like(cells_B))
 
-    def read(self) -> tuple[float, Counts]:
-        """Wait for the device and return the mean loss per image and the confusion matrix."""
-        confusion_KK: Counts = self._counts.cpu().numpy().reshape(self._num_classes, -1)
-        loss_sum = float(torch.stack(self._loss_sums).cpu().double().sum())
+    def read(self, ranks: Ranks = ALONE) -> tuple[float, Counts]:
+        """Wait for the device and return the mean loss per image and the confusion matrix.
+
+        Both are of the images of all ranks, of which each has counted its own.
+        """
+        counts = ranks.total(self._counts)
+        confusion_KK: Counts = counts.numpy().reshape(self._num_classes, -1)
+        losses = torch.stack(self._loss_sums or [self._nothing]).cpu().double()
+        loss_sum = float(ranks.total(losses.sum()))
         return loss_sum / int(confusion_KK.sum()), confusion_KK
 
 

@@ -76,11 +76,13 @@ class TrainingRecorder:
         self._engine, self._send = engine, send
         self.log = TrainingLog()
         synchronize(engine.device)
+        engine.ranks.barrier()
         self._start = time.perf_counter()
 
     def stop(self) -> TrainingLog:
-        """Wait for the device, stop the clock, and return the log."""
+        """Wait for the device, and for other ranks, stop the clock, and return the log."""
         synchronize(self._engine.device)
+        self._engine.ranks.barrier()
         self.log.train_seconds = time.perf_counter() - self._start
         return self.log
 

@@ -15,14 +15,16 @@ Shapes: N images, H W pixels, C channels, B batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from functools import partial
+from itertools import islice
 from typing import Any, TypeAlias, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -36,6 +38,7 @@ from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
 from cnnperf.training.data.resize import resize_exactly
 from cnnperf.training.data.splits import Split
+from cnnperf.training.ranks import ALONE, Ranks
 
 Transform: TypeAlias = Callable[[Any], Tensor]
 """From a PIL image, or an array (H, W, C), to a tensor (C, H, W)."""
@@ -91,6 +94,32 @@ class _Repeat:
 
     def __call__(self, image_CHW: Tensor) -> Tensor:
         return image_CHW.repeat(self._times, 1, 1)
+
+
+class RankBatches(Sampler[list[int]]):
+    """The part of all batches that belongs to one rank.
+
+    Args:
+        batches: the batches of all ranks together, in the same order on each.
+        ranks: the rank.
+        divided: whether each rank gets its share of every batch, else every so many batches. A
+            share without an image has one all the same, since no rank may miss a step.
+    """
+
+    def __init__(self, batches: BatchSampler, ranks: Ranks, *, divided: bool) -> None:
+        self._batches, self._ranks, self._divided = batches, ranks, divided
+
+    def __len__(self) -> int:
+        if self._divided:
+            return len(self._batches)
+        return len(range(self._ranks.rank, len(self._batches), self._ranks.size))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if not self._divided:
+            yield from islice(self._batches, self._ranks.rank, None, self._ranks.size)
+            return
+        for rows in self._batches:
+            yield rows[self._ranks.share(len(rows))] or rows[:1]
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
@@ -170,10 +199,12 @@ def make_loader(
     workers: int,
     device_type: str,
     drop_last: bool = False,
+    ranks: Ranks = ALONE,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Create such a loader of any data set, whose batches have labels as a tensor once collated.
 
-    An iterable data set has an order of its own.
+    An iterable data set has an order of its own. With ranks, the batches are this rank's: its share
+    of each if shuffled, else every so many of them.
     """
     sampler: Sampler[int] | None = None
     if not isinstance(dataset, IterableDataset):
@@ -182,11 +213,17 @@ def make_loader(
         # Not the loader's generator: DataLoader draws the workers' seeds from it, once per epoch or
         # once in all with persistent workers, so the order would depend on the number of workers.
         sampler = RandomSampler(cast(Sized, dataset), generator=torch.Generator().manual_seed(seed))
+    batches: dict[str, Any] = {
+        "batch_size": batch_size,
+        "sampler": sampler,
+        "drop_last": drop_last,
+    }
+    if ranks.size > 1 and sampler is not None:
+        whole = BatchSampler(sampler, batch_size, drop_last)
+        batches = {"batch_sampler": RankBatches(whole, ranks, divided=shuffle)}
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        drop_last=drop_last,
+        **batches,
         num_workers=workers,
         pin_memory=device_type == "cuda",
         persistent_workers=workers > 0,

@@ -36,6 +36,7 @@ from cnnperf.training.data.normalisation import with_normalisation
 from cnnperf.training.data.splits import label_flags
 from cnnperf.training.engines.phase import Observer, PhaseRecorder, TrainPhase, WaitingTime
 from cnnperf.training.evaluation import Counts, Tally
+from cnnperf.training.ranks import ALONE, Ranks
 from cnnperf.training.recipe import LearningRate, Loss, WeightAverage, build_loss, build_optimizer
 from cnnperf.training.worker.torch_environment import tf32_cudnn
 
@@ -89,6 +90,7 @@ class Engine(ABC):
         seed: seed of the weights, the order of images and dropout.
         device: the device to train on.
         data_dir: the folder of the data sets.
+        ranks: this process among those that train together.
     """
 
     model: nn.Module
@@ -97,9 +99,23 @@ class Engine(ABC):
     foreign_loop = False
     """Whether another package's loop trains; it does not use `train_blocks`, which is profiled."""
 
-    def __init__(self, *, case: Case, seed: int, device: torch.device, data_dir: str) -> None:
+    def __init__(
+        self,
+        *,
+        case: Case,
+        seed: int,
+        device: torch.device,
+        data_dir: str,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.case = case
-        self.recipe = case.recipe
+        self.recipe = case.recipe.model_copy(update={"batch_size": case.images_per_step})
+        """The case's; the batch is that of all ranks together."""
+        self.ranks = ranks
+        self.shared_model: nn.Module | None = None
+        """The model with gradients averaged over the ranks; None without a group, and on a copy."""
+        self.weight = 1.0
+        """Factor of the loss, where ranks have different numbers of images (`Ranks.weight`)."""
         self.seed = seed
         self.device = device
         self.data_dir = data_dir
@@ -136,11 +152,13 @@ class Engine(ABC):
         self.optimizer = self.build_optimizer(self.model)
         if self.recipe.ema_decay is not None:
             self.average = WeightAverage(self.model, self.recipe.ema_decay)
+        self.shared_model = self.share_model()
         self.warm_up()
         if self.average is not None:
             self.average.reset()
         self.learning_rate = LearningRate(self.recipe, self.optimizer, *self.update_counts())
-        torch.manual_seed(self.seed)  # dropout must not depend on the warm-up
+        # Dropout must not depend on the warm-up, and each rank drops others.
+        torch.manual_seed(self.seed + (self.ranks.rank << 32))
 
     def update_counts(self) -> tuple[int, int]:
         """Return the number of updates of an epoch, and of the whole training."""
@@ -162,6 +180,10 @@ class Engine(ABC):
         """Move a fresh model to the device and prepare it for training."""
         return model.to(self.device)
 
+    def share_model(self) -> nn.Module | None:
+        """Return the model with gradients averaged over the ranks; None without a group."""
+        return self.ranks.wrap(self.model)
+
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Create the recipe's optimizer for a model's parameters."""
         return build_optimizer(self.recipe, model.parameters())
@@ -173,7 +195,8 @@ class Engine(ABC):
     @contextmanager
     def on_a_copy(self) -> Iterator[None]:
         """Use copies of model and optimizer, which are discarded afterwards."""
-        kept = self.model, self.optimizer, self.average
+        kept = self.model, self.optimizer, self.average, self.shared_model
+        self.shared_model = None
         self.model = copy.deepcopy(self.model)
         self.optimizer = self.build_optimizer(self.model)
         if self.average is not None:
@@ -181,13 +204,18 @@ class Engine(ABC):
         try:
             yield
         finally:
-            self.model, self.optimizer, self.average = kept
+            self.model, self.optimizer, self.average, self.shared_model = kept
             self.waiting_batches = 0
 
     def train_step(self, batch_size: int | None = None) -> None:
-        """Take one step on noise, for warm-up; the default batch size is the recipe's."""
+        """Take one step on noise, for warm-up; the default batch size is this rank's."""
         self.model.train()
-        self.step(self.noise(batch_size or self.recipe.batch_size))
+        self.step(self.noise(batch_size or self.own_batch_size))
+
+    @property
+    def own_batch_size(self) -> int:
+        """Images of a whole batch that this rank trains."""
+        return len(range(self.recipe.batch_size)[self.ranks.share(self.recipe.batch_size)])
 
     def noise(self, size: int) -> Batch:
         """Return a batch of noise, shaped like training batches."""
@@ -252,7 +280,7 @@ class Engine(ABC):
     ) -> TrainPhase:
         """Train one epoch, counted from 1, or only its first `max_steps` steps."""
         steps = self.steps_in_epoch(max_steps)
-        recorder = PhaseRecorder(self.device, steps=steps, epoch=epoch, observer=observer)
+        recorder = self.recorder(epoch, steps, observer)
         self.model.train()
         self.data_wait_seconds = 0.0
         synchronize(self.device)  # earlier work, such as a resize, must not count as a step
@@ -265,15 +293,41 @@ class Engine(ABC):
             self.learning_rate.after_update()
         return recorder.finish(start_seconds, self.data_wait_seconds)
 
+    def recorder(self, epoch: int, steps: int, observer: Observer) -> PhaseRecorder:
+        """Return what collects the losses and times of an epoch."""
+        return PhaseRecorder(
+            self.device, steps=steps, epoch=epoch, observer=observer, ranks=self.ranks
+        )
+
+    def images_in_step(self, step: int) -> int:
+        """Return the images that all ranks train in a step of an epoch, counted from 0."""
+        size = self.recipe.batch_size
+        return min(size, self.dataset.train_images - step * size)
+
+    def weigh(self, batch_images: int) -> int:
+        """Set the weight of this rank's share of a batch, and return its number of images.
+
+        A rank without a share, in a short last batch, trains one image with weight 0: all ranks
+        must take part in every step.
+        """
+        if self.ranks.size == 1:
+            return batch_images
+        images = len(range(batch_images)[self.ranks.share(batch_images)])
+        self.weight = self.ranks.weight(images, batch_images)
+        return images
+
     def train_blocks(self, steps: int) -> Iterator[Block]:
         """Train the first steps of an epoch; yield whenever the host regains control."""
         waited = self.waiting_time(self.train_batches())
-        for batch in islice(waited, steps):
+        for number, batch in enumerate(islice(waited, steps)):
             self.data_wait_seconds = waited.seconds
+            images = len(batch[1])
+            if self.ranks.size > 1:
+                images = self.weigh(self.images_in_step(number))
             loss = self.step(batch)
             if not self.waiting_batches:
                 self.learning_rate.after_update()
-            yield loss.view(1), [len(batch[1])]
+            yield loss.view(1), [images]
 
     def step(self, batch: Batch) -> torch.Tensor:
         """Run forward, backward and update; return the mean loss of the batch, a scalar.
@@ -288,6 +342,10 @@ class Engine(ABC):
         with self.autocast():
             loss = self.forward_loss(images_BCHW, labels_B)
         share = loss if accumulated == 1 else loss / accumulated
+        share = share if self.weight == 1 else share * self.weight
+        self.ranks.mark()
+        # Gradients that accumulate are averaged in every backward pass, not only before the update:
+        # what they hold already is equal on all ranks, so it stays what it is.
         share.backward()  # type: ignore[no-untyped-call]
         self.waiting_batches += 1
         if self.waiting_batches == accumulated:
@@ -305,7 +363,8 @@ class Engine(ABC):
 
     def forward_loss(self, images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of a batch, a scalar."""
-        return self.loss_function(self.model(images_BCHW), labels_B)
+        model = self.model if self.shared_model is None else self.shared_model
+        return self.loss_function(model(images_BCHW), labels_B)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the autocast context of a forward pass; it does nothing in float32."""
@@ -315,7 +374,7 @@ class Engine(ABC):
 
     @abstractmethod
     def evaluation_batches(self, split: SplitName) -> Iterable[Batch]:
-        """Yield validation or test images on the device, in order."""
+        """Yield validation or test images on the device, in order: with ranks, this one's part."""
 
     def learned_weights(self) -> AbstractContextManager[Any]:
         """Return a context in which the model has the weights to evaluate: the average, if any."""
@@ -324,6 +383,7 @@ class Engine(ABC):
     def evaluate(self, split: SplitName) -> Evaluation:
         """Predict a split, without training on it."""
         start = time.perf_counter()
+        self.ranks.average_statistics(self.model)
         self.model.eval()
         tally = Tally(self.dataset.num_classes, self.device)
         with self.learned_weights(), torch.inference_mode():
@@ -331,7 +391,7 @@ class Engine(ABC):
                 with self.autocast():
                     logits_BK = self.model(images_BCHW)
                 tally.add(logits_BK, labels_B)
-            mean_loss, confusion_KK = tally.read()
+            mean_loss, confusion_KK = tally.read(self.ranks)
         return Evaluation(
             mean_loss=mean_loss, confusion_KK=confusion_KK, seconds=time.perf_counter() - start
         )

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from cnnperf.errors import UsageError
 from cnnperf.training.clock import synchronize
 from cnnperf.training.data import ImageDataset, build_transform, choose_workers
 from cnnperf.training.data.loaders import make_loader
@@ -30,7 +31,7 @@ class EagerEngine(Engine):
     def warm_up(self) -> None:
         """Take a few steps at the recipe's batch size; on a CPU, one small step."""
         on_cpu = self.device.type == "cpu"
-        batch_size = min(self.recipe.batch_size, WARMUP_BATCH_CPU if on_cpu else 1 << 30)
+        batch_size = min(self.own_batch_size, WARMUP_BATCH_CPU if on_cpu else 1 << 30)
         with self.on_a_copy():
             for _ in range(WARMUP_STEPS_CPU if on_cpu else WARMUP_STEPS):
                 self.train_step(batch_size)
@@ -59,6 +60,11 @@ class EagerEngine(Engine):
             )
             dataset = cast(Dataset[Batch], ImageDataset(images, transform))  # once collated
             return self.loader(dataset, shuffle=split == "train")
+        if self.ranks.size > 1:
+            raise UsageError(
+                f"data set {self.dataset.name} is a pipeline, which several devices cannot divide: "
+                "train it on one device"
+            )
         made = open_pipeline(
             self.dataset, split, self.data_dir, batch_size=self.recipe.batch_size, seed=self.seed
         )
@@ -77,6 +83,7 @@ class EagerEngine(Engine):
             seed=self.seed,
             workers=self.workers,
             device_type=self.device.type,
+            ranks=self.ranks,
         )
 
     def steps_per_epoch(self) -> int:

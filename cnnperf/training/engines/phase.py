@@ -14,6 +14,7 @@ import torch
 
 from cnnperf.training.clock import StepTimer, synchronize
 from cnnperf.training.evaluation import LossMonitor
+from cnnperf.training.ranks import ALONE, Ranks
 
 Observer = Callable[[int, float], None]
 """Called as `observer(step, mean loss)` at intervals during an epoch."""
@@ -38,8 +39,16 @@ class PhaseRecorder:
     The losses stay on the device, except at intervals and at the end.
     """
 
-    def __init__(self, device: torch.device, *, steps: int, epoch: int, observer: Observer) -> None:
-        self._device = device
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        steps: int,
+        epoch: int,
+        observer: Observer,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._device, self._ranks = device, ranks
         self._monitor = LossMonitor(steps=steps, epoch=epoch, device=device, on_look=observer)
         self._timer = StepTimer(device)
         self._images_per_step: list[int] = []
@@ -61,16 +70,27 @@ class PhaseRecorder:
             start_seconds: `time.perf_counter()` at the start of the epoch.
             data_wait_seconds: time that the host waited for batches.
         """
-        mean_loss = self._monitor.finish(self._images_per_step)
+        losses_S = self._monitor.finish()
+        images_S = torch.tensor(self._images_per_step, dtype=torch.float64)
+        losses_S, images_S = self._of_all_ranks(losses_S, images_S)
         synchronize(self._device)
         return TrainPhase(
-            mean_loss=mean_loss,
+            mean_loss=float((losses_S.double() * images_S).sum() / images_S.sum()),
             seconds=time.perf_counter() - start_seconds,
-            images=sum(self._images_per_step),
+            images=int(images_S.sum()),
             step_seconds=self._timer.step_seconds(),
             data_wait_seconds=data_wait_seconds,
-            losses_S=self._monitor.losses_S,
+            losses_S=losses_S,
         )
+
+    def _of_all_ranks(
+        self, losses_S: torch.Tensor, images_S: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean loss of every step over the images of all ranks, and their number."""
+        if self._ranks.size == 1:
+            return losses_S, images_S
+        sums_2S = self._ranks.total(torch.stack([losses_S.double() * images_S, images_S]))
+        return sums_2S[0] / sums_2S[1], sums_2S[1]
 
 
 T = TypeVar("T")

@@ -18,8 +18,8 @@ CUBLAS_WORKSPACE = ":4096:8"
 manual; "Reproducibility" in torch's notes)."""
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device for `auto`, `cpu`, `cuda`, `mps` or `xpu`.
+def choose_device(name: str, ordinal: int = 0) -> torch.device:
+    """Return the device for `auto`, `cpu`, `cuda`, `mps` or `xpu`; of several, that at `ordinal`.
 
     Raises:
         NotInstalledError: this torch cannot use the device.
@@ -31,7 +31,7 @@ def choose_device(name: str) -> torch.device:
             f"device {name} cannot be used by torch {torch.__version__} here; possible: "
             + ", ".join(kind for kind in (*AUTO_ORDER, "cpu") if _is_available(kind))
         )
-    return torch.device(name, 0) if name in ("cuda", "xpu") else torch.device(name)
+    return torch.device(name, ordinal) if name in ("cuda", "xpu") else torch.device(name)
 
 
 def _is_available(name: str) -> bool:

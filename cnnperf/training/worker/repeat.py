@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -26,8 +27,10 @@ from cnnperf.training.inference import (
 from cnnperf.training.live import contradiction_flags, live_training
 from cnnperf.training.loop import TrainingLog, learned_scores, run_training
 from cnnperf.training.profiling.profiler import check_profile_dir, record_profile
+from cnnperf.training.ranks import ALONE, join_ranks, leave_ranks, local_rank
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device, peak_bytes, reset_peak
+from cnnperf.training.worker.pipes import marker
 from cnnperf.training.worker.probe import check_cases, model_facts
 from cnnperf.training.worker.torch_environment import settings_with_torch
 
@@ -42,17 +45,21 @@ class _Trained:
     """Only for a case of the suite `infer`."""
 
 
-def run_repeat(job: TrainJob, case: Case, channel: Channel, process_start: float) -> None:
+def run_repeat(
+    job: TrainJob, case: Case, channel: Channel, process_start: float, folder: Path | None = None
+) -> None:
     """Run one repeat and send its messages.
 
     A case of the suite `infer` is trained before `go`; its inference is measured after `go`.
-    `process_start` is `time.perf_counter()` at the start of this process's imports.
+    `process_start` is `time.perf_counter()` at the start of this process's imports, and `folder`
+    the launcher's if this process is one of several.
     """
-    device = choose_device(job.device)
+    device = choose_device(job.device, 0 if folder is None else local_rank())
+    ranks = ALONE if folder is None else join_ranks(device, marker(folder, local_rank()))
     if job.check:
         check_cases(ProbeJob(device=job.device, cases=(case,)))
     engine = engine_class(case.engine)(
-        case=case, seed=job.seed, device=device, data_dir=job.data_dir
+        case=case, seed=job.seed, device=device, data_dir=job.data_dir, ranks=ranks
     )
     import_seconds = time.perf_counter() - process_start
     if job.profile_dir is not None:
@@ -72,6 +79,7 @@ def run_repeat(job: TrainJob, case: Case, channel: Channel, process_start: float
     reset_peak(device)
 
     def get_ready() -> None:
+        ranks.barrier()
         seconds = time.perf_counter() - process_start
         channel.send(
             Ready(startup_seconds=seconds, import_seconds=import_seconds, device=device.type)
@@ -94,6 +102,7 @@ def run_repeat(job: TrainJob, case: Case, channel: Channel, process_start: float
         warnings = [*repeat.warnings, *flags]
         repeat = repeat.model_copy(update={"profile": profile, "warnings": warnings})
     channel.send(Result(repeat=repeat))
+    leave_ranks()
 
 
 def _train(engine: Engine, channel: Channel, get_ready: Callable[[], None]) -> _Trained:

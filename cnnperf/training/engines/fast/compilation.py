@@ -81,6 +81,10 @@ WARMUP_STEPS = 3
 """Steps on a side stream before capture: they allocate lasting memory, such as the optimizer's
 state, and let cuDNN choose its kernels."""
 
+DDP_WARMUP_STEPS = 11
+"""The same with DistributedDataParallel, which rearranges its buckets meanwhile (torch's notes on
+CUDA graphs, "Usage with DistributedDataParallel")."""
+
 RowsStep = Callable[[torch.Tensor], torch.Tensor]
 """Trains one step on the images of some rows (B) and returns its mean loss, a scalar."""
 
@@ -137,6 +141,7 @@ def capture_steps(
     batch_size: int,
     device: torch.device,
     pool: Any = None,
+    warmup_steps: int = WARMUP_STEPS,
 ) -> GraphedSteps:
     """Warm up a step and capture it; if that fails, training can continue without graphs.
 
@@ -144,7 +149,7 @@ def capture_steps(
     capture, so that the graph allocates its own gradients.
     """
     with _usable_after_failure(device):
-        _warm_up(step, batch_size, device)
+        _warm_up(step, batch_size, device, warmup_steps)
         forget_gradients()
         torch.cuda.reset_peak_memory_stats(device)
         graph = GraphedSteps(step, steps=steps, batch_size=batch_size, device=device, pool=pool)
@@ -152,13 +157,13 @@ def capture_steps(
     return graph
 
 
-def _warm_up(step: RowsStep, batch_size: int, device: torch.device) -> None:
+def _warm_up(step: RowsStep, batch_size: int, device: torch.device, steps: int) -> None:
     """Run a few steps on a side stream."""
     rows_B = torch.arange(batch_size, device=device)
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        for _ in range(WARMUP_STEPS):
+        for _ in range(steps):
             step(rows_B)
     torch.cuda.current_stream(device).wait_stream(stream)
     torch.cuda.synchronize(device)

@@ -24,6 +24,7 @@ from cnnperf.record.metrics import format_bytes
 from cnnperf.training.data import Split, Splits
 from cnnperf.training.data.resize import resize_exactly
 from cnnperf.training.engines.base import SMALL_RESOLUTION, Batch, SplitName
+from cnnperf.training.ranks import ALONE, Ranks
 
 
 class DeviceSplit:
@@ -131,6 +132,8 @@ MEMORY_SHARE = 0.5
 class DeviceData:
     """Memory on a device for a data set; a chunk is a multiple of the batch size of training.
 
+    With ranks, each holds the whole data set, draws the same order, and evaluates its part.
+
     Resolution (pixels a side) and channels are those of the model's input. The seed is that of the
     order of training images.
     """
@@ -144,7 +147,9 @@ class DeviceData:
         batch_size: int,
         device: torch.device,
         seed: int,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks = ranks
         self._dataset, self._resolution = dataset, resolution
         self._channels, self._device = channels, device
         self._evaluation_batch_size = 1000 if resolution <= SMALL_RESOLUTION else 125
@@ -214,7 +219,9 @@ class DeviceData:
             images = self._allocate(len(self._splits.test))
             images.fill(self._splits.test)
         for rows_M in images.chunks():
-            yield from map(images.batch, torch.split(rows_M, self._evaluation_batch_size))
+            batches = torch.split(rows_M, self._evaluation_batch_size)
+            own = batches[self._ranks.rank :: self._ranks.size]
+            yield from map(images.batch, own)
 
 
 def free_memory_bytes(device: torch.device) -> int | None:

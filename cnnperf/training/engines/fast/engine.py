@@ -37,6 +37,8 @@ from cnnperf.training.engines.base import (
 )
 from cnnperf.training.engines.fast import fallbacks
 from cnnperf.training.engines.fast.compilation import (
+    DDP_WARMUP_STEPS,
+    WARMUP_STEPS,
     ForwardLoss,
     GraphedSteps,
     RowsStep,
@@ -116,6 +118,7 @@ class FastEngine(Engine):
             batch_size=self.recipe.batch_size,
             device=self.device,
             seed=self.seed,
+            ranks=self.ranks,
         )
         self.flags.extend(self.data.flags)
         start = time.perf_counter()
@@ -187,7 +190,7 @@ class FastEngine(Engine):
                 for _ in range(steps):
                     step()
                 synchronize(self.device)
-                return (time.perf_counter() - start) / steps
+                return self.ranks.slowest((time.perf_counter() - start) / steps)
             finally:
                 self._compiled = None
 
@@ -206,7 +209,7 @@ class FastEngine(Engine):
 
     def _trial_batch_size(self) -> int:
         small = self.case.resolution <= SMALL_RESOLUTION
-        size = self.recipe.batch_size
+        size = self.own_batch_size
         return size if small or self.device.type != "cpu" else min(size, TRIAL_BATCH_CPU)
 
     # --- compiling and capturing ------------------------------------------------------------
@@ -233,13 +236,14 @@ class FastEngine(Engine):
             return False
 
     def _compile(self) -> None:
-        """Compile for the recipe's batch size; on failure, continue without, with a warning.
+        """Compile for this rank's batch size; on failure, continue without, with a warning.
 
         Raises:
             UsageError: compilation fails with --cnnperf-compile=on.
         """
-        self._compiled = compile_forward_loss(self.model, self.loss_function)
-        self._compiled_batch_size = self.recipe.batch_size
+        model = self.model if self.shared_model is None else self.shared_model
+        self._compiled = compile_forward_loss(model, self.loss_function)
+        self._compiled_batch_size = self.own_batch_size
         self.model.train()
         try:
             # Use a gathered batch as in training: other strides would compile again.
@@ -288,16 +292,25 @@ class FastEngine(Engine):
         if rest:
             shapes.append((1, rest))
         self.model.train()
+        problem: Exception | None = None
         try:
-            for steps, batch_size in shapes:
-                graph = self._graph_of(self._step_on_rows, steps=steps, batch_size=batch_size)
+            for steps, batch_images in shapes:
+                size = max(1, self.weigh(batch_images))
+                graph = self._graph_of(self._step_on_rows, steps=steps, batch_size=size)
                 self._graphs.append(graph)
                 self.captured_peak_bytes = max(self.captured_peak_bytes, graph.peak_bytes)
             self.settings["cuda_graph_steps"] = max(steps for steps, _ in shapes)
         except Exception as error:
+            problem = error
+        if self.ranks.slowest(float(problem is not None)):  # all ranks replay, or none does
             self._graphs, self.captured_peak_bytes = [], 0
+            self.settings.pop("cuda_graph_steps", None)
             self.optimizer.zero_grad(set_to_none=True)
-            self.flags.append(fallbacks.fell_back("not_captured", error))
+            self.flags.append(
+                fallbacks.not_captured("another rank failed")
+                if problem is None
+                else fallbacks.fell_back("not_captured", problem)
+            )
 
     def _graph_of(self, step: RowsStep, *, steps: int, batch_size: int) -> GraphedSteps:
         return capture_steps(
@@ -307,6 +320,7 @@ class FastEngine(Engine):
             batch_size=batch_size,
             device=self.device,
             pool=self._graphs[0].pool if self._graphs else None,
+            warmup_steps=DDP_WARMUP_STEPS if self.ranks else WARMUP_STEPS,
         )
 
     def _step_on_rows(self, rows_B: torch.Tensor) -> torch.Tensor:
@@ -334,7 +348,15 @@ class FastEngine(Engine):
     def train_batches(self) -> Iterator[Batch]:
         """Gather batches on the device."""
         for rows_M in self.data.shuffled_chunks():
-            yield from map(self.data.train.batch, torch.split(rows_M, self.recipe.batch_size))
+            for rows_B in torch.split(rows_M, self.recipe.batch_size):
+                yield self.data.train.batch(self._own(rows_B))
+
+    def _own(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return this rank's rows of one batch (B) or several (K, B); at least one a batch."""
+        if self.ranks.size == 1:
+            return rows
+        part = self.ranks.share(rows.shape[-1])
+        return rows[..., part if part.start < part.stop else slice(1)]
 
     def evaluation_batches(self, split: SplitName) -> Iterator[Batch]:
         """Yield large batches; test images are copied to the device only now."""
@@ -351,9 +373,10 @@ class FastEngine(Engine):
         while steps > 0 and (rows_M := next(waited, None)) is not None:
             self.data_wait_seconds = waited.seconds
             for rows_KB in self._graph_sized(rows_M, steps):
-                losses_K = self._train_rows(rows_KB)
+                images = self.weigh(rows_KB.shape[1])
+                losses_K = self._train_rows(self._own(rows_KB))
                 self.learning_rate.after_update()
-                yield losses_K, [rows_KB.shape[1]] * len(rows_KB)
+                yield losses_K, [images] * len(rows_KB)
                 steps -= len(rows_KB)
 
     def _graph_sized(self, rows_M: torch.Tensor, steps: int) -> Iterator[torch.Tensor]:
@@ -361,8 +384,8 @@ class FastEngine(Engine):
         size = self.recipe.batch_size
         whole = min(steps, len(rows_M) // size)
         rows_SB = rows_M[: whole * size].view(whole, size)
-        done = 0
-        for length in sorted({g.steps for g in self._graphs if g.batch_size == size}, reverse=True):
+        done, own = 0, self.own_batch_size
+        for length in sorted({g.steps for g in self._graphs if g.batch_size == own}, reverse=True):
             while whole - done >= length:
                 yield rows_SB[done : done + length]
                 done += length
@@ -377,8 +400,8 @@ class FastEngine(Engine):
 
     def train_step(self, batch_size: int | None = None) -> None:
         """Take one step on noise, with the one-step graph if there is one."""
-        if self._graphs and batch_size in (None, self.recipe.batch_size):
-            rows_B = torch.arange(self.recipe.batch_size, device=self.device)
+        if self._graphs and batch_size in (None, self.own_batch_size):
+            rows_B = torch.arange(self.own_batch_size, device=self.device)
             self._graphs[0].replay(rows_B.view(1, -1))
         else:
             super().train_step(batch_size)

@@ -43,7 +43,12 @@ class PlainEngine(EagerEngine):
         return min(TUTORIAL_WORKERS, choose_workers(self.device.type))
 
     def loader(self, dataset: Dataset[Batch], *, shuffle: bool) -> DataLoader[Batch]:
-        """Create a loader with torch's defaults; its order comes from the global generator."""
+        """Create a loader with torch's defaults; its order comes from the global generator.
+
+        Several devices need one order, so theirs is the loader of `eager`.
+        """
+        if self.ranks.size > 1:
+            return super().loader(dataset, shuffle=shuffle)
         return DataLoader(
             dataset,
             batch_size=self.recipe.batch_size,
