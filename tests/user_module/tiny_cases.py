@@ -40,6 +40,10 @@ for name in ("good", "killed", "hungry", "diverging", "hanging", "raising", "par
     register_case(
         Case(model=name, dataset="tiny", resolution=8, recipe=TWO, tiers=("smoke", "full"))
     )
+for name in ("normed", "twice_normed"):
+    register_model(
+        ModelSpec(name=name, builder=f"tiny_nets:build_{name}", resolution=8, channels=(1,))
+    )
 register_case(Case(model="good", dataset="tiny", resolution=8, recipe=LONG, tiers=("full",)))
 register_model(ModelSpec(name="calm", builder="tiny_nets:build_good", resolution=8, channels=(1,)))
 register_case(

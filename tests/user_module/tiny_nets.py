@@ -1,5 +1,6 @@
 """The torch half of `tiny_cases.py`: images, and models that do something bad in epoch 2."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -41,6 +42,8 @@ class Net(nn.Module):
     def forward(self, images):
         logits = self.layer(images.flatten(1))
         if self.misbehave is None or images.device.type == "meta" or not self.training:
+            return logits
+        if os.environ.get("TINY_RANK") != os.environ.get("RANK"):  # equal outside of a group
             return logits
         self.steps += 1
         if self.steps == STEPS_PER_EPOCH + 2:
@@ -93,3 +96,41 @@ build_hanging = _builder(_hang)
 build_raising = _builder(_raise)
 build_parent = _builder(_start_child)
 build_leaving = _builder(_leave)
+
+
+class Normed(nn.Module):
+    """Batch norm and a layer in float64.
+
+    With `parts`, each of so many slices of a batch is normalised on its own, and the running
+    statistics are the mean of theirs: what local batch norm does on so many devices.
+    """
+
+    def __init__(self, parts=1):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(1, affine=False) for _ in range(parts))
+        self.layer = nn.Linear(64, 10)
+        self.double()
+
+    def forward(self, images):
+        images = images.double()
+        count, parts = len(images), len(self.norms)
+        if self.training:
+            bounds = [rank * count // parts for rank in range(parts + 1)]
+            slices = [images[a:b] for a, b in itertools.pairwise(bounds)]
+            # A device without a share sees one image, which only its statistics learn from.
+            normed = [
+                norm(part if len(part) else images[:1])[: len(part)]
+                for norm, part in zip(self.norms, slices, strict=True)
+            ]
+            return self.layer(torch.cat(normed).flatten(1))
+        shift = sum(norm.running_mean for norm in self.norms) / parts
+        spread = sum(norm.running_var for norm in self.norms) / parts
+        return self.layer(((images - shift) / (spread + self.norms[0].eps).sqrt()).flatten(1))
+
+
+def build_normed(*, num_classes, in_channels, resolution):
+    return Normed()
+
+
+def build_twice_normed(*, num_classes, in_channels, resolution):
+    return Normed(parts=2)
