@@ -224,6 +224,7 @@ def read_gpu(gpu: GpuHandle) -> Gpu:
         name=name_of(gpu),
         uuid_sha256=hash_uuid(uuid) if uuid else None,
         index=_ask("nvmlDeviceGetIndex", gpu.board),
+        pcie_address=pcie_address(_ask("nvmlDeviceGetPciInfo", gpu.board)),
         compute_capability=capability,
         sm_count=_sm_count(gpu, capability),
         memory_bytes=getattr(_ask("nvmlDeviceGetMemoryInfo", gpu.device), "total", None),
@@ -233,6 +234,14 @@ def read_gpu(gpu: GpuHandle) -> Gpu:
         pcie_width=_ask("nvmlDeviceGetMaxPcieLinkWidth", gpu.board),
         nvlink_links=sum(links) if links else None,
     )
+
+
+def pcie_address(info: Any) -> str | None:
+    """Return NVML's `00000000:1B:00.0` as the system writes it, `0000:1b:00.0`; None if unknown."""
+    text = getattr(info, "busId", None)
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    found = re.fullmatch(r"0*([0-9a-f]{4,}):([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])", (text or "").lower())
+    return f"{found[1]}:{found[2]}" if found else None
 
 
 def mig_enabled(gpu: GpuHandle) -> bool | None:

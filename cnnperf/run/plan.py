@@ -41,7 +41,8 @@ ONE_OF_ITS_KIND: dict[str, Any] = {
     "hardware": {
         "matmul_flops_per_second": True,
         "memory_bytes": True,
-        "gpu": {"uuid_sha256", "index", "vbios"},
+        "host": True,
+        "gpu": {"uuid_sha256", "index", "pcie_address", "vbios"},
     },
     "software": {"kernel"},
     "settings": {"visible_devices"},

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError
+from cnnperf.record.anonymous import anonymous
 from cnnperf.record.journal import (
+    Entry,
     Journal,
     JournalHeader,
     OutcomeEntry,
@@ -173,7 +175,7 @@ class RunSession:
         )
         self.probed = probe(job, python=settings.python, timeout_seconds=settings.timeout)
         self._check_accelerator_is_used()
-        self.journal.append(
+        self._append(
             JournalHeader(
                 created=self.created,
                 tier=self.tier,
@@ -201,6 +203,10 @@ class RunSession:
             "--cnnperf-device=cpu"
         )
 
+    def _append(self, entry: JournalHeader | Entry) -> None:
+        host = self.probed.environment.hardware.host
+        self.journal.append(anonymous(entry, host) if self.settings.anonymous else entry)
+
     # --- the record -----------------------------------------------------------------------------
 
     @property
@@ -213,7 +219,7 @@ class RunSession:
     def record(self) -> Record:
         """The record of everything measured so far, without cases that have only begun."""
         begun = [case for case in self.cases.values() if case.repeats or case.id in self._ended]
-        return Record(
+        record = Record(
             created=self.created,
             tier=self.tier,
             command=self.command,
@@ -221,6 +227,7 @@ class RunSession:
             environment=self.probed.environment,
             cases=begun,
         )
+        return anonymous(record) if self.settings.anonymous else record
 
     @property
     def taken_over(self) -> Counter[str]:
@@ -267,7 +274,7 @@ class RunSession:
         record = self._case_record(planned)
         record.outcome, record.error = outcome, error
         self._ended.add(planned.id)
-        self.journal.append(
+        self._append(
             OutcomeEntry(case=planned, shortened=planned.shortened, outcome=outcome, error=error)
         )
         return record
@@ -323,7 +330,7 @@ class RunSession:
         # First: a Ctrl-C while the journal reaches the disk must not leave the repeat uncounted.
         add_repeat(self._case_record(planned), planned, repeat)
         self.limit.note(planned.id, repeat)
-        self.journal.append(
+        self._append(
             RepeatEntry(
                 case=planned,
                 shortened=planned.shortened,
