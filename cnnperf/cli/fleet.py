@@ -88,7 +88,7 @@ def judge(
     trainings are also compared by the loss of each step: a device that differs computes wrongly.
 
     Exit codes:
-      0    no device is slow, wrong or failed
+      0    no device is slow, wrong or failed, and no host slow
       1    one is
       2    bad usage
       4    a device is undecided (only with --strict)

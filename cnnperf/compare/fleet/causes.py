@@ -10,7 +10,8 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cnnperf.compare.fleet.devices import FleetDevice
+from cnnperf.compare.fleet.devices import HOST, FleetDevice
+from cnnperf.compare.fleet.verdicts import Figure, JudgedDevice, JudgedHost
 from cnnperf.record.schema import Repeat
 
 CLOCK_SHARE = 0.02
@@ -21,21 +22,61 @@ HOTTER_CELSIUS = 8.0
 MANY = 0.5
 """Share of the devices with one label that must be slow before the label is a cause."""
 
+HOST_SHARE = 0.25
+"""Part of a device's difference that its host must explain before it is a cause."""
+
 MAX_CAUSES = 4
 
 Verdicts = Mapping[str, str]
 Read = Callable[[FleetDevice], object]
 
 
-def find_causes(devices: Sequence[FleetDevice], verdicts: Verdicts) -> dict[str, tuple[str, ...]]:
+def find_causes(
+    devices: Sequence[FleetDevice], judged: Sequence[JudgedDevice], hosts: Sequence[JudgedHost]
+) -> dict[str, tuple[str, ...]]:
     """Return the likely causes of every slow device, the likeliest first."""
+    verdicts = {each.name: each.verdict for each in judged}
+    worst = {each.name: min(each.figures, key=lambda f: f.ratio) for each in judged if each.figures}
+    by_host = {(host.name, figure.case): figure for host in hosts for figure in host.figures}
     bad = [device for device in devices if verdicts[device.name] in ("slow", "undecided")]
     good = [device for device in devices if verdicts[device.name] in ("normal", "fast")]
     shared = _shared_labels(devices, verdicts)
-    return {
-        device.name: tuple([*_of_labels(device, shared), *_of_device(device, good)][:MAX_CAUSES])
-        for device in bad
-    }
+    found = {}
+    for device in bad:
+        figure = worst[device.name]
+        host = by_host.get((device.labels.get(HOST, ""), figure.case))
+        reasons = [
+            *_of_host(device, figure, host),
+            *_of_labels(device, shared, without={HOST} if host is not None else set()),
+            *_of_device(device, good),
+        ]
+        found[device.name] = tuple(reasons[:MAX_CAUSES])
+    return found
+
+
+def _of_host(device: FleetDevice, figure: Figure, host: Figure | None) -> Iterable[str]:
+    """Yield the host's part of the difference, if it is one, with the card's own."""
+    if host is None or figure.card is None or host.high >= 1:
+        return
+    if 1 - host.ratio >= HOST_SHARE * (1 - figure.ratio):
+        own = slower(figure.card.ratio, figure.card.low, figure.card.high)
+        yield (
+            f"host {device.labels[HOST]}: its {host.n} cards are "
+            f"{slower(host.ratio, host.low, host.high)}; the card itself is {own}"
+        )
+
+
+def slower(ratio: float, low: float, high: float) -> str:
+    """Return how much slower a ratio of speeds is, with its interval.
+
+    >>> slower(0.959, 0.95, 0.968)
+    '4.1 % slower (3.2 to 5.0 %)'
+    >>> slower(1.002, 0.99, 1.014)
+    '0.2 % faster (-1.0 to 1.4 %)'
+    """
+    sign, word = (1, "faster") if ratio > 1 else (-1, "slower")
+    ends = sorted(100 * sign * (end - 1) for end in (low, high))
+    return f"{100 * sign * (ratio - 1):.1f} % {word} ({ends[0]:.1f} to {ends[1]:.1f} %)"
 
 
 def _shared_labels(
@@ -58,10 +99,10 @@ def _shared_labels(
 
 
 def _of_labels(
-    device: FleetDevice, shared: Mapping[tuple[str, str], tuple[int, int]]
+    device: FleetDevice, shared: Mapping[tuple[str, str], tuple[int, int]], without: set[str]
 ) -> Iterable[str]:
     for label in device.labels.items():
-        if label in shared:
+        if label in shared and label[0] not in without:
             slow, count = shared[label]
             name, value = label
             yield f"{name} {value}: {slow} of its {count} devices are slow"

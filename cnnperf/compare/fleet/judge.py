@@ -20,23 +20,26 @@ import numpy as np
 from scipy import stats
 
 from cnnperf.compare.fleet.causes import find_causes
-from cnnperf.compare.fleet.devices import FleetDevice
+from cnnperf.compare.fleet.devices import HOST, FleetDevice
+from cnnperf.compare.fleet.hosts import host_group, with_card_ratios
 from cnnperf.compare.fleet.numerics import find_wrong
 from cnnperf.compare.fleet.population import (
     MIN_DEVICES,
     Floats,
-    Population,
+    Group,
     describe_population,
     moderated_variances,
     slow_p_values,
 )
 from cnnperf.compare.fleet.verdicts import (
     BAD,
+    CONFIDENCE,
     SEVERITY,
     DeviceVerdict,
     Figure,
     Fleet,
     JudgedDevice,
+    JudgedHost,
     Peers,
 )
 from cnnperf.compare.verdicts import EXIT_INCONCLUSIVE, EXIT_OK, EXIT_REGRESSION
@@ -47,8 +50,6 @@ FALSE_DISCOVERY_RATE = 0.05
 
 THRESHOLD = 0.01
 """Smallest change of a ratio that counts."""
-
-CONFIDENCE = 0.95
 
 MAX_REPEATS = 1000
 
@@ -74,24 +75,6 @@ class FleetRules:
         return math.exp(log_speed if self.is_rate else -log_speed)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Devices of one kind with the same case; arrays have one entry a device."""
-
-    case_id: str
-    names: tuple[str, ...]
-    counts_D: Floats
-    means_D: Floats
-    errors_D: Floats
-    freedoms_D: Floats
-    population: Population
-
-    @property
-    def effects(self) -> Floats:
-        """Differences from the centre (D); below 0 is slower."""
-        return self.means_D - self.population.centre
-
-
 def judge_fleet(devices: Sequence[FleetDevice], rules: FleetRules | None = None) -> Fleet:
     """Judge every device.
 
@@ -103,21 +86,27 @@ def judge_fleet(devices: Sequence[FleetDevice], rules: FleetRules | None = None)
     if not groups and not alone and not any(_failure(device) for device in devices):
         raise UsageError(f"no device has a finished training with {rules.metric}: choose --metric")
     wrong = find_wrong(devices)
-    figures = judge_groups(groups, rules)
+    hosts = {device.name: device.labels[HOST] for device in devices if HOST in device.labels}
+    by_host = [host_group(group, hosts) for group in groups]
+    host_groups = [each for each in by_host if each is not None]
+    figures = judge_groups([*groups, *host_groups], rules)
+    for group, split, own in zip(groups, by_host, figures, strict=False):
+        if split is not None:
+            own[:] = with_card_ratios(group, split, hosts, own)
+    of_devices = _by_name(groups, figures[: len(groups)])
+    judged_hosts = _hosts(_by_name(host_groups, figures[len(groups) :]))
     judged = [
-        _device(device, figures.get(device.name, []), alone, wrong.get(device.name))
+        _device(device, of_devices.get(device.name, []), alone, wrong.get(device.name))
         for device in devices
     ]
-    causes = find_causes(devices, {each.name: each.verdict for each in judged})
+    causes = find_causes(devices, judged, judged_hosts)
     judged = [each.model_copy(update={"causes": causes.get(each.name, ())}) for each in judged]
     judged.sort(key=lambda each: (SEVERITY.index(each.verdict), _worst(each), each.name))
-    counts = Counter(each.verdict for each in judged)
-    total = f"{len(judged):,} device{'s' * (len(judged) != 1)}"
-    shown = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in SEVERITY if counts[verdict])
     return Fleet(
-        exit_code=_exit_code(counts, rules),
-        summary=f"{total}: {shown}",
+        exit_code=_exit_code([*judged, *judged_hosts], rules),
+        summary=_summary(judged, judged_hosts),
         devices=tuple(judged),
+        hosts=tuple(judged_hosts),
         peers=tuple(_peers(group, rules) for group in groups),
         notes=tuple(_notes(groups, alone)),
     )
@@ -165,24 +154,45 @@ def group_of(case_id: str, members: Sequence[tuple[str, list[float]]]) -> Group:
     )
 
 
-def judge_groups(groups: Sequence[Group], rules: FleetRules) -> dict[str, list[Figure]]:
-    """Judge all devices of all groups together."""
+def judge_groups(groups: Sequence[Group], rules: FleetRules) -> list[list[Figure]]:
+    """Judge all devices (or hosts) of all groups together; return the figures of each group."""
     if not groups:
-        return {}
+        return []
     raw = [slow_p_values(each.effects, each.errors_D, each.population) for each in groups]
     fast = [slow_p_values(-each.effects, each.errors_D, each.population) for each in groups]
     slow_p, fast_p = (_adjusted(each) for each in (raw, fast))
-    found: dict[str, list[Figure]] = {}
+    found = []
     start = 0
     for group in groups:
         part = slice(start, start + len(group.names))
         start = part.stop
         critical = _critical(slow_p[part], group, rules.false_discovery_rate)
-        for place, name in enumerate(group.names):
-            p_slow, p_fast = slow_p[part][place], fast_p[part][place]
-            figure = _figure(group, place, (p_slow, p_fast), critical, rules)
+        p_values = zip(slow_p[part], fast_p[part], strict=True)
+        found.append(
+            [_figure(group, place, pair, critical, rules) for place, pair in enumerate(p_values)]
+        )
+    return found
+
+
+def _by_name(
+    groups: Sequence[Group], figures: Sequence[Sequence[Figure]]
+) -> dict[str, list[Figure]]:
+    found: dict[str, list[Figure]] = {}
+    for group, own in zip(groups, figures, strict=True):
+        for name, figure in zip(group.names, own, strict=True):
             found.setdefault(name, []).append(figure)
     return found
+
+
+def _hosts(figures: Mapping[str, Sequence[Figure]]) -> list[JudgedHost]:
+    """Return the hosts, worst first; more trainings do not settle what few cards leave open."""
+    settled = {"verdict": "normal", "repeats_needed": None}
+    found = []
+    for name, each in figures.items():
+        shown = [f.model_copy(update=settled) if f.verdict == "undecided" else f for f in each]
+        verdict = min((figure.verdict for figure in shown), key=SEVERITY.index)
+        found.append(JudgedHost(name=name, verdict=verdict, figures=tuple(shown)))
+    return sorted(found, key=lambda each: (SEVERITY.index(each.verdict), _worst(each), each.name))
 
 
 def _adjusted(p_values: Sequence[Floats]) -> Floats:
@@ -208,7 +218,7 @@ def _figure(
     counts = abs(math.expm1(effect)) > rules.threshold
     slow, fast = (p <= rules.false_discovery_rate and counts for p in p_values)
     needed: int | None = None
-    verdict: DeviceVerdict = "normal"
+    verdict: DeviceVerdict = "normal" if math.isfinite(group.population.between_sd) else "alone"
     if slow and effect < 0:
         verdict = "slow"
     elif fast and effect > 0:
@@ -268,14 +278,23 @@ def _device(
     )
 
 
-def _worst(device: JudgedDevice) -> float:
+def _worst(device: JudgedDevice | JudgedHost) -> float:
     return min((figure.ratio for figure in device.figures), default=0.0)
 
 
-def _exit_code(counts: Mapping[DeviceVerdict, int], rules: FleetRules) -> int:
-    if any(counts.get(verdict) for verdict in BAD):
+def _summary(devices: Sequence[JudgedDevice], hosts: Sequence[JudgedHost]) -> str:
+    counts = Counter(each.verdict for each in devices)
+    shown = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in SEVERITY if counts[verdict])
+    slow = sum(host.verdict == "slow" for host in hosts)
+    of_hosts = f"; {slow:,} of {len(hosts):,} hosts slow" if slow else ""
+    return f"{len(devices):,} device{'s' * (len(devices) != 1)}: {shown}{of_hosts}"
+
+
+def _exit_code(judged: Sequence[JudgedDevice | JudgedHost], rules: FleetRules) -> int:
+    verdicts = {each.verdict for each in judged}
+    if verdicts & BAD:
         return EXIT_REGRESSION
-    return EXIT_INCONCLUSIVE if counts.get("undecided") and rules.strict else EXIT_OK
+    return EXIT_INCONCLUSIVE if "undecided" in verdicts and rules.strict else EXIT_OK
 
 
 def _peers(group: Group, rules: FleetRules) -> Peers:

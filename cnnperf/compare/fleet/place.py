@@ -9,7 +9,9 @@ import numpy as np
 from scipy import stats
 
 from cnnperf.compare.fleet.devices import FleetDevice
-from cnnperf.compare.fleet.judge import CONFIDENCE, FleetRules, Group, groups_of
+from cnnperf.compare.fleet.judge import FleetRules, groups_of
+from cnnperf.compare.fleet.population import Group
+from cnnperf.compare.fleet.verdicts import CONFIDENCE
 from cnnperf.compare.verdicts import Model
 from cnnperf.errors import UsageError
 

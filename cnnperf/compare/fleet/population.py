@@ -54,6 +54,24 @@ class Population:
         return max(1.0, FREEDOM_PER_DEVICE * self.healthy)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Devices of one kind with the same case; arrays have one entry a device."""
+
+    case_id: str
+    names: tuple[str, ...]
+    counts_D: Floats
+    means_D: Floats
+    errors_D: Floats
+    freedoms_D: Floats
+    population: Population
+
+    @property
+    def effects(self) -> Floats:
+        """Differences from the centre (D); below 0 is slower."""
+        return self.means_D - self.population.centre
+
+
 def describe_population(means_D: Floats, errors_D: Floats) -> Population:
     """Return the healthy devices among some.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
-from cnnperf.compare.fleet.verdicts import BAD, DeviceVerdict, Fleet, JudgedDevice
+from cnnperf.compare.fleet.verdicts import BAD, DeviceVerdict, Fleet, JudgedDevice, JudgedHost
 from cnnperf.errors import inert_json, printable
 from cnnperf.record.schema import now
 from cnnperf.report.formats.markdown import code, prose, table
@@ -78,11 +78,15 @@ def _result(verdict: DeviceVerdict) -> str | None:
 def _details(device: JudgedDevice) -> Iterator[str]:
     if device.reason is not None:
         yield device.reason
-    for figure in device.figures:
+    yield from _figures(device, "n")
+    yield from device.causes
+
+
+def _figures(judged: JudgedDevice | JudgedHost, counted: str) -> Iterator[str]:
+    for figure in judged.figures:
         if figure.verdict != "normal":
             ratio = f"{figure.ratio:.3f} ({figure.low:.3f} to {figure.high:.3f})"
-            yield f"{figure.case}: {figure.verdict}, ratio {ratio}, n={figure.n}"
-    yield from device.causes
+            yield f"{figure.case}: {figure.verdict}, ratio {ratio}, {counted}={figure.n}"
 
 
 def to_markdown(fleet: Fleet, *, everything: bool = False) -> str:
@@ -95,4 +99,11 @@ def to_markdown(fleet: Fleet, *, everything: bool = False) -> str:
     parts = ["### cnnperf fleet judge", f"**{prose(fleet.summary)}**"]
     if lines:
         parts.append(table(("device", "verdict", "figures and likely causes"), lines))
+    hosts = [
+        (code(host.name), f"**{host.verdict}**", prose("; ".join(_figures(host, "cards"))))
+        for host in fleet.hosts
+        if everything or host.verdict in ("slow", "fast")
+    ]
+    if hosts:
+        parts.append(table(("host", "verdict", "figures"), hosts))
     return "\n\n".join([*parts, *map(prose, fleet.notes)]) + "\n"

@@ -30,6 +30,8 @@ LEGEND = (
     "interval; n: trainings"
 )
 
+HOSTS_LEGEND = "ratio of a host: the median of its cards, so that one bad card hardly moves it"
+
 
 def fleet_summary(fleet: Fleet, *, everything: bool = False) -> RenderableType:
     """Return the devices that need attention, or all, then peers, causes and the conclusion."""
@@ -42,6 +44,7 @@ def fleet_summary(fleet: Fleet, *, everything: bool = False) -> RenderableType:
         columns = (Column("device", "left"), Column("verdict", "left"), *map(Column, heads))
         parts += [FittingTable(columns, rows if everything else rows[:MAX_ROWS])]
         parts += [Text(LEGEND, style="dim")]
+    parts += _hosts(fleet, everything=everything)
     hidden = max(0, len(rows) - MAX_ROWS) if not everything else 0
     parts += [Text(line, style="dim") for line in _peers(fleet)]
     parts += [Text(printable(line), style="yellow") for line in _explanations(shown[:MAX_ROWS])]
@@ -51,6 +54,27 @@ def fleet_summary(fleet: Fleet, *, everything: bool = False) -> RenderableType:
         parts += [Text(f"not shown: {more}{left_out:,} normal devices (--all)", style="dim")]
     style = "bold red" if fleet.exit_code == 1 else "bold green"
     return Group(*parts, Text(fleet.summary, style=style))
+
+
+def _hosts(fleet: Fleet, *, everything: bool) -> Iterator[RenderableType]:
+    """Yield the table of the hosts that need attention, or of all."""
+    rows: list[list[Text | str]] = [
+        [
+            Text(printable(host.name)),
+            Text(figure.verdict, style=STYLES.get(figure.verdict, "")),
+            printable(figure.case),
+            str(figure.n),
+            f"{figure.ratio:.3f} ({figure.low:.3f} to {figure.high:.3f})",
+        ]
+        for host in fleet.hosts
+        for figure in host.figures
+        if everything or figure.verdict in ("slow", "fast")
+    ]
+    if rows:
+        heads = ("case", "cards", "ratio (interval)")
+        columns = (Column("host", "left"), Column("verdict", "left"), *map(Column, heads))
+        yield FittingTable(columns, rows if everything else rows[:MAX_ROWS])
+        yield Text(HOSTS_LEGEND, style="dim")
 
 
 def _rows(device: JudgedDevice, *, everything: bool) -> Iterator[list[Text | str]]:

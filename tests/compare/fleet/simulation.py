@@ -68,8 +68,8 @@ def ours(logs: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """The verdict of `cnnperf fleet judge`."""
     names = [str(number) for number in range(len(logs))]
     group = group_of("case", [(name, list(row)) for name, row in zip(names, logs, strict=True)])
-    figures = judge_groups([group], FleetRules())
-    return np.array([figures[name][0].verdict == "slow" for name in names])
+    (figures,) = judge_groups([group], FleetRules())
+    return np.array([figure.verdict == "slow" for figure in figures])
 
 
 def five_percent(logs: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

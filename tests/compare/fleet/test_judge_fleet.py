@@ -80,7 +80,7 @@ def test_all_cards_of_a_node_are_a_cause() -> None:
     """The label that slow devices share is named before anything of the card itself."""
     effects = dict.fromkeys(range(32, 40), -0.1) | {3: -0.1}
     fleet = judged(fleet_of(effects=effects), hosts=True)
-    assert device(fleet, "node4-gpu2").causes[0] == "host node4: 8 of its 8 devices are slow"
+    assert device(fleet, "node4-gpu2").causes[0].startswith("host node4: its 8 cards are 9.")
     assert device(fleet, "node0-gpu3").causes == ()
 
 
@@ -96,7 +96,7 @@ def test_hosts_are_known_from_the_records(tmp_path: Path) -> None:
     assert devices[0].labels == {"host": "node0", "card": "0"}
     slow = [each for each in judge_fleet(devices).devices if each.verdict == "slow"]
     assert len(slow) == 8
-    assert all(each.causes[0] == "host node4: 8 of its 8 devices are slow" for each in slow)
+    assert all(each.causes[0].startswith("host node4: its 8 cards are 9.") for each in slow)
     labels = tmp_path / "labels.csv"
     labels.write_text("device,host\nnode0-gpu0,blade1\n")
     assert load_devices(folder, labels)[0].labels == {"host": "blade1", "card": "0"}
