@@ -82,9 +82,14 @@ def _library() -> Any | None:
     return attempt(load)
 
 
-def _ask(function: str, *arguments: object) -> Any:
+def ask(function: str, *arguments: object) -> Any:
     """Call an NVML function; None for any NVMLError and for a missing function."""
     return attempt(lambda: getattr(_library(), function)(*arguments))
+
+
+def order(function: str, *arguments: object) -> bool:
+    """Call an NVML function that returns nothing; return whether it succeeded."""
+    return attempt(lambda: getattr(_library(), function)(*arguments) is None) is True
 
 
 def is_available() -> bool:
@@ -94,14 +99,14 @@ def is_available() -> bool:
 
 def count_gpus() -> int:
     """Return the number of physical NVIDIA GPUs; 0 where NVML is missing."""
-    return _ask("nvmlDeviceGetCount") or 0
+    return ask("nvmlDeviceGetCount") or 0
 
 
 def driver_versions() -> tuple[str | None, str | None]:
     """Return the version of the driver, and the newest CUDA that it supports, such as `13.2`."""
-    number = _ask("nvmlSystemGetCudaDriverVersion")
+    number = ask("nvmlSystemGetCudaDriverVersion")
     cuda = f"{number // 1000}.{number % 1000 // 10}" if number else None
-    return _ask("nvmlSystemGetDriverVersion"), cuda
+    return ask("nvmlSystemGetDriverVersion"), cuda
 
 
 # Finding a GPU
@@ -114,7 +119,7 @@ def open_gpu(index_or_uuid: int | str) -> GpuHandle | None:
     `CUDA_VISIBLE_DEVICES` allows, as long as it names exactly one device.
     """
     if isinstance(index_or_uuid, int):
-        board = _ask("nvmlDeviceGetHandleByIndex", index_or_uuid)
+        board = ask("nvmlDeviceGetHandleByIndex", index_or_uuid)
         return None if board is None else GpuHandle(device=board, board=board)
     uuid = index_or_uuid
     starts = [""] if uuid.startswith(UUID_PREFIXES) else UUID_PREFIXES
@@ -124,22 +129,22 @@ def open_gpu(index_or_uuid: int | str) -> GpuHandle | None:
         gpu
         for board in boards
         for gpu in (board, *mig_slices(board))
-        if (_ask("nvmlDeviceGetUUID", gpu.device) or "").startswith(prefixes)
+        if (ask("nvmlDeviceGetUUID", gpu.device) or "").startswith(prefixes)
     ]
     return matches[0] if uuid and len(matches) == 1 else None
 
 
 def mig_slices(gpu: GpuHandle) -> Iterator[GpuHandle]:
     """Yield the MIG slices of a physical GPU; none where MIG is off."""
-    for position in range(_ask("nvmlDeviceGetMaxMigDeviceCount", gpu.board) or 0):
-        piece = _ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu.board, position)
+    for position in range(ask("nvmlDeviceGetMaxMigDeviceCount", gpu.board) or 0):
+        piece = ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu.board, position)
         if piece is not None:
             yield GpuHandle(device=piece, board=gpu.board, is_mig=True)
 
 
 def name_of(gpu: GpuHandle) -> str | None:
     """Return the product name, such as `NVIDIA H200`."""
-    names = (_ask("nvmlDeviceGetName", part) for part in (gpu.device, gpu.board))
+    names = (ask("nvmlDeviceGetName", part) for part in (gpu.device, gpu.board))
     return next((name for name in names if name), None)
 
 
@@ -215,23 +220,23 @@ def hide_uuids(value: str | None) -> str | None:
 
 def read_gpu(gpu: GpuHandle) -> Gpu:
     """Return the stable identity of a GPU."""
-    uuid = _ask("nvmlDeviceGetUUID", gpu.device)
-    parts = _ask("nvmlDeviceGetCudaComputeCapability", gpu.board)
+    uuid = ask("nvmlDeviceGetUUID", gpu.device)
+    parts = ask("nvmlDeviceGetCudaComputeCapability", gpu.board)
     capability = None if parts is None else f"{parts[0]}.{parts[1]}"
-    states = [_ask("nvmlDeviceGetNvLinkState", gpu.board, n) for n in range(NVLINK_MAX_LINKS)]
+    states = [ask("nvmlDeviceGetNvLinkState", gpu.board, n) for n in range(NVLINK_MAX_LINKS)]
     links = [state for state in states if state is not None]
     return Gpu(
         name=name_of(gpu),
         uuid_sha256=hash_uuid(uuid) if uuid else None,
-        index=_ask("nvmlDeviceGetIndex", gpu.board),
-        pcie_address=pcie_address(_ask("nvmlDeviceGetPciInfo", gpu.board)),
+        index=ask("nvmlDeviceGetIndex", gpu.board),
+        pcie_address=pcie_address(ask("nvmlDeviceGetPciInfo", gpu.board)),
         compute_capability=capability,
         sm_count=_sm_count(gpu, capability),
-        memory_bytes=getattr(_ask("nvmlDeviceGetMemoryInfo", gpu.device), "total", None),
+        memory_bytes=getattr(ask("nvmlDeviceGetMemoryInfo", gpu.device), "total", None),
         mig_enabled=mig_enabled(gpu),
-        vbios=_ask("nvmlDeviceGetVbiosVersion", gpu.board),
-        pcie_generation=_ask("nvmlDeviceGetMaxPcieLinkGeneration", gpu.board),
-        pcie_width=_ask("nvmlDeviceGetMaxPcieLinkWidth", gpu.board),
+        vbios=ask("nvmlDeviceGetVbiosVersion", gpu.board),
+        pcie_generation=ask("nvmlDeviceGetMaxPcieLinkGeneration", gpu.board),
+        pcie_width=ask("nvmlDeviceGetMaxPcieLinkWidth", gpu.board),
         nvlink_links=sum(links) if links else None,
     )
 
@@ -246,15 +251,15 @@ def pcie_address(info: Any) -> str | None:
 
 def mig_enabled(gpu: GpuHandle) -> bool | None:
     """Return whether the board is in MIG mode now; None where it has no such mode."""
-    modes = _ask("nvmlDeviceGetMigMode", gpu.board)
+    modes = ask("nvmlDeviceGetMigMode", gpu.board)
     return None if modes is None else modes[0] == 1
 
 
 def _sm_count(gpu: GpuHandle, capability: str | None) -> int | None:
     """Return the SMs: of a slice from NVML, of a board from its CUDA cores."""
     if gpu.is_mig:
-        return getattr(_ask("nvmlDeviceGetAttributes", gpu.device), "multiprocessorCount", None)
-    cores = _ask("nvmlDeviceGetNumGpuCores", gpu.board)
+        return getattr(ask("nvmlDeviceGetAttributes", gpu.device), "multiprocessorCount", None)
+    cores = ask("nvmlDeviceGetNumGpuCores", gpu.board)
     cores_per_sm = CORES_PER_SM.get(capability or "")
     return cores // cores_per_sm if cores and cores_per_sm else None
 
@@ -264,22 +269,24 @@ def _sm_count(gpu: GpuHandle, capability: str | None) -> int | None:
 
 def read_device_state(gpu: GpuHandle, own_pids: Collection[int]) -> DeviceState:
     """Return clocks, power, temperature and processes of a GPU now; own processes do not count."""
-    mask = _ask("nvmlDeviceGetCurrentClocksEventReasons", gpu.board)
+    mask = ask("nvmlDeviceGetCurrentClocksEventReasons", gpu.board)
     if mask is None:  # an older driver
-        mask = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu.board)
+        mask = ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu.board)
     return DeviceState(
-        sm_clock_mhz=_ask("nvmlDeviceGetClockInfo", gpu.board, CLOCK_SM),
-        sm_clock_limit_mhz=_ask("nvmlDeviceGetMaxClockInfo", gpu.board, CLOCK_SM),
-        memory_clock_mhz=_ask("nvmlDeviceGetClockInfo", gpu.board, CLOCK_MEMORY),
+        sm_clock_mhz=ask("nvmlDeviceGetClockInfo", gpu.board, CLOCK_SM),
+        sm_clock_limit_mhz=ask("nvmlDeviceGetMaxClockInfo", gpu.board, CLOCK_SM),
+        memory_clock_mhz=ask("nvmlDeviceGetClockInfo", gpu.board, CLOCK_MEMORY),
         power_limit_watts=_watts("nvmlDeviceGetEnforcedPowerLimit", gpu),
         power_watts=_watts("nvmlDeviceGetPowerUsage", gpu),
-        temperature_celsius=_ask("nvmlDeviceGetTemperature", gpu.board, TEMPERATURE_GPU),
+        temperature_celsius=ask("nvmlDeviceGetTemperature", gpu.board, TEMPERATURE_GPU),
         throttle_reasons=None if mask is None else decode_throttle_reasons(mask),
         other_processes=_other_processes(gpu, own_pids),
         gpu_utilization_percent=getattr(
-            _ask("nvmlDeviceGetUtilizationRates", gpu.board), "gpu", None
+            ask("nvmlDeviceGetUtilizationRates", gpu.board), "gpu", None
         ),
-        memory_free_bytes=getattr(_ask("nvmlDeviceGetMemoryInfo", gpu.device), "free", None),
+        memory_free_bytes=getattr(ask("nvmlDeviceGetMemoryInfo", gpu.device), "free", None),
+        pcie_generation=ask("nvmlDeviceGetCurrPcieLinkGeneration", gpu.board),
+        pcie_width=ask("nvmlDeviceGetCurrPcieLinkWidth", gpu.board),
     )
 
 
@@ -289,7 +296,7 @@ def read_energy_millijoules(gpu: GpuHandle) -> int | None:
     The counter moves every 20 to 100 ms, so take differences over seconds. Under MIG it counts all
     slices together.
     """
-    energy: int | None = _ask("nvmlDeviceGetTotalEnergyConsumption", gpu.board)
+    energy: int | None = ask("nvmlDeviceGetTotalEnergyConsumption", gpu.board)
     return energy
 
 
@@ -301,7 +308,7 @@ def decode_throttle_reasons(mask: int) -> tuple[str, ...]:
 
 def _watts(function: str, gpu: GpuHandle) -> float | None:
     """Return a power in watts; NVML counts milliwatts."""
-    milliwatts = _ask(function, gpu.board)
+    milliwatts = ask(function, gpu.board)
     return None if milliwatts is None else milliwatts / 1000
 
 
@@ -311,7 +318,7 @@ def _other_processes(gpu: GpuHandle, own_pids: Collection[int]) -> int | None:
     In a container NVML can list the host's PIDs (gpu-monitoring-tools#63), which do not exist here.
     If none of ours is in the list, one such PID counts as ours.
     """
-    processes = _ask("nvmlDeviceGetComputeRunningProcesses", gpu.device)
+    processes = ask("nvmlDeviceGetComputeRunningProcesses", gpu.device)
     if processes is None:
         return None
     pids = {process.pid for process in processes}

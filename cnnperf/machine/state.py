@@ -25,6 +25,7 @@ from cnnperf.machine.cgroups import (
     read_throttling,
     throttling_between,
 )
+from cnnperf.machine.health import XidEvents, read_health
 from cnnperf.machine.host import attempt, read_host_state
 from cnnperf.machine.nvml import GpuHandle, read_device_state
 from cnnperf.record.environment import DeviceState, DuringState, State
@@ -46,10 +47,11 @@ def read_state(
         own_pids: the run's own processes, with all their descendants; by default this one.
         window_seconds: how long to observe CPU use.
     """
-    device = None
+    device = health = None
     if gpu is not None:
         device = read_device_state(gpu, {process.pid for process in own_processes(own_pids)})
-    return State(device=device, host=read_host_state(window_seconds))
+        health = read_health(gpu)
+    return State(device=device, health=health, host=read_host_state(window_seconds))
 
 
 def own_processes(own_pids: Collection[int] | None = None) -> set[psutil.Process]:
@@ -142,11 +144,14 @@ class StateSampler:
         self._start_seconds = 0.0
         self._duration_seconds: float | None = None
         self._throttled: Throttling | None = None
+        self._xids: XidEvents | None = None
+        self._xid_errors: tuple[int, ...] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="cnnperf-state", daemon=True)
 
     def __enter__(self) -> StateSampler:
         self._start_seconds = time.perf_counter()
+        self._xids = XidEvents(self._gpu) if self._gpu is not None else None
         self._sample()
         self._groups = attempt(cpu_groups, self._worker_pid or "self") or []
         self._throttling = attempt(read_throttling, self._groups) or {}
@@ -159,6 +164,7 @@ class StateSampler:
         throttling = attempt(read_throttling, self._groups) or {}
         self._throttled = throttling_between(self._throttling, throttling)
         self._sample()
+        self._xid_errors = self._xids.close() if self._xids is not None else None
         self._duration_seconds = time.perf_counter() - self._start_seconds
 
     def _watch(self) -> None:
@@ -180,6 +186,7 @@ class StateSampler:
             update={
                 **{f"cpu_{name}": value for name, value in throttled.items()},
                 "samples": self._samples,
+                "xid_errors": self._xid_errors,
                 "duration_seconds": self._duration_seconds,
                 "others_cpu_busy_percent": self._others.percent,
             }
@@ -205,5 +212,7 @@ def summarize_devices(states: Collection[DeviceState]) -> DuringState:
         power_mean_watts=statistics.fmean(watts) if watts else None,
         temperature_max_celsius=max(known("temperature_celsius"), default=None),
         throttle_shares=shares if reasons else None,
+        pcie_generation=statistics.mode(known("pcie_generation") or [None]),
+        pcie_width=statistics.mode(known("pcie_width") or [None]),
         other_processes_max=max(known("other_processes"), default=None),
     )

@@ -210,6 +210,32 @@ class DeviceState(Fields):
     """Compute processes of others on the device."""
     gpu_utilization_percent: Finite | None = None
     memory_free_bytes: int | None = None
+    pcie_generation: int | None = None
+    """Of the link now; it drops while the GPU is idle."""
+    pcie_width: int | None = None
+    """Lanes of the link now."""
+
+
+class DeviceHealth(Fields):
+    """Errors that a GPU has counted so far. Counters since the driver was loaded, unless said."""
+
+    ecc_corrected: int | None = None
+    """Memory errors that ECC corrected; None on a GPU without ECC, as in the next three."""
+    ecc_uncorrected: int | None = None
+    ecc_corrected_lifetime: int | None = None
+    ecc_uncorrected_lifetime: int | None = None
+    remapped_rows_correctable: int | None = None
+    """Memory rows replaced by spare ones in the card's life, after errors that ECC corrected."""
+    remapped_rows_uncorrectable: int | None = None
+    """The same, after errors that ECC could not correct."""
+    remapping_pending: bool | None = None
+    """Whether a row waits for a reset of the GPU to be replaced."""
+    remapping_failed: bool | None = None
+    """Whether a row could not be replaced, for want of spare ones: the card is to be replaced."""
+    retired_pages: int | None = None
+    """Memory pages out of use in the card's life, on GPUs before Ampere."""
+    nvlink_errors: int | None = None
+    """Replays, recoveries and CRC errors of all active links."""
 
 
 class HostState(Fields):
@@ -231,6 +257,7 @@ class State(Fields):
     """The machine at one moment, before or after a repeat."""
 
     device: DeviceState | None = None
+    health: DeviceHealth | None = None
     host: HostState = HostState()
 
 
@@ -248,6 +275,12 @@ class DuringState(Fields):
     temperature_max_celsius: Finite | None = None
     throttle_shares: dict[str, Finite] | None = None
     """Each throttle reason seen, and its share of the samples, 0..1."""
+    pcie_generation: int | None = None
+    """Of the link, in most samples."""
+    pcie_width: int | None = None
+    """Lanes of the link, in most samples."""
+    xid_errors: Annotated[tuple[int, ...], Field(strict=False)] | None = None
+    """Numbers of the driver's errors (Xid) on the GPU, in order; empty where there were none."""
     other_processes_max: int | None = None
     """The most compute processes of others on the device in any sample."""
     others_cpu_busy_percent: Finite | None = None

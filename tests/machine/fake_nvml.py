@@ -22,6 +22,9 @@ ATTRIBUTES = {
     "nvmlDeviceGetVbiosVersion": "vbios",
     "nvmlDeviceGetMaxPcieLinkGeneration": "pcie_generation",
     "nvmlDeviceGetMaxPcieLinkWidth": "pcie_width",
+    "nvmlDeviceGetCurrPcieLinkGeneration": "pcie_generation_now",
+    "nvmlDeviceGetCurrPcieLinkWidth": "pcie_width_now",
+    "nvmlDeviceGetRemappedRows": "remapped_rows",
     "nvmlDeviceGetMemoryInfo": "memory",
     "nvmlDeviceGetMigMode": "mig_mode",
     "nvmlDeviceGetAttributes": "attributes",
@@ -47,6 +50,12 @@ def fake_gpu(index: int = 0, **changes: object) -> SimpleNamespace:
         "vbios": "96.00.A5.00.01",
         "pcie_generation": 5,
         "pcie_width": 16,
+        "pcie_generation_now": 5,
+        "pcie_width_now": 16,
+        "ecc": {(0, 0): 3, (1, 0): 0, (0, 1): 12, (1, 1): 1},
+        "remapped_rows": (2, 1, 0, 0),
+        "nvlink_errors": {0: 5, 1: 0, 2: 7, 3: 0},
+        "xids": [],
         "memory": SimpleNamespace(total=141 * GIB, free=140 * GIB),
         "mig_mode": [0, 0],
         "clocks": {pynvml.NVML_CLOCK_SM: 1500, pynvml.NVML_CLOCK_MEM: 3201},
@@ -113,6 +122,39 @@ class FakeNvml:
         if link >= self.read(handle, "links"):
             raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
         return 1
+
+    def nvmlDeviceGetNvLinkErrorCounter(
+        self, handle: SimpleNamespace, link: int, counter: int
+    ) -> int:
+        count: int = self.read(handle, "nvlink_errors")[counter] if link == 0 else 0
+        return count
+
+    def nvmlDeviceGetTotalEccErrors(self, handle: SimpleNamespace, kind: int, counter: int) -> int:
+        count: int = self.read(handle, "ecc")[kind, counter]
+        return count
+
+    def nvmlDeviceGetRetiredPages(self, handle: SimpleNamespace, cause: int) -> list[int]:
+        pages: list[int] = self.read(handle, "retired_pages")[cause]
+        return pages
+
+    def nvmlEventSetCreate(self) -> list[SimpleNamespace]:
+        return []
+
+    def nvmlDeviceRegisterEvents(
+        self, handle: SimpleNamespace, kinds: int, events: list[SimpleNamespace]
+    ) -> None:
+        assert kinds == pynvml.nvmlEventTypeXidCriticalError
+        self.read(handle, "xids").clear()  # what was before is not reported
+        events.append(handle)
+
+    def nvmlEventSetWait_v2(self, events: list[SimpleNamespace], milliseconds: int) -> Any:
+        assert milliseconds == 0
+        if not events[0].xids:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+        return SimpleNamespace(eventData=events[0].xids.pop(0))
+
+    def nvmlEventSetFree(self, events: list[SimpleNamespace]) -> None:
+        events.clear()
 
     def nvmlDeviceGetMaxMigDeviceCount(self, handle: SimpleNamespace) -> int:
         return 7

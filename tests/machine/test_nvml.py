@@ -132,6 +132,8 @@ def test_the_state_of_a_gpu_is_in_the_units_that_its_names_say(install_nvml: Ins
         other_processes=0,
         gpu_utilization_percent=97,
         memory_free_bytes=140 * GIB,
+        pcie_generation=5,
+        pcie_width=16,
     )
     assert read_energy_millijoules(gpu) == 123_456_789
 

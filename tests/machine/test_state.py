@@ -127,6 +127,9 @@ def test_a_summary_covers_all_samples_of_the_gpu(install_nvml: InstallNvml) -> N
             "power_mean_watts": 306.25,
             "temperature_max_celsius": 91,
             "throttle_shares": {"hw_thermal_slowdown": 0.5, "sw_power_cap": 0.5},
+            "pcie_generation": 5,
+            "pcie_width": 16,
+            "xid_errors": (),
             "other_processes_max": 1,
         }
     )

@@ -112,8 +112,13 @@ def _of_device(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[st
     yield from _throttled(device, peers)
     yield from _lower(device, peers, "power limit", _of_state("power_limit_watts"), "W")
     yield from _lower(device, peers, "SM clock", _of_during("sm_clock_median_mhz"), "MHz")
+    yield from _xid_errors(device, peers)
+    for name, count in ERRORS.items():
+        own_count, usual_count = count(device), _usual_count(count, peers)
+        if own_count is not None and own_count > 2 * usual_count:
+            yield f"{name}: {own_count:,}, {usual_count:,.0f} in its peers"
     for name, read in IDENTITY.items():
-        usual = _usual(read(peer) for peer in peers)
+        usual = _usual([read(peer) for peer in peers])
         own = read(device)
         if usual is not None and own is not None and own != usual:
             yield f"{name} {own}, not {usual} as most of its peers"
@@ -139,7 +144,19 @@ def _setting(field: str) -> Read:
     return read
 
 
+def _link(field: str) -> Read:
+    """Read the PCIe link under load, which is not always the best that it could be."""
+
+    def read(device: FleetDevice) -> object:
+        found = [getattr(repeat.state.during, field, None) for repeat in _repeats(device)]
+        return _usual([each for each in found if each is not None])
+
+    return read
+
+
 IDENTITY: dict[str, Read] = {
+    "PCIe lanes under load": _link("pcie_width"),
+    "PCIe generation under load": _link("pcie_generation"),
     "PCIe lanes": _gpu("pcie_width"),
     "PCIe generation": _gpu("pcie_generation"),
     "NVLink links": _gpu("nvlink_links"),
@@ -159,13 +176,77 @@ def _repeats(device: FleetDevice) -> list[Repeat]:
     return [repeat for case in device.record.cases for repeat in case.repeats]
 
 
-def _usual(values: Iterable[object]) -> object:
+def _usual(values: Sequence[object]) -> object:
     """Return what most peers have; None where they differ."""
-    counts = Counter(repr(value) for value in values)
+    known = {repr(value): value for value in values}
+    counts = Counter(map(repr, values))
     if not counts:
         return None
     text, count = counts.most_common(1)[0]
-    return text.strip("'") if count > sum(counts.values()) / 2 and text != "None" else None
+    return known[text] if count > sum(counts.values()) / 2 else None
+
+
+Count = Callable[[FleetDevice], int | None]
+
+
+def _growth(field: str) -> Count:
+    """Count errors from the start to the end of each training; None where none was counted."""
+
+    def count(device: FleetDevice) -> int | None:
+        grown = []
+        for state in (repeat.state for repeat in _repeats(device)):
+            before, after = (
+                getattr(each.health, field, None) if each is not None else None
+                for each in (state.before, state.after)
+            )
+            if before is not None and after is not None:
+                grown.append(max(0, after - before))
+        return sum(grown) if grown else None
+
+    return count
+
+
+def _so_far(*fields: str) -> Count:
+    """Read what the last training's counters show together."""
+
+    def count(device: FleetDevice) -> int | None:
+        states = [repeat.state.after for repeat in _repeats(device) if repeat.state.after]
+        health = states[-1].health if states else None
+        known = [value for name in fields if (value := getattr(health, name, None)) is not None]
+        return sum(known) if known else None
+
+    return count
+
+
+ERRORS: dict[str, Count] = {
+    "uncorrected ECC errors during its trainings": _growth("ecc_uncorrected"),
+    "NVLink errors during its trainings": _growth("nvlink_errors"),
+    "corrected ECC errors during its trainings": _growth("ecc_corrected"),
+    "failed remappings of memory rows": _so_far("remapping_failed"),
+    "memory rows waiting for a reset to be remapped": _so_far("remapping_pending"),
+    "remapped memory rows": _so_far("remapped_rows_correctable", "remapped_rows_uncorrectable"),
+    "retired memory pages": _so_far("retired_pages"),
+    "uncorrected ECC errors in its life": _so_far("ecc_uncorrected_lifetime"),
+}
+"""What a healthy card has none of, the gravest first."""
+
+
+def _usual_count(count: Count, peers: Sequence[FleetDevice]) -> float:
+    known = [value for peer in peers if (value := count(peer)) is not None]
+    return statistics.median(known) if known else 0.0
+
+
+def _xid_errors(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
+    own = _xids(device)
+    if own:
+        others = sum(bool(_xids(peer)) for peer in peers)
+        numbers = ", ".join(map(str, sorted(own)))
+        yield f"Xid {numbers} during its trainings; {others:,} of {len(peers):,} peers had any"
+
+
+def _xids(device: FleetDevice) -> set[int]:
+    during = [repeat.state.during for repeat in _repeats(device)]
+    return {number for each in during if each and each.xid_errors for number in each.xid_errors}
 
 
 def _of_state(field: str) -> Callable[[FleetDevice], list[float]]:

@@ -104,7 +104,7 @@ def test_hosts_are_known_from_the_records(tmp_path: Path) -> None:
     assert code == 1
     assert "node" not in output
     host = anonymous_name("node4")
-    assert f"host {host}: 8 of its 8 devices are slow" in output
+    assert f"host {host}: its 8 cards are 9." in output
     assert f'"{host}-gpu0"' in output
 
 
