@@ -14,7 +14,7 @@ from cnnperf.models.cost import (
     forward_flops_per_image,
     training_flops_per_image,
 )
-from cnnperf.models.fingerprint import model_sha256
+from cnnperf.models.fingerprint import model_sha256, weights_sha256
 
 __all__ = [
     "ModelBuilder",
@@ -25,4 +25,5 @@ __all__ = [
     "forward_flops_per_image",
     "model_sha256",
     "training_flops_per_image",
+    "weights_sha256",
 ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import torch
 from torch import Tensor, nn
 
 SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -42,6 +43,15 @@ def model_sha256(module: nn.Module) -> str:
         "buffers": [_tensor(*item) for item in module.named_buffers()],
     }
     return hashlib.sha256(json.dumps(description, default=str).encode()).hexdigest()
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Hash the bits of a module's parameters and buffers; 64 hexadecimal digits."""
+    found = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        found.update(name.encode() + bits.numpy().tobytes())
+    return found.hexdigest()
 
 
 def _layer(name: str, layer: nn.Module) -> list[object]:

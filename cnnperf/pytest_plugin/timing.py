@@ -12,6 +12,7 @@ import pytest
 
 from cnnperf.errors import printable
 from cnnperf.record.schema import CaseError, CaseRecord, extra_info
+from cnnperf.run.numerics import check_numerics
 from cnnperf.run.plan import AnyPlanned
 from cnnperf.run.repeat import RepeatRun
 from cnnperf.run.session import RunSession
@@ -71,6 +72,8 @@ def _refuse(
 def _train_all(run: RunSession, planned: AnyPlanned, benchmark: BenchmarkFixture) -> list[float]:
     """Train what a resumed journal lacks; return the outside times of all repeats in seconds."""
     taken_over = run.begin(planned)
+    if run.settings.check_numerics:
+        check_numerics(run, planned)
     durations = [repeat.timed_seconds for repeat in taken_over]
     done = {repeat.seed for repeat in taken_over}
     seeds = [seed for seed in planned.seeds if seed not in done]

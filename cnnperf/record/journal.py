@@ -31,6 +31,7 @@ from cnnperf.errors import UsageError, describe_validation_error
 from cnnperf.record.environment import Environment, Moment, Texts
 from cnnperf.record.fingerprint import RecordedQuality
 from cnnperf.record.loading import naming_what_is_too_much, read_file
+from cnnperf.record.numerics import NumericsTraining
 from cnnperf.record.schema import (
     SCHEMA_VERSION,
     CaseError,
@@ -74,6 +75,7 @@ class RepeatEntry(RecordModel):
     plan: str
     """Hash of everything known before training that affects the result."""
     repeat: Repeat
+    numerics: Annotated[tuple[NumericsTraining, ...], Field(strict=False)] = ()
 
 
 class OutcomeEntry(RecordModel):
@@ -256,6 +258,7 @@ def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
         case = cases.setdefault(entry.case.id, new_case_record(entry.case, entry.shortened))
         if isinstance(entry, RepeatEntry):
             add_repeat(case, entry.case, entry.repeat)
+            case.numerics = list(entry.numerics) or case.numerics
         else:
             case.outcome, case.error = entry.outcome, entry.error
             ended.add(case.id)

@@ -36,8 +36,10 @@ from cnnperf.record.environment import (
     State,
 )
 from cnnperf.record.fingerprint import Fingerprint, Loop, RecordedQuality, RecordedRecipe
+from cnnperf.record.harness import HarnessTimes
 from cnnperf.record.live import LiveTraining
 from cnnperf.record.metrics import METRICS, Metric, of_quality
+from cnnperf.record.numerics import NumericsTraining
 
 SCHEMA_VERSION: Literal[2] = 2
 
@@ -120,35 +122,6 @@ class StateRecord(RecordModel):
     before: State | None = None
     during: DuringState | None = None
     after: State | None = None
-
-
-class HarnessTimes(RecordModel):
-    """Times of one training outside its own clock, in the order in which they happen.
-
-    Together with the training, all but the last cover a worker's life without a gap. Parent and
-    worker read the same clock; a negative time shows that on this machine they do not.
-    """
-
-    start_seconds: Finite
-    """From before the process starts to its first own line."""
-    import_seconds: Finite
-    """Until torch, the engine and everything else are imported."""
-    prepare_seconds: Finite
-    """Model, warm-up and compiling, until the worker sends `ready`."""
-    ready_latency_seconds: Finite
-    """Until the parent receives `ready`."""
-    arm_seconds: Finite
-    """Reading the machine's state, until the parent sends `go`."""
-    go_latency_seconds: Finite
-    """Until the worker's clock starts."""
-    trained_latency_seconds: Finite
-    """From the stop of the worker's clock until the parent receives `trained`."""
-    result_seconds: Finite
-    """Until the parent has the result: test set, counting, hashing, profile."""
-    exit_seconds: Finite
-    """Until the parent sees that the process has ended; it checks up to 20 times a second."""
-    clocks_apart_seconds: Finite
-    """Time from `go` to `trained` as the parent measures it, minus the worker's own."""
 
 
 class InferenceResult(RecordModel):
@@ -247,6 +220,8 @@ class Repeat(RecordModel):
     """Only of `infer` cases, whose training ends before `go`."""
     step_losses: Listed[Finite] | None = None
     """Training loss of every step, in order; None unless --cnnperf-deterministic."""
+    weights_sha256: str | None = None
+    """Hash of the final weights; None unless --cnnperf-deterministic."""
     profile: Profile | None = None
     """None unless --cnnperf-profile."""
 
@@ -294,6 +269,9 @@ class CaseRecord(RecordModel):
     quality: Listed[RecordedQuality] = []
     """What the case measures beside the metrics of every case."""
     repeats: Listed[Repeat] = []
+    numerics: Listed[NumericsTraining] = []
+    """Short deterministic trainings, equal but for faults; empty unless --cnnperf-check-numerics.
+    """
 
     def values(self, metric: str) -> list[float]:
         """Return the value of a metric, or a quality, in each repeat that has one."""

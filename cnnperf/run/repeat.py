@@ -14,8 +14,9 @@ from cnnperf.machine.flags import missing_bfloat16_units, run_flags
 from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules, visible_gpu_handle
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.record.environment import Flag, Hardware, Settings
+from cnnperf.record.harness import HarnessTimes
 from cnnperf.record.messages import TrainJob
-from cnnperf.record.schema import HarnessTimes, Repeat, StateRecord
+from cnnperf.record.schema import Repeat, StateRecord
 from cnnperf.run.time_limit import TimeLimit
 from cnnperf.run.worker_process import Listener, Worker, ignore_progress
 

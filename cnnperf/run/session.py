@@ -187,7 +187,9 @@ class RunSession:
         if settings.resume is not None:
             self.resumed = read_resumed(settings.resume, self.plan, self.probed)
             for (case_id, _), entry in self.resumed.fitting.items():
-                self._keep(self.plan.cases[case_id], entry.repeat)  # a second stop loses nothing
+                planned = self.plan.cases[case_id]
+                self._case_record(planned).numerics = list(entry.numerics)
+                self._keep(planned, entry.repeat)  # a second stop loses nothing
 
     def _check_accelerator_is_used(self) -> None:
         if self.settings.device != "auto" or self.probed.device != "cpu" or not self.plan.runnable:
@@ -247,12 +249,13 @@ class RunSession:
         """Start a case, or start it again; return its repeats from the resumed journal."""
         fitting = self.resumed.fitting if self.resumed else {}
         keys = [(planned.id, seed) for seed in planned.seeds]
-        taken = [fitting[key].repeat for key in keys if key in fitting]
+        taken = [fitting[key] for key in keys if key in fitting]
         self.cases.pop(planned.id, None)
         record = self._case_record(planned)
-        for repeat in taken:
-            add_repeat(record, planned, repeat)
-        return taken
+        for entry in taken:
+            add_repeat(record, planned, entry.repeat)
+            record.numerics = list(entry.numerics) or record.numerics
+        return [entry.repeat for entry in taken]
 
     def skip(self, planned: AnyPlanned, problem: CaseError) -> None:
         """End a case that cannot be trained here."""
@@ -282,8 +285,16 @@ class RunSession:
     # --- a repeat -------------------------------------------------------------------------------
 
     @contextmanager
-    def repeat(self, planned: AnyPlanned, seed: int) -> Iterator[RepeatRun]:
+    def repeat(
+        self,
+        planned: AnyPlanned,
+        seed: int,
+        settings: RunSettings | None = None,
+        side: str | None = None,
+    ) -> Iterator[RepeatRun]:
         """Start a worker for one repeat; leaving the context ends it.
+
+        Other settings than the run's, and another name of the side, are for trainings beside it.
 
         Raises:
             OutOfTimeError: --cnnperf-max-minutes leaves no time for it, or stopped it.
@@ -295,12 +306,14 @@ class RunSession:
             cases=len(self.plan.cases),
             repeat_number=seed - planned.first_seed + 1,
             repeats=planned.repeats,
-            side=self.side,
+            side=side or self.side,
         )
         self.display.start(place)
         hardware = self.probed.environment.hardware
         run = RepeatRun(
-            job_of(planned, seed, self.settings, hardware.matmul_flops_per_second or {}),
+            job_of(
+                planned, seed, settings or self.settings, hardware.matmul_flops_per_second or {}
+            ),
             python=self.settings.python,
             timeout_seconds=self.settings.timeout,
             limit=self.limit,
@@ -336,6 +349,7 @@ class RunSession:
                 shortened=planned.shortened,
                 plan=plan_digest(planned, self.probed),
                 repeat=repeat,
+                numerics=tuple(self._case_record(planned).numerics),
             )
         )
 

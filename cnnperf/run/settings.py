@@ -154,6 +154,11 @@ OPTIONS = (
         "not compiled",
     ),
     Option(
+        name="check_numerics", default=False,
+        help="before its repeats, train each case twice for a few steps, deterministically, and "
+        "record losses and weights: `cnnperf fleet judge` finds devices that compute wrongly",
+    ),
+    Option(
         name="anonymous", default=False,
         help="write no name of the host or the user: the record and the journal get a hash of the "
         "host's name, and ~ for home folders",
@@ -220,6 +225,7 @@ class RunSettings:
     compile: Choice
     precision: Literal["auto"] | Precision
     deterministic: bool
+    check_numerics: bool
     anonymous: bool
     data_dir: Path
     require_data: bool

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from cnnperf.catalog.cases import ONE_STEP
-from cnnperf.record.schema import CaseRecord, HarnessTimes, Repeat
+from cnnperf.record.harness import HarnessTimes
+from cnnperf.record.schema import CaseRecord, Repeat
 from cnnperf.report.suites import HARNESS_LABELS
 from cnnperf.report.terminal.run import render, run_summary
 from cnnperf.run.repeat import Moments, clock_flags, harness_times, own_seconds

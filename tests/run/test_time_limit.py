@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from cnnperf.record.schema import HarnessTimes, Inference
+from cnnperf.record.harness import HarnessTimes
+from cnnperf.record.schema import Inference
 from cnnperf.run.time_limit import OutOfTimeError, TimeLimit, lifetime_seconds
 from tests.examples import example_repeat
 

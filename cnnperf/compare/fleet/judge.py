@@ -85,7 +85,7 @@ def judge_fleet(devices: Sequence[FleetDevice], rules: FleetRules | None = None)
     groups, alone = groups_of(devices, rules)
     if not groups and not alone and not any(_failure(device) for device in devices):
         raise UsageError(f"no device has a finished training with {rules.metric}: choose --metric")
-    wrong = find_wrong(devices)
+    wrong, numerics_notes = find_wrong(devices)
     hosts = {device.name: device.labels[HOST] for device in devices if HOST in device.labels}
     by_host = [host_group(group, hosts) for group in groups]
     host_groups = [each for each in by_host if each is not None]
@@ -108,7 +108,7 @@ def judge_fleet(devices: Sequence[FleetDevice], rules: FleetRules | None = None)
         devices=tuple(judged),
         hosts=tuple(judged_hosts),
         peers=tuple(_peers(group, rules) for group in groups),
-        notes=tuple(_notes(groups, alone)),
+        notes=(*_notes(groups, alone), *numerics_notes),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from cnnperf.catalog.specs import Case
-from cnnperf.models import count_parameters
+from cnnperf.models import count_parameters, weights_sha256
 from cnnperf.record.messages import ProbeJob, Progress, Ready, Result, Trained, TrainJob
 from cnnperf.record.schema import Inference, Metrics, PerClass, Repeat
 from cnnperf.training.clock import percentiles
@@ -197,5 +197,6 @@ def _repeat(
         worker_pid=os.getpid(),
         warnings=engine.flags + contradiction_flags(training),
         step_losses=log.step_losses if job.deterministic else None,
+        weights_sha256=weights_sha256(engine.model) if job.deterministic else None,
         inference=trained.inference,
     )

@@ -175,45 +175,6 @@ def test_another_driver_is_no_other_kind() -> None:
     assert found.causes == ("driver 535.1, not 580.2 as most of its peers",)
 
 
-def with_losses(record: Record, losses: list[float]) -> Record:
-    """The record of a deterministic training with these losses."""
-    case = record.cases[0]
-    settings = case.repeats[0].settings
-    assert settings is not None
-    repeats = [
-        repeat.model_copy(
-            update={
-                "step_losses": losses,
-                "settings": settings.model_copy(update={"deterministic_algorithms": True}),
-            }
-        )
-        for repeat in case.repeats
-    ]
-    return record.model_copy(update={"cases": [case.model_copy(update={"repeats": repeats})]})
-
-
-def test_the_minority_with_other_losses_computes_wrongly() -> None:
-    """One flipped bit in one loss is enough; the first step that differs is named."""
-    right = [2.5, 2.25, 2.125]
-    flipped = [2.5, 2.2500000000000004, 2.125]
-    records = {name: with_losses(record, right) for name, record in fleet_of(10).items()}
-    records["node0-gpu7"] = with_losses(records["node0-gpu7"], flipped)
-    fleet = judged(records)
-    assert of_verdict(fleet, "wrong") == ["node0-gpu7"]
-    assert device(fleet, "node0-gpu7").reason == (
-        "modified_vgg-mnist-28-eager, seed 0: the loss of step 2 is 2.2500000000000004, 2.25 on 9 "
-        "of 10 devices"
-    )
-    assert fleet.exit_code == 1
-
-
-def test_two_that_differ_do_not_tell_who_is_wrong() -> None:
-    """Three votes are needed, and a majority."""
-    two = {name: with_losses(record, [1.0]) for name, record in fleet_of(2).items()}
-    two["node0-gpu1"] = with_losses(two["node0-gpu1"], [2.0])
-    assert of_verdict(judged(two), "wrong") == []
-
-
 def test_false_discoveries_are_held() -> None:
     """On twenty simulated fleets of 1,000 devices, ten of them 5 % slow."""
     found = rates(Scenario(between=1.0, within=0.3, slowdown=5.0), fleets=20)["cnnperf"]
