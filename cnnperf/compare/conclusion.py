@@ -95,6 +95,20 @@ def _summary(verdict: Summary, cases: Sequence[CaseVerdicts]) -> str:
     return f"{verdict} in {len(bad)} of {total}: {named}{others}"
 
 
+def _pairing(base: Side, new: Side, cases: Sequence[CaseVerdicts]) -> str:
+    """Say whether devices are paired, and how many are left out."""
+    metrics = [metric for case in cases for metric in case.metrics.values()]
+    pairs = max((metric.n_base for metric in metrics if metric.paired), default=0)
+    if not pairs:
+        return "devices are not paired, because at most half of them are in both folders"
+    alone = len(base.records) + len(new.records) - 2 * pairs
+    left_out = f"; {alone:,} in one folder only {'is' if alone == 1 else 'are'} left out"
+    return (
+        f"{pairs:,} devices are in both folders and paired: intervals are those of their "
+        f"differences{left_out if alone else ''}"
+    )
+
+
 def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -> list[str]:
     notes = []
     if any(record in new.records for record in base.records):
@@ -112,7 +126,9 @@ def _notes(base: Side, new: Side, cases: Sequence[CaseVerdicts], rules: Rules) -
             "shortened trainings do not gate: `cnnperf compare --judge-shortened` judges "
             "their speed"
         )
-    if unpaired := [
+    if rules.pairs_devices:
+        notes.append(_pairing(base, new, cases))
+    elif unpaired := [
         case.id
         for case in cases
         for name, metric in case.metrics.items()

@@ -24,6 +24,8 @@ class Side:
     records: tuple[Record, ...]
     cases: dict[str, CaseRecord]
     """Cases by id, in the order of the files."""
+    is_fleet: bool = False
+    """Whether each training stands for a device, whose number takes the place of the seed."""
 
     @property
     def environments(self) -> list[Environment]:
@@ -36,7 +38,7 @@ class Side:
         return cls.pool([(name, record)])
 
     @classmethod
-    def pool(cls, named: Sequence[tuple[str, Record]]) -> Side:
+    def pool(cls, named: Sequence[tuple[str, Record]], *, is_fleet: bool = False) -> Side:
         """Return a side of several records, with the repeats of each case put together.
 
         Raises:
@@ -55,6 +57,7 @@ class Side:
             files=tuple(name for name, _ in named),
             records=tuple(record for _, record in named),
             cases=cases,
+            is_fleet=is_fleet,
         )
 
 
@@ -67,6 +70,7 @@ def load_side(paths: Iterable[Path], *, lean: bool = False) -> Side:
         UsageError: one cannot be read, two are the same, or they do not fit together.
     """
     named: list[tuple[str, Record]] = []
+    paths = list(paths)
     for path in paths:
         if path.is_dir():  # a fleet: each device counts once
             from cnnperf.compare.fleet.pooling import devices_as_trainings
@@ -80,7 +84,7 @@ def load_side(paths: Iterable[Path], *, lean: bool = False) -> Side:
                     f"{name} and {path} are the same record, which would count twice: name it once"
                 )
         named.append((str(path), record))
-    return Side.pool(named)
+    return Side.pool(named, is_fleet=all(path.is_dir() for path in paths))
 
 
 def _check_agreement(first: CaseRecord, second: CaseRecord, one: str, other: str) -> None:

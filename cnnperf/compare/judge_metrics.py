@@ -58,7 +58,8 @@ def _sample(base: CaseRecord, new: CaseRecord, metric: str, rules: Rules) -> Sam
     if rules.calibration is not None:
         rule = rules.calibration.widen(rule, base.id, metric, shortened=base.shortened)
     sides = kept(base, rules), kept(new, rules)
-    return take_sample(*sides, metric, judged_as(metric, quality), rule)
+    judged = judged_as(metric, quality)
+    return take_sample(*sides, metric, judged, rule, pairs_devices=rules.pairs_devices)
 
 
 def _broken(sample: Sample, rules: Rules) -> MetricVerdict:

@@ -51,6 +51,8 @@ class Rules:
     """Leave out disturbed repeats."""
     judge_shortened: bool = False
     """Also judge the speed of shortened trainings, which otherwise gates nothing."""
+    pairs_devices: bool = False
+    """Whether trainings are devices, of which those on both sides are paired."""
     strict: bool = False
     """Whether an inconclusive comparison fails."""
     words: Words = field(default_factory=Words)
@@ -141,4 +143,5 @@ def find_rules(
         noise = load_calibration_of(calibration, hardware, sides[0].files[0])
     elif base is not None:
         noise = calibration_of(base, sides[0].records[0].environment.hardware)
-    return Rules(thresholds=thresholds, calibration=noise, **options)
+    pairs_devices = bool(sides) and all(side.is_fleet for side in sides)
+    return Rules(thresholds=thresholds, calibration=noise, pairs_devices=pairs_devices, **options)

@@ -43,7 +43,7 @@ class Sample:
     base: tuple[float, ...]
     new: tuple[float, ...]
     paired: bool
-    """Whether the i-th values of both sides have the same seed."""
+    """Whether the i-th values of both sides have the same seed, or are of the same device."""
     judged: JudgedMetric
     rule: MetricRule
     trainings: tuple[float, ...]
@@ -146,7 +146,13 @@ class Sample:
 
 
 def take_sample(
-    base: CaseRecord, new: CaseRecord, metric: str, judged: JudgedMetric, rule: MetricRule
+    base: CaseRecord,
+    new: CaseRecord,
+    metric: str,
+    judged: JudgedMetric,
+    rule: MetricRule,
+    *,
+    pairs_devices: bool = False,
 ) -> Sample | None:
     """Return the sample of one metric; None where there is nothing to compare new with.
 
@@ -166,7 +172,13 @@ def take_sample(
     if judged.by_ratio and not any(missed) and not any(value for _, value in (*first, *second)):
         return None
     paired = False
-    if judged.seed_decides:
+    common = dict(first).keys() & dict(second).keys() if pairs_devices else set()
+    if len(common) > max(1, len(first) / 2, len(second) / 2):
+        first, second = (
+            sorted(each for each in side if each[0] in common) for side in (first, second)
+        )
+        paired = True
+    elif judged.seed_decides and not pairs_devices:
         first, second = _one_per_seed(first), _one_per_seed(second)
         paired = len(first) >= 2 and dict(first).keys() == dict(second).keys()
     return Sample(

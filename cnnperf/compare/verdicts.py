@@ -86,7 +86,7 @@ class MetricVerdict(Model):
     p_value: float | None = None
     """Chance of such values without a regression, adjusted for the number of cases (Holm)."""
     paired: bool = False
-    """Whether values were paired by seed."""
+    """Whether values were paired, by seed or by device."""
     rules_out_regression: bool = False
     """Whether new is certainly not worse by more than the threshold."""
     repeats_needed: int | None = None

@@ -6,12 +6,13 @@ fleet. Each device becomes the mean of its trainings, and intervals are those ov
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnperf.compare.fleet.devices import load_devices
+from cnnperf.compare.fleet.devices import CARD, HOST, FleetDevice, load_devices
 from cnnperf.compare.thresholds import JUDGED
 from cnnperf.record.schema import CaseRecord, Record
 
@@ -19,16 +20,38 @@ from cnnperf.record.schema import CaseRecord, Record
 def devices_as_trainings(folder: Path) -> list[tuple[str, Record]]:
     """Return the name and record of each device, with one training of each case.
 
-    The number of a device, in the order of names, takes the place of the seed: two sides with the
-    same devices are paired where a comparison pairs by seed.
+    A number made of what identifies the device takes the place of the seed, so that a device has
+    the same one in every folder: a comparison pairs the devices that both sides have.
 
     Raises:
         UsageError: as in `load_devices`.
     """
+    devices = load_devices(folder)
     return [
-        (device.name, _with_one_training(device.record, number))
-        for number, device in enumerate(load_devices(folder))
+        (device.name, _with_one_training(device.record, _number(identity)))
+        for device, identity in zip(devices, _identities(devices), strict=True)
     ]
+
+
+def _identities(devices: Sequence[FleetDevice]) -> list[str]:
+    """Return what tells the devices apart: their UUIDs, else host and card, else their names."""
+    cards = [_uuid(device) or _place(device) for device in devices]
+    known = [card for card in cards if card is not None]
+    return known if len(set(known)) == len(devices) else [device.name for device in devices]
+
+
+def _uuid(device: FleetDevice) -> str | None:
+    gpu = device.environment.hardware.gpu
+    return gpu.uuid_sha256 if gpu is not None else None
+
+
+def _place(device: FleetDevice) -> str | None:
+    place = [device.labels.get(HOST), device.labels.get(CARD)]
+    return None if None in place else repr(place)
+
+
+def _number(identity: str) -> int:
+    return int(hashlib.sha256(identity.encode()).hexdigest()[:12], 16)
 
 
 def _with_one_training(record: Record, number: int) -> Record:
