@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cnnperf.cli.options import All, Force, Output, Strict, option
+from cnnperf.cli.report import packages
 from cnnperf.errors import UsageError, one_of, printable
 from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences, status
@@ -21,6 +22,7 @@ class FleetFormat(StrEnum):
     MARKDOWN = "markdown"
     JUNIT = "junit"
     JSON = "json"
+    HTML = "html"
 
 
 Metric = Annotated[
@@ -72,7 +74,8 @@ def judge(
         bool, option("--anonymous", text="Show hashes instead of the names of hosts.")
     ] = False,
     form: Annotated[
-        FleetFormat, option("--format", metavar="FORMAT", text="table, markdown, junit or json.")
+        FleetFormat,
+        option("--format", metavar="FORMAT", text="table, markdown, junit, json or html."),
     ] = FleetFormat.TABLE,
     output: Output = None,
     force: Force = False,
@@ -82,6 +85,7 @@ def judge(
 
     Examples:
       cnnperf fleet judge reports/cluster/
+      cnnperf fleet judge reports/cluster/ --format html -o fleet.html
       cnnperf fleet judge reports/cluster/ --labels racks.csv --format junit -o fleet.xml
 
     Devices of one kind are compared: the same GPU or CPU, torch, case and data. Deterministic
@@ -110,11 +114,14 @@ def judge(
             from cnnperf.report.terminal.fleet import fleet_summary
 
             print_rich(fleet_summary(judged, everything=everything))
-        elif output is None:
-            typer.echo(as_text(judged, form.value, everything=everything), nl=False)
         else:
-            write_file(output, as_text(judged, form.value, everything=everything))
-            typer.echo(printable(judged.summary))
+            with packages(), status("writing ..."):
+                text = as_text(judged, form.value, everything=everything)
+            if output is None:
+                typer.echo(text.encode() if form is FleetFormat.HTML else text, nl=False)
+            else:
+                write_file(output, text)
+                typer.echo(printable(judged.summary))
     raise typer.Exit(judged.exit_code)
 
 

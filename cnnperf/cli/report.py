@@ -167,7 +167,7 @@ def _make_page(
     several: bool,
     everything: bool,
 ) -> Page:
-    with _packages(), status("drawing the page ..."):
+    with packages(), status("drawing the page ..."):
         if several:
             from cnnperf.record.loading import load_record
             from cnnperf.report.html.machines.page import hardware_page
@@ -195,7 +195,7 @@ def _run_page(files: Sequence[Sequence[Path]], judging: dict[str, Any], everythi
 
 
 def _write_page(page: Page, output: Path) -> None:
-    with _packages(), status("drawing the page ..."):
+    with packages(), status("drawing the page ..."):
         from cnnperf.report.html.page import render
 
         text = render(page)
@@ -208,7 +208,7 @@ def _write_page(page: Page, output: Path) -> None:
 
 
 def _write_figures(page: Page, folder: Path, forms: Sequence[Forms]) -> None:
-    with _packages(), status(f"drawing {len(page.figures())} figures ..."):
+    with packages(), status(f"drawing {len(page.figures())} figures ..."):
         from cnnperf.report.html.page import write_figures
 
         written = write_figures(page, folder, forms)  # type: ignore[arg-type]
@@ -224,7 +224,7 @@ def _count(number: int, noun: str) -> str:
 
 
 @contextmanager
-def _packages() -> Iterator[None]:
+def packages() -> Iterator[None]:
     """Name the package that a page needs and that is not installed."""
     try:
         yield

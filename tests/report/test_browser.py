@@ -18,6 +18,7 @@ from cnnperf.compare.history.series import find_series
 from cnnperf.compare.thresholds import Thresholds
 from cnnperf.record.schema import Record
 from cnnperf.report.html.content import to_csv
+from cnnperf.report.html.fleets.page import fleet_page
 from cnnperf.report.html.history import history_page
 from cnnperf.report.html.page import render
 from cnnperf.report.html.run_page import run_page
@@ -32,6 +33,7 @@ from tests.report.runs import (
     sides,
     study_record,
 )
+from tests.report.test_fleet_page import judged
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -302,3 +304,20 @@ def test_page_without_scripts_has_its_tables_and_a_note(
     assert page.locator("#table-results tbody tr").count() == 3
     assert not page.locator("#_theme").is_visible()
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_fleet_fits_a_telephone_in_both_colours(pages: Pages, tmp_path: Path, scheme: str) -> None:
+    """No figure is cut off, cells of a heat map hold their text, and hostile names do nothing."""
+    path = tmp_path / "fleet.html"
+    path.write_text(render(fleet_page(judged(hostile=HOSTILE))), encoding="utf-8")
+    page = pages.open_file(path, 390, scheme).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    right = "charts => Math.max(...charts.map(c => c.getBoundingClientRect().right))"
+    assert page.locator(".chart svg").evaluate_all(right) <= 390
+    width = "marks => Math.max(...marks.map(m => m.getBoundingClientRect().width))"
+    cells = page.locator("#case-1-hosts .mark-rect.role-mark path")
+    texts = page.locator("#case-1-hosts .mark-text.role-mark text")
+    assert (cells.count(), texts.count()) == (128, 256)
+    assert texts.evaluate_all(width) < cells.evaluate_all(width)
+    assert page.evaluate("window.__pwned") is None

@@ -1,4 +1,4 @@
-"""A judged fleet as Markdown, JUnit XML, JSON, or a table in a file."""
+"""A judged fleet as Markdown, JUnit XML, JSON, a page, or a table in a file."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def as_text(fleet: Fleet, form: str, *, everything: bool = False) -> str:
         return inert_json(fleet.model_dump_json(indent=2)) + "\n"
     if form == "junit":
         return to_junit(fleet)
+    if form == "html":
+        from cnnperf.report.html.fleets.page import fleet_page
+        from cnnperf.report.html.page import render as render_page
+
+        return render_page(fleet_page(fleet, everything=everything))
     if form == "markdown":
         return to_markdown(fleet, everything=everything)
     summary = fleet_summary(fleet, everything=everything)

@@ -113,6 +113,13 @@ INTERVAL_COLORS = {
     "improvement": "good",
     "no verdict": "doubt",
     "same": "muted",
+    "slow": "bad",
+    "wrong": "bad",
+    "failed": "bad",
+    "undecided": "doubt",
+    "fast": "good",
+    "alone": "muted",
+    "normal": "muted",
 }
 
 

@@ -30,8 +30,11 @@ ALL = "cnnperf report --all"
 """The command that leaves out nothing."""
 
 
-def fitted(page: Page, most_bytes: int = MAX_BYTES) -> Page:
-    """Return the page, without the figures and rows for which there is no room."""
+def fitted(page: Page, most_bytes: int = MAX_BYTES, command: str = ALL) -> Page:
+    """Return the page, without the figures and rows for which there is no room.
+
+    The page names the `command` that leaves out nothing.
+    """
     sections = [each for top in page.sections for each in top.walk()]
     tables = {
         table.id: [_row_bytes(row) for row in table.rows]
@@ -53,7 +56,7 @@ def fitted(page: Page, most_bytes: int = MAX_BYTES) -> Page:
         "row": sum(map(len, tables.values())) - sum(rows.values()),
     }
     missing = [counted(count, noun) for noun, count in gone.items() if count]
-    line = f"There is no room on this page for {' and '.join(missing)}: {ALL} shows all."
+    line = f"There is no room on this page for {' and '.join(missing)}: {command} shows all."
     cut = [_cut(section, kept.keys(), rows) for section in page.sections]
     return replace(page, lead=[*page.lead, line], sections=cut)
 
