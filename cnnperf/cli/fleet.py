@@ -147,16 +147,15 @@ def place(
     """
     from rich.text import Text
 
-    from cnnperf.compare.fleet.devices import FleetDevice, load_devices
+    from cnnperf.compare.fleet.devices import load_device, load_devices
     from cnnperf.compare.fleet.judge import FleetRules
     from cnnperf.compare.fleet.place import place_device
-    from cnnperf.record.loading import load_record
     from cnnperf.report.terminal.fleet import placement_line
 
     with sentences():
         _check_metric(metric)
         with status("reading records ..."):
-            device = FleetDevice(name=record.stem, record=load_record(record))
+            device = load_device(record)
             others = [each for each in load_devices(reference) if each.record != device.record]
         for each in place_device(device, others, FleetRules(metric=metric)):
             print_rich(Text(placement_line(each)))

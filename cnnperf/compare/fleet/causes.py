@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from cnnperf.compare.fleet.devices import HOST, FleetDevice
+from cnnperf.compare.fleet.signs import CLOCK, POWER, TEMPERATURE, Signs, usual
 from cnnperf.compare.fleet.verdicts import Figure, JudgedDevice, JudgedHost
-from cnnperf.record.schema import Repeat
 
 CLOCK_SHARE = 0.02
 """A clock that is lower by more than this is worth a sentence."""
 
 HOTTER_CELSIUS = 8.0
+
+LIMITED_SHARE = 0.1
+"""Share of the time, beyond that of the peers, for which a limit is a cause."""
 
 MANY = 0.5
 """Share of the devices with one label that must be slow before the label is a cause."""
@@ -28,7 +32,6 @@ HOST_SHARE = 0.25
 MAX_CAUSES = 4
 
 Verdicts = Mapping[str, str]
-Read = Callable[[FleetDevice], object]
 
 
 def find_causes(
@@ -39,7 +42,12 @@ def find_causes(
     worst = {each.name: min(each.figures, key=lambda f: f.ratio) for each in judged if each.figures}
     by_host = {(host.name, figure.case): figure for host in hosts for figure in host.figures}
     bad = [device for device in devices if verdicts[device.name] in ("slow", "undecided")]
-    good = [device for device in devices if verdicts[device.name] in ("normal", "fast")]
+    good: dict[object, list[Signs]] = {}
+    for device in devices:
+        if verdicts[device.name] in ("normal", "fast"):
+            good.setdefault(device.kind, []).append(device.signs)
+    peers = {kind: Usual.of(signs) for kind, signs in good.items()}
+    nobody = Usual.of([])
     shared = _shared_labels(devices, verdicts)
     found = {}
     for device in bad:
@@ -48,7 +56,7 @@ def find_causes(
         reasons = [
             *_of_host(device, figure, host),
             *_of_labels(device, shared, without={HOST} if host is not None else set()),
-            *_of_device(device, good),
+            *_of_device(device.signs, peers.get(device.kind, nobody)),
         ]
         found[device.name] = tuple(reasons[:MAX_CAUSES])
     return found
@@ -108,224 +116,68 @@ def _of_labels(
             yield f"{name} {value}: {slow} of its {count} devices are slow"
 
 
-def _of_device(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
-    yield from _throttled(device, peers)
-    yield from _lower(device, peers, "power limit", _of_state("power_limit_watts"), "W")
-    yield from _lower(device, peers, "SM clock", _of_during("sm_clock_median_mhz"), "MHz")
-    yield from _xid_errors(device, peers)
-    for name, count in ERRORS.items():
-        own_count, usual_count = count(device), _usual_count(count, peers)
-        if own_count is not None and own_count > 2 * usual_count:
-            yield f"{name}: {own_count:,}, {usual_count:,.0f} in its peers"
-    for name, read in IDENTITY.items():
-        usual = _usual([read(peer) for peer in peers])
-        own = read(device)
-        if usual is not None and own is not None and own != usual:
-            yield f"{name} {own}, not {usual} as most of its peers"
-    yield from _hotter(device, peers)
-    yield from _disturbed(device, peers)
+@dataclass(frozen=True, kw_only=True)
+class Usual:
+    """The usual signs of the healthy devices of one kind."""
 
+    peers: int
+    identity: dict[str, object]
+    levels: dict[str, float]
+    limits: dict[str, float]
+    errors: dict[str, float]
+    warnings: dict[str, float]
+    with_xids: int
 
-def _gpu(field: str) -> Read:
-    return lambda device: getattr(device.environment.hardware.gpu, field, None)
-
-
-def _software(field: str) -> Read:
-    return lambda device: getattr(device.environment.software, field)
-
-
-def _setting(field: str) -> Read:
-    """Read a setting of the process that trained."""
-
-    def read(device: FleetDevice) -> object:
-        found = [getattr(repeat.settings, field, None) for repeat in _repeats(device)]
-        return found[0] if found else None
-
-    return read
-
-
-def _link(field: str) -> Read:
-    """Read the PCIe link under load, which is not always the best that it could be."""
-
-    def read(device: FleetDevice) -> object:
-        found = [getattr(repeat.state.during, field, None) for repeat in _repeats(device)]
-        return _usual([each for each in found if each is not None])
-
-    return read
-
-
-IDENTITY: dict[str, Read] = {
-    "PCIe lanes under load": _link("pcie_width"),
-    "PCIe generation under load": _link("pcie_generation"),
-    "PCIe lanes": _gpu("pcie_width"),
-    "PCIe generation": _gpu("pcie_generation"),
-    "NVLink links": _gpu("nvlink_links"),
-    "CPU quota in cores": _setting("cpu_quota_cores"),
-    "threads of torch": _setting("torch_threads"),
-    "environment variables": _setting("variables"),
-    "tracers": _setting("tracers"),
-    "driver": _software("driver"),
-    "VBIOS": _gpu("vbios"),
-    "kernel": _software("kernel"),
-    "cnnperf": _software("cnnperf"),
-}
-"""What devices of one kind usually have in common, the likeliest causes first."""
-
-
-def _repeats(device: FleetDevice) -> list[Repeat]:
-    return [repeat for case in device.record.cases for repeat in case.repeats]
-
-
-def _usual(values: Sequence[object]) -> object:
-    """Return what most peers have; None where they differ."""
-    known = {repr(value): value for value in values}
-    counts = Counter(map(repr, values))
-    if not counts:
-        return None
-    text, count = counts.most_common(1)[0]
-    return known[text] if count > sum(counts.values()) / 2 else None
-
-
-Count = Callable[[FleetDevice], int | None]
-
-
-def _growth(field: str) -> Count:
-    """Count errors from the start to the end of each training; None where none was counted."""
-
-    def count(device: FleetDevice) -> int | None:
-        grown = []
-        for state in (repeat.state for repeat in _repeats(device)):
-            before, after = (
-                getattr(each.health, field, None) if each is not None else None
-                for each in (state.before, state.after)
-            )
-            if before is not None and after is not None:
-                grown.append(max(0, after - before))
-        return sum(grown) if grown else None
-
-    return count
-
-
-def _so_far(*fields: str) -> Count:
-    """Read what the last training's counters show together."""
-
-    def count(device: FleetDevice) -> int | None:
-        states = [repeat.state.after for repeat in _repeats(device) if repeat.state.after]
-        health = states[-1].health if states else None
-        known = [value for name in fields if (value := getattr(health, name, None)) is not None]
-        return sum(known) if known else None
-
-    return count
-
-
-ERRORS: dict[str, Count] = {
-    "uncorrected ECC errors during its trainings": _growth("ecc_uncorrected"),
-    "NVLink errors during its trainings": _growth("nvlink_errors"),
-    "corrected ECC errors during its trainings": _growth("ecc_corrected"),
-    "failed remappings of memory rows": _so_far("remapping_failed"),
-    "memory rows waiting for a reset to be remapped": _so_far("remapping_pending"),
-    "remapped memory rows": _so_far("remapped_rows_correctable", "remapped_rows_uncorrectable"),
-    "retired memory pages": _so_far("retired_pages"),
-    "uncorrected ECC errors in its life": _so_far("ecc_uncorrected_lifetime"),
-}
-"""What a healthy card has none of, the gravest first."""
-
-
-def _usual_count(count: Count, peers: Sequence[FleetDevice]) -> float:
-    known = [value for peer in peers if (value := count(peer)) is not None]
-    return statistics.median(known) if known else 0.0
-
-
-def _xid_errors(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
-    own = _xids(device)
-    if own:
-        others = sum(bool(_xids(peer)) for peer in peers)
-        numbers = ", ".join(map(str, sorted(own)))
-        yield f"Xid {numbers} during its trainings; {others:,} of {len(peers):,} peers had any"
-
-
-def _xids(device: FleetDevice) -> set[int]:
-    during = [repeat.state.during for repeat in _repeats(device)]
-    return {number for each in during if each and each.xid_errors for number in each.xid_errors}
-
-
-def _of_state(field: str) -> Callable[[FleetDevice], list[float]]:
-    def read(device: FleetDevice) -> list[float]:
-        states = (repeat.state.before for repeat in _repeats(device))
-        found = (getattr(state.device, field, None) for state in states if state is not None)
-        return [value for value in found if value is not None]
-
-    return read
-
-
-def _of_during(field: str) -> Callable[[FleetDevice], list[float]]:
-    def read(device: FleetDevice) -> list[float]:
-        found = (getattr(repeat.state.during, field, None) for repeat in _repeats(device))
-        return [value for value in found if value is not None]
-
-    return read
+    @classmethod
+    def of(cls, peers: Sequence[Signs]) -> Usual:
+        """Return what most of some devices have, and medians."""
+        names = dict.fromkeys(name for each in peers for name in each.identity)
+        return cls(
+            peers=len(peers),
+            identity={name: usual([each.identity.get(name) for each in peers]) for name in names},
+            levels=_medians([each.levels for each in peers]),
+            limits=_medians([each.limits for each in peers], absent=0.0),
+            errors=_medians([each.errors for each in peers]),
+            warnings=_medians([each.warnings for each in peers], absent=0.0),
+            with_xids=sum(bool(each.xids) for each in peers),
+        )
 
 
 def _medians(
-    device: FleetDevice,
-    peers: Sequence[FleetDevice],
-    read: Callable[[FleetDevice], list[float]],
-) -> tuple[float, float] | None:
-    own = read(device)
-    others = [statistics.median(values) for peer in peers if (values := read(peer))]
-    return (statistics.median(own), statistics.median(others)) if own and others else None
+    values: Sequence[Mapping[str, float]], absent: float | None = None
+) -> dict[str, float]:
+    """Return the median by name; where a device lacks a name, `absent` counts, if given."""
+    found: dict[str, float] = {}
+    for name in dict.fromkeys(name for each in values for name in each):
+        known = [each.get(name, absent) for each in values]
+        found[name] = statistics.median(each for each in known if each is not None)
+    return found
 
 
-def _lower(
-    device: FleetDevice,
-    peers: Sequence[FleetDevice],
-    name: str,
-    read: Callable[[FleetDevice], list[float]],
-    unit: str,
-) -> Iterable[str]:
-    found = _medians(device, peers, read)
-    if found is not None and found[0] < (1 - CLOCK_SHARE) * found[1]:
-        yield f"{name} {found[0]:,.0f} {unit}, {found[1]:,.0f} {unit} in its peers"
-
-
-def _hotter(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
-    found = _medians(device, peers, _of_during("temperature_max_celsius"))
-    if found is not None and found[0] > found[1] + HOTTER_CELSIUS:
-        yield f"temperature {found[0]:.0f} °C, {found[1]:.0f} °C in its peers"
-
-
-def _throttled(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
-    """Yield each reason that limited the clocks for longer than in the peers."""
-    own, others = _throttle_shares(device), [_throttle_shares(peer) for peer in peers]
-    for reason in sorted(own, key=lambda name: -own[name]):
-        usual = statistics.median(each.get(reason, 0.0) for each in others) if others else 0.0
-        if own[reason] > usual + 0.1:
-            yield f"clocks limited by {reason} {own[reason]:.0%} of the time ({usual:.0%} in peers)"
-
-
-def _throttle_shares(device: FleetDevice) -> dict[str, float]:
-    during = [repeat.state.during for repeat in _repeats(device)]
-    shares = [each.throttle_shares for each in during if each and each.throttle_shares]
-    names = {name for share in shares for name in share}
-    found = {name: statistics.fmean(share.get(name, 0.0) for share in shares) for name in names}
-    stopped = [
-        each.cpu_throttled_periods / each.cpu_periods
-        for each in during
-        if each and each.cpu_periods and each.cpu_throttled_periods is not None
-    ]
-    return found | ({"a CPU quota": statistics.fmean(stopped)} if stopped else {})
-
-
-def _disturbed(device: FleetDevice, peers: Sequence[FleetDevice]) -> Iterable[str]:
-    """Yield each kind of warning that its repeats have more often than those of the peers."""
-    own, others = _warned(device), [_warned(peer) for peer in peers]
-    for kind, share in sorted(own.items()):
-        usual = statistics.median(each.get(kind, 0.0) for each in others) if others else 0.0
-        if share > usual + MANY and kind != "throttled":  # which has a rung of its own
-            yield f"warning {kind} in {share:.0%} of its trainings ({usual:.0%} in peers)"
-
-
-def _warned(device: FleetDevice) -> dict[str, float]:
-    repeats = _repeats(device)
-    counts = Counter(kind for each in repeats for kind in {flag.kind for flag in each.warnings})
-    return {kind: count / len(repeats) for kind, count in counts.items()}
+def _of_device(own: Signs, peers: Usual) -> Iterable[str]:
+    for reason, share in sorted(own.limits.items(), key=lambda each: -each[1]):
+        other = peers.limits.get(reason, 0.0)
+        if share > other + LIMITED_SHARE:
+            yield f"clocks limited by {reason} {share:.0%} of the time ({other:.0%} in peers)"
+    for name, unit in ((POWER, "W"), (CLOCK, "MHz")):
+        level, most = own.levels.get(name), peers.levels.get(name)
+        if level is not None and most is not None and level < (1 - CLOCK_SHARE) * most:
+            yield f"{name} {level:,.0f} {unit}, {most:,.0f} {unit} in its peers"
+    if own.xids:
+        numbers = ", ".join(map(str, sorted(own.xids)))
+        others = f"{peers.with_xids:,} of {peers.peers:,} peers had any"
+        yield f"Xid {numbers} during its trainings; {others}"
+    for name, count in own.errors.items():
+        if count > 2 * (other := peers.errors.get(name, 0.0)):
+            yield f"{name}: {count:,}, {other:,.0f} in its peers"
+    for name, value in own.identity.items():
+        common = peers.identity.get(name)
+        if common is not None and value is not None and value != common:
+            yield f"{name} {value}, not {common} as most of its peers"
+    level, most = own.levels.get(TEMPERATURE), peers.levels.get(TEMPERATURE)
+    if level is not None and most is not None and level > most + HOTTER_CELSIUS:
+        yield f"temperature {level:.0f} °C, {most:.0f} °C in its peers"
+    for kind, share in sorted(own.warnings.items()):
+        other = peers.warnings.get(kind, 0.0)
+        if share > other + MANY and kind != "throttled":  # which has a rung of its own
+            yield f"warning {kind} in {share:.0%} of its trainings ({other:.0%} in peers)"

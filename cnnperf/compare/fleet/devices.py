@@ -12,15 +12,23 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
+from cnnperf.compare.fleet.signs import Signs, read_signs
 from cnnperf.errors import UsageError, one_of, printable
 from cnnperf.record.anonymous import HASHED, anonymous, anonymous_name, without_host
 from cnnperf.record.environment import Environment
-from cnnperf.record.loading import load_record, name_of
-from cnnperf.record.schema import CaseRecord, Record
+from cnnperf.record.fingerprint import Fingerprint
+from cnnperf.record.loading import load_quickly, name_of, no_search_for_cycles
+from cnnperf.record.schema import CaseRecord, Record, StateRecord
 
 HOST = "host"
 """The label of which all cards of a machine have the same value."""
+
+NOT_JUDGED = ("epochs", "per_class", "confusion", "harness", "inference", "profile")
+"""Parts of a training that say nothing of its device: two thirds of a record."""
+
+NO_STATE = StateRecord()
 
 CARD = "card"
 """The label with the index of a GPU, or `cpu`."""
@@ -34,27 +42,37 @@ class FleetDevice:
     record: Record
     labels: dict[str, str] = field(default_factory=dict)
     """Such as host, rack or row."""
+    signs: Signs = field(default=cast("Signs", None), compare=False)
+    """What may explain its speed; read from the record unless it is given."""
+
+    def __post_init__(self) -> None:
+        """Read the signs."""
+        if self.signs is None:
+            object.__setattr__(self, "signs", read_signs(self.record))
 
     @property
     def environment(self) -> Environment:
         """The machine and its software."""
         return self.record.environment
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What is equal in devices of one kind: the GPU, or the CPU where there is none."""
+        hardware = self.environment.hardware
+        gpu = hardware.gpu
+        if gpu is not None:
+            return gpu.name, gpu.memory_bytes, gpu.sm_count, gpu.mig_enabled
+        return hardware.cpu_model, hardware.cpu_logical_cores, hardware.cpu_flags
+
     def stack(self, case: CaseRecord) -> tuple[object, ...]:
         """Return what peers have in common: hardware, software, and what was trained.
 
         Drivers and firmware may differ; that may be the cause of a slow device.
         """
-        hardware, software = self.environment.hardware, self.environment.software
-        gpu = hardware.gpu
-        machine = (
-            (gpu.name, gpu.memory_bytes, gpu.sm_count, gpu.mig_enabled)
-            if gpu is not None
-            else (hardware.cpu_model, hardware.cpu_logical_cores, hardware.cpu_flags)
-        )
+        software = self.environment.software
         versions = (software.torch, software.cuda_runtime, software.cudnn, software.python)
         digest = case.fingerprint.digest if case.fingerprint is not None else None
-        return (*machine, *versions, digest, case.shortened, case.is_deterministic)
+        return (*self.kind, *versions, digest, case.shortened, case.is_deterministic)
 
 
 def load_devices(
@@ -78,13 +96,28 @@ def load_devices(
             "--benchmark-json=FILE` writes"
         )
     known = _read_labels(labels) if labels is not None else {}
-    devices = [
-        _labelled(_name(path, folder), load_record(path), known.get(path.stem, {}))
-        for path in paths
-    ]
+    prints: dict[str, Fingerprint] = {}
+    devices = []
+    with no_search_for_cycles():
+        for path in paths:
+            record = load_quickly(path, NOT_JUDGED)
+            for case in record.cases:  # a fleet has few, and thousands of copies
+                if case.fingerprint is not None:
+                    digest = case.fingerprint.digest
+                    case.fingerprint = prints.setdefault(digest, case.fingerprint)
+            devices.append(_labelled(_name(path, folder), record, known.get(path.stem, {})))
     _check_labels(known, {path.stem for path in paths}, labels)
     _check_distinct(devices)
     return [_anonymous_device(device) for device in devices] if is_anonymous else devices
+
+
+def load_device(path: Path) -> FleetDevice:
+    """Read the record of one device, called as its file.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return _labelled(printable(path.stem), load_quickly(path, NOT_JUDGED), {})
 
 
 def _labelled(name: str, record: Record, given: dict[str, str]) -> FleetDevice:
@@ -94,7 +127,10 @@ def _labelled(name: str, record: Record, given: dict[str, str]) -> FleetDevice:
     card = "cpu" if gpu is None else gpu.index
     found = {HOST: hardware.host, CARD: None if card is None else str(card)}
     known = {label: printable(value) for label, value in found.items() if value}
-    return FleetDevice(name=name, record=record, labels=known | given)
+    device = FleetDevice(name=name, record=record, labels=known | given)
+    for repeat in (repeat for case in record.cases for repeat in case.repeats):
+        repeat.state = NO_STATE  # the signs have what counts
+    return device
 
 
 def _anonymous_device(device: FleetDevice) -> FleetDevice:
@@ -106,7 +142,8 @@ def _anonymous_device(device: FleetDevice) -> FleetDevice:
     labels = device.labels
     if HOST in labels:
         labels = labels | {HOST: anonymous_name(labels[HOST])}
-    return FleetDevice(name=name, record=anonymous(device.record), labels=labels)
+    record = anonymous(device.record)
+    return FleetDevice(name=name, record=record, labels=labels, signs=device.signs)
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -27,7 +27,7 @@ from cnnperf.compare.fleet.population import (
     Population,
     describe_population,
 )
-from cnnperf.compare.fleet.verdicts import CONFIDENCE, CardRatio, Figure
+from cnnperf.compare.fleet.verdicts import CardRatio, Figure
 
 MIN_CARDS = 3
 """Of two cards that differ, neither tells which of them is as its host is."""
@@ -71,16 +71,13 @@ def with_card_ratios(
 
     The interval has the noise of both the device and the median of the host's cards.
     """
-    tail = (1 - CONFIDENCE) / 2
-    widths_H = stats.t.isf(tail, by_host.freedoms_D) * by_host.errors_D
-    widths_D = stats.t.isf(tail, group.freedoms_D) * group.errors_D
     places = {name: place for place, name in enumerate(by_host.names)}
     found = []
     for place, (name, figure) in enumerate(zip(group.names, figures, strict=True)):
         at = places.get(hosts.get(name, ""))
         if at is not None:
             effect = float(group.means_D[place] - by_host.means_D[at])
-            width = math.hypot(float(widths_H[at]), float(widths_D[place]))
+            width = math.hypot(by_host.half_widths[at], group.half_widths[place])
             low, high = math.exp(effect - width), math.exp(effect + width)
             card = CardRatio(ratio=math.exp(effect), low=low, high=high)
             figure = figure.model_copy(update={"card": card})

@@ -33,7 +33,6 @@ from cnnperf.compare.fleet.population import (
 )
 from cnnperf.compare.fleet.verdicts import (
     BAD,
-    CONFIDENCE,
     SEVERITY,
     DeviceVerdict,
     Figure,
@@ -214,7 +213,7 @@ def _critical(adjusted_D: Floats, group: Group, rate: float) -> float:
 def _figure(
     group: Group, place: int, p_values: tuple[float, float], critical: float, rules: FleetRules
 ) -> Figure:
-    effect, error = float(group.effects[place]), float(group.errors_D[place])
+    effect = float(group.effects[place])
     counts = abs(math.expm1(effect)) > rules.threshold
     slow, fast = (p <= rules.false_discovery_rate and counts for p in p_values)
     needed: int | None = None
@@ -226,7 +225,7 @@ def _figure(
     elif counts and effect < 0 and -effect > critical * group.population.between_sd:
         # With less noise it would be called slow.
         verdict, needed = "undecided", _repeats_needed(group, place, critical)
-    width = float(stats.t.isf((1 - CONFIDENCE) / 2, group.freedoms_D[place])) * error
+    width = float(group.half_widths[place])
     return Figure(
         case=group.case_id,
         metric=rules.metric,
