@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cnnperf.record.loading import MAX_DIGITS, load_record
+from cnnperf.errors import UsageError
+from cnnperf.record.loading import MAX_DIGITS, load_quickly, load_record
 from cnnperf.record.schema import SCHEMA_VERSION
 from tests.examples import (
     example_case,
@@ -16,6 +17,7 @@ from tests.examples import (
     example_entries,
     example_header,
     example_record,
+    example_repeat,
     write_journal,
     write_record,
 )
@@ -300,3 +302,43 @@ def test_a_case_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         ": cnnperf.cases.2.id: 'modified_vgg-mnist-28-eager' is the id of cnnperf.cases.0 too, "
         "expected every case once"
     )
+
+
+def test_quick_reading_gives_the_same_record_without_some_parts(tmp_path: Path) -> None:
+    """Also in an encoding that only the careful reader knows; parts left out are not checked."""
+    trained = [example_repeat(seed) for seed in range(3)]
+    file = write_record(
+        tmp_path / "run.json",
+        json.loads(example_record(example_case_record(repeats=trained)).model_dump_json()),
+    )
+    whole = load_record(file)
+    assert load_quickly(file, ()) == whole
+    for repeat in (repeat for case in whole.cases for repeat in case.repeats):
+        repeat.epochs, repeat.confusion = [], None
+    assert load_quickly(file, ("epochs", "confusion")) == whole
+    text = file.read_text().replace('"train_loss": 0.4', '"train_loss": "low"')
+    file.write_text(text)
+    assert load_quickly(file, ("epochs", "confusion")) == whole
+    file.write_bytes(text.replace('"low"', "0.4").encode("utf-16"))
+    assert load_quickly(file, ()) == load_record(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"cnnperf": [1]}',
+        b'{"cnnperf": {"cases": [{"repeats": 3}]}}',
+        b'{"cnnperf": {"schema_version": 99, "cases": []}}',
+        b'{"cnnperf": {"cases": ' + b"[" * 5000 + b"]" * 5000 + b"}}",
+        b'{"cnnperf": {"schema_version": 2, "tier": "\\ud800", "cases": []}}',
+    ],
+)
+def test_quick_reading_refuses_with_the_same_sentence(tmp_path: Path, content: bytes) -> None:
+    """Whatever is unusual is left to the careful reader."""
+    file = tmp_path / "run.json"
+    file.write_bytes(content)
+    with pytest.raises(UsageError) as refused:
+        load_quickly(file, ("epochs",))
+    assert str(refused.value) == refusal_of(file)

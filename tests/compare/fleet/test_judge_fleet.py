@@ -18,6 +18,7 @@ from cnnperf.errors import UsageError
 from cnnperf.record.anonymous import anonymous_name
 from cnnperf.record.schema import Record
 from tests.compare.fleet.fleets import devices_of, fleet_of, with_gpu, with_host, write_fleet
+from tests.compare.fleet.large import write_large_fleet
 from tests.compare.fleet.simulation import Scenario, rates
 from tests.examples import example_record, failed_case_record
 
@@ -212,6 +213,17 @@ def test_the_command_shows_what_needs_attention(tmp_path: Path) -> None:
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures")) == ("40", "3")
     assert "| `node0-gpu3` | **slow** |" in run(str(folder), "--format", "markdown")[1]
+
+
+def test_large_fleet_is_read_as_it_is_written(tmp_path: Path) -> None:
+    """What is measured in docs/fleets.md: the slow devices are found, each with its cause."""
+    write_large_fleet(tmp_path, devices=120, cases=2, repeats=3)
+    fleet = judge_fleet(load_devices(tmp_path))
+    assert of_verdict(fleet, "slow") == ["node0-gpu0", "node12-gpu4"]
+    for name in of_verdict(fleet, "slow"):
+        assert "PCIe lanes under load 4, not 16 as most of its peers" in device(fleet, name).causes
+    assert [len(each.figures) for each in fleet.devices] == [2] * 120
+    assert len(fleet.hosts) == 15
 
 
 @pytest.mark.parametrize(

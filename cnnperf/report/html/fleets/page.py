@@ -93,7 +93,6 @@ def _devices_section(fleet: Fleet, everything: bool) -> Section:
         caption="Devices, worst first",
         columns=DEVICE_COLUMNS,
         rows=[row for device in shown for row in _device_rows(device, everything)],
-        is_closed=False,
     )
     tables = (table,) if table.rows else ()
     return Section(id="devices", title="Devices to look at", paragraphs=paragraphs, tables=tables)
