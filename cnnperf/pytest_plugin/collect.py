@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NO_CASES = "none"
 """Takes the place of a case id, so that pytest reports why a test does nothing."""
 
-NAMES = {"model", "dataset", "resolution", "recipe", "engine", "variant"}
+NAMES = {"model", "dataset", "resolution", "recipe", "engine", "variant", "devices", "scaling"}
 """Parameters that name a case; recipe is `report`, the study's, unless a test has another."""
 
 Row = dict[str, Any]
@@ -116,7 +116,7 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
         UsageError: a package for training is missing, or a module cannot be imported.
     """
     if TIER not in config.stash:
-        from cnnperf.catalog.registry import change_cases, folders_of
+        from cnnperf.catalog.registry import change_cases, folders_of, spread_cases
         from cnnperf.run.plan import choose_tier
         from cnnperf.run.project import Project
         from cnnperf.run.session import missing_packages
@@ -135,6 +135,7 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
             builtin_cases=config.getini(BUILTIN_KEY),
         ).register()
         change_cases(settings.set)
+        spread_cases(settings.devices or (), settings.scaling)
         # pytest may have found the modules elsewhere, such as beside a conftest.py.
         python_path = dict.fromkeys([*settings.python_path, *folders_of(settings.modules)])
         config.stash[SETTINGS] = replace(settings, python_path=tuple(python_path))

@@ -28,6 +28,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError, describe_validation_error
+from cnnperf.record.efficiency import add_efficiency
 from cnnperf.record.environment import Environment, Moment, Texts
 from cnnperf.record.fingerprint import RecordedQuality
 from cnnperf.record.loading import naming_what_is_too_much, read_file
@@ -259,6 +260,7 @@ def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
         else:
             case.outcome, case.error = entry.outcome, entry.error
             ended.add(case.id)
+    add_efficiency(list(cases.values()))
     return Record(
         created=header.created,
         tier=header.tier,
@@ -280,6 +282,8 @@ def new_case_record(case: AnyCase, shortened: bool) -> CaseRecord:
             "dataset": case.dataset,
             "resolution": case.resolution,
             "recipe": case.recipe.name,
+            "devices": case.devices,
+            "scaling": case.scaling,
         }
     return CaseRecord(
         id=case.id,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError
+from cnnperf.record.efficiency import add_efficiency
 from cnnperf.record.journal import (
     Journal,
     JournalHeader,
@@ -213,6 +214,7 @@ class RunSession:
     def record(self) -> Record:
         """The record of everything measured so far, without cases that have only begun."""
         begun = [case for case in self.cases.values() if case.repeats or case.id in self._ended]
+        add_efficiency(begun)
         return Record(
             created=self.created,
             tier=self.tier,

@@ -212,6 +212,10 @@ class Engine(ABC):
         self.model.train()
         self.step(self.noise(batch_size or self.own_batch_size))
 
+    def step_alone(self) -> Callable[[], object]:
+        """Return a step of this rank without the others; use it on a copy."""
+        return self.train_step
+
     @property
     def own_batch_size(self) -> int:
         """Images of a whole batch that this rank trains."""
