@@ -63,10 +63,12 @@ def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Any
     Raises:
         UsageError: a row names no case.
     """
+    from cnnperf.catalog.cases import BUILTIN_CASES
     from cnnperf.catalog.registry import BUILTIN_IDS, all_cases, unchanged
 
     suite = suite_of(test)
     everything = [unchanged(case) for case in all_cases(suite=suite)]
+    everything += [case for case in BUILTIN_CASES if case.suite == suite]  # if --cnnperf-devices
     for row in (row for table in tables for row in table):
         if not any(_matches(case, row) for case in everything):
             wanted = ", ".join(f"{name}={value!r}" for name, value in row.items())

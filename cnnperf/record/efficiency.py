@@ -17,7 +17,7 @@ def add_efficiency(cases: Sequence[CaseRecord]) -> None:
     alone = {_trained(case): case for case in cases if case.devices == 1}
     for case in cases:
         reference = alone.get(_trained(case))
-        if case.devices is None or reference is None:
+        if case.devices is None or reference is None or case is reference:
             continue
         rates = {each.seed: each.metrics.images_per_second for each in reference.repeats}
         for place, repeat in enumerate(case.repeats):
