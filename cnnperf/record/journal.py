@@ -312,18 +312,22 @@ class ResultPaths:
     """Journals of stopped runs with the same record, the latest first."""
 
 
-def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
+def choose_paths(benchmark_json: Path | None, root: Path, node: int = 0) -> ResultPaths:
     """Return the files of a run that starts now.
 
     Args:
         benchmark_json: the path of --benchmark-json; without it, each run gets a file in
             `root`/.cnnperf, named after the time.
         root: pytest's root folder.
+        node: number of this node among those that train together; all but the first add it to the
+            names, since they may share the folder.
 
     Raises:
         UsageError: a run that is not over will write the same record.
     """
     base = benchmark_json.absolute() if benchmark_json else root / ".cnnperf" / "run.json"
+    if node:
+        base = base.with_stem(f"{base.stem}-node{node}")
     stem = f"{base.stem}-{now().strftime(STAMP)}"
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     paths = (base.with_name(name + SUFFIX) for name in names)

@@ -181,7 +181,7 @@ def make_plan(
             return None
         # Only the worker can see the packages of another interpreter.
         lacking = missing_package(case.engine) if settings.python is None else None
-        lacking = lacking or missing_devices(case.devices, settings.device)
+        lacking = lacking or missing_devices(case, settings.device)
         return CaseError(kind="start", message=lacking) if lacking else data_problem(case.dataset)
 
     planned: dict[str, AnyPlanned] = {}
@@ -192,13 +192,13 @@ def make_plan(
     return Plan(cases=planned)
 
 
-def missing_devices(devices: int | None, device: Device) -> str | None:
-    """Return why this machine cannot train on so many devices; None if it can.
+def missing_devices(case: Case, device: Device) -> str | None:
+    """Return why a case's devices cannot train it here; None if they can.
 
     Raises:
         UsageError: the environment describes nodes on which several processes were started.
     """
-    nodes = find_nodes()
+    nodes, devices = find_nodes(), case.devices
     if nodes.rank > 0 and (devices or 1) < nodes.count:
         return f"node {nodes.rank} of {nodes.count} trains only what needs all of them"
     if devices is None:
@@ -206,6 +206,8 @@ def missing_devices(devices: int | None, device: Device) -> str | None:
     count = nodes.of(devices).count
     if devices % count:
         return f"{devices} devices cannot be divided among {count} nodes: choose a multiple"
+    if devices > case.images_per_step:
+        return f"{devices} devices cannot share a batch of {case.images_per_step} images"
     here = count_devices(device)
     if devices // count <= here:
         return None

@@ -23,10 +23,8 @@ def scaling_figures(runs: Sequence[Run]) -> list[Figure]:
         for group, cases in in_groups(run.record).items():
             label = f"{run.label}, " if len(runs) > 1 else ""
             found.setdefault(group, []).extend(_rows(label, cases))
-    names = slugs(found)
-    return [
-        _figure(names[group], group, rows) for group, rows in found.items() if len(rows) > len(runs)
-    ]
+    drawn = {group: rows for group, rows in found.items() if len(rows) > len(runs)}
+    return [_figure(slug, group, drawn[group]) for group, slug in slugs(drawn).items()]
 
 
 def _rows(label: str, cases: Sequence[CaseRecord]) -> Iterator[dict[str, Any]]:
