@@ -1,4 +1,4 @@
-"""`--cnnperf-devices` in real runs: one record, two nodes started by torchrun, and what is refused."""
+"""`--cnnperf-devices` in real runs: one record, two nodes by torchrun, and what is refused."""
 
 from __future__ import annotations
 
