@@ -173,7 +173,15 @@ class RunSession:
             measure_peak=bool(runnable),
             deterministic=settings.deterministic,
         )
-        self.probed = probe(job, python=settings.python, timeout_seconds=settings.timeout)
+        self.start(probe(job, python=settings.python, timeout_seconds=settings.timeout))
+
+    def start(self, probed: ProbeResult) -> None:
+        """Start the journal on the machine that a probe has described.
+
+        Raises:
+            UsageError: training would use the CPU although a GPU is present.
+        """
+        settings, self.probed = self.settings, probed
         self._check_accelerator_is_used()
         self._append(
             JournalHeader(
