@@ -28,7 +28,6 @@ from cnnperf.run.plan import choose_tier, make_plan
 from cnnperf.run.session import RunSession
 from cnnperf.run.settings import RunSettings
 
-
 MAX_NAMED = 6
 """Most devices that a line names."""
 
@@ -172,4 +171,5 @@ def _open_session(
 
 
 def count_of(things: Sequence[object], noun: str) -> str:
+    """Return text such as `2 nodes`."""
     return f"{len(things):,} {noun}{'s' * (len(things) != 1)}"
