@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,7 +94,8 @@ def run(
         load_project(module)
         settings = settings_from(given, module or (), repeats=repeats)
         check_folder(folder, resume=resume)
-        with _made(folder), locked(folder), _quiet(), Cluster(address) as cluster:
+        _silence_ray()
+        with _made(folder), locked(folder), Cluster(address) as cluster:
             fleet = open_fleet(
                 cluster, settings, expression, folder, display, together=together, resume=resume
             )
@@ -118,11 +119,12 @@ def _made(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ray from printing the logs of lost nodes; our own lines go to stderr."""
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        yield
+def _silence_ray() -> None:
+    """Keep Ray from printing logs of lost nodes to stdout, until the end of the process.
+
+    Our own lines go to stderr.
+    """
+    sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _train(fleet: FleetRun) -> int:

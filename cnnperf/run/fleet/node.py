@@ -11,6 +11,7 @@ import hashlib
 import os
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,6 +194,7 @@ class Agent:
 
     def __init__(self, visible: str | None) -> None:
         undo_ray()
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         if visible is not None:
             os.environ[VISIBLE] = visible
 
@@ -247,6 +249,16 @@ class Agent:
                 return Trained(repeat=run.finish()).model_dump_json()
         except WorkerError as error:
             return Trained(error=error.as_case_error()).model_dump_json()
+
+
+def _end_with(parent: int) -> None:
+    """End this process, and with it its training, when Ray's own process of the node is gone.
+
+    Ray lets it finish first: the device would stay taken, for a result that nobody gets.
+    """
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def undo_ray() -> None:
