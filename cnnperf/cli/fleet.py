@@ -68,6 +68,9 @@ def judge(
         ),
     ] = 0.05,
     strict: Strict = False,
+    anonymous: Annotated[
+        bool, option("--anonymous", text="Show hashes instead of the names of hosts.")
+    ] = False,
     form: Annotated[
         FleetFormat, option("--format", metavar="FORMAT", text="table, markdown, junit or json.")
     ] = FleetFormat.TABLE,
@@ -98,7 +101,7 @@ def judge(
         _check_metric(metric)
         check_output(output, force=force)
         with status("reading records ..."):
-            devices = load_devices(folder, labels)
+            devices = load_devices(folder, labels, is_anonymous=anonymous)
         rules = FleetRules(
             metric=metric, threshold=threshold, false_discovery_rate=rate, strict=strict
         )

@@ -53,12 +53,13 @@ def recover(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A record.", show_default=False)],
     to: Annotated[
-        Literal["customSmallerIsBetter", "customBiggerIsBetter", "bencher"],
+        Literal["customSmallerIsBetter", "customBiggerIsBetter", "bencher", "anonymous"],
         option(
             "--to",
             metavar="FORMAT",
-            text="customSmallerIsBetter or customBiggerIsBetter (github-action-benchmark), or "
-            "bencher (Bencher Metric Format).",
+            text="customSmallerIsBetter or customBiggerIsBetter (github-action-benchmark), "
+            "bencher (Bencher Metric Format), or anonymous (a copy of the record without names of "
+            "host and user).",
             show_default=False,
         ),
     ],
@@ -68,20 +69,27 @@ def export(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Convert a record to the JSON of github-action-benchmark or Bencher.
+    """Convert a record to the JSON of github-action-benchmark or Bencher, or make it anonymous.
 
     Examples:
       cnnperf export run.json --to bencher -o bencher.json
+      cnnperf export run.json --to anonymous -o public.json
       cnnperf export run.json --to customSmallerIsBetter
 
     The JSON goes to the terminal unless -o names a file.
     """
+    from cnnperf.record.anonymous import anonymous
+    from cnnperf.record.benchmark_json import to_benchmark_json
     from cnnperf.record.loading import load_record
     from cnnperf.report.formats.dashboards import export as export_record
 
     with sentences():
         check_output(output, [run], force=force)
-        text = inert_json(json.dumps(export_record(load_record(run), to), indent=2))
+        record = load_record(run)
+        if to == "anonymous":
+            text = inert_json(json.dumps(to_benchmark_json(anonymous(record)), indent=2))
+        else:
+            text = inert_json(json.dumps(export_record(record, to), indent=2))
         if output is None:
             typer.echo(text)
         else:

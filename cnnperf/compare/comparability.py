@@ -38,7 +38,12 @@ FORBIDDING: dict[str, Across] = {
 A virtual machine often names only the family of its processor, so its instructions count too.
 """
 
-UNCOMPARED = ("hardware.gpu.index", "hardware.matmul_flops_per_second")
+UNCOMPARED = (
+    "hardware.host",
+    "hardware.gpu.index",
+    "hardware.gpu.pcie_address",
+    "hardware.matmul_flops_per_second",
+)
 """Fields that name a place, or are measured and so never equal."""
 
 SHORT_HASH = 12

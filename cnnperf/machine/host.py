@@ -74,6 +74,7 @@ def read_host() -> Hardware:
     flags = _cpuinfo_field("flags") or _cpuinfo_field("Features")
     nodes = attempt(lambda: list(Path("/sys/devices/system/node").glob("node[0-9]*")))
     return Hardware(
+        host=platform.node() or None,
         cpu_model=_cpu_model(),
         cpu_physical_cores=attempt(psutil.cpu_count, logical=False),
         cpu_logical_cores=attempt(psutil.cpu_count, logical=True),

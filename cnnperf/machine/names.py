@@ -78,6 +78,15 @@ def describe_device(environment: Environment) -> str:
     return ", ".join(filter(None, (name, format_bytes(memory) if memory else None))) or UNKNOWN
 
 
+def describe_place(environment: Environment) -> str:
+    """Return which of several equal devices it is: `node7, GPU 3 at 0000:1b:00.0`; may be empty."""
+    gpu = _gpu_of(environment)
+    card = f"GPU {gpu.index}" if gpu is not None and gpu.index is not None else None
+    if card and gpu is not None and gpu.pcie_address:
+        card += f" at {gpu.pcie_address}"
+    return printable(", ".join(filter(None, (environment.hardware.host, card))))
+
+
 def describe_software(environment: Environment) -> str:
     """Return the main versions, such as `torch 2.15.0, CUDA 13.2, driver 580.65, Python 3.12.1`."""
     software = environment.software

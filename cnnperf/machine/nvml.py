@@ -143,6 +143,18 @@ def name_of(gpu: GpuHandle) -> str | None:
     return next((name for name in names if name), None)
 
 
+def uuid_of(gpu: GpuHandle) -> str | None:
+    """Return the UUID, which `CUDA_VISIBLE_DEVICES` accepts; no record has it."""
+    uuid: str | None = _ask("nvmlDeviceGetUUID", gpu.device)
+    return uuid
+
+
+def index_of(gpu: GpuHandle) -> int | None:
+    """Return NVML's index of the board."""
+    index: int | None = _ask("nvmlDeviceGetIndex", gpu.board)
+    return index
+
+
 def hash_uuid(uuid: str) -> str:
     """Return the first 16 hex digits of the SHA-256 of a UUID, which identify a card."""
     return hashlib.sha256(uuid.encode()).hexdigest()[:16]
@@ -215,7 +227,7 @@ def hide_uuids(value: str | None) -> str | None:
 
 def read_gpu(gpu: GpuHandle) -> Gpu:
     """Return the stable identity of a GPU."""
-    uuid = _ask("nvmlDeviceGetUUID", gpu.device)
+    uuid = uuid_of(gpu)
     parts = _ask("nvmlDeviceGetCudaComputeCapability", gpu.board)
     capability = None if parts is None else f"{parts[0]}.{parts[1]}"
     states = [_ask("nvmlDeviceGetNvLinkState", gpu.board, n) for n in range(NVLINK_MAX_LINKS)]
@@ -223,7 +235,8 @@ def read_gpu(gpu: GpuHandle) -> Gpu:
     return Gpu(
         name=name_of(gpu),
         uuid_sha256=hash_uuid(uuid) if uuid else None,
-        index=_ask("nvmlDeviceGetIndex", gpu.board),
+        index=index_of(gpu),
+        pcie_address=pcie_address(_ask("nvmlDeviceGetPciInfo", gpu.board)),
         compute_capability=capability,
         sm_count=_sm_count(gpu, capability),
         memory_bytes=getattr(_ask("nvmlDeviceGetMemoryInfo", gpu.device), "total", None),
@@ -233,6 +246,14 @@ def read_gpu(gpu: GpuHandle) -> Gpu:
         pcie_width=_ask("nvmlDeviceGetMaxPcieLinkWidth", gpu.board),
         nvlink_links=sum(links) if links else None,
     )
+
+
+def pcie_address(info: Any) -> str | None:
+    """Return NVML's `00000000:1B:00.0` as the system writes it, `0000:1b:00.0`; None if unknown."""
+    text = getattr(info, "busId", None)
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    found = re.fullmatch(r"0*([0-9a-f]{4,}):([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])", (text or "").lower())
+    return f"{found[1]}:{found[2]}" if found else None
 
 
 def mig_enabled(gpu: GpuHandle) -> bool | None:

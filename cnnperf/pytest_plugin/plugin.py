@@ -212,11 +212,17 @@ def cnnperf_train(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
     """Remove clock rates: they change all the time, and pytest-benchmark compares exactly.
 
     It calls this before it collects tests, so this affects runs without cases, too.
     """
+    if config.stash[SETTINGS].anonymous and machine_info.get("node"):
+        from cnnperf.record.anonymous import anonymous_name
+
+        machine_info["node"] = anonymous_name(machine_info["node"])
     cpu = machine_info.get("cpu")
     if isinstance(cpu, dict):
         for name in [name for name in cpu if name.startswith(("hz_actual", "hz_advertised"))]:

@@ -17,7 +17,6 @@ from cnnperf.record.schema import CaseRecord, Record, extra_info, record_as_json
 from cnnperf.record.writing import write_file
 
 UNKNOWN_MACHINE_FIELDS = (
-    "node",
     "processor",
     "machine",
     "python_compiler",
@@ -42,6 +41,7 @@ def to_benchmark_json(record: Record) -> dict[str, Any]:
     hardware, software = record.environment.hardware, record.environment.software
     return {
         "machine_info": {
+            "node": hardware.host,
             **dict.fromkeys(UNKNOWN_MACHINE_FIELDS),
             "system": software.os,
             "release": software.kernel,

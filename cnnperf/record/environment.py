@@ -65,6 +65,8 @@ class Gpu(Fields):
     """First 16 hex digits of the SHA-256 of the UUID: it identifies a card but hides its UUID."""
     index: int | None = None
     """NVML's index of the physical GPU (PCI order), not CUDA's."""
+    pcie_address: str | None = None
+    """The slot as domain:bus:device.function, such as `0000:1b:00.0`, as `lspci -D` shows it."""
     compute_capability: str | None = None
     """Such as `9.0`."""
     sm_count: int | None = None
@@ -85,6 +87,8 @@ class Gpu(Fields):
 class Hardware(Fields):
     """The machine."""
 
+    host: str | None = None
+    """Name of the host; a hash of it with --cnnperf-anonymous."""
     gpu: Gpu | None = None
     """The GPU of the run: the first one visible unless another was asked for."""
     gpu_count: int | None = None

@@ -99,7 +99,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open_checked(path)
-        _lock(self._file.fileno())  # until this process ends, however it ends
+        lock(self._file.fileno())  # until this process ends, however it ends
 
     def append(self, entry: JournalHeader | Entry) -> None:
         """Write one entry and flush it to the disk.
@@ -128,7 +128,7 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
     """Lock an open journal for this process; return False if another one holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,16 +152,16 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        if not _lock(descriptor):
+        if not lock(descriptor):
             raise UsageError(
-                f"{path} is in use by {_holder(descriptor)}; wait until that run has ended"
+                f"{path} is in use by {holder(descriptor)}; wait until that run has ended"
             )
         yield
     finally:
         os.close(descriptor)
 
 
-def _holder(descriptor: int) -> str:
+def holder(descriptor: int) -> str:
     """Name the process that holds a lock, as far as the kernel tells."""
     found = os.fstat(descriptor)
     inode = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"

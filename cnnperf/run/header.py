@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import printable
-from cnnperf.machine.names import describe_device, describe_software
+from cnnperf.machine.names import describe_device, describe_place, describe_software
 from cnnperf.record.metrics import format_flops, format_seconds
 from cnnperf.run.plan import estimate_seconds
 from cnnperf.run.session import RunSession
@@ -34,8 +34,10 @@ UNRECORDED_OPTIONS = ("--cnnperf-resume", "--cnnperf-max-minutes")
 def header_lines(run: RunSession, tier_reason: str) -> list[str]:
     """Return the header of a run that has looked at its machine."""
     settings = run.settings
+    place = describe_place(run.record.environment)
     lines = [
-        f"cnnperf: {run.probed.device}: {describe_device(run.probed.environment)}",
+        f"cnnperf: {run.probed.device}: {describe_device(run.probed.environment)}"
+        + (f" ({place})" if place else ""),
         f"cnnperf: {describe_software(run.probed.environment)}",
         f"cnnperf: tier {run.tier} ({tier_reason}); {describe_work(run)}",
     ]

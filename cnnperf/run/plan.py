@@ -42,7 +42,8 @@ ONE_OF_ITS_KIND: dict[str, Any] = {
     "hardware": {
         "matmul_flops_per_second": True,
         "memory_bytes": True,
-        "gpu": {"uuid_sha256", "index", "vbios"},
+        "host": True,
+        "gpu": {"uuid_sha256", "index", "pcie_address", "vbios"},
     },
     "software": {"kernel"},
     "settings": {"visible_devices"},
@@ -162,12 +163,18 @@ def finds_accelerator() -> str | None:
 
 
 def make_plan(
-    case_ids: Sequence[str], settings: RunSettings, tier: Tier, *, once: bool = False
+    case_ids: Sequence[str],
+    settings: RunSettings,
+    tier: Tier,
+    *,
+    once: bool = False,
+    elsewhere: bool = False,
 ) -> Plan:
     """Plan the selected cases; check the files of each data set once.
 
     The tier decides the number of repeats if the settings do not; with `once`
-    (--benchmark-disable) each case is trained once.
+    (--benchmark-disable) each case is trained once. With `elsewhere`, other machines train, and
+    nothing is checked here.
     """
     repeats = 1 if once else settings.repeats_in(tier)
 
@@ -177,7 +184,7 @@ def make_plan(
         return None if problem is None else CaseError(kind="data", message=problem.message)
 
     def problem_of(case: AnyCase) -> CaseError | None:
-        if isinstance(case, LoopCase):
+        if isinstance(case, LoopCase) or elsewhere:
             return None
         # Only the worker can see the packages of another interpreter.
         lacking = missing_package(case.engine) if settings.python is None else None

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError
+from cnnperf.record.anonymous import anonymous
 from cnnperf.record.efficiency import add_efficiency
 from cnnperf.record.journal import (
+    Entry,
     Journal,
     JournalHeader,
     OutcomeEntry,
@@ -172,9 +174,17 @@ class RunSession:
             measure_peak=bool(runnable),
             deterministic=settings.deterministic,
         )
-        self.probed = probe(job, python=settings.python, timeout_seconds=settings.timeout)
+        self.start(probe(job, python=settings.python, timeout_seconds=settings.timeout))
+
+    def start(self, probed: ProbeResult) -> None:
+        """Start the journal on the machine that a probe has described.
+
+        Raises:
+            UsageError: training would use the CPU although a GPU is present.
+        """
+        settings, self.probed = self.settings, probed
         self._check_accelerator_is_used()
-        self.journal.append(
+        self._append(
             JournalHeader(
                 created=self.created,
                 tier=self.tier,
@@ -202,6 +212,10 @@ class RunSession:
             "--cnnperf-device=cpu"
         )
 
+    def _append(self, entry: JournalHeader | Entry) -> None:
+        host = self.probed.environment.hardware.host
+        self.journal.append(anonymous(entry, host) if self.settings.anonymous else entry)
+
     # --- the record -----------------------------------------------------------------------------
 
     @property
@@ -215,7 +229,7 @@ class RunSession:
         """The record of everything measured so far, without cases that have only begun."""
         begun = [case for case in self.cases.values() if case.repeats or case.id in self._ended]
         add_efficiency(begun)
-        return Record(
+        record = Record(
             created=self.created,
             tier=self.tier,
             command=self.command,
@@ -223,6 +237,7 @@ class RunSession:
             environment=self.probed.environment,
             cases=begun,
         )
+        return anonymous(record) if self.settings.anonymous else record
 
     @property
     def taken_over(self) -> Counter[str]:
@@ -269,7 +284,7 @@ class RunSession:
         record = self._case_record(planned)
         record.outcome, record.error = outcome, error
         self._ended.add(planned.id)
-        self.journal.append(
+        self._append(
             OutcomeEntry(case=planned, shortened=planned.shortened, outcome=outcome, error=error)
         )
         return record
@@ -325,7 +340,7 @@ class RunSession:
         # First: a Ctrl-C while the journal reaches the disk must not leave the repeat uncounted.
         add_repeat(self._case_record(planned), planned, repeat)
         self.limit.note(planned.id, repeat)
-        self.journal.append(
+        self._append(
             RepeatEntry(
                 case=planned,
                 shortened=planned.shortened,

@@ -170,6 +170,11 @@ OPTIONS = (
         "not compiled",
     ),
     Option(
+        name="anonymous", default=False,
+        help="write no name of the host or the user: the record and the journal get a hash of the "
+        "host's name, and ~ for home folders",
+    ),
+    Option(
         name="data_dir", metavar="DIR", parse=path,
         help="folder of the data sets (default: $CNNPERF_DATA_DIR, else ~/.cache/cnnperf/data)",
     ),
@@ -233,6 +238,7 @@ class RunSettings:
     compile: Choice
     precision: Literal["auto"] | Precision
     deterministic: bool
+    anonymous: bool
     data_dir: Path
     require_data: bool
     timeout: float | None

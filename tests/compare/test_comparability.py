@@ -284,6 +284,24 @@ def test_small_print_is_shown_and_forbids_nothing() -> None:
     assert comparison.exit_code == 0
 
 
+def test_the_name_and_the_place_of_a_machine_are_no_difference() -> None:
+    """Records of two equal machines are comparable, and nothing changed between them."""
+    gpu = example_environment().hardware.gpu
+    assert gpu is not None
+    sides = [
+        side_of(
+            timed(),
+            environment=example_environment(
+                host=host, gpu=gpu.model_copy(update={"index": index, "pcie_address": address})
+            ),
+        )
+        for host, index, address in (("node7", 0, "0000:1b:00.0"), ("node8", 3, "0000:af:00.0"))
+    ]
+    comparison = judge(*sides)
+    assert comparison.environment_changes == ()
+    assert comparison.exit_code == 0
+
+
 def test_settings_of_the_trainings_themselves_are_compared() -> None:
     """One thread instead of two explains a slowdown, and does not forbid to see it."""
 

@@ -16,6 +16,7 @@ ATTRIBUTES = {
     "nvmlDeviceGetName": "name",
     "nvmlDeviceGetUUID": "uuid",
     "nvmlDeviceGetIndex": "index",
+    "nvmlDeviceGetPciInfo": "pci",
     "nvmlDeviceGetCudaComputeCapability": "capability",
     "nvmlDeviceGetNumGpuCores": "cores",
     "nvmlDeviceGetVbiosVersion": "vbios",
@@ -40,6 +41,7 @@ def fake_gpu(index: int = 0, **changes: object) -> SimpleNamespace:
         "name": "NVIDIA H200",
         "uuid": f"GPU-{index}aaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
         "index": index,
+        "pci": SimpleNamespace(busId=f"00000000:{0x1B + index:02X}:00.0"),
         "capability": (9, 0),
         "cores": 16896,  # 132 SMs of 128, H200 data sheet
         "vbios": "96.00.A5.00.01",

@@ -87,6 +87,7 @@ def test_a_gpu_is_described_in_full(install_nvml: InstallNvml) -> None:
         name="NVIDIA H200",
         uuid_sha256=nvml.hash_uuid(gpu.uuid),
         index=0,
+        pcie_address="0000:1b:00.0",
         compute_capability="9.0",
         sm_count=132,
         memory_bytes=141 * GIB,
@@ -97,6 +98,23 @@ def test_a_gpu_is_described_in_full(install_nvml: InstallNvml) -> None:
         nvlink_links=18,
     )
     assert re.fullmatch(r"[0-9a-f]{16}", seen.uuid_sha256)
+
+
+@pytest.mark.parametrize(
+    ("from_nvml", "address"),
+    [
+        ("00000000:1B:00.0", "0000:1b:00.0"),
+        (b"0000:AF:00.0", "0000:af:00.0"),  # an older pynvml
+        ("00010000:00:1E.0", "10000:00:1e.0"),  # a domain of more than 16 bits, as in a VM
+        ("", None),
+    ],
+)
+def test_a_pcie_address_is_written_as_lspci_does(
+    install_nvml: InstallNvml, from_nvml: str | bytes, address: str | None
+) -> None:
+    """So that it can be looked up with `lspci -s`."""
+    install_nvml(fake_gpu(pci=SimpleNamespace(busId=from_nvml)))
+    assert read_gpu(open_gpu(0)).pcie_address == address
 
 
 def test_the_state_of_a_gpu_is_in_the_units_that_its_names_say(install_nvml: InstallNvml) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
 
+from cnnperf.record.anonymous import anonymous_name
+from cnnperf.record.loading import load_record
 from cnnperf.run.settings import OPTIONS
+from tests.commands import run_cnnperf
 from tests.fake_python import fake_python
 from tests.pytest_plugin.project import INI, ROOT, Project
 
@@ -58,6 +62,25 @@ def test_shortened_runs_are_marked(project: Project) -> None:
     assert repeat.metrics.test_accuracy is None
     assert "(shortened)" in done.stdout
     assert "starting" not in done.stdout  # -q: no progress
+
+
+def test_anonymous_run_names_neither_host_nor_home(tmp_path: Path) -> None:
+    """In record, journal and pytest-benchmark's own part, also where a traceback has a path."""
+    project = Project(tmp_path)
+    done = project.run("-k", "raising", "--cnnperf-tier=smoke", "--cnnperf-anonymous",
+                       HOME=str(tmp_path))  # fmt: skip
+    assert done.returncode == 1, done.stdout
+    host = anonymous_name(platform.node())
+    assert project.content()["machine_info"]["node"] == host
+    assert project.record().environment.hardware.host == host
+    (journal,) = project.journals()
+    for text in (project.json_path.read_text(), journal.read_text()):
+        assert str(tmp_path) not in text
+        assert "~/tiny_nets.py" in text
+    public = tmp_path / "public.json"
+    exported = run_cnnperf("export", str(project.json_path), "--to=anonymous", "-o", str(public))
+    assert exported.returncode == 0, exported.stderr
+    assert load_record(public) == project.record()
 
 
 def test_collecting_names_the_cases_and_starts_nothing(project: Project) -> None:

@@ -316,6 +316,13 @@ def _changed(**parts: Any) -> Environment:
     return example_environment().model_copy(update=parts)
 
 
+def _on_card(**fields: Any) -> Environment:
+    """The same machine with another card of the same kind."""
+    gpu = example_environment().hardware.gpu
+    assert gpu is not None
+    return example_environment(gpu=gpu.model_copy(update=fields))
+
+
 @pytest.mark.parametrize(
     "digest",
     [
@@ -344,6 +351,8 @@ def test_change_that_affects_a_result_changes_the_digest(digest: Callable[[], st
     [
         lambda: _digest(environment=example_environment(matmul_flops_per_second={"float32": 1.0})),
         lambda: _digest(environment=example_environment(matmul_flops_per_second=None)),
+        lambda: _digest(environment=example_environment(host="node8")),
+        lambda: _digest(environment=_on_card(index=3, pcie_address="0000:1b:00.0")),
         lambda: _digest(_planned(repeats=5)),
         lambda: _digest(
             _planned(
@@ -353,7 +362,7 @@ def test_change_that_affects_a_result_changes_the_digest(digest: Callable[[], st
     ],
 )  # fmt: skip
 def test_change_that_affects_no_result_keeps_the_digest(digest: Callable[[], str]) -> None:
-    """A peak measured anew, a case's number, more repeats, another tier."""
+    """A peak measured anew, another card of the kind, a case's number, more repeats, a tier."""
     assert digest() == _digest()
 
 

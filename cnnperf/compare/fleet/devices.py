@@ -1,8 +1,8 @@
 """The devices of a fleet: one record each, in a folder.
 
-A Slurm array, a loop over SSH or `cnnperf fleet run` leaves such folders. A record says nothing
-about the machine's name, so a device is called as its file: `node7-gpu3.json` is node7-gpu3. A file
-of labels, in CSV with a column `device`, gives hosts, racks and whatever else devices have in
+A Slurm array, a loop over SSH or `cnnperf fleet run` leaves such folders. A device is called as its
+file: `node7-gpu3.json` is node7-gpu3. Its labels are the host and the card in its record, and what
+a file of labels, in CSV with a column `device`, says: racks and whatever else devices have in
 common.
 """
 
@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnperf.errors import UsageError, one_of, printable
+from cnnperf.record.anonymous import HASHED, anonymous, anonymous_name, without_host
 from cnnperf.record.environment import Environment
 from cnnperf.record.loading import load_record, name_of
 from cnnperf.record.schema import CaseRecord, Record
 
 HOST = "host"
 """The label of which all cards of a machine have the same value."""
+
+CARD = "card"
+"""The label with the index of a GPU, or `cpu`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +57,12 @@ class FleetDevice:
         return (*machine, *versions, digest, case.shortened, case.is_deterministic)
 
 
-def load_devices(folder: Path, labels: Path | None = None) -> list[FleetDevice]:
+def load_devices(
+    folder: Path, labels: Path | None = None, *, is_anonymous: bool = False
+) -> list[FleetDevice]:
     """Read every record of a folder and below it, sorted by name.
+
+    If `is_anonymous`, the devices have hashes for the names of their hosts.
 
     Raises:
         UsageError: there is no such folder or no record in it, a record cannot be read, two are of
@@ -71,14 +79,34 @@ def load_devices(folder: Path, labels: Path | None = None) -> list[FleetDevice]:
         )
     known = _read_labels(labels) if labels is not None else {}
     devices = [
-        FleetDevice(
-            name=_name(path, folder), record=load_record(path), labels=known.get(path.stem, {})
-        )
+        _labelled(_name(path, folder), load_record(path), known.get(path.stem, {}))
         for path in paths
     ]
     _check_labels(known, {path.stem for path in paths}, labels)
     _check_distinct(devices)
-    return devices
+    return [_anonymous_device(device) for device in devices] if is_anonymous else devices
+
+
+def _labelled(name: str, record: Record, given: dict[str, str]) -> FleetDevice:
+    """Return a device with its host and card as labels; those that the user gives win."""
+    hardware = record.environment.hardware
+    gpu = hardware.gpu if record.environment.settings.device != "cpu" else None
+    card = "cpu" if gpu is None else gpu.index
+    found = {HOST: hardware.host, CARD: None if card is None else str(card)}
+    known = {label: printable(value) for label, value in found.items() if value}
+    return FleetDevice(name=name, record=record, labels=known | given)
+
+
+def _anonymous_device(device: FleetDevice) -> FleetDevice:
+    """Return a device whose name, labels and record do not name its host."""
+    host = device.environment.hardware.host
+    name = without_host(device.name, host) if host else device.name
+    if name == device.name and not HASHED.search(name):  # called otherwise than its host
+        name = anonymous_name(name, "device")
+    labels = device.labels
+    if HOST in labels:
+        labels = labels | {HOST: anonymous_name(labels[HOST])}
+    return FleetDevice(name=name, record=anonymous(device.record), labels=labels)
 
 
 def _name(path: Path, folder: Path) -> str:

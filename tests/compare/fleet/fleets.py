@@ -88,3 +88,12 @@ def with_gpu(record: Record, **fields: Any) -> Record:
     hardware = environment.hardware.model_copy(update={"gpu": gpu.model_copy(update=fields)})
     changed = environment.model_copy(update={"hardware": hardware})
     return record.model_copy(update={"environment": changed})
+
+
+def with_host(record: Record, host: str, **gpu: Any) -> Record:
+    """The record of a card of this host."""
+    record = with_gpu(record, **gpu)
+    environment = record.environment
+    hardware = environment.hardware.model_copy(update={"host": host})
+    changed = environment.model_copy(update={"hardware": hardware})
+    return record.model_copy(update={"environment": changed})

@@ -15,8 +15,9 @@ from cnnperf.compare.fleet.devices import load_devices
 from cnnperf.compare.fleet.judge import FleetRules, judge_fleet
 from cnnperf.compare.fleet.verdicts import Fleet, JudgedDevice
 from cnnperf.errors import UsageError
+from cnnperf.record.anonymous import anonymous_name
 from cnnperf.record.schema import Record
-from tests.compare.fleet.fleets import devices_of, fleet_of, with_gpu, write_fleet
+from tests.compare.fleet.fleets import devices_of, fleet_of, with_gpu, with_host, write_fleet
 from tests.compare.fleet.simulation import Scenario, rates
 from tests.examples import example_record, failed_case_record
 
@@ -81,6 +82,30 @@ def test_all_cards_of_a_node_are_a_cause() -> None:
     fleet = judged(fleet_of(effects=effects), hosts=True)
     assert device(fleet, "node4-gpu2").causes[0] == "host node4: 8 of its 8 devices are slow"
     assert device(fleet, "node0-gpu3").causes == ()
+
+
+def test_hosts_are_known_from_the_records(tmp_path: Path) -> None:
+    """Without --labels, which win where they say something else; `--anonymous` hashes names."""
+    effects = dict.fromkeys(range(32, 40), -0.1)
+    records = {
+        name: with_host(record, name.partition("-")[0], index=int(name[-1]))
+        for name, record in fleet_of(effects=effects).items()
+    }
+    folder = write_fleet(tmp_path / "fleet", records)
+    devices = load_devices(folder)
+    assert devices[0].labels == {"host": "node0", "card": "0"}
+    slow = [each for each in judge_fleet(devices).devices if each.verdict == "slow"]
+    assert len(slow) == 8
+    assert all(each.causes[0] == "host node4: 8 of its 8 devices are slow" for each in slow)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("device,host\nnode0-gpu0,blade1\n")
+    assert load_devices(folder, labels)[0].labels == {"host": "blade1", "card": "0"}
+    code, output, _ = run(str(folder), "--anonymous", "--format", "json")
+    assert code == 1
+    assert "node" not in output
+    host = anonymous_name("node4")
+    assert f"host {host}: 8 of its 8 devices are slow" in output
+    assert f'"{host}-gpu0"' in output
 
 
 def test_what_tells_a_slow_card_from_its_peers_is_a_cause() -> None:
