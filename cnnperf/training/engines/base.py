@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -34,7 +34,13 @@ from cnnperf.training.data import RawImages, Splits, dataset_sha256, split_image
 from cnnperf.training.data.augment import augment
 from cnnperf.training.data.normalisation import with_normalisation
 from cnnperf.training.data.splits import label_flags
-from cnnperf.training.engines.phase import Observer, PhaseRecorder, TrainPhase, WaitingTime
+from cnnperf.training.engines.phase import (
+    EpochHandler,
+    Observer,
+    PhaseRecorder,
+    TrainPhase,
+    WaitingTime,
+)
 from cnnperf.training.evaluation import Counts, Tally
 from cnnperf.training.ranks import ALONE, Ranks
 from cnnperf.training.recipe import LearningRate, Loss, WeightAverage, build_loss, build_optimizer
@@ -66,20 +72,6 @@ class Evaluation:
     confusion_KK: Counts
     """Number of images by [true class, predicted class]."""
     seconds: float
-
-
-class EpochHandler(Protocol):
-    """What an engine calls before and after each epoch."""
-
-    def observer(self, epoch: int) -> Observer:
-        """Return the observer of an epoch's progress."""
-
-    @property
-    def steps_left(self) -> int | None:
-        """Number of steps left; None if only epochs are limited."""
-
-    def finish_epoch(self, phase: TrainPhase) -> bool:
-        """Validate after an epoch and return whether training continues."""
 
 
 class Engine(ABC):
