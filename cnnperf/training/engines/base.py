@@ -135,6 +135,8 @@ class Engine(ABC):
 
     def prepare(self) -> None:
         """Build the model and warm up on synthetic data, without any effect on training."""
+        if self.dataset.pipeline is None:
+            pkgutil.resolve_name(self.dataset.import_path)  # imports must not be on the clock
         if self.dataset.arguments.get("cache") is not None:
             self.read_images()  # the first repeat fills the cache, which must not be on its clock
         torch.manual_seed(self.seed)
