@@ -221,14 +221,11 @@ class Cluster:
 
 
 def _why_lost(text: str) -> str:
-    """Return the part of Ray's description that says why, without ids."""
-    for line in reversed(text.splitlines()):
-        if "node" in line and "terminated" in line:
-            return printable(line.rpartition("node was ")[2])
-    lowered = text.lower()
-    if "out of memory" in lowered or "oom" in lowered.split():
+    """Return in a few words what Ray describes at length, with ids."""
+    if "out of memory" in text.lower():
         return "out of memory"
-    return "its process ended"
+    is_node = "node has died" in text or "node specified" in text
+    return "the node died or is unreachable" if is_node else "its process ended"
 
 
 def _node_of(found: dict[str, Any]) -> RayNode:
