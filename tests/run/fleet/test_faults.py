@@ -142,7 +142,7 @@ def test_a_full_disk_and_a_killed_command_lose_nothing_finished(
         kept = journaled(folder)
         last = FleetCommand(cluster.address, folder, "--repeats=4", "--resume")
         assert last.end() == 0, last.text
-        assert f"resuming: {kept} trainings taken over" in last.text
+        assert f"{kept} taken over from the stopped run" in last.text
         counts = {name: len(times_in(record)) for name, record in records_in(folder).items()}
         assert counts == dict.fromkeys(NODES, 4)
         assert is_clean(folder)
@@ -222,5 +222,5 @@ def test_a_lost_head_ends_the_run_with_everything_finished(
     assert 1 <= done < 6
     again = FleetCommand(cluster.address, tmp_path / "fleet", "--repeats=2", "--resume")
     assert again.end() == 0, again.text
-    assert f"resuming: {done} trainings taken over" in again.text
+    assert f"{done} taken over from the stopped run" in again.text
     assert sum(len(times_in(each)) for each in records_in(fleet.folder).values()) == 6
