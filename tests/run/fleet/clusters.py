@@ -84,10 +84,15 @@ class FleetCommand:
     """A `cnnperf fleet run` of the small case, in a process of its own."""
 
     def __init__(
-        self, address: str, folder: Path, *arguments: str, cwd: Path | None = None
+        self,
+        address: str,
+        folder: Path,
+        *arguments: str,
+        cwd: Path | None = None,
+        log: Path | None = None,
     ) -> None:
         self.folder = folder
-        self.log = folder.parent / f"{folder.name}-{time.monotonic_ns()}.log"
+        self.log = (log or folder.parent) / f"{folder.name}-{time.monotonic_ns()}.log"
         command = [
             sys.executable, "-c", QUICK, "fleet", "run", f"--address={address}", "-o", str(folder),
             "--tier=full", *(() if "-k" in arguments else ("-k", CASE)), *arguments,
