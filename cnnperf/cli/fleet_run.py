@@ -136,8 +136,6 @@ def _train(fleet: FleetRun) -> int:
     restore = interrupt_on_signals(f"the journals in {fleet.folder} have every finished training")
     code = 0
     try:
-        if fleet.taken_over:
-            say(f"resuming: {fleet.taken_over:,} trainings taken over")
         fleet.train()
     except KeyboardInterrupt:
         say("interrupted")
@@ -172,6 +170,8 @@ def _summary(fleet: FleetRun, code: int) -> int:
     say(f"{fleet.done:,} of {fleet.planned:,} trainings done on {devices}")
     if fleet.done:
         say(f"records: {fleet.folder} (`cnnperf fleet judge {fleet.folder}` compares them)")
+    if failures and not fleet.left:
+        say("--resume trains the failed cases again")
     if fleet.left:
         say(f"{fleet.left:,} trainings are left; continue with")
         arguments = [each for each in sys.argv[1:] if each != "--resume"]

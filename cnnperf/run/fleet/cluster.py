@@ -81,7 +81,7 @@ class Cluster:
         handler = signal.getsignal(signal.SIGTERM)  # Ray's would exit with another code
         try:
             self._connect()
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise UsageError(self._why_not(error)) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
@@ -90,6 +90,11 @@ class Cluster:
         return self
 
     def _connect(self) -> None:
+        if self._address not in ("auto", "local"):  # Ray would try for minutes
+            host, _, port = self._address.removeprefix("ray://").rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError("expected auto, local, ray://HOST:PORT or HOST:PORT")
+            socket.create_connection((host, int(port)), timeout=10).close()
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if self._address == "local":
             options["include_dashboard"] = False
@@ -216,14 +221,11 @@ class Cluster:
 
 
 def _why_lost(text: str) -> str:
-    """Return the part of Ray's description that says why, without ids."""
-    for line in reversed(text.splitlines()):
-        if "node" in line and "terminated" in line:
-            return printable(line.rpartition("node was ")[2])
-    lowered = text.lower()
-    if "out of memory" in lowered or "oom" in lowered.split():
+    """Return in a few words what Ray describes at length, with ids."""
+    if "out of memory" in text.lower():
         return "out of memory"
-    return "its process ended"
+    is_node = "node has died" in text or "node specified" in text
+    return "the node died or is unreachable" if is_node else "its process ended"
 
 
 def _node_of(found: dict[str, Any]) -> RayNode:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cnnperf.errors import UsageError
 from cnnperf.record.anonymous import anonymous_name
+from cnnperf.record.environment import Environment
 from cnnperf.record.messages import Device
 from cnnperf.run.fleet.cluster import RayNode, Ref
 from cnnperf.run.fleet.node import Card, NodeFacts
@@ -114,3 +115,14 @@ def _devices_of(label: str, cards: Iterable[Card], asked: Device) -> list[FleetD
             return gpus
     kind: Device = "cpu" if asked == "auto" else asked
     return [FleetDevice(name=f"{label}-{kind}", kind=kind)]
+
+
+def card_of(environment: Environment) -> str | None:
+    """Return the hashed UUID of the GPU; None where there is none."""
+    gpu = environment.hardware.gpu
+    return None if gpu is None else gpu.uuid_sha256
+
+
+def describe_task(task: Task) -> str:
+    """Return the device, and the case that it trains."""
+    return f"{task.device} {task.case_id}" if isinstance(task, Training) else task.name

@@ -12,15 +12,14 @@ from pathlib import Path
 from cnnperf.catalog.registry import get_case
 from cnnperf.errors import UsageError, printable
 from cnnperf.record.benchmark_json import write_benchmark_json
-from cnnperf.record.environment import Environment
 from cnnperf.record.messages import ProbeResult
 from cnnperf.record.schema import CaseError
 from cnnperf.run.fleet.cluster import Cluster, ProcessLostError, RayNode, Ref
-from cnnperf.run.fleet.devices import FleetDevice, FleetNode, Task
+from cnnperf.run.fleet.devices import FleetDevice, FleetNode, card_of, describe_task
 from cnnperf.run.fleet.node import Begun, Trained
 from cnnperf.run.fleet.order import Training
 from cnnperf.run.fleet.progress import FleetDisplay
-from cnnperf.run.plan import AnyPlanned, job_of, plan_digest, probe_job
+from cnnperf.run.plan import AnyPlanned, estimate_repeat_seconds, job_of, plan_digest, probe_job
 from cnnperf.run.settings import RunSettings
 
 POLL_SECONDS = 1.0
@@ -56,16 +55,6 @@ def begin_device(fleet: FleetRun, device: FleetDevice, node: RayNode) -> Ref:
     device.agent = fleet.cluster.agent(node, visible)
     key = visible or device.name
     return device.agent.begin.remote(key, job.model_dump_json(), settings.timeout)
-
-
-def card_of(environment: Environment) -> str | None:
-    """Return the hashed UUID of the GPU; None where there is none."""
-    gpu = environment.hardware.gpu
-    return None if gpu is None else gpu.uuid_sha256
-
-
-def _describe(task: Task) -> str:
-    return f"{task.device} {task.case_id}" if isinstance(task, Training) else task.name
 
 
 class FleetRun:
@@ -161,8 +150,8 @@ class FleetRun:
             for ref in self.cluster.wait(list(owners), POLL_SECONDS) if owners else ():
                 if ref in owners[ref].running:  # else lost together with another one
                     self._take(owners[ref], ref)
-            running = [_describe(task) for node in self.nodes for task in node.running.values()]
-            self.display.update(self.done, self.planned, running, self._seconds_left)
+            running = [describe_task(task) for node in self.nodes for task in node.running.values()]
+            self.display.update(self.done, self.planned, running, self.seconds_left)
         self.display.close()
 
     def _advance(self, node: FleetNode) -> None:
@@ -374,20 +363,22 @@ class FleetRun:
                 "space and continue with --resume"
             ) from problem
 
-    def _seconds_left(self) -> float | None:
-        """Estimate the time left from the mean of each case; None before a training has ended."""
-        every = [seconds for found in self._seconds.values() for seconds in found]
-        if not every:
-            return None
-        usual = statistics.fmean(every)
-        means = {case_id: statistics.fmean(found) for case_id, found in self._seconds.items()}
-        return max(
-            sum(
-                means.get(step[0].case_id, usual)
-                for step in node.steps
-                if any(self._is_due(node, training) for training in step)
-            )
-            + max((means.get(t.case_id, usual) for t in node.running.values()
-                   if isinstance(t, Training)), default=0.0)
-            for node in self.nodes
-        )  # fmt: skip
+    def seconds_left(self) -> float | None:
+        """Estimate the time left, that of the node with the most; None if a cost is unknown."""
+        totals = [0.0]
+        for node in self.nodes:
+            due = [next((t for t in step if self._is_due(node, t)), None) for step in node.steps]
+            running = [task for task in node.running.values() if isinstance(task, Training)][:1]
+            expected = [self._expected_seconds(node, each) for each in [*due, *running] if each]
+            known = [seconds for seconds in expected if seconds is not None]
+            if len(known) < len(expected):
+                return None
+            totals.append(sum(known))
+        return max(totals)
+
+    def _expected_seconds(self, node: FleetNode, training: Training) -> float | None:
+        """Return the mean time of a case so far; before, the estimate from its cost."""
+        if found := self._seconds.get(training.case_id):
+            return statistics.fmean(found)
+        run = node.device(training.device).run
+        return estimate_repeat_seconds(run.plan.cases[training.case_id], run.probed)

@@ -19,11 +19,12 @@ from cnnperf.record.journal import SUFFIX, best_journal, choose_paths, read_jour
 from cnnperf.record.messages import ProbeResult
 from cnnperf.run.fleet.checks import check_data, look_at
 from cnnperf.run.fleet.cluster import Cluster, ProcessLostError
-from cnnperf.run.fleet.devices import FleetDevice, FleetNode, find_devices
-from cnnperf.run.fleet.driver import FleetRun, begin_device, card_of
+from cnnperf.run.fleet.devices import FleetDevice, FleetNode, card_of, find_devices
+from cnnperf.run.fleet.driver import FleetRun, begin_device
 from cnnperf.run.fleet.node import Begun
 from cnnperf.run.fleet.order import draw_order
 from cnnperf.run.fleet.progress import FleetDisplay
+from cnnperf.run.header import format_estimate
 from cnnperf.run.plan import choose_tier, make_plan
 from cnnperf.run.session import RunSession
 from cnnperf.run.settings import RunSettings
@@ -88,10 +89,23 @@ def open_fleet(
             for node in nodes:
                 _open_node(node, probed, fleet, tier, undo, together=together, resume=resume)
             undo.pop_all()
+        display.say(_describe_work(fleet, tier, together=together))
     except BaseException:
         fleet.end_agents()
         raise
     return fleet
+
+
+def _describe_work(fleet: FleetRun, tier: Tier, *, together: bool) -> str:
+    """Return text such as `tier smoke; 2 cases, 30 trainings, roughly 5 min; ...`."""
+    trainings = fleet.planned - fleet.taken_over
+    text = f"tier {tier}; {count_of(fleet.case_ids, 'case')}, {trainings:,} trainings"
+    if seconds := fleet.seconds_left():
+        text += f", roughly {format_estimate(seconds)}"
+    if fleet.taken_over:
+        text += f"; {fleet.taken_over:,} taken over from the stopped run"
+    alone = "one device of a node at a time"
+    return f"{text}; {'all devices of a node together' if together else alone}"
 
 
 def _take_devices(fleet: FleetRun) -> dict[str, ProbeResult]:
