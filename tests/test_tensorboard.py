@@ -23,7 +23,7 @@ pytest.importorskip("torch_tb_profiler", reason="needs the extra `profile`")
 
 from cnnperf.catalog.specs import Case  # noqa: E402
 from cnnperf.record.schema import Profile  # noqa: E402
-from cnnperf.training.engines import FastEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from cnnperf.training.profiling.profiler import record_profile  # noqa: E402
 
 ANSWER_SECONDS = 300

@@ -20,6 +20,7 @@ from cnnperf.catalog.specs import (
     ModelSpec,
     Precision,
     Recipe,
+    Scaling,
     Suite,
     Tier,
 )
@@ -94,6 +95,9 @@ INFER_SAMPLE = SAMPLE.model_copy(update={"name": "infersample"})
 """`brief` and `sample` before inference is measured: a trained model where accuracy is compared,
 and at 224 pixels, where training takes long, only speed."""
 
+SCALING = Recipe(name="scaling", epochs=2)
+"""The study's training in 2 epochs, on one device and on several of them together."""
+
 SWEEP_BATCHES = (32, 128, 512, 2048)
 SWEEPS = {size: Recipe(name=f"batch{size}", epochs=1, batch_size=size) for size in SWEEP_BATCHES}
 
@@ -109,6 +113,7 @@ RECIPES = {
         STUDY30,
         AUGMENTED30,
         PEERS,
+        SCALING,
         INFER,
         INFER_SAMPLE,
     )
@@ -172,6 +177,23 @@ def _sweep(model: str, batches: Sequence[int]) -> tuple[Case, ...]:
     )  # fmt: skip
 
 
+DEVICES = (1, 2, 4, 8)
+
+
+def _scaling(model: str, dataset: str, engines: Sequence[str]) -> tuple[Case, ...]:
+    """Combine numbers of devices with both scalings; one device has only one."""
+    groups: list[tuple[int, Scaling]] = [(DEVICES[0], "strong")]
+    groups += [(count, scaling) for count in DEVICES[1:] for scaling in ("strong", "weak")]
+    return tuple(
+        case
+        for count, scaling in groups
+        for case in _cases(
+            [model], dataset, SCALING, engines=engines, suite="scaling",
+            devices=count, scaling=scaling,
+        )
+    )  # fmt: skip
+
+
 BUILTIN_CASES = (
     *_cases(["modified_vgg"], "digits", STUDY, "smoke"),
     *_cases(["modified_resnet"], "digits", BRIEF, "smoke"),
@@ -197,6 +219,9 @@ BUILTIN_CASES = (
     *_sweep("modified_resnet", SWEEP_BATCHES),
     *_sweep("resnet34", SWEEP_BATCHES[:3]),
     *_sweep("vgg16", SWEEP_BATCHES[:3]),
+    *_scaling("modified_vgg", "digits", ("fast", "eager", "lightning", "accelerate")),
+    *_scaling("modified_vgg", "mnist", ("fast", "eager")),
+    *_scaling("resnet34", "mnist", ("fast",)),
     *_cases(["modified_vgg"], "synthetic", ONE_STEP, suite="harness"),
 )
 

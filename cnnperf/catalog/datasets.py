@@ -73,7 +73,7 @@ CIFAR10 = DatasetSpec(
 
 DIGITS = DatasetSpec(
     name="digits",
-    loader="cnnperf.training.data.sources:load_digits",
+    loader="cnnperf.training.data.digits:load_digits",
     channels=1,
     resolution=8,
     train_images=1_150,

@@ -21,7 +21,7 @@ from cnnperf.catalog.changes import change_all
 from cnnperf.catalog.datasets import BUILTIN_DATASETS
 from cnnperf.catalog.engines import ENGINES
 from cnnperf.catalog.loops import AnyCase, LoopCase
-from cnnperf.catalog.specs import LIBRARIES, Case, DatasetSpec, ModelSpec, Tier
+from cnnperf.catalog.specs import LIBRARIES, Case, DatasetSpec, ModelSpec, Scaling, Tier
 from cnnperf.errors import UsageError, describe_import_error, one_of
 
 BUILTIN_IDS = frozenset(case.id for case in BUILTIN_CASES)
@@ -31,7 +31,7 @@ _models: dict[str, ModelSpec] = {spec.name: spec for spec in BUILTIN_MODELS}
 _datasets: dict[str, DatasetSpec] = {spec.name: spec for spec in BUILTIN_DATASETS}
 _cases: dict[str, AnyCase] = {case.id: case for case in BUILTIN_CASES}
 _unchanged: dict[str, AnyCase] = {}
-"""The case before --cnnperf-set, by the id after it."""
+"""The case before --cnnperf-set and --cnnperf-devices, by the id after them."""
 
 S = TypeVar("S", bound=ModelSpec | DatasetSpec | AnyCase)
 C = TypeVar("C", Case, LoopCase)
@@ -200,8 +200,30 @@ def change_cases(changes: tuple[str, ...]) -> None:
         _unchanged[new.id] = unchanged(old)
 
 
+def spread_cases(devices: Sequence[int], scaling: Scaling) -> None:
+    """Replace the cases by those on so many devices; what has a number already only keeps its own.
+
+    Cases that one device must train are left out: the user's loops, and suites infer and harness.
+    """
+    if not devices:
+        return
+    cases = [case for case in _cases.values() if isinstance(case, Case)]
+    _cases.clear()
+    for case in cases:
+        if case.suite in ("infer", "harness"):
+            continue
+        if case.devices is not None:
+            if case.devices in devices:
+                _cases[case.id] = case
+            continue
+        for count in devices:
+            spread = case.model_copy(update={"devices": count, "scaling": scaling})
+            _cases[spread.id] = spread
+            _unchanged[spread.id] = unchanged(case)
+
+
 def unchanged(case: AnyCase) -> AnyCase:
-    """Return a case as it was before --cnnperf-set."""
+    """Return a case as it was before --cnnperf-set and --cnnperf-devices."""
     return _unchanged.get(case.id, case)
 
 

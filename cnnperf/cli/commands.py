@@ -17,6 +17,7 @@ from cnnperf.cli import (
     calibrate,
     compare,
     fleet,
+    fleet_run,
     history,
     init,
     list_cases,
@@ -76,11 +77,11 @@ for heading, functions in COMMANDS.items():
 
 fleets = typer.Typer(
     name="fleet",
-    help="Judge many devices: find those that are slow or compute wrongly.",
+    help="Train on many devices, and find those that are slow or compute wrongly.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (fleet.judge, fleet.place):
+for function in (fleet_run.run, fleet.judge, fleet.place):
     fleets.command(function.__name__, help=help_text(function.__doc__))(function)
 app.add_typer(fleets, rich_help_panel="Judge")
 

@@ -110,10 +110,12 @@ JUDGED: dict[str, JudgedMetric] = {
     "peak_memory_bytes": _by_ratio(0.05, gate=False),
     "compile_seconds": _by_ratio(0.20, gate=False),
     "energy_joules": _by_ratio(0.05, gate=False),
+    "scaling_efficiency": _by_ratio(0.03, gate=True, better="higher"),
     "latency_seconds_p50": _by_ratio(0.05, gate=True),
     "inference_images_per_second": _by_ratio(0.05, gate=True, better="higher"),
 }
-"""In the order of the tables. Only suite `infer` has the last two."""
+"""In the order of the tables. Only suite `infer` has the last two, and only cases on several
+devices have an efficiency."""
 
 
 def judged_as(metric: str, quality: Quality | None = None) -> JudgedMetric:

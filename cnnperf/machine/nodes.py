@@ -31,8 +31,6 @@ class Nodes:
     rank: int = 0
     endpoint: str = "localhost:0"
     """Host and port where they meet: on the first node. Port 0 is any that is free."""
-    address: str | None = None
-    """This node's own address; None where its name will do."""
 
     def of(self, devices: int | None) -> Nodes:
         """Return the nodes of a case: fewer devices than nodes are all on the first one."""
@@ -43,9 +41,19 @@ def find_nodes(environment: Mapping[str, str] | None = None) -> Nodes:
     """Return the nodes that the environment describes; one if it describes none.
 
     Raises:
-        UsageError: more than one process was started on a node.
+        UsageError: more than one process was started on a node, or a variable is missing.
     """
     found = os.environ if environment is None else environment
+    try:
+        return _find(found)
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"the environment describes several nodes, but not completely ({error}): start pytest "
+            "with srun or torchrun, or unset GROUP_WORLD_SIZE"
+        ) from None
+
+
+def _find(found: Mapping[str, str]) -> Nodes:
     if "GROUP_WORLD_SIZE" in found:
         _check_one_each(found, "LOCAL_WORLD_SIZE", "1", "torchrun --nproc-per-node=1")
         port = int(found["MASTER_PORT"]) + 1  # torchrun listens on its own
@@ -62,12 +70,7 @@ def find_nodes(environment: Mapping[str, str] | None = None) -> Nodes:
 def _nodes(count: str, rank: str, host: str, port: int) -> Nodes:
     if int(count) == 1:
         return Nodes()
-    return Nodes(
-        count=int(count),
-        rank=int(rank),
-        endpoint=f"{host}:{port}",
-        address=os.environ.get("CNNPERF_NODE_ADDRESS"),
-    )
+    return Nodes(count=int(count), rank=int(rank), endpoint=f"{host}:{port}")
 
 
 def _check_one_each(found: Mapping[str, str], name: str, expected: str, command: str) -> None:

@@ -148,6 +148,18 @@ def name_of(gpu: GpuHandle) -> str | None:
     return next((name for name in names if name), None)
 
 
+def uuid_of(gpu: GpuHandle) -> str | None:
+    """Return the UUID, which `CUDA_VISIBLE_DEVICES` accepts; no record has it."""
+    uuid: str | None = ask("nvmlDeviceGetUUID", gpu.device)
+    return uuid
+
+
+def index_of(gpu: GpuHandle) -> int | None:
+    """Return NVML's index of the board."""
+    index: int | None = ask("nvmlDeviceGetIndex", gpu.board)
+    return index
+
+
 def hash_uuid(uuid: str) -> str:
     """Return the first 16 hex digits of the SHA-256 of a UUID, which identify a card."""
     return hashlib.sha256(uuid.encode()).hexdigest()[:16]
@@ -220,7 +232,7 @@ def hide_uuids(value: str | None) -> str | None:
 
 def read_gpu(gpu: GpuHandle) -> Gpu:
     """Return the stable identity of a GPU."""
-    uuid = ask("nvmlDeviceGetUUID", gpu.device)
+    uuid = uuid_of(gpu)
     parts = ask("nvmlDeviceGetCudaComputeCapability", gpu.board)
     capability = None if parts is None else f"{parts[0]}.{parts[1]}"
     states = [ask("nvmlDeviceGetNvLinkState", gpu.board, n) for n in range(NVLINK_MAX_LINKS)]
@@ -228,7 +240,7 @@ def read_gpu(gpu: GpuHandle) -> Gpu:
     return Gpu(
         name=name_of(gpu),
         uuid_sha256=hash_uuid(uuid) if uuid else None,
-        index=ask("nvmlDeviceGetIndex", gpu.board),
+        index=index_of(gpu),
         pcie_address=pcie_address(ask("nvmlDeviceGetPciInfo", gpu.board)),
         compute_capability=capability,
         sm_count=_sm_count(gpu, capability),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NO_CASES = "none"
 """Takes the place of a case id, so that pytest reports why a test does nothing."""
 
-NAMES = {"model", "dataset", "resolution", "recipe", "engine", "variant"}
+NAMES = {"model", "dataset", "resolution", "recipe", "engine", "variant", "devices", "scaling"}
 """Parameters that name a case; recipe is `report`, the study's, unless a test has another."""
 
 Row = dict[str, Any]
@@ -63,10 +63,12 @@ def cases_of(test: pytest.Item, tables: list[list[Row]], tier: Tier) -> list[Any
     Raises:
         UsageError: a row names no case.
     """
+    from cnnperf.catalog.cases import BUILTIN_CASES
     from cnnperf.catalog.registry import BUILTIN_IDS, all_cases, unchanged
 
     suite = suite_of(test)
     everything = [unchanged(case) for case in all_cases(suite=suite)]
+    everything += [case for case in BUILTIN_CASES if case.suite == suite]  # if --cnnperf-devices
     for row in (row for table in tables for row in table):
         if not any(_matches(case, row) for case in everything):
             wanted = ", ".join(f"{name}={value!r}" for name, value in row.items())
@@ -116,7 +118,7 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
         UsageError: a package for training is missing, or a module cannot be imported.
     """
     if TIER not in config.stash:
-        from cnnperf.catalog.registry import change_cases, folders_of
+        from cnnperf.catalog.registry import change_cases, folders_of, spread_cases
         from cnnperf.run.plan import choose_tier
         from cnnperf.run.project import Project
         from cnnperf.run.session import missing_packages
@@ -135,6 +137,7 @@ def prepare_collection(config: pytest.Config) -> tuple[Tier, str]:
             builtin_cases=config.getini(BUILTIN_KEY),
         ).register()
         change_cases(settings.set)
+        spread_cases(settings.devices or (), settings.scaling)
         # pytest may have found the modules elsewhere, such as beside a conftest.py.
         python_path = dict.fromkeys([*settings.python_path, *folders_of(settings.modules)])
         config.stash[SETTINGS] = replace(settings, python_path=tuple(python_path))

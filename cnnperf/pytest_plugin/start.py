@@ -21,6 +21,7 @@ from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules, Words, find_rules
 from cnnperf.compare.verdicts import Across, Comparison
 from cnnperf.errors import UsageError, internal_error, printable
+from cnnperf.machine.nodes import find_nodes
 from cnnperf.pytest_plugin.collect import case_id_of, prepare_collection
 from cnnperf.pytest_plugin.state import (
     HEADER,
@@ -58,7 +59,7 @@ def begin_run(config: pytest.Config, case_ids: list[str]) -> None:
     tier, reason = prepare_collection(config)
     settings = config.stash[SETTINGS]
     plan = make_plan(case_ids, settings, tier, once=times_nothing(config))
-    paths = choose_paths(config.getoption("benchmark_json"), config.rootpath)
+    paths = choose_paths(config.getoption("benchmark_json"), config.rootpath, find_nodes().rank)
     gate = None
     if settings.baseline is not None:
         gate = Gate.open(settings.baseline, config.rootpath, plan.cases, settings.across)

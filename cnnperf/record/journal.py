@@ -28,6 +28,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError, describe_validation_error
+from cnnperf.record.efficiency import add_efficiency
 from cnnperf.record.environment import Environment, Moment, Texts
 from cnnperf.record.fingerprint import RecordedQuality
 from cnnperf.record.loading import naming_what_is_too_much, read_file
@@ -100,7 +101,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open_checked(path)
-        _lock(self._file.fileno())  # until this process ends, however it ends
+        lock(self._file.fileno())  # until this process ends, however it ends
 
     def append(self, entry: JournalHeader | Entry) -> None:
         """Write one entry and flush it to the disk.
@@ -129,7 +130,7 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
     """Lock an open journal for this process; return False if another one holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,16 +154,16 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        if not _lock(descriptor):
+        if not lock(descriptor):
             raise UsageError(
-                f"{path} is in use by {_holder(descriptor)}; wait until that run has ended"
+                f"{path} is in use by {holder(descriptor)}; wait until that run has ended"
             )
         yield
     finally:
         os.close(descriptor)
 
 
-def _holder(descriptor: int) -> str:
+def holder(descriptor: int) -> str:
     """Name the process that holds a lock, as far as the kernel tells."""
     found = os.fstat(descriptor)
     inode = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
@@ -262,6 +263,7 @@ def record_from_journal(header: JournalHeader, entries: list[Entry]) -> Record:
         else:
             case.outcome, case.error = entry.outcome, entry.error
             ended.add(case.id)
+    add_efficiency(list(cases.values()))
     return Record(
         created=header.created,
         tier=header.tier,
@@ -283,6 +285,8 @@ def new_case_record(case: AnyCase, shortened: bool) -> CaseRecord:
             "dataset": case.dataset,
             "resolution": case.resolution,
             "recipe": case.recipe.name,
+            "devices": case.devices,
+            "scaling": case.scaling,
         }
     return CaseRecord(
         id=case.id,
@@ -311,18 +315,22 @@ class ResultPaths:
     """Journals of stopped runs with the same record, the latest first."""
 
 
-def choose_paths(benchmark_json: Path | None, root: Path) -> ResultPaths:
+def choose_paths(benchmark_json: Path | None, root: Path, node: int = 0) -> ResultPaths:
     """Return the files of a run that starts now.
 
     Args:
         benchmark_json: the path of --benchmark-json; without it, each run gets a file in
             `root`/.cnnperf, named after the time.
         root: pytest's root folder.
+        node: number of this node among those that train together; all but the first add it to the
+            names, since they may share the folder.
 
     Raises:
         UsageError: a run that is not over will write the same record.
     """
     base = benchmark_json.absolute() if benchmark_json else root / ".cnnperf" / "run.json"
+    if node:
+        base = base.with_stem(f"{base.stem}-node{node}")
     stem = f"{base.stem}-{now().strftime(STAMP)}"
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     paths = (base.with_name(name + SUFFIX) for name in names)

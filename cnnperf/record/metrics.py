@@ -147,6 +147,8 @@ METRICS: dict[str, Metric] = {
                "99th percentile of the wait for the prediction of one image"),
         Metric("inference_images_per_second", "inference images/s", "1/s", "higher", format_rate,
                "images predicted per second in the best batch size, in the training's precision"),
+        Metric("scaling_efficiency", "efficiency", "1", "higher", format_share,
+               "images/s over that of one device in the same run, and over the number of devices"),
         Metric("harness_seconds", "suite's own time", "s", "lower", format_seconds,
                "time that the suite adds to a training: start, imports, messages and exit"),
     )

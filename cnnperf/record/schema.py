@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from cnnperf.catalog.loops import AnyCase, LoopCase, MetricName, Quality
-from cnnperf.catalog.specs import Tier
+from cnnperf.catalog.specs import Scaling, Tier
 from cnnperf.record.environment import (
     STRICT,
     DuringState,
@@ -36,6 +36,7 @@ from cnnperf.record.environment import (
     State,
 )
 from cnnperf.record.fingerprint import Fingerprint, Loop, RecordedQuality, RecordedRecipe
+from cnnperf.record.group import Group
 from cnnperf.record.harness import HarnessTimes
 from cnnperf.record.live import LiveTraining
 from cnnperf.record.metrics import METRICS, Metric, of_quality
@@ -90,6 +91,7 @@ class Metrics(RecordModel):
     latency_seconds_p99: Seconds | None = None
     inference_images_per_second: Finite | None = None
     harness_seconds: Seconds | None = None
+    scaling_efficiency: Finite | None = None
 
 
 class EpochResult(RecordModel):
@@ -224,6 +226,8 @@ class Repeat(RecordModel):
     """Hash of the final weights; None unless --cnnperf-deterministic."""
     profile: Profile | None = None
     """None unless --cnnperf-profile."""
+    group: Group | None = None
+    """The devices that trained together; None of a training outside of a group."""
 
     def value(self, metric: str) -> float | None:
         """Return a metric or a quality; None where it was not measured."""
@@ -262,6 +266,10 @@ class CaseRecord(RecordModel):
     """The benchmark module that trained it: `benchmarks/test_<suite>.py`."""
     fingerprint: Fingerprint | None = None
     """None until a repeat is finished."""
+    devices: Annotated[int, Field(ge=1)] | None = None
+    """Devices that trained together; None outside of a group."""
+    scaling: Scaling = "strong"
+    """What several devices did with the recipe's batch."""
     shortened: bool = False
     """True with --cnnperf-epochs or --cnnperf-limit-steps; no gate then uses its accuracy."""
     outcome: Outcome

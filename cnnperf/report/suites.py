@@ -1,16 +1,26 @@
-"""Describe what the suites peers, infer and harness measured, for the terminal and the page alike.
+"""Describe what the suites peers, infer, scaling and harness measured, for terminal and page.
 
 A description has columns, rows and a legend; `terminal.run` and `html.sections.results` show it.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cnnperf.record.metrics import ABSENT, format_latency, format_percent, format_seconds
+from cnnperf.compare.stats import CONFIDENCE, Interval, Shift
+from cnnperf.record.group import Cause, Group
+from cnnperf.record.metrics import (
+    ABSENT,
+    format_latency,
+    format_percent,
+    format_seconds,
+    format_share,
+)
 from cnnperf.record.schema import CaseRecord, Inference, Record
 from cnnperf.report.html.content import Column, Row, number_columns, text_columns
 from cnnperf.report.html.sections.runs import (
@@ -226,4 +236,117 @@ HARNESS = Suite(
     tables=_harness_tables,
 )
 
-SUITES = (PEERS, INFERENCE, HARNESS)
+# --- several devices ----------------------------------------------------------------------------
+
+CAUSES: dict[Cause, str] = {
+    "compute": "compute",
+    "slowest_rank": "slowest",
+    "communication": "messages",
+    "data": "data",
+}
+"""What a step's time goes to, as a column calls it."""
+
+
+def efficiency_of(case: CaseRecord) -> Interval | None:
+    """Return the efficiency of a case on several devices with its interval.
+
+    None where it is not known. One pair of trainings has no interval: its ends are infinite or 0.
+    """
+    values = [value for value in case.values("scaling_efficiency") if value > 0]
+    if not values:
+        return None
+    shift = Shift.paired([0.0] * len(values), [math.log(value) for value in values])
+    if not shift.is_decidable:
+        return Interval(estimate=values[0], low=0.0, high=math.inf, confidence=CONFIDENCE)
+    found = shift.interval()
+    low, estimate, high = (math.exp(each) for each in (found.low, found.estimate, found.high))
+    return Interval(estimate=estimate, low=low, high=high, confidence=found.confidence)
+
+
+def group_of(case: CaseRecord) -> str:
+    """Return what a case and the same on other numbers of devices have in common."""
+    recipe = f"recipe {case.recipe}, engine {case.engine}"
+    return f"{case.model}, {case.dataset}, {case.resolution} pixels, {recipe}"
+
+
+def in_groups(record: Record) -> dict[str, list[CaseRecord]]:
+    """Return the cases on several devices, and those on one in a group, by what they train."""
+    groups: dict[str, list[CaseRecord]] = {}
+    for case in record.cases:
+        if case.devices is not None:
+            groups.setdefault(group_of(case), []).append(case)
+    for cases in groups.values():
+        cases.sort(key=lambda case: (case.scaling, case.devices or 0))
+    return groups
+
+
+def _scaling_tables(record: Record) -> Iterator[SuiteTable]:
+    for group, cases in in_groups(record).items():
+        yield SuiteTable(group, "several devices", list(map(_scaling_row, cases)))
+
+
+def _scaling_row(case: CaseRecord) -> Row:
+    devices, found = case.devices or 1, efficiency_of(case)
+    measured = [repeat.group for repeat in case.repeats if repeat.group is not None]
+    shares = [each.shares for each in measured]
+    stragglers = Counter(name for each in measured if (name := _straggler(each)))
+    last, times = stragglers.most_common(1)[0] if stragglers else ("", 0)
+    speed_up = None if found is None else devices * found.estimate
+    if devices == 1:
+        speed_up = 1.0
+    return row_of(
+        count_cell(devices),
+        case.scaling if devices > 1 else ABSENT,
+        metric_cell("images_per_second", case.median("images_per_second")),
+        figure_cell(speed_up, lambda value: f"{value:.2f} x"),
+        (ABSENT, None) if found is None else (_shown(found), found.estimate),
+        *(
+            figure_cell(median_of(each.get(cause) for each in shares), lambda part: f"{part:.0%}")
+            for cause in CAUSES
+        ),
+        f"{last} ({times} of {len(measured)})" if times else "",
+        count_cell(len(case.repeats)),
+        case.outcome,
+        style=case.outcome,
+    )
+
+
+def _shown(found: Interval) -> str:
+    if math.isinf(found.high):
+        return format_share(found.estimate)
+    return f"{format_share(found.estimate)} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+
+
+def _straggler(group: Group) -> str | None:
+    found = group.straggler
+    if found is None:
+        return None
+    return f"rank {found.rank}" + (f" on {found.host}" if group.nodes > 1 and found.host else "")
+
+
+SCALING = Suite(
+    id="scaling",
+    title="Several devices",
+    caption="Training on several devices: medians over n trainings",
+    legend=(
+        "efficiency: speed-up against one device of this run, over the number of devices, with its "
+        "95 % interval from trainings of equal seed; strong: the devices share the recipe's batch, "
+        "weak: each has it. A step's time: computing, waiting for the slowest rank, messages that "
+        "no computation hides, waiting for data; straggler: a rank that computes over 5 % longer "
+        "than the median one, and in how many trainings"
+    ),
+    subject_column=Column(name="group", label="trained"),
+    columns=(
+        *number_columns(devices="devices"),
+        *text_columns(scaling="scaling"),
+        *metric_columns(("images_per_second",)),
+        *number_columns(speed_up="speed-up", scaling_efficiency="efficiency"),
+        *number_columns(**{f"{cause}_fraction": label for cause, label in CAUSES.items()}),
+        *text_columns(straggler="straggler"),
+        *number_columns(n="n"),
+        *text_columns(outcome="outcome"),
+    ),
+    tables=_scaling_tables,
+)
+
+SUITES = (PEERS, INFERENCE, SCALING, HARNESS)

@@ -18,6 +18,7 @@ from cnnperf.catalog.engines import missing_package, other_packages
 from cnnperf.catalog.loops import AnyCase, LoopCase
 from cnnperf.catalog.registry import get_case, get_dataset, own_specs
 from cnnperf.catalog.specs import Case, Spec, Tier
+from cnnperf.machine.nodes import find_nodes
 from cnnperf.machine.nvml import count_gpus, parse_visible_devices
 from cnnperf.record.messages import Device, ProbeJob, ProbeResult, TrainJob
 from cnnperf.record.schema import CaseError
@@ -162,12 +163,18 @@ def finds_accelerator() -> str | None:
 
 
 def make_plan(
-    case_ids: Sequence[str], settings: RunSettings, tier: Tier, *, once: bool = False
+    case_ids: Sequence[str],
+    settings: RunSettings,
+    tier: Tier,
+    *,
+    once: bool = False,
+    elsewhere: bool = False,
 ) -> Plan:
     """Plan the selected cases; check the files of each data set once.
 
     The tier decides the number of repeats if the settings do not; with `once`
-    (--benchmark-disable) each case is trained once.
+    (--benchmark-disable) each case is trained once. With `elsewhere`, other machines train, and
+    nothing is checked here.
     """
     repeats = 1 if once else settings.repeats_in(tier)
 
@@ -177,10 +184,11 @@ def make_plan(
         return None if problem is None else CaseError(kind="data", message=problem.message)
 
     def problem_of(case: AnyCase) -> CaseError | None:
-        if isinstance(case, LoopCase):
+        if isinstance(case, LoopCase) or elsewhere:
             return None
         # Only the worker can see the packages of another interpreter.
         lacking = missing_package(case.engine) if settings.python is None else None
+        lacking = lacking or missing_devices(case, settings.device)
         return CaseError(kind="start", message=lacking) if lacking else data_problem(case.dataset)
 
     planned: dict[str, AnyPlanned] = {}
@@ -189,6 +197,41 @@ def make_plan(
         found = {"number": number, "repeats": repeats, "problem": problem_of(case)}
         planned[case_id] = case.model_copy(update=found)
     return Plan(cases=planned)
+
+
+def missing_devices(case: Case, device: Device) -> str | None:
+    """Return why a case's devices cannot train it here; None if they can.
+
+    Raises:
+        UsageError: the environment describes nodes on which several processes were started.
+    """
+    nodes, devices = find_nodes(), case.devices
+    if nodes.rank > 0 and (devices or 1) < nodes.count:
+        return f"node {nodes.rank} of {nodes.count} trains only what needs all of them"
+    if devices is None:
+        return None
+    count = nodes.of(devices).count
+    if devices % count:
+        return f"{devices} devices cannot be divided among {count} nodes: choose a multiple"
+    if devices > case.images_per_step:
+        return f"{devices} devices cannot share a batch of {case.images_per_step} images"
+    here = count_devices(device)
+    if devices // count <= here:
+        return None
+    kind = "CPU cores" if device in ("auto", "cpu") and not count_gpus() else "devices"
+    return (
+        f"{devices // count} devices are needed on this machine, which has {here} {kind}: choose "
+        "fewer with --cnnperf-devices, or leave the case out with -k"
+    )
+
+
+def count_devices(device: Device) -> int:
+    """Return the devices on which this process can train; each core of a CPU counts as one."""
+    shown = parse_visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    gpus = count_gpus() if shown is None else len(shown)
+    if device in ("auto", "cuda") and gpus:
+        return gpus
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def plan_case(case: AnyCase, settings: RunSettings) -> AnyPlanned:
@@ -244,12 +287,13 @@ def estimate_repeat_seconds(case: AnyCase, probe: ProbeResult) -> float | None:
     peaks = probe.environment.hardware.matmul_flops_per_second
     if facts is None or facts.training_flops_per_image is None or not peaks:
         return None
-    recipe, batch = case.recipe, case.recipe.batch_size
-    steps = recipe.epochs * recipe.steps_per_epoch(get_dataset(case.dataset).train_images)
+    recipe, batch = case.recipe, case.images_per_step
+    whole = recipe.model_copy(update={"batch_size": batch})
+    steps = recipe.epochs * whole.steps_per_epoch(get_dataset(case.dataset).train_images)
     evaluation = 0.0 if recipe.is_sample else EVALUATION_SHARE
     steps = min(steps, recipe.max_steps or steps)
     flops = steps * batch * facts.training_flops_per_image * (1 + evaluation)
-    peak = peaks.get("tf32") or max(peaks.values())
+    peak = (peaks.get("tf32") or max(peaks.values())) * (case.devices or 1)
     measuring = INFERENCE_SECONDS if case.suite == "infer" else 0.0
     training = flops / (peak * GUESSED_MFU) + steps * STEP_OVERHEAD_SECONDS
     return STARTUP_SECONDS + training + measuring

@@ -25,10 +25,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PositiveInt,
+    Tag,
+    ValidationError,
+)
 
 from cnnperf.catalog.cases import RECIPES
 from cnnperf.catalog.engines import OWN_ENGINES
@@ -53,6 +61,7 @@ from cnnperf.catalog.specs import (
     Name,
     Precision,
     Recipe,
+    Scaling,
     Spec,
     Suite,
     Tier,
@@ -115,6 +124,10 @@ class DatasetTable(Spec):
     source: str | None = None
 
 
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, int) else value
+
+
 class CaseTable(Spec):
     """Cases in TOML: one for each engine."""
 
@@ -129,6 +142,10 @@ class CaseTable(Spec):
     precision: Literal["auto"] | Precision = "auto"
     compile: Choice = "auto"
     variant: Name | None = None
+    devices: Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_tuple)] = ()
+    """Devices that train together, such as `devices = [1, 2, 4]`: a case for each number."""
+    scaling: Scaling = "strong"
+    """Whether they divide the recipe's batch, or each has it (`weak`)."""
 
 
 class QualityTable(Quality):
@@ -292,9 +309,9 @@ def _register(tables: ProjectTables, folder: Path) -> None:
         engines = case.engines
         if "engines" not in case.model_fields_set and get_dataset(case.dataset).pipeline:
             engines = ("eager",)  # `fast` keeps the data set on the device
-        for engine in engines:
+        for engine, devices in product(engines, case.devices or (None,)):
             chosen = {name: value for name, value in fields.items() if name != "engines"}
-            register_case(Case.model_validate({**chosen, "engine": engine}))
+            register_case(Case.model_validate({**chosen, "engine": engine, "devices": devices}))
 
 
 KINDS = ("images", "arrays", "huggingface", "loader", "pipeline")

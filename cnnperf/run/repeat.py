@@ -7,10 +7,12 @@ stopwatch, from `go` to `trained`, must agree with the worker's.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cnnperf.machine.flags import missing_bfloat16_units, run_flags
+from cnnperf.machine.nodes import find_nodes
 from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules, visible_gpu_handle
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.record.environment import Flag, Hardware, Settings
@@ -100,6 +102,8 @@ class RepeatRun:
         hardware: Hardware | None = None,
     ) -> None:
         self._hardware = hardware
+        devices = getattr(job.case, "devices", None) or 1
+        self._devices = max(1, devices // find_nodes().of(devices).count)
         self._worker = Worker(
             job, python=python, timeout_seconds=timeout_seconds, limit=limit, listener=listener
         )
@@ -118,20 +122,22 @@ class RepeatRun:
         """Wait until the worker is ready; an `infer` case is trained by then."""
         self._ready = self._worker.wait_ready()
         self._ready_heard = self._worker.heard_at
-        self._gpu = visible_gpu_handle() if self._ready.device == "cuda" else None
+        here = self._devices if self._ready.device == "cuda" else 0
+        self._gpus = [gpu for gpu in map(visible_gpu_handle, range(here)) if gpu is not None]
+        self._gpu = self._gpus[0] if self._gpus else None
         self._before = read_state(self._gpu)  # this process and its descendants do not count
         self._sampler = StateSampler(self._gpu, worker_pid=self._worker.pid)
 
     def train(self) -> None:
         """Train, or measure inference; timed from outside, from `go` to `trained`."""
         with self._sampler:
-            energy_before = _energy_millijoules(self._gpu)
+            energy_before = _energy_millijoules(self._gpus)
             self._go = time.monotonic()
             self._worker.go()
             self._trained = self._worker.wait_trained()
             self._trained_heard = self._worker.heard_at
             self.outside_seconds = self._trained_heard - self._go
-            energy_after = _energy_millijoules(self._gpu)
+            energy_after = _energy_millijoules(self._gpus)
         long_enough = self.outside_seconds >= MIN_ENERGY_SECONDS
         if long_enough and energy_before is not None and energy_after is not None:
             self.energy_joules = (energy_after - energy_before) / 1e3
@@ -234,6 +240,8 @@ def clock_flags(inside_seconds: float, outside_seconds: float | None) -> list[Fl
     return [Flag(kind="clocks_disagree", value=apart, message=message)]
 
 
-def _energy_millijoules(gpu: GpuHandle | None) -> int | None:
-    """Read the energy counter; None for a MIG slice, because the counter is the whole board's."""
-    return None if gpu is None or gpu.is_mig else read_energy_millijoules(gpu)
+def _energy_millijoules(gpus: Sequence[GpuHandle]) -> int | None:
+    """Read the energy counters; None with a MIG slice, because the counter is the whole board's."""
+    counters = [None if gpu.is_mig else read_energy_millijoules(gpu) for gpu in gpus]
+    known = [each for each in counters if each is not None]
+    return sum(known) if known and len(known) == len(gpus) else None

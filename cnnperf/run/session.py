@@ -10,12 +10,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError
 from cnnperf.record.anonymous import anonymous
+from cnnperf.record.efficiency import add_efficiency
 from cnnperf.record.journal import (
     Entry,
     Journal,
@@ -43,6 +42,7 @@ from cnnperf.run.plan import (
 )
 from cnnperf.run.progress import Display, Place
 from cnnperf.run.repeat import RepeatRun
+from cnnperf.run.resumed import Resumed, read_resumed
 from cnnperf.run.settings import RunSettings
 from cnnperf.run.time_limit import OutOfTimeError, TimeLimit
 from cnnperf.run.worker_process import WorkerError, probe
@@ -53,77 +53,6 @@ TRAIN_PACKAGES = ("torch", "torchvision", "sklearn")
 def missing_packages() -> list[str]:
     """Return the packages that this interpreter lacks for training, without importing any."""
     return [name for name in TRAIN_PACKAGES if importlib.util.find_spec(name) is None]
-
-
-Key = tuple[str, int]
-"""A case's id and a seed."""
-
-MAX_NAMES = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resumed:
-    """The repeats of a stopped run's journal, sorted by their use for this run.
-
-    A repeat needs no new training if this run plans the same case with the same seed, and
-    everything known before training is equal (`plan_digest`).
-    """
-
-    path: Path
-    fitting: dict[Key, RepeatEntry] = field(default_factory=dict)
-    changed: list[Key] = field(default_factory=list)
-    """Planned in this run, but made under other conditions."""
-    unplanned: list[Key] = field(default_factory=list)
-    """Repeats of cases or seeds that are not part of this run."""
-    other_card: bool = False
-    """Whether they were made on another GPU of the same kind."""
-
-    def report(self) -> list[str]:
-        """Return lines for the header: what is taken over, what is not, and why."""
-        lines = [f"resuming {self.path}: {name_trainings(list(self.fitting))} taken over"]
-        if self.other_card and self.fitting:
-            lines.append("  from another GPU of the same kind: differences between the two count")
-        if self.changed:
-            lines.append(
-                f"  {name_trainings(self.changed)} trained again: recipe, model, setting, "
-                "software, hardware or commit changed"
-            )
-        if self.unplanned:
-            lines.append(f"  {name_trainings(self.unplanned)} left out: not part of this run")
-        return lines
-
-
-def read_resumed(path: Path, plan: Plan, probed: ProbeResult) -> Resumed:
-    """Sort the repeats of a journal; raise `UsageError` if it is not a journal."""
-    header, entries = read_journal(path)
-    digests = {
-        (planned.id, seed): plan_digest(planned, probed)
-        for planned in plan.runnable
-        for seed in planned.seeds
-    }
-    gpus = [each.hardware.gpu for each in (header.environment, probed.environment)]
-    cards = {gpu and gpu.uuid_sha256 for gpu in gpus}
-    resumed = Resumed(path=path, other_card=None not in cards and len(cards) == 2)
-    for entry in entries:
-        if not isinstance(entry, RepeatEntry):
-            continue
-        key = (entry.case.id, entry.repeat.seed)
-        if key not in digests:
-            resumed.unplanned.append(key)
-        elif digests[key] == entry.plan:
-            resumed.fitting[key] = entry
-        else:
-            resumed.changed.append(key)
-    return resumed
-
-
-def name_trainings(keys: list[Key]) -> str:
-    """Return text such as `2 trainings (a seed 0, a seed 1)`."""
-    if not keys:
-        return "no training"
-    names = ", ".join(f"{case_id} seed {seed}" for case_id, seed in keys[:MAX_NAMES])
-    more = f" and {len(keys) - MAX_NAMES} more" if len(keys) > MAX_NAMES else ""
-    return f"{len(keys)} training{'s' if len(keys) > 1 else ''} ({names}{more})"
 
 
 class RunSession:
@@ -173,7 +102,15 @@ class RunSession:
             measure_peak=bool(runnable),
             deterministic=settings.deterministic,
         )
-        self.probed = probe(job, python=settings.python, timeout_seconds=settings.timeout)
+        self.start(probe(job, python=settings.python, timeout_seconds=settings.timeout))
+
+    def start(self, probed: ProbeResult) -> None:
+        """Start the journal on the machine that a probe has described.
+
+        Raises:
+            UsageError: training would use the CPU although a GPU is present.
+        """
+        settings, self.probed = self.settings, probed
         self._check_accelerator_is_used()
         self._append(
             JournalHeader(
@@ -221,6 +158,7 @@ class RunSession:
     def record(self) -> Record:
         """The record of everything measured so far, without cases that have only begun."""
         begun = [case for case in self.cases.values() if case.repeats or case.id in self._ended]
+        add_efficiency(begun)
         record = Record(
             created=self.created,
             tier=self.tier,

@@ -20,7 +20,7 @@ from cnnperf.errors import UsageError
 if TYPE_CHECKING:
     import pytest
 
-    from cnnperf.catalog.specs import Choice, Precision, Tier
+    from cnnperf.catalog.specs import Choice, Precision, Scaling, Tier
     from cnnperf.compare.verdicts import Across
     from cnnperf.record.messages import Device
 
@@ -50,6 +50,12 @@ def interpreter(text: str) -> str:
 def path(text: str) -> Path:
     """Parse a path, with `~` for the home folder."""
     return Path(text).expanduser()
+
+
+def devices(text: str) -> tuple[int, ...]:
+    """Parse numbers of devices, such as `1,2,4`."""
+    found = tuple(positive_int(part) for part in text.split(","))
+    return tuple(dict.fromkeys(found))
 
 
 positive_int = number(int, "a whole number, 1 or more", lambda value: value >= 1)
@@ -135,6 +141,16 @@ OPTIONS = (
         name="set", metavar="FIELD=VALUE", default=(),
         help="change a field of every case, such as recipe.batch_size=256, recipe.optimizer=SGD or "
         "workers=4; the ids say so; may be given several times",
+    ),
+    Option(
+        name="devices", metavar="N,N", parse=devices,
+        help="train each case on so many devices together, a process each, such as 1,2,4; the ids "
+        "say so; without it a case trains on one device, and suite scaling on what it lists",
+    ),
+    one_of_words(
+        "scaling", "strong", "weak", default="strong",
+        text="what several devices of --cnnperf-devices do with the recipe's batch: strong divides "
+        "it among them, weak gives it to each",
     ),
     one_of_words(
         "compile", "auto", "on", "off",
@@ -222,6 +238,8 @@ class RunSettings:
     epochs: int | None
     limit_steps: int | None
     set: tuple[str, ...]
+    devices: tuple[int, ...] | None
+    scaling: Scaling
     compile: Choice
     precision: Literal["auto"] | Precision
     deterministic: bool

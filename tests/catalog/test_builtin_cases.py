@@ -120,15 +120,18 @@ def test_every_case_has_a_tier_and_a_unique_id() -> None:
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.id)
-def test_id_is_model_data_set_resolution_recipe_engine_variant(case: Case) -> None:
-    """The study's recipe is left out, and so is a variant that is None."""
+def test_id_is_model_data_set_resolution_recipe_engine_variant_devices(case: Case) -> None:
+    """The study's recipe is left out, and so are a variant and devices that are None."""
     engines = "|".join(ENGINES)
     assert re.fullmatch(
-        rf"[a-z0-9_]+-[a-z0-9]+-\d+(-[a-z0-9]+)?-({engines})(-[a-z0-9_]+)?", case.id
+        rf"[a-z0-9_]+-[a-z0-9]+-\d+(-[a-z0-9]+)?-({engines})(-[a-z0-9_]+)?(-[0-9a-z_]+)?", case.id
     )
     recipe = [] if case.recipe.name == "report" else [case.recipe.name]
     variant = [] if case.variant is None else [case.variant]
     parts = [case.model, case.dataset, str(case.resolution), *recipe, case.engine, *variant]
+    if case.devices is not None:
+        weak = "_weak" if case.scaling == "weak" else ""
+        parts.append("1device" if case.devices == 1 else f"{case.devices}devices{weak}")
     assert case.id.split("-") == parts
     assert get_case(case.id) is case
 

@@ -22,7 +22,9 @@ from cnnperf.catalog import registry  # noqa: E402
 from cnnperf.catalog.datasets import MNIST  # noqa: E402
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.training.data import RawImages, load_mnist  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from cnnperf.training.evaluation import accuracy_and_f1  # noqa: E402
 from cnnperf.training.loop import run_training  # noqa: E402
 

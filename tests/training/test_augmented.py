@@ -14,8 +14,9 @@ from torch import nn  # noqa: E402
 from cnnperf.catalog.cases import AUGMENTED  # noqa: E402
 from cnnperf.catalog.specs import Augmentation, Case, Recipe  # noqa: E402
 from cnnperf.training.data.augment import augment  # noqa: E402
-from cnnperf.training.engines import EagerEngine, FastEngine  # noqa: E402
 from cnnperf.training.engines.base import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 
 CPU = torch.device("cpu")
 SEED = 3

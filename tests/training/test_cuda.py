@@ -11,8 +11,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from cnnperf.catalog.specs import Case  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
 from cnnperf.training.engines.fast import device_data as memory  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from tests.training.untouched import assert_is_fresh  # noqa: E402
 
 pytestmark = pytest.mark.cuda

@@ -12,7 +12,9 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from cnnperf.catalog.specs import Case  # noqa: E402
 from cnnperf.record.schema import Profile  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from cnnperf.training.profiling.profiler import record_profile  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -18,7 +18,9 @@ from cnnperf.record.messages import TrainJob  # noqa: E402
 from cnnperf.record.schema import Repeat  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.run.worker_process import WorkerError  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from cnnperf.training.loop import run_training  # noqa: E402
 from cnnperf.training.worker.channel import failed_message  # noqa: E402
 from cnnperf.training.worker.device import CUBLAS_VARIABLE, be_deterministic  # noqa: E402

@@ -11,8 +11,9 @@ from PIL import Image  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
 from cnnperf.catalog.registry import get_dataset  # noqa: E402
-from cnnperf.training.data import Split, build_transform  # noqa: E402
+from cnnperf.training.data import Split  # noqa: E402
 from cnnperf.training.data.resize import resize_exactly  # noqa: E402
+from cnnperf.training.data.transforms import build_transform  # noqa: E402
 from cnnperf.training.engines.fast.device_data import DeviceSplit  # noqa: E402
 
 

@@ -22,10 +22,12 @@ from cnnperf.catalog.registry import get_dataset  # noqa: E402
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.data import split_images  # noqa: E402
-from cnnperf.training.data.sources import load_digits as our_digits  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine, base  # noqa: E402
+from cnnperf.training.data.digits import load_digits as our_digits  # noqa: E402
+from cnnperf.training.engines import Engine, base  # noqa: E402
 from cnnperf.training.engines import phase as phases  # noqa: E402
 from cnnperf.training.engines.base import Batch  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from tests.training.untouched import assert_is_fresh  # noqa: E402
 
 CPU = torch.device("cpu")

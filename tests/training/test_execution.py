@@ -16,11 +16,11 @@ from torch._dynamo.utils import counters  # noqa: E402
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.training.engines import FastEngine  # noqa: E402
 from cnnperf.training.engines.fast import compilation, fallbacks  # noqa: E402
 from cnnperf.training.engines.fast import device_data as memory  # noqa: E402
 from cnnperf.training.engines.fast import engine as fast_module  # noqa: E402
 from cnnperf.training.engines.fast.compilation import Snapshot, reset_optimizer  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 
 CPU = torch.device("cpu")
 

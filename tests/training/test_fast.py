@@ -12,7 +12,9 @@ from torch import nn  # noqa: E402
 
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from cnnperf.training.engines.fast.grey_input import fold_grey_input  # noqa: E402
 from tests.training.untouched import assert_is_fresh  # noqa: E402
 

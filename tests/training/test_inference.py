@@ -19,7 +19,9 @@ from cnnperf.machine.flags import KINDS  # noqa: E402
 from cnnperf.record.messages import Progress  # noqa: E402
 from cnnperf.record.schema import InferenceResult  # noqa: E402
 from cnnperf.training.clock import percentiles  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from cnnperf.training.inference import (  # noqa: E402
     Limits,
     Subject,

@@ -15,7 +15,9 @@ from cnnperf.catalog.specs import Case  # noqa: E402
 from cnnperf.record.messages import TrainJob  # noqa: E402
 from cnnperf.record.schema import KernelClass, Profile, Repeat  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 from cnnperf.training.profiling import profiler as profiling  # noqa: E402
 from cnnperf.training.profiling.profiler import MAX_STEPS, MIN_STEPS, record_profile  # noqa: E402
 from cnnperf.training.profiling.trace import DATA_WAIT  # noqa: E402

@@ -26,7 +26,9 @@ from cnnperf.record.schema import Repeat  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.training import evaluation  # noqa: E402
 from cnnperf.training.clock import StepTimer, percentiles, synchronize  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Evaluation, TrainPhase  # noqa: E402
+from cnnperf.training.engines import Evaluation, TrainPhase  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.phase import PhaseRecorder  # noqa: E402
 from cnnperf.training.evaluation import (  # noqa: E402
     LossMonitor,
     NaNLossError,
@@ -35,6 +37,7 @@ from cnnperf.training.evaluation import (  # noqa: E402
     per_class_scores,
 )
 from cnnperf.training.loop import TrainingRecorder, run_training  # noqa: E402
+from cnnperf.training.ranks import ALONE  # noqa: E402
 from cnnperf.training.worker import repeat as repeat_module  # noqa: E402
 from cnnperf.training.worker.device import peak_bytes  # noqa: E402
 from tests.training.conftest import MakeJob  # noqa: E402
@@ -176,6 +179,7 @@ def test_time_to_accuracy_is_kept_from_the_first_epoch_at_target() -> None:
         recipe=Recipe(name="test", epochs=3, batch_size=10),
         dataset=SimpleNamespace(learnable=True, target_accuracy=0.9),
         evaluate=evaluate, learning_rate=SimpleNamespace(after_epoch=lambda _loss: None),
+        ranks=ALONE,
     )  # fmt: skip
     recorder = TrainingRecorder(engine, lambda message: None)
     phase = TrainPhase(
@@ -234,7 +238,7 @@ def test_bad_last_loss_is_found_at_the_end_of_an_epoch() -> None:
     monitor.add(torch.tensor([1.0]))
     monitor.add(torch.tensor([math.nan]))
     with pytest.raises(NaNLossError, match="epoch 4, step 2:"):
-        monitor.finish([8, 8])
+        monitor.finish()
 
 
 def test_peak_memory_includes_captured_steps() -> None:
@@ -245,10 +249,11 @@ def test_peak_memory_includes_captured_steps() -> None:
 
 def test_the_mean_loss_weighs_batches_by_their_images() -> None:
     """(1 * 3 + 2 * 1) / 4."""
-    monitor = LossMonitor(steps=2, epoch=1, device=CPU, on_look=lambda step, loss: None)
-    monitor.add(torch.tensor([1.0]))
-    monitor.add(torch.tensor([2.0]))
-    assert monitor.finish([3, 1]) == pytest.approx(1.25)
+    recorder = PhaseRecorder(CPU, steps=2, epoch=1, observer=lambda step, loss: None)
+    recorder.start()
+    recorder.add(torch.tensor([1.0]), [3])
+    recorder.add(torch.tensor([2.0]), [1])
+    assert recorder.finish(0.0, 0.0).mean_loss == pytest.approx(1.25)
 
 
 def test_percentiles_need_enough_steps() -> None:

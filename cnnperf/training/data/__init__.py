@@ -9,13 +9,11 @@ from cnnperf.training.data.loaders import (
     ImageDataset,
     Transform,
     build_loader,
-    build_transform,
     choose_workers,
 )
 from cnnperf.training.data.sources import (
     RawImages,
     load_cifar10,
-    load_digits,
     load_mnist,
     load_synthetic,
 )
@@ -36,11 +34,9 @@ __all__ = [
     "Splits",
     "Transform",
     "build_loader",
-    "build_transform",
     "choose_workers",
     "dataset_sha256",
     "load_cifar10",
-    "load_digits",
     "load_mnist",
     "load_synthetic",
     "split_images",

@@ -4,7 +4,7 @@ The network is never used, so a run works offline, and learns from the same byte
 scripts. Loading is on the clock, so checksums are verified before the
 run, by `cnnperf.catalog.datasets.check_files`.
 
-    python -c "from cnnperf.training.data import load_digits; print(load_digits('.'))"
+    python -c "from cnnperf.training.data import load_synthetic; print(load_synthetic('.'))"
 
 Shapes: N images, H W pixels, C channels.
 """
@@ -20,22 +20,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from cnnperf.catalog.datasets import CIFAR10, DIGITS, MNIST, SYNTHETIC, check_files
+from cnnperf.catalog.datasets import CIFAR10, MNIST, SYNTHETIC, check_files
 from cnnperf.catalog.specs import DatasetSpec
-from cnnperf.errors import DataError, NotInstalledError
+from cnnperf.errors import DataError
 from cnnperf.record.loading import read_file
-from cnnperf.training.data.draws import Rows, random_bytes, raw_draws, stratified_rows
+from cnnperf.training.data.draws import Rows, random_bytes, raw_draws
 
 Images: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 """uint8, or float32 without a fixed range."""
 Labels: TypeAlias = npt.NDArray[np.int64]
 
-DIGITS_SPLIT_SEED = 0
 SYNTHETIC_SEED = 0
-DIGITS_MAX = 16
-"""Largest pixel of scikit-learn's digits, which count the dark pixels of 4 x 4 blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,38 +74,6 @@ def load_mnist(data_dir: str | Path) -> RawImages:
 def load_cifar10(data_dir: str | Path) -> RawImages:
     """Read CIFAR-10 from `cifar-10-batches-py`; errors are those of `load_mnist`."""
     return _read(CIFAR10, Path(data_dir), _read_cifar10)
-
-
-def load_digits(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - part of a package
-    """Load the 1,797 handwritten digits of 8 x 8 pixels that are part of scikit-learn.
-
-    Pixels 0..16 are scaled to 0..255 and rounded. scikit-learn does not split them; test and
-    validation images are a fixed, stratified draw.
-
-    Raises:
-        NotInstalledError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn import datasets as sklearn_datasets
-    except ImportError as error:
-        raise NotInstalledError(
-            f"data set digits is part of scikit-learn, which cannot be imported ({error}): "
-            "install it with `pip install 'cnnperf[train]'`"
-        ) from error
-    bundled = sklearn_datasets.load_digits()
-    images_NHWC = np.rint(bundled.images * (255 / DIGITS_MAX)).astype(np.uint8)[..., None]
-    labels_N = bundled.target.astype(np.int64)
-    test_rows = stratified_rows(labels_N, DIGITS.test_images, seed=DIGITS_SPLIT_SEED)
-    train_rows = np.setdiff1d(np.arange(len(labels_N)), test_rows)
-    return RawImages(
-        train_images_NHWC=images_NHWC[train_rows],
-        train_labels_N=labels_N[train_rows],
-        test_images_NHWC=images_NHWC[test_rows],
-        test_labels_N=labels_N[test_rows],
-        val_rows_N=stratified_rows(
-            labels_N[train_rows], DIGITS.val_images, seed=DIGITS_SPLIT_SEED + 1
-        ),
-    )
 
 
 def load_synthetic(data_dir: str | Path) -> RawImages:  # noqa: ARG001 - generated
@@ -163,15 +127,23 @@ def _read(spec: DatasetSpec, data_dir: Path, reader: Callable[[Path], RawImages]
 
 
 def _read_mnist(data_dir: Path) -> RawImages:
-    # `datasets.MNIST` would prefer `MNIST/processed/*.pt`, written by torchvision before 0.9, to
-    # the checked files.
     raw = data_dir / "MNIST" / "raw"
     return RawImages(
-        train_images_NHWC=read_image_file(str(raw / "train-images-idx3-ubyte")).numpy()[..., None],
-        train_labels_N=read_label_file(str(raw / "train-labels-idx1-ubyte")).numpy(),
-        test_images_NHWC=read_image_file(str(raw / "t10k-images-idx3-ubyte")).numpy()[..., None],
-        test_labels_N=read_label_file(str(raw / "t10k-labels-idx1-ubyte")).numpy(),
+        train_images_NHWC=_read_idx(raw / "train-images-idx3-ubyte")[..., None],
+        train_labels_N=_read_idx(raw / "train-labels-idx1-ubyte").astype(np.int64),
+        test_images_NHWC=_read_idx(raw / "t10k-images-idx3-ubyte")[..., None],
+        test_labels_N=_read_idx(raw / "t10k-labels-idx1-ubyte").astype(np.int64),
     )
+
+
+def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an array of bytes in MNIST's own format (IDX, yann.lecun.com/exdb/mnist).
+
+    torchvision has a reader too, but importing torchvision takes a second in every training.
+    """
+    axes = int(np.fromfile(path, np.uint8, count=4)[3])
+    shape = np.fromfile(path, ">i4", count=1 + axes)[1:]
+    return np.fromfile(path, np.uint8, offset=4 * (1 + axes)).reshape(shape)
 
 
 def _read_cifar10(data_dir: Path) -> RawImages:

@@ -11,13 +11,11 @@ import pkgutil
 from cnnperf.catalog.engines import ENGINES, missing_package
 from cnnperf.errors import NotInstalledError
 from cnnperf.training.engines.base import Engine, Evaluation, SplitName
-from cnnperf.training.engines.eager import EagerEngine
-from cnnperf.training.engines.fast.engine import FastEngine
 from cnnperf.training.engines.phase import Observer, TrainPhase
 
 
 def engine_class(name: str) -> type[Engine]:
-    """Import an engine's class; a peer's packages take seconds, so none is imported before.
+    """Import an engine's class; what each needs takes seconds, so none is imported before.
 
     Raises:
         NotInstalledError: the package that it needs is missing.
@@ -30,10 +28,8 @@ def engine_class(name: str) -> type[Engine]:
 
 
 __all__ = [
-    "EagerEngine",
     "Engine",
     "Evaluation",
-    "FastEngine",
     "Observer",
     "SplitName",
     "TrainPhase",

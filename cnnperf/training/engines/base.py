@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -34,7 +34,13 @@ from cnnperf.training.data import RawImages, Splits, dataset_sha256, split_image
 from cnnperf.training.data.augment import augment
 from cnnperf.training.data.normalisation import with_normalisation
 from cnnperf.training.data.splits import label_flags
-from cnnperf.training.engines.phase import Observer, PhaseRecorder, TrainPhase, WaitingTime
+from cnnperf.training.engines.phase import (
+    EpochHandler,
+    Observer,
+    PhaseRecorder,
+    TrainPhase,
+    WaitingTime,
+)
 from cnnperf.training.evaluation import Counts, Tally
 from cnnperf.training.ranks import ALONE, Ranks
 from cnnperf.training.recipe import LearningRate, Loss, WeightAverage, build_loss, build_optimizer
@@ -66,20 +72,6 @@ class Evaluation:
     confusion_KK: Counts
     """Number of images by [true class, predicted class]."""
     seconds: float
-
-
-class EpochHandler(Protocol):
-    """What an engine calls before and after each epoch."""
-
-    def observer(self, epoch: int) -> Observer:
-        """Return the observer of an epoch's progress."""
-
-    @property
-    def steps_left(self) -> int | None:
-        """Number of steps left; None if only epochs are limited."""
-
-    def finish_epoch(self, phase: TrainPhase) -> bool:
-        """Validate after an epoch and return whether training continues."""
 
 
 class Engine(ABC):
@@ -143,6 +135,8 @@ class Engine(ABC):
 
     def prepare(self) -> None:
         """Build the model and warm up on synthetic data, without any effect on training."""
+        if self.dataset.pipeline is None:
+            pkgutil.resolve_name(self.dataset.import_path)  # imports must not be on the clock
         if self.dataset.arguments.get("cache") is not None:
             self.read_images()  # the first repeat fills the cache, which must not be on its clock
         torch.manual_seed(self.seed)
@@ -211,6 +205,10 @@ class Engine(ABC):
         """Take one step on noise, for warm-up; the default batch size is this rank's."""
         self.model.train()
         self.step(self.noise(batch_size or self.own_batch_size))
+
+    def step_alone(self) -> Callable[[], object]:
+        """Return a step of this rank without the others; use it on a copy."""
+        return self.train_step
 
     @property
     def own_batch_size(self) -> int:

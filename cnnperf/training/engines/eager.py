@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from cnnperf.errors import UsageError
 from cnnperf.training.clock import synchronize
-from cnnperf.training.data import ImageDataset, build_transform, choose_workers
+from cnnperf.training.data import ImageDataset, choose_workers
 from cnnperf.training.data.loaders import make_loader
 from cnnperf.training.data.pipelines import CheckedBatches, PipelineSplit, open_pipeline
+from cnnperf.training.data.transforms import build_transform
 from cnnperf.training.engines.base import Batch, Engine, SplitName
 
 WARMUP_STEPS = 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -31,6 +31,20 @@ class TrainPhase:
     data_wait_seconds: float
     losses_S: torch.Tensor
     """Mean loss of each step, on the host."""
+
+
+class EpochHandler(Protocol):
+    """What an engine calls before and after each epoch."""
+
+    def observer(self, epoch: int) -> Observer:
+        """Return the observer of an epoch's progress."""
+
+    @property
+    def steps_left(self) -> int | None:
+        """Number of steps left; None if only epochs are limited."""
+
+    def finish_epoch(self, phase: TrainPhase) -> bool:
+        """Validate after an epoch and return whether training continues."""
 
 
 class PhaseRecorder:

@@ -48,7 +48,7 @@ def main() -> int:
         channel.send(Failed(error="protocol", message=_invalid_job(error)))
         return 2
     try:
-        check_torch()
+        check_torch(everything=not isinstance(job, TrainJob) or job.check)
         return _run(job, channel, folder)
     except BaseException as error:  # report even SystemExit from a user's model
         channel.send(failed_message(error))

@@ -210,16 +210,22 @@ def one_line(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def check_torch() -> None:
+def check_torch(*, everything: bool = True) -> None:
     """Import torch, torchvision and scikit-learn, with a clear error if that fails.
+
+    Without `everything`, only torch: the others take two seconds, which a training spares that does
+    not use them, and the probe of its run has imported them.
 
     Raises:
         NotInstalledError: a package is missing, or torch and torchvision do not match.
     """
     try:
-        import sklearn  # noqa: F401
+        if everything:
+            import sklearn  # noqa: F401 - before torch, which it would look into
         import torch  # noqa: F401
-        import torchvision  # noqa: F401
+
+        if everything:
+            import torchvision  # noqa: F401
     except ModuleNotFoundError as error:
         raise NotInstalledError(
             f"training needs {error.name}, which is not installed: {TRAIN_EXTRA}"

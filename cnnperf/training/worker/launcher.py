@@ -76,7 +76,6 @@ def _configuration(nodes: Nodes, here: int, run_id: str) -> LaunchConfig:
         rdzv_backend="c10d" if nodes.count == 1 else "static",
         rdzv_endpoint=nodes.endpoint,
         rdzv_configs=limits if nodes.count == 1 else {**limits, "rank": nodes.rank},
-        local_addr=nodes.address,
         max_restarts=0,
         monitor_interval=0.05,
     )

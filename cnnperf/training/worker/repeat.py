@@ -26,6 +26,7 @@ from cnnperf.training.inference import (
 )
 from cnnperf.training.live import contradiction_flags, live_training
 from cnnperf.training.loop import TrainingLog, learned_scores, run_training
+from cnnperf.training.profiling.group import describe_group
 from cnnperf.training.profiling.profiler import check_profile_dir, record_profile
 from cnnperf.training.ranks import ALONE, join_ranks, leave_ranks, local_rank
 from cnnperf.training.worker.channel import Channel
@@ -98,9 +99,14 @@ def run_repeat(
     repeat = _repeat(job, engine, trained, evaluation, metrics)
     if job.profile_dir is not None and trained.inference is None:  # `infer` times no training
         name = f"{case.id.replace('/', '_')}-seed{job.seed}"
+        if ranks:
+            name += f"-rank{ranks.rank}"
         profile, flags = record_profile(engine, job.profile_dir, name, metrics.step_seconds_p50)
         warnings = [*repeat.warnings, *flags]
         repeat = repeat.model_copy(update={"profile": profile, "warnings": warnings})
+    if ranks:
+        group = describe_group(engine, trained.log)
+        repeat = repeat.model_copy(update={"group": group})
     channel.send(Result(repeat=repeat))
     leave_ranks()
 
@@ -144,6 +150,8 @@ def _metrics(
     scores = learned_scores(engine, evaluation) if evaluation else None
     flops_per_second = flops_per_image and flops_per_image * log.images / log.phase_seconds
     peak = job.matmul_flops_per_second.get(engine.precision)
+    if peak and engine.ranks:  # that of one accelerator, but of all cores of a CPU
+        peak = peak * engine.ranks.size if engine.device.type != "cpu" else None
     return Metrics(
         startup_seconds=startup_seconds,
         train_seconds=log.train_seconds,

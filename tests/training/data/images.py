@@ -19,11 +19,11 @@ from cnnperf.training.data import (
     RawImages,
     Splits,
     load_cifar10,
-    load_digits,
     load_mnist,
     load_synthetic,
     split_images,
 )
+from cnnperf.training.data.digits import load_digits
 from tests.training.data.handmade import noise
 
 LOADERS: dict[str, Callable[[str | Path], RawImages]] = {

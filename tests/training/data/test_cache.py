@@ -141,7 +141,7 @@ def test_the_first_training_has_no_decoding_on_its_clock(
     """Otherwise it would be slower than the others; the cache is filled while it prepares."""
     from cnnperf.catalog.registry import register_dataset
     from cnnperf.catalog.specs import Case, Recipe
-    from cnnperf.training.engines import EagerEngine
+    from cnnperf.training.engines.eager import EagerEngine
 
     register_dataset(describe_images("cached", folder, ""))
     case = Case(

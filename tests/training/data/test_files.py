@@ -19,7 +19,8 @@ from cnnperf.catalog.specs import Case, DatasetSpec, Recipe  # noqa: E402
 from cnnperf.errors import DataError  # noqa: E402
 from cnnperf.training.data import split_images  # noqa: E402
 from cnnperf.training.data.files import load_arrays, load_image_folder  # noqa: E402
-from cnnperf.training.engines import EagerEngine, FastEngine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 
 random = np.random.default_rng(0)
 

@@ -24,10 +24,10 @@ from cnnperf.training.data import (
     RawImages,
     Split,
     build_loader,
-    build_transform,
     choose_workers,
     load_mnist,
 )
+from cnnperf.training.data.transforms import build_transform
 from tests.training.data.handmade import noise
 from tests.training.data.images import raw_of
 from tests.training.data.protocol import PROTOCOL, PROTOCOL_IDS

@@ -16,7 +16,9 @@ from cnnperf.catalog.specs import Case, DatasetSpec, Recipe  # noqa: E402
 from cnnperf.errors import DataError  # noqa: E402
 from cnnperf.training.data import normalisation  # noqa: E402
 from cnnperf.training.data.normalisation import measure, with_normalisation  # noqa: E402
-from cnnperf.training.engines import EagerEngine, Engine, FastEngine  # noqa: E402
+from cnnperf.training.engines import Engine  # noqa: E402
+from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
+from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
 
 random = np.random.default_rng(0)
 

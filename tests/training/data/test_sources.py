@@ -209,7 +209,7 @@ def test_reader_error_with_good_files_is_not_a_data_error(
     def fail(path: str) -> NoReturn:
         raise TypeError("torchvision has changed")
 
-    monkeypatch.setattr(sources, "read_image_file", fail)
+    monkeypatch.setattr(sources, "_read_idx", fail)
     with pytest.raises(TypeError, match="torchvision has changed"):
         load_mnist(tmp_path)
 

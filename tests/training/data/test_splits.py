@@ -26,10 +26,10 @@ from cnnperf.training.data import (
     Split,
     Splits,
     dataset_sha256,
-    load_digits,
     split_images,
     split_rows,
 )
+from cnnperf.training.data.digits import load_digits
 from cnnperf.training.data.splits import label_flags
 from tests.training.data.handmade import noise
 from tests.training.data.images import SOME, raw_of, some_images, splits_of
@@ -116,6 +116,7 @@ def test_splits_are_the_same_in_another_process() -> None:
     """Repeats run in processes of their own, each with other hashes of strings."""
     code = (
         "from cnnperf.training.data import *; from cnnperf.catalog.datasets import *\n"
+        "from cnnperf.training.data.digits import load_digits\n"
         "print(dataset_sha256(split_images(DIGITS, load_digits('.'))))\n"
         "print(dataset_sha256(split_images(SYNTHETIC, load_synthetic('.'))))"
     )

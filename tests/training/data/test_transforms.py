@@ -19,7 +19,7 @@ from torchvision import transforms
 from cnnperf.catalog.datasets import CIFAR10, DIGITS, MNIST
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import UsageError
-from cnnperf.training.data import build_transform
+from cnnperf.training.data.transforms import build_transform
 from tests.training.data.handmade import noise
 from tests.training.data.protocol import PROTOCOL, PROTOCOL_IDS
 

@@ -36,7 +36,8 @@ from cnnperf.report.html.sections.runs import (
     row_of,
     without_empty,
 )
-from cnnperf.report.suites import SUITES, Suite
+from cnnperf.report.html.sections.scaling import scaling_figures
+from cnnperf.report.suites import SCALING, SUITES, Suite
 from cnnperf.report.terminal.run import spread_percent
 from cnnperf.report.wording import capitalised
 
@@ -273,7 +274,10 @@ def _suite_section(runs: Sequence[Run], suite: Suite) -> Section:
         rows=_suite_rows(runs, suite),
     )
     paragraphs = [f"{capitalised(suite.legend)}."] if suite.legend else []
-    return Section(id=suite.id, title=suite.title, paragraphs=paragraphs, tables=[table])
+    figures = scaling_figures(runs) if suite is SCALING else []
+    return Section(
+        id=suite.id, title=suite.title, paragraphs=paragraphs, tables=[table], figures=figures
+    )
 
 
 def _suite_rows(runs: Sequence[Run], suite: Suite) -> list[Row]:

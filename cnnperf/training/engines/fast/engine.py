@@ -207,6 +207,10 @@ class FastEngine(Engine):
         rows_1B = torch.arange(size, device=self.device).view(1, -1)
         return lambda: (graph.replay(rows_1B), batch)  # keeps the memory that the graph reads
 
+    def step_alone(self) -> Callable[[], object]:
+        """Return a step of this rank without the others, as one graph if training has graphs."""
+        return self._trial_step(self.own_batch_size) if self._graphs else super().train_step
+
     def _trial_batch_size(self) -> int:
         small = self.case.resolution <= SMALL_RESOLUTION
         size = self.own_batch_size

@@ -9,18 +9,20 @@ Shapes: B images, C channels, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from cnnperf.errors import UsageError
 from cnnperf.training.data.augment import augment
-from cnnperf.training.engines.base import Batch, channels_last
+from cnnperf.training.engines.base import Batch, Evaluation, SplitName, channels_last
 from cnnperf.training.engines.eager import EagerEngine
 from cnnperf.training.engines.peers.plain import AmpEngine
+from cnnperf.training.ranks import ALONE
 
 
 class AccelerateEngine(EagerEngine):
@@ -37,7 +39,10 @@ class AccelerateEngine(EagerEngine):
         self.accelerator = Accelerator(
             mixed_precision=self.mixed_precision,
             cpu=self.device.type == "cpu",
-            dataloader_config=DataLoaderConfiguration(non_blocking=True),
+            # Its devices share the batches of the loader, as ours do.
+            dataloader_config=DataLoaderConfiguration(
+                non_blocking=True, split_batches=self.ranks.size > 1
+            ),
         )
         chosen = self.accelerator.device
         if chosen.type != self.device.type:
@@ -51,6 +56,31 @@ class AccelerateEngine(EagerEngine):
         """Prepare model and optimizer with Accelerate, then warm up like `eager` on copies."""
         self.model, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
         super().warm_up()
+
+    def share_model(self) -> None:
+        """Leave that to Accelerate."""
+
+    def step_alone(self) -> Callable[[], object]:
+        """Return a step without Accelerate's messages; use it on a copy."""
+        self.model = self.accelerator.unwrap_model(self.model)
+        return self.train_step
+
+    def evaluate(self, split: SplitName) -> Evaluation:
+        """Predict a split without messages: ranks have different numbers of batches."""
+        prepared = self.model
+        self.model = self.accelerator.unwrap_model(prepared)
+        try:
+            return super().evaluate(split)
+        finally:
+            self.model = prepared
+
+    def loader(self, dataset: Dataset[Batch], *, shuffle: bool) -> DataLoader[Batch]:
+        """Create the loader of `eager`; Accelerate itself divides that of training."""
+        own, self.ranks = self.ranks, ALONE if shuffle else self.ranks
+        try:
+            return super().loader(dataset, shuffle=shuffle)
+        finally:
+            self.ranks = own
 
     def load_data(self) -> None:
         """Read the data set, create the loaders, and prepare the training loader."""

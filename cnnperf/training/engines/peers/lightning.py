@@ -11,6 +11,7 @@ Shapes: B images, C channels, H W pixels.
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Collection, Iterator
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -26,14 +27,13 @@ from cnnperf.errors import UsageError
 from cnnperf.training.data.augment import augment
 from cnnperf.training.engines.base import (
     Batch,
-    EpochHandler,
     Evaluation,
     SplitName,
     channels_last,
 )
 from cnnperf.training.engines.eager import EagerEngine
 from cnnperf.training.engines.peers.plain import AmpEngine
-from cnnperf.training.engines.phase import PhaseRecorder, WaitingTime
+from cnnperf.training.engines.phase import EpochHandler, PhaseRecorder, WaitingTime
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Lightning's name of a device type, by torch's name."""
@@ -76,19 +76,37 @@ class LightningEngine(EagerEngine):
         self.model.to(self.device)  # `fit` leaves it on the CPU
 
     def _fit(self, batches: WatchedBatches, **options: Any) -> None:
-        """Train the model with a new Trainer, in this process only, even on a cluster."""
+        """Train the model with a new Trainer, in this process only, even on a cluster.
+
+        Several devices are the processes that torch's launcher has started, with Lightning's DDP.
+        """
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about workers and logging
             trainer = Trainer(
                 accelerator=ACCELERATORS[self.device.type],
-                devices=[self.device.index or 0] if self.device.type == "cuda" else 1,
                 precision=self.lightning_precision,
                 barebones=True,
-                plugins=[LightningEnvironment()],
+                **self._processes(),
                 **options,
             )
             trainer.fit(LightningTraining(self), batches)
+
+    def _processes(self) -> dict[str, Any]:
+        if self.ranks:
+            return {
+                "devices": int(os.environ["LOCAL_WORLD_SIZE"]),
+                "num_nodes": int(os.environ["GROUP_WORLD_SIZE"]),
+                "strategy": "ddp",
+                "plugins": [TorchElasticEnvironment()],
+            }
+        return {
+            "devices": [self.device.index or 0] if self.device.type == "cuda" else 1,
+            "plugins": [LightningEnvironment()],
+        }
+
+    def share_model(self) -> None:
+        """Leave that to Lightning."""
 
     def evaluate(self, split: SplitName) -> Evaluation:
         """Move the model back to the device, which `fit` may have left, and predict a split."""
@@ -163,6 +181,7 @@ class EpochCallback(Callback):  # type: ignore[misc]  # untyped to mypy
             steps=self._engine.steps_in_epoch(self._handler.steps_left),
             epoch=epoch,
             observer=self._handler.observer(epoch),
+            ranks=self._engine.ranks,
         )
         self._recorder.start()
 

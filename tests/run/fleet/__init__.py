@@ -1,0 +1,1 @@
+"""Fleet runs: the order, the nodes, and real clusters of Ray in which things die."""
