@@ -25,7 +25,7 @@ MAX_FAILURES = 10
 """Most failed cases that the summary names."""
 
 
-@training_options(*RUN_OPTIONS)
+@training_options(*RUN_OPTIONS, "check_numerics")
 def run(
     output: Annotated[
         Path,

@@ -51,6 +51,8 @@ class TrainJob(Job):
     """Folder for a trace of a few steps, recorded after the timed run."""
     check: bool = False
     """Whether no probe has checked yet that model, data and recipe fit."""
+    check_numerics: bool = False
+    """Whether a node of a fleet trains it for a few steps first; the worker does not look at it."""
 
 
 class ProbeJob(Job):

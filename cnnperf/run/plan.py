@@ -86,6 +86,14 @@ class PlannedLoop(Planned, LoopCase):
 AnyPlanned = PlannedCase | PlannedLoop
 
 
+def is_deterministic(case: object) -> bool:
+    """Return whether equal trainings of a case can be made equal to the last bit.
+
+    A loop of the user's need not be, and several devices add up in any order.
+    """
+    return isinstance(case, Case) and case.devices is None
+
+
 def job_of(
     planned: AnyPlanned, seed: int, settings: RunSettings, peaks: dict[str, float]
 ) -> TrainJob:
@@ -101,6 +109,9 @@ def job_of(
         **own_specs([planned]),
         profile_dir=str(settings.profile.absolute()) if settings.profile else None,
         matmul_flops_per_second=peaks,
+        check_numerics=(
+            settings.check_numerics and seed == planned.first_seed and is_deterministic(planned)
+        ),
     )
 
 

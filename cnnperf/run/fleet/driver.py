@@ -218,6 +218,7 @@ class FleetRun:
             seed = planned.first_seed + training.index
             self._fail(node, training, error.model_copy(update={"seed": seed}))
             return
+        device.run.cases[planned.id].numerics += trained.numerics
         device.run.keep(planned, trained.repeat)
         self._last_kept_at = time.monotonic()
         self._end_if_complete(device, planned)

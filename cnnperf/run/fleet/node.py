@@ -30,7 +30,9 @@ from cnnperf.machine.variables import KNOWN
 from cnnperf.record.environment import Hardware, Software
 from cnnperf.record.journal import holder, lock
 from cnnperf.record.messages import ProbeJob, ProbeResult, TrainJob
+from cnnperf.record.numerics import NumericsTraining
 from cnnperf.record.schema import CaseError, Repeat
+from cnnperf.run.numerics import TRAININGS, numerics_of, short_job
 from cnnperf.run.repeat import RepeatRun
 from cnnperf.run.session import missing_packages
 from cnnperf.run.worker_process import WorkerError, probe
@@ -102,6 +104,7 @@ class Trained(NodeModel):
     """The answer of an agent to one training: a repeat or an error."""
 
     repeat: Repeat | None = None
+    numerics: tuple[NumericsTraining, ...] = ()
     error: CaseError | None = None
 
 
@@ -236,19 +239,21 @@ class Agent:
         return None
 
     def train(self, job: str, hardware: str, timeout_seconds: float | None) -> str:
-        """Train one repeat: `Trained`."""
-        run = RepeatRun(
-            TrainJob.model_validate_json(job),
-            timeout_seconds=timeout_seconds,
-            hardware=Hardware.model_validate_json(hardware),
-        )
+        """Train one repeat, after the check of numerics if the job asks for it: `Trained`."""
+        repeat = TrainJob.model_validate_json(job)
+        short = [short_job(repeat)] * TRAININGS if repeat.check_numerics else []
+        machine = Hardware.model_validate_json(hardware)
+        found = []
         try:
-            with run:
-                run.prepare()
-                run.train()
-                return Trained(repeat=run.finish()).model_dump_json()
+            for each in (*short, repeat):
+                with RepeatRun(each, timeout_seconds=timeout_seconds, hardware=machine) as run:
+                    run.prepare()
+                    run.train()
+                    found.append(run.finish())
         except WorkerError as error:
             return Trained(error=error.as_case_error()).model_dump_json()
+        numerics = tuple(map(numerics_of, found[:-1]))
+        return Trained(repeat=found[-1], numerics=numerics).model_dump_json()
 
 
 def _end_with(parent: int) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from cnnperf.record.loading import load_record
 from cnnperf.record.messages import ProbeResult, TrainJob
+from cnnperf.record.numerics import NumericsTraining
 from cnnperf.record.schema import CaseError
 from cnnperf.run.fleet import driver, node
 from cnnperf.run.fleet.cluster import ProcessLostError, RayNode
@@ -43,6 +44,8 @@ class ScriptedCluster:
         self.is_lost = False
         self.order: list[tuple[str, int]] = []
         self.steps: list[int] = []
+        self.checked: list[int] = []
+        """Seeds of the trainings before which numerics are checked."""
         self.environment = example_environment()
         self._numbers = itertools.count()
         self._answers: dict[int, Callable[[], str]] = {}
@@ -59,7 +62,9 @@ class ScriptedCluster:
             return self._later(lambda: Begun(probed=probed).model_dump_json())
 
         def train(job: str, _hardware: str, _timeout: float | None) -> int:
-            seed = TrainJob.model_validate_json(job).seed
+            asked = TrainJob.model_validate_json(job)
+            seed = asked.seed
+            self.checked += [seed] * asked.check_numerics
             self.order.append((ray_node.label, seed))
             return self._later(lambda: self.answer(ray_node.label, seed))
 
@@ -83,11 +88,14 @@ class ScriptedCluster:
         return self._answers[ref]()
 
 
-def fleet_on(cluster: Any, folder: Path, repeats: int = 3, **options: bool) -> tuple[FleetRun, Any]:
+def fleet_on(
+    cluster: Any, folder: Path, repeats: int = 3, *, check_numerics: bool = False, **options: bool
+) -> tuple[FleetRun, Any]:
     """A fleet run of the small case, and what it prints."""
     printed = io.StringIO()
     display = FleetDisplay(Console(file=printed, width=500))
-    settings = settings_from({"tier": "full"}, (), repeats=repeats)
+    given = {"tier": "full", "check_numerics": check_numerics}
+    settings = settings_from(given, (), repeats=repeats)
     return open_fleet(cluster, settings, CASE, folder, display, **options), printed
 
 
@@ -111,6 +119,24 @@ def test_every_answer_is_kept_and_the_journals_go(tmp_path: Path) -> None:
     assert seeds_of(tmp_path, "a-cpu") == seeds_of(tmp_path, "b-cpu") == [0, 1, 2]
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
     assert (fleet.left, fleet.is_complete) == (0, True)
+
+
+def test_numerics_are_checked_before_the_first_training_of_each_device(tmp_path: Path) -> None:
+    """Losses and weights are kept in the record."""
+    found = NumericsTraining(seed=0, step_losses=[2.5, 2.25], weights_sha256="a" * 64)
+
+    def answer(_device: str, seed: int) -> str:
+        numerics = (found, found) if seed == 0 else ()
+        return Trained(repeat=example_repeat(seed), numerics=numerics).model_dump_json()
+
+    cluster = ScriptedCluster("a", "b", answer=answer)
+    fleet, _ = fleet_on(cluster, tmp_path, check_numerics=True)
+    fleet.train()
+    fleet.close()
+    assert cluster.checked == [0, 0]
+    for device in ("a-cpu", "b-cpu"):
+        (case,) = load_record(tmp_path / f"{device}.json").cases
+        assert case.numerics == [found, found]
 
 
 def test_together_all_devices_of_a_node_train_at_once(
