@@ -104,8 +104,8 @@ def judge(
     with sentences():
         _check_metric(metric)
         check_output(output, force=force)
-        with status("reading records ..."):
-            devices = load_devices(folder, labels, is_anonymous=anonymous)
+        with status("reading records ...") as progress:
+            devices = load_devices(folder, labels, is_anonymous=anonymous, progress=progress)
         rules = FleetRules(
             metric=metric, threshold=threshold, false_discovery_rate=rate, strict=strict
         )
@@ -154,9 +154,10 @@ def place(
 
     with sentences():
         _check_metric(metric)
-        with status("reading records ..."):
+        with status("reading records ...") as progress:
             device = load_device(record)
-            others = [each for each in load_devices(reference) if each.record != device.record]
+            known = load_devices(reference, progress=progress)
+            others = [each for each in known if each.record != device.record]
         for each in place_device(device, others, FleetRules(metric=metric)):
             print_rich(Text(placement_line(each)))
 

@@ -28,6 +28,7 @@ from cnnperf.record.journal import (
     read_journal,
     record_from_journal,
 )
+from cnnperf.record.numerics import NumericsTraining
 from cnnperf.record.schema import CaseError, Metrics, Repeat
 from tests import strategies
 from tests.examples import (
@@ -70,6 +71,18 @@ def test_a_written_journal_is_read_back_unchanged(written: list[Entry], tmp_path
     write_journal(path, example_header(), written)
     assert read_journal(path) == (example_header(), written)
     assert len(path.read_bytes().split(b"\n")) == len(written) + 2
+
+
+def test_check_of_numerics_is_recovered_with_its_case(tmp_path: Path) -> None:
+    """It stands in the lines of the repeats after it."""
+    check = NumericsTraining(seed=0, step_losses=[0.1, 1 / 3], weights_sha256="a" * 64)
+    written: list[Entry] = [
+        RepeatEntry(case=FAST_CASE, plan="p", repeat=example_repeat(seed), numerics=numerics)
+        for seed, numerics in enumerate([(check, check), ()])
+    ]
+    path = write_journal(tmp_path / "run.journal.jsonl", example_header(), written)
+    (case,) = record_from_journal(*read_journal(path)).cases
+    assert case.numerics == [check, check]
 
 
 # --- cut off ------------------------------------------------------------------------------------

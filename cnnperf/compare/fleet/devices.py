@@ -9,7 +9,7 @@ common.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -76,11 +76,16 @@ class FleetDevice:
 
 
 def load_devices(
-    folder: Path, labels: Path | None = None, *, is_anonymous: bool = False
+    folder: Path,
+    labels: Path | None = None,
+    *,
+    is_anonymous: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[FleetDevice]:
     """Read every record of a folder and below it, sorted by name.
 
-    If `is_anonymous`, the devices have hashes for the names of their hosts.
+    If `is_anonymous`, the devices have hashes for the names of their hosts. `progress` gets a text
+    before each record.
 
     Raises:
         UsageError: there is no such folder or no record in it, a record cannot be read, two are of
@@ -99,7 +104,8 @@ def load_devices(
     prints: dict[str, Fingerprint] = {}
     devices = []
     with no_search_for_cycles():
-        for path in paths:
+        for number, path in enumerate(paths, start=1):
+            progress(f"reading records, {number:,}/{len(paths):,} ...")
             record = load_quickly(path, NOT_JUDGED)
             for case in record.cases:  # a fleet has few, and thousands of copies
                 if case.fingerprint is not None:

@@ -54,14 +54,14 @@ def print_rich(renderable: object) -> None:
 
 
 @contextmanager
-def status(text: str) -> Iterator[None]:
-    """Show on a terminal that something slow is in progress."""
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal that something slow is in progress; what it yields changes the text."""
     console = Console(stderr=True)
     if console.is_interactive and console.file.isatty():
-        with console.status(text):
-            yield
+        with console.status(text) as shown:
+            yield lambda text: shown.update(text)
     else:
-        yield
+        yield lambda _: None
 
 
 @contextmanager
