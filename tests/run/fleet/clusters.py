@@ -125,4 +125,8 @@ class FleetCommand:
 def journaled(folder: Path, device: str = "*") -> int:
     """The number of finished trainings in a folder's newest journals."""
     newest = {re.sub(r"-\d{8}-.*", "", p.name): p for p in sorted(folder.glob(f"{device}.jsonl"))}
-    return sum(path.read_text().count('"kind":"repeat"') for path in newest.values())
+    lines = [
+        line for path in newest.values() for line in path.read_text().splitlines(keepends=True)
+    ]
+    # A full disk can cut the last line.
+    return sum('"kind":"repeat"' in line and line.endswith("\n") for line in lines)
