@@ -140,6 +140,8 @@ def test_list_as_json_has_every_column() -> None:
         "precision": "auto",
         "compile": "auto",
         "variant": None,
+        "devices": None,
+        "scaling": "strong",
         "epochs": 10,
         "batch_size": 128,
         "max_steps": None,

@@ -39,7 +39,7 @@ from cnnperf.run.worker_process import WorkerError, probe
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-HOLD_SECONDS = 10.0
+HOLD_SECONDS = 60.0
 """How long a device may still be held by a run that was killed: the kernel frees it as soon as
 Ray has ended its processes."""
 
