@@ -8,6 +8,7 @@ from cnnperf.catalog.specs import Case
 from cnnperf.record.efficiency import add_efficiency
 from cnnperf.record.group import Group, RankTimes
 from cnnperf.record.schema import CaseRecord
+from tests.compare.judging import compared
 from tests.examples import example_case, example_case_record, example_repeat
 
 
@@ -70,3 +71,25 @@ def test_straggler_computes_longer_than_the_median_rank() -> None:
     assert Group(devices=4, ranks=ranks(0.1, 0.104, 0.1, 0.1)).straggler is None
     assert Group(devices=1, ranks=ranks(0.1)).straggler is None
     assert Group(devices=2).shares == {}
+
+
+def test_lost_efficiency_fails_a_comparison() -> None:
+    """Two devices are as fast as before, but one is faster: what they gain together is less."""
+    sides = []
+    for one in (1000.0, 1100.0):
+        cases = [
+            on_devices(1, [one, 1.01 * one, 0.99 * one]),
+            on_devices(2, [1800.0, 1818.0, 1782.0]),
+        ]
+        add_efficiency(cases)
+        sides.append(cases)
+    comparison = compared(*sides)
+    found = {
+        (case.id, name): verdict.verdict
+        for case in comparison.cases
+        for name, verdict in case.metrics.items()
+    }
+    two = "modified_vgg-mnist-28-eager-2devices"
+    assert found[two, "scaling_efficiency"] == "worse"
+    assert found[two, "images_per_second"] == "same"
+    assert comparison.exit_code == 1
