@@ -123,6 +123,7 @@ class FleetCommand:
 
 
 def journaled(folder: Path, device: str = "*") -> int:
-    """The number of finished trainings in a folder's newest journals."""
+    """The number of finished trainings in a folder's newest journals; a line cut off is none."""
     newest = {re.sub(r"-\d{8}-.*", "", p.name): p for p in sorted(folder.glob(f"{device}.jsonl"))}
-    return sum(path.read_text().count('"kind":"repeat"') for path in newest.values())
+    whole = (path.read_text().rpartition("\n")[0] for path in newest.values())
+    return sum(text.count('"kind":"repeat"') for text in whole)
