@@ -1,8 +1,9 @@
 """How much faster several devices train than one of the same run.
 
 Efficiency is a metric of a repeat: its images per second, over the number of devices and the images
-per second of one device in the repeat with the same seed. A pair has the noise of both, so the
-spread of the pairs is that of the efficiency, and it is judged, shown and kept as any other metric.
+per second of one device in the repeat with the same seed and precision. A pair has the noise of
+both, so the spread of the pairs is that of the efficiency, and it is judged, shown and kept as any
+other metric.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ def add_efficiency(cases: Sequence[CaseRecord]) -> None:
         reference = alone.get(_trained(case))
         if case.devices is None or reference is None or case is reference:
             continue
-        rates = {each.seed: each.metrics.images_per_second for each in reference.repeats}
+        rates = {
+            (each.seed, each.precision): each.metrics.images_per_second
+            for each in reference.repeats
+        }
         for place, repeat in enumerate(case.repeats):
-            one, many = rates.get(repeat.seed), repeat.metrics.images_per_second
+            one, many = rates.get((repeat.seed, repeat.precision)), repeat.metrics.images_per_second
             if one and many:
                 found = {"scaling_efficiency": many / (case.devices * one)}
                 metrics = repeat.metrics.model_copy(update=found)
@@ -30,6 +34,5 @@ def add_efficiency(cases: Sequence[CaseRecord]) -> None:
 
 def _trained(case: CaseRecord) -> tuple[object, ...]:
     """Return what a case and its one-device reference have in common."""
-    precisions = tuple(sorted({repeat.precision or "" for repeat in case.repeats}))
     what = (case.model, case.dataset, case.resolution, case.recipe, case.engine, case.suite)
-    return (*what, case.shortened, precisions)
+    return (*what, case.shortened)

@@ -32,6 +32,14 @@ def test_efficiency_pairs_trainings_of_one_seed() -> None:
     assert one.values("scaling_efficiency") == []
 
 
+def test_another_precision_is_no_pair() -> None:
+    """`auto` may choose by repeat; two devices in bfloat16 say nothing about one in float32."""
+    one, two = on_devices(1, [1000.0, 1000.0]), on_devices(2, [1800.0, 1700.0])
+    two.repeats[0] = two.repeats[0].model_copy(update={"precision": "bfloat16"})
+    add_efficiency([one, two])
+    assert two.values("scaling_efficiency") == pytest.approx([0.85])
+
+
 @pytest.mark.parametrize("other", [{"engine": "fast"}, {"resolution": 32}, {"suite": "scaling"}])
 def test_another_training_is_no_reference(other: dict[str, object]) -> None:
     """Nor is one device outside of a group, which has all cores of a CPU."""

@@ -65,7 +65,8 @@ class Cluster:
         self._address = address
         self._ray: Any = None
         self._nodes: list[RayNode] = []
-        self._seen_at = time.monotonic()
+        self._seen_at = self._asked_at = time.monotonic()
+        self._is_lost = False
         self._is_over = threading.Event()
 
     def __enter__(self) -> Cluster:
@@ -135,8 +136,16 @@ class Cluster:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the head no longer answers."""
-        return time.monotonic() - self._seen_at > LOST_SECONDS
+        """Whether the head no longer answers; ask now and then, and it stays so.
+
+        Time in which nobody asked does not count: this process was stopped, by Ctrl-Z or a lid.
+        """
+        now = time.monotonic()
+        if now - self._asked_at > LOST_SECONDS / 2:
+            self._seen_at = max(self._seen_at, now)
+        self._asked_at = now
+        self._is_lost = self._is_lost or now - self._seen_at > LOST_SECONDS
+        return self._is_lost
 
     def _watch(self) -> None:
         """Keep the list of nodes; in a thread, because Ray waits for a head that is gone."""

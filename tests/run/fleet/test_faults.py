@@ -143,12 +143,11 @@ def test_a_node_without_data_is_refused(cluster: LocalCluster, tmp_path: Path) -
         '[datasets.dots]\nimages = "data/dots"\nchannels = 1\nresolution = 8\n'
         '[[cases]]\nmodel = "modified_vgg"\ndataset = "dots"\nresolution = 28\n'
     )
-    start = f"mount -t tmpfs none {tmp_path / 'data'} && exec ray start --block --num-cpus=1 " \
-        f"--node-name=bare --address={cluster.address}"  # fmt: skip
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    start = 'mount -t tmpfs none "$1" && shift && exec "$@"'
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1",
+           "--node-name=bare", f"--address={cluster.address}"]  # fmt: skip
     bare = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", start],
-        env={**os.environ, "PATH": path},
+        ["unshare", "--mount", "sh", "-c", start, "sh", str(tmp_path / "data"), *ray],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
