@@ -86,6 +86,8 @@ def choose_cases(
         chosen = list(recorded)
     else:
         chosen = select_cases(expression, choose_tier(settings)[0])
+    if not ids:
+        chosen = [id_ for id_ in chosen if not _is_divided(get_case(id_))] or chosen
     if not ids and not expression:
         chosen = [id_ for id_ in chosen if isinstance(get_case(id_), Case)] or chosen
     return [
@@ -94,12 +96,21 @@ def choose_cases(
     ]
 
 
+def _is_divided(case: AnyCase) -> bool:
+    return isinstance(case, Case) and case.devices is not None
+
+
 def with_floors(case: AnyCase) -> Case:
     """Return a case whose work can be counted.
 
     Raises:
-        UsageError: its loop is the user's.
+        UsageError: its loop is the user's, or several devices train it.
     """
+    if _is_divided(case):
+        raise UsageError(
+            f"{case.id} has no floors: they are those of one device; choose the case without a "
+            "number of devices"
+        )
     if isinstance(case, LoopCase):
         raise UsageError(
             f"{case.id} has no floors: its loop is your own, so its arithmetic cannot be counted; "

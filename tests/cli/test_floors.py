@@ -13,6 +13,7 @@ from cnnperf.catalog.registry import get_case
 from cnnperf.catalog.specs import Case
 from cnnperf.cli import commands as cli
 from cnnperf.compare.floors import Measured, case_floors, expected_precision, planned_work
+from cnnperf.errors import UsageError
 from cnnperf.record.environment import Gpu
 from cnnperf.record.fingerprint import Fingerprint, RecordedRecipe
 from cnnperf.record.messages import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic
@@ -335,3 +336,13 @@ def test_bad_usage_is_one_sentence_before_any_measurement(
     """Exit code 2, no traceback."""
     done = run_cnnperf("floors", "--device=cpu", *arguments, cwd=tmp_path)
     assert sentence in sentence_of(done)
+
+
+def test_several_devices_have_no_floors() -> None:
+    """They are left out of what was not asked for by id; by id it is an error."""
+    chosen = floors_inputs.choose_cases([], "modified_vgg-mnist", {}, tier="full", device="cpu")
+    assert FAST in {case.id for case in chosen}
+    assert not any(case.devices for case in chosen)
+    with pytest.raises(UsageError, match="has no floors: they are those of one device"):
+        divided = "modified_vgg-mnist-28-scaling-fast-2devices"
+        floors_inputs.choose_cases([divided], None, {}, tier=None, device="cpu")
