@@ -343,6 +343,6 @@ def test_several_devices_have_no_floors() -> None:
     chosen = floors_inputs.choose_cases([], "modified_vgg-mnist", {}, tier="full", device="cpu")
     assert FAST in {case.id for case in chosen}
     assert not any(case.devices for case in chosen)
+    divided = "modified_vgg-mnist-28-scaling-fast-2devices"
     with pytest.raises(UsageError, match="has no floors: they are those of one device"):
-        divided = "modified_vgg-mnist-28-scaling-fast-2devices"
         floors_inputs.choose_cases([divided], None, {}, tier=None, device="cpu")
