@@ -67,7 +67,7 @@ def test_two_devices_train_what_one_does(
 def test_peers_train_the_same_on_two_devices(make_job: MakeJob, package: str) -> None:
     """Their own data parallelism learns what the reference does, and is not ours."""
     pytest.importorskip(package, reason="needs the extra `peers`")
-    expected = trained(make_job("twice_normed", engine="eager", workers=0))
+    expected = trained(make_job("twice_normed", engine=package, workers=0))
     found = trained(make_job("normed", engine=package, workers=0, devices=2))
     assert found.step_losses == pytest.approx(expected.step_losses, rel=1e-6)
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from signal import Signals
+from signal import SIGTERM, Signals
 
 from pydantic import ValidationError
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -172,8 +172,8 @@ class _Group:
         try:
             elastic_launch(configuration, sys.executable)(*command)
         except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            self._channel.send(self._failed(rank - self._first, failure.exitcode))
+            rank, code = _first_failure(error)
+            self._channel.send(self._failed(rank - self._first, code))
             return 1
         finally:
             self._ended.set()
@@ -186,7 +186,9 @@ class _Group:
         deadline = time.monotonic() + LAST_WORDS_SECONDS
         while not self._failures and code > 0 and time.monotonic() < deadline:
             time.sleep(0.05)
-        own = self._failures.get(rank) or next(iter(self._failures.values()), None)
+        own = self._failures.get(rank)
+        if own is None and code > 0:
+            own = next(iter(self._failures.values()), None)
         rank = next((each for each, found in self._failures.items() if found is own), rank)
         if own is None:
             kind, message = _explain(code)
@@ -197,6 +199,18 @@ class _Group:
         else:
             message = f"{self._names([rank])}: {message}"
         return own.model_copy(update={"message": message})
+
+
+def _first_failure(error: ChildFailedError) -> tuple[int, int]:
+    """Return the rank that failed first, and its exit code.
+
+    One that a signal has ended comes first: the others then fail because it is gone. SIGTERM is
+    what torch ends the others with.
+    """
+    codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+    killed = [rank for rank, code in codes.items() if code < 0 and code != -SIGTERM]
+    rank = killed[0] if killed else error.get_first_failure()[0]
+    return rank, codes.get(rank, 1)
 
 
 def _explain(code: int) -> tuple[ErrorKind, str]:

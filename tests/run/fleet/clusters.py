@@ -42,6 +42,8 @@ class LocalCluster:
     def __init__(self, *names: str) -> None:
         from ray.cluster_utils import Cluster
 
+        # Nodes get this process's environment, in which a library of another test may have set it.
+        os.environ.pop("OMP_NUM_THREADS", None)
         head = {"num_cpus": 0, "include_dashboard": False, "_system_config": FAST_DEATHS}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes: dict[str, Any] = {}
