@@ -87,6 +87,17 @@ class Display:
         return f"{self.place}: {describe_step(message)}{tail}"
 
 
+def new_bar(console: Console) -> RichProgress:
+    """Return a line with a bar, which goes away; seldom drawn, since this machine may train."""
+    return RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        console=console,
+        transient=True,
+        refresh_per_second=2,
+    )
+
+
 class LogLines(Display):
     """Prints whole lines, for CI logs and pipes."""
 
@@ -142,13 +153,7 @@ class LiveLine(Display):
     def preparing(self, text: str) -> None:
         """Show a line with this text."""
         self.close()
-        self._progress = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            console=self._console,
-            transient=True,
-            refresh_per_second=2,  # this machine may be the one that trains
-        )
+        self._progress = new_bar(self._console)
         self._task = self._progress.add_task(printable(text), total=1.0)
         self._progress.start()
 

@@ -9,7 +9,7 @@ from cnnperf.catalog.registry import get_case, get_dataset
 from cnnperf.catalog.specs import Case
 from cnnperf.errors import UsageError
 from cnnperf.record.metrics import ABSENT
-from cnnperf.run.fleet.cluster import Cluster, ProcessLostError, RayNode, Ref
+from cnnperf.run.fleet.cluster import ANSWER_SECONDS, Cluster, ProcessLostError, RayNode, Ref
 from cnnperf.run.fleet.node import DataFound, DataRequest, NodeFacts, code_sha256
 from cnnperf.run.settings import RunSettings
 
@@ -74,19 +74,31 @@ def check_data(
             )
 
 
+def first_answer(cluster: Cluster, ref: Ref, name: str, seconds: float = ANSWER_SECONDS) -> str:
+    """Return what a node or device answers before anything is trained.
+
+    Raises:
+        UsageError: it does not answer; the sentence begins with its name.
+    """
+    try:
+        return cluster.result(ref, seconds)
+    except ProcessLostError as error:
+        raise UsageError(
+            f"{name}: lost before anything was trained ({error}): start Ray there again"
+        ) from error
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
 def _answers(
     cluster: Cluster, nodes: Iterable[RayNode], asked: Mapping[str, Ref]
 ) -> dict[str, str]:
     found = {}
     for node in nodes:
         try:
-            found[node.id] = cluster.result(asked[node.id])
-        except ProcessLostError as error:
-            raise UsageError(
-                f"{node.label}: lost before anything was trained ({error}): start Ray there again"
-            ) from error
-        except UsageError as error:
-            raise UsageError(f"{node.label}: {error}") from error
+            found[node.id] = first_answer(cluster, asked[node.id], node.label)
+        except UsageError:
+            raise
         except Exception as error:  # such as an older cnnperf, which has no such function
             raise UsageError(
                 f"{node.label}: its cnnperf cannot answer ({type(error).__name__}: "

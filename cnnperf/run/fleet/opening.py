@@ -17,8 +17,8 @@ from cnnperf.compare.comparability import some
 from cnnperf.errors import UsageError
 from cnnperf.record.journal import SUFFIX, best_journal, choose_paths, read_journal
 from cnnperf.record.messages import ProbeResult
-from cnnperf.run.fleet.checks import check_data, look_at
-from cnnperf.run.fleet.cluster import Cluster, ProcessLostError
+from cnnperf.run.fleet.checks import check_data, first_answer, look_at
+from cnnperf.run.fleet.cluster import Cluster
 from cnnperf.run.fleet.devices import FleetDevice, FleetNode, card_of, find_devices
 from cnnperf.run.fleet.driver import FleetRun, begin_device
 from cnnperf.run.fleet.node import Begun
@@ -118,14 +118,8 @@ def _take_devices(fleet: FleetRun) -> dict[str, ProbeResult]:
     ]
     probed = {}
     for device, ref in begun:
-        try:
-            answer = Begun.model_validate_json(fleet.cluster.result(ref, seconds=900))
-        except ProcessLostError as error:
-            raise UsageError(
-                f"{device.name}: lost before anything was trained ({error}): start Ray there again"
-            ) from error
-        except UsageError as error:
-            raise UsageError(f"{device.name}: {error}") from error
+        text = first_answer(fleet.cluster, ref, device.name, seconds=900)
+        answer = Begun.model_validate_json(text)
         if answer.probed is None:
             raise UsageError(f"{device.name}: {answer.problem}")
         probed[device.name] = answer.probed

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 from cnnperf.compare.comparability import some
 from cnnperf.errors import printable
 from cnnperf.run.header import format_estimate
-from cnnperf.run.progress import LOG_SECONDS
+from cnnperf.run.progress import LOG_SECONDS, new_bar
 
 MAX_NAMED = 2
 """Most trainings under way that a line names."""
@@ -48,13 +47,7 @@ class FleetDisplay:
             self.say(text)
             return
         if self._bar is None:
-            self._bar = RichProgress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=20),
-                console=self._console,
-                transient=True,
-                refresh_per_second=2,  # this machine may be one of the fleet
-            )
+            self._bar = new_bar(self._console)
             self._task = self._bar.add_task("", total=1.0)
             self._bar.start()
         self._bar.update(self._task, completed=done / max(1, planned), description=printable(text))

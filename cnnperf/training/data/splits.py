@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnnperf.catalog.datasets import BUILTIN_DATASETS
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import DataError
 from cnnperf.record.environment import Flag
@@ -158,3 +159,17 @@ def label_flags(spec: DatasetSpec, labels_N: Labels) -> list[Flag]:
         f"images ({some}). Likely num_classes is too high, or the labels count from 1."
     )
     return [Flag(kind="empty_classes", value=len(absent), message=message)]
+
+
+def described_sha256(described: DatasetSpec, splits: Splits | None) -> str:
+    """Return the hash of the data for a fingerprint: without splits, of what describes a pipeline.
+
+    How a user's data set is normalised is part of it; measured values follow from the pixels.
+    """
+    if splits is None:
+        return hashlib.sha256(described.model_dump_json().encode()).hexdigest()
+    found = dataset_sha256(splits)
+    if described in BUILTIN_DATASETS:
+        return found
+    normalisation = f"{found} {described.mean or 'measured'} {described.std or 'measured'}"
+    return hashlib.sha256(normalisation.encode()).hexdigest()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import pkgutil
 import time
 from abc import ABC, abstractmethod
@@ -24,16 +23,15 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from cnnperf.catalog.datasets import BUILTIN_DATASETS
 from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.catalog.specs import Case
 from cnnperf.models import build_model, model_sha256
 from cnnperf.record.environment import Flag
 from cnnperf.training.clock import synchronize
-from cnnperf.training.data import RawImages, Splits, dataset_sha256, split_images
+from cnnperf.training.data import RawImages, Splits, split_images
 from cnnperf.training.data.augment import augment
 from cnnperf.training.data.normalisation import with_normalisation
-from cnnperf.training.data.splits import label_flags
+from cnnperf.training.data.splits import described_sha256, label_flags
 from cnnperf.training.engines.phase import (
     EpochHandler,
     Observer,
@@ -241,18 +239,9 @@ class Engine(ABC):
         return images
 
     def dataset_sha256(self) -> str:
-        """Return the hash of the data: pixels and labels, or what describes a pipeline.
-
-        How a user's data set is normalised is part of it; measured values follow from the pixels.
-        """
+        """Return the hash of the data: pixels and labels, or what describes a pipeline."""
         described = get_dataset(self.case.dataset)
-        if described.pipeline is not None:
-            return hashlib.sha256(described.model_dump_json().encode()).hexdigest()
-        found = dataset_sha256(self.splits)
-        if described in BUILTIN_DATASETS:
-            return found
-        normalisation = f"{found} {described.mean or 'measured'} {described.std or 'measured'}"
-        return hashlib.sha256(normalisation.encode()).hexdigest()
+        return described_sha256(described, None if described.pipeline else self.splits)
 
     def train(self, handler: EpochHandler) -> None:
         """Train epoch by epoch until the handler stops."""

@@ -97,18 +97,23 @@ def run_repeat(
         check_finite(evaluation.mean_loss, "the test")
     metrics = _metrics(job, engine, trained, evaluation, startup_seconds, flops_per_image)
     repeat = _repeat(job, engine, trained, evaluation, metrics)
+    channel.send(Result(repeat=_looked_into(job, engine, trained, repeat)))
+    leave_ranks()
+
+
+def _looked_into(job: TrainJob, engine: Engine, trained: _Trained, repeat: Repeat) -> Repeat:
+    """Add where the time goes; finding that out changes the engine's weights."""
+    ranks = engine.ranks
     if job.profile_dir is not None and trained.inference is None:  # `infer` times no training
-        name = f"{case.id.replace('/', '_')}-seed{job.seed}"
-        if ranks:
-            name += f"-rank{ranks.rank}"
-        profile, flags = record_profile(engine, job.profile_dir, name, metrics.step_seconds_p50)
+        name = f"{engine.case.id.replace('/', '_')}-seed{job.seed}"
+        name += f"-rank{ranks.rank}" if ranks else ""
+        step_seconds = repeat.metrics.step_seconds_p50
+        profile, flags = record_profile(engine, job.profile_dir, name, step_seconds)
         warnings = [*repeat.warnings, *flags]
         repeat = repeat.model_copy(update={"profile": profile, "warnings": warnings})
     if ranks:
-        group = describe_group(engine, trained.log)
-        repeat = repeat.model_copy(update={"group": group})
-    channel.send(Result(repeat=repeat))
-    leave_ranks()
+        repeat = repeat.model_copy(update={"group": describe_group(engine, trained.log)})
+    return repeat
 
 
 def _train(engine: Engine, channel: Channel, get_ready: Callable[[], None]) -> _Trained:

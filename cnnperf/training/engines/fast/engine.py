@@ -51,7 +51,13 @@ from cnnperf.training.engines.fast.compilation import (
 from cnnperf.training.engines.fast.device_data import DeviceData
 from cnnperf.training.engines.fast.fallbacks import is_hopeless
 from cnnperf.training.engines.fast.grey_input import fold_grey_input
-from cnnperf.training.recipe import build_optimizer, can_reset
+from cnnperf.training.engines.fast.trials import (
+    TRIAL_BATCH_CPU,
+    TRIAL_STEPS_CPU,
+    TRIAL_STEPS_CUDA,
+    time_step,
+)
+from cnnperf.training.recipe import build_optimizer
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
     "auto": (None, torch.bfloat16),
@@ -59,14 +65,6 @@ PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
     "bfloat16": (torch.bfloat16,),
 }
 """Dtypes to try for a case's precision; None is float32."""
-
-TRIAL_STEPS_CPU = 2
-TRIAL_STEPS_CUDA = 20
-"""Steps timed for each way to execute them, after a few untimed ones; the fastest way trains. A GPU
-needs more: its steps are short and its clocks must rise."""
-
-TRIAL_BATCH_CPU = 4
-"""For large images: a batch of 128 at 224 pixels takes a CPU minutes."""
 
 COMPILE_TRIAL_SECONDS = 600.0
 """On a CPU, compilation is tried only if training will take longer than this: the trial takes time,
@@ -185,25 +183,9 @@ class FastEngine(Engine):
                 step = self._trial_step(size)
                 for _ in range(max(1, steps // 4)):
                     step()
-                return self.ranks.slowest(self._seconds_of(step, steps))
+                return self.ranks.slowest(time_step(step, steps, self.device))
             finally:
                 self._compiled = None
-
-    def _seconds_of(self, step: Callable[[], object], steps: int) -> float:
-        """Time a step: on a CPU the fastest of some, since other work only slows; else their mean.
-
-        An accelerator gets all of them at once: a wait after each would leave it idle.
-        """
-        rounds, each = (steps, 1) if self.device.type == "cpu" else (1, steps)
-        found = []
-        for _ in range(rounds):
-            synchronize(self.device)
-            start = time.perf_counter()
-            for _ in range(each):
-                step()
-            synchronize(self.device)
-            found.append((time.perf_counter() - start) / each)
-        return min(found)
 
     def _trial_step(self, size: int) -> Callable[[], object]:
         """Return a step on noise; on CUDA a graph, because launching would dominate the time."""
@@ -283,11 +265,7 @@ class FastEngine(Engine):
         """
         if self.device.type != "cuda" or self.recipe.batch_size > self.data.train.chunk_images:
             return False
-        reason = None
-        if self.recipe.accumulate_steps > 1:
-            reason = "the recipe accumulates gradients"
-        elif not can_reset(self.recipe):
-            reason = "the optimizer's state cannot be set back after the capture"
+        reason = fallbacks.why_not_captured(self.recipe)
         if reason is not None:
             self.flags.append(fallbacks.not_captured(reason))
         return reason is None

@@ -14,7 +14,9 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
+from cnnperf.catalog.specs import Recipe
 from cnnperf.record.environment import Flag
+from cnnperf.training.recipe import can_reset
 
 FAILURES = {
     "no_bfloat16": (
@@ -44,6 +46,15 @@ def fell_back(
     """Return the warning that a faster way failed and training went on without it."""
     what, instead = FAILURES[kind]
     return Flag(kind=kind, message=f"{what} ({first_line(error)}). {instead}")
+
+
+def why_not_captured(recipe: Recipe) -> str | None:
+    """Return why a graph cannot hold the steps of a recipe; None if it can."""
+    if recipe.accumulate_steps > 1:
+        return "the recipe accumulates gradients"
+    if not can_reset(recipe):
+        return "the optimizer's state cannot be set back after the capture"
+    return None
 
 
 def not_captured(reason: str) -> Flag:
