@@ -30,53 +30,66 @@ Metric = Annotated[
 ]
 
 
+FleetFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER",
+        help="Folder with a record a device, named as the device.",
+        show_default=False,
+    ),
+]
+
+Labels = Annotated[
+    Path | None,
+    option(
+        "--labels",
+        metavar="FILE",
+        text="CSV with a column device, and others such as host and rack: what slow devices "
+        "have in common is named.",
+    ),
+]
+
+Threshold = Annotated[
+    float,
+    option(
+        "--threshold",
+        metavar="SHARE",
+        text="Smallest change that counts: 0.01 is 1 %.",
+        min=0.0,
+        max=0.5,
+    ),
+]
+
+Rate = Annotated[
+    float,
+    option(
+        "--false-discovery-rate",
+        metavar="SHARE",
+        text="Largest expected share of healthy devices among those called slow.",
+        min=0.0001,
+        max=0.5,
+    ),
+]
+
+Anonymous = Annotated[
+    bool, option("--anonymous", text="Show hashes instead of the names of hosts.")
+]
+
+Format = Annotated[
+    FleetFormat,
+    option("--format", metavar="FORMAT", text="table, markdown, junit, json or html."),
+]
+
+
 def judge(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FOLDER",
-            help="Folder with a record a device, named as the device.",
-            show_default=False,
-        ),
-    ],
-    labels: Annotated[
-        Path | None,
-        option(
-            "--labels",
-            metavar="FILE",
-            text="CSV with a column device, and others such as host and rack: what slow devices "
-            "have in common is named.",
-        ),
-    ] = None,
+    folder: FleetFolder,
+    labels: Labels = None,
     metric: Metric = "images_per_second",
-    threshold: Annotated[
-        float,
-        option(
-            "--threshold",
-            metavar="SHARE",
-            text="Smallest change that counts: 0.01 is 1 %.",
-            min=0.0,
-            max=0.5,
-        ),
-    ] = 0.01,
-    rate: Annotated[
-        float,
-        option(
-            "--false-discovery-rate",
-            metavar="SHARE",
-            text="Largest expected share of healthy devices among those called slow.",
-            min=0.0001,
-            max=0.5,
-        ),
-    ] = 0.05,
+    threshold: Threshold = 0.01,
+    rate: Rate = 0.05,
     strict: Strict = False,
-    anonymous: Annotated[
-        bool, option("--anonymous", text="Show hashes instead of the names of hosts.")
-    ] = False,
-    form: Annotated[
-        FleetFormat,
-        option("--format", metavar="FORMAT", text="table, markdown, junit, json or html."),
-    ] = FleetFormat.TABLE,
+    anonymous: Anonymous = False,
+    form: Format = FleetFormat.TABLE,
     output: Output = None,
     force: Force = False,
     everything: All = False,

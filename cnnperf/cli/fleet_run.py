@@ -25,43 +25,52 @@ MAX_FAILURES = 10
 """Most failed cases that the summary names."""
 
 
+Folder = Annotated[
+    Path,
+    option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        text="Folder for a record a device.",
+        show_default=False,
+    ),
+]
+
+Address = Annotated[
+    str,
+    option(
+        "--address",
+        metavar="ADDRESS",
+        text="Ray cluster: auto (the one that this machine belongs to), ray://HOST:10001, or "
+        "local (start one on this machine).",
+    ),
+]
+
+Repeats = Annotated[
+    int,
+    option("--repeats", metavar="N", text="Trainings of each case on each device.", min=1),
+]
+
+Together = Annotated[
+    bool,
+    option(
+        "--together",
+        text="Train on all devices of a node at once, which also finds shared limits: power, "
+        "cooling, PCIe, CPUs. Without it, one device of a node trains at a time.",
+    ),
+]
+
+Resume = Annotated[bool, option("--resume", text="Continue the stopped fleet run in DIR.")]
+
+
 @training_options(*RUN_OPTIONS, "check_numerics")
 def run(
-    output: Annotated[
-        Path,
-        option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            text="Folder for a record a device.",
-            show_default=False,
-        ),
-    ],
-    address: Annotated[
-        str,
-        option(
-            "--address",
-            metavar="ADDRESS",
-            text="Ray cluster: auto (the one that this machine belongs to), ray://HOST:10001, or "
-            "local (start one on this machine).",
-        ),
-    ] = "auto",
+    output: Folder,
+    address: Address = "auto",
     expression: Expression = None,
-    repeats: Annotated[
-        int,
-        option("--repeats", metavar="N", text="Trainings of each case on each device.", min=1),
-    ] = 5,
-    together: Annotated[
-        bool,
-        option(
-            "--together",
-            text="Train on all devices of a node at once, which also finds shared limits: power, "
-            "cooling, PCIe, CPUs. Without it, one device of a node trains at a time.",
-        ),
-    ] = False,
-    resume: Annotated[
-        bool, option("--resume", text="Continue the stopped fleet run in DIR.")
-    ] = False,
+    repeats: Repeats = 5,
+    together: Together = False,
+    resume: Resume = False,
     module: Modules = None,
     **given: Any,
 ) -> None:
