@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from cnnperf.cli.report import packages
 from cnnperf.errors import UsageError, one_of, printable
 from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences, status
+
+if TYPE_CHECKING:
+    from cnnperf.compare.fleet.verdicts import Fleet
 
 
 class FleetFormat(StrEnum):
@@ -112,7 +115,6 @@ def judge(
     """
     from cnnperf.compare.fleet.devices import load_devices
     from cnnperf.compare.fleet.judge import FleetRules, judge_fleet
-    from cnnperf.report.formats.fleet import as_text
 
     with sentences():
         _check_metric(metric)
@@ -123,19 +125,24 @@ def judge(
             metric=metric, threshold=threshold, false_discovery_rate=rate, strict=strict
         )
         judged = judge_fleet(devices, rules)
-        if form is FleetFormat.TABLE and output is None:
-            from cnnperf.report.terminal.fleet import fleet_summary
-
-            print_rich(fleet_summary(judged, everything=everything))
-        else:
-            with packages(), status("writing ..."):
-                text = as_text(judged, form.value, everything=everything)
-            if output is None:
-                typer.echo(text.encode() if form is FleetFormat.HTML else text, nl=False)
-            else:
-                write_file(output, text)
-                typer.echo(printable(judged.summary))
+        _show(judged, form, output, everything=everything)
     raise typer.Exit(judged.exit_code)
+
+
+def _show(judged: Fleet, form: FleetFormat, output: Path | None, *, everything: bool) -> None:
+    from cnnperf.report.formats.fleet import as_text
+    from cnnperf.report.terminal.fleet import fleet_summary
+
+    if form is FleetFormat.TABLE and output is None:
+        print_rich(fleet_summary(judged, everything=everything))
+        return
+    with packages(), status("writing ..."):
+        text = as_text(judged, form.value, everything=everything)
+    if output is None:
+        typer.echo(text.encode() if form is FleetFormat.HTML else text, nl=False)
+    else:
+        write_file(output, text)
+        typer.echo(printable(judged.summary))
 
 
 def place(

@@ -89,16 +89,19 @@ def run_repeat(
 
     train = _train_and_infer if case.suite == "infer" else _train
     trained = train(engine, channel, get_ready)
-    evaluation = None
-    if not engine.recipe.is_sample:
-        epochs = engine.recipe.epochs
-        channel.send(Progress(phase="test", epoch=epochs, epochs=epochs, step=0, steps=0))
-        evaluation = engine.evaluate("test")
-        check_finite(evaluation.mean_loss, "the test")
+    evaluation = None if engine.recipe.is_sample else _test(engine, channel)
     metrics = _metrics(job, engine, trained, evaluation, startup_seconds, flops_per_image)
     repeat = _repeat(job, engine, trained, evaluation, metrics)
     channel.send(Result(repeat=_looked_into(job, engine, trained, repeat)))
     leave_ranks()
+
+
+def _test(engine: Engine, channel: Channel) -> Evaluation:
+    epochs = engine.recipe.epochs
+    channel.send(Progress(phase="test", epoch=epochs, epochs=epochs, step=0, steps=0))
+    evaluation = engine.evaluate("test")
+    check_finite(evaluation.mean_loss, "the test")
+    return evaluation
 
 
 def _looked_into(job: TrainJob, engine: Engine, trained: _Trained, repeat: Repeat) -> Repeat:
