@@ -59,6 +59,11 @@ else:
             "peak_memory_bytes": 1000,
         }},
         "steps": 10,
+        "settings": {{"device": plan["device"]}},
+        "warnings": [
+            {{"kind": kind, "message": "the compiler is missing"}}
+            for kind in plan["warnings"].get(case, ())
+        ],
         "model_sha256": "a" * 64,
         "dataset_sha256": "b" * 64,
     }})
@@ -73,6 +78,8 @@ def fake_python(
     noise: dict[str, float] | None = None,
     failing: tuple[str, ...] = (),
     free: int = sys.maxsize,
+    warnings: dict[str, tuple[str, ...]] | None = None,
+    device: str = "cpu",
     **more: Any,
 ) -> str:
     """An interpreter whose trainings take 10 seconds by their own account.
@@ -84,6 +91,8 @@ def fake_python(
         noise: standard deviation of the logarithm of a case's time.
         failing: cases whose trainings fail.
         free: how many trainings go through; each further one waits until there is a file `go-on`.
+        warnings: kinds of flags that a case's trainings raise.
+        device: where they say that they trained; the machine is a CPU all the same.
         more: `refusal`, a sentence with which it refuses to do anything.
     """
     probe = ProbeResult(device="cpu", environment=example_environment(gpu=None))
@@ -95,6 +104,8 @@ def fake_python(
         "noise": noise or {},
         "failing": failing,
         "free": free,
+        "warnings": warnings or {},
+        "device": device,
         "go_on": str(folder / "go-on"),
         **more,
     }

@@ -27,7 +27,7 @@ OTHER_NAMES = {"--cnnperf-": "--", "--benchmark-json": "--out", "cnnperf_modules
 
 RUN_OPTIONS = (
     "tier", "device", "seed", "epochs", "limit_steps", "set", "compile", "precision",
-    "deterministic", "anonymous", "data_dir", "timeout",
+    "allow_fallback", "deterministic", "anonymous", "data_dir", "timeout",
 )  # fmt: skip
 """Options of a run that both commands have."""
 

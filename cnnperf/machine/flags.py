@@ -23,11 +23,14 @@ DISTURBANCES = frozenset(
 )  # fmt: skip
 """Kinds that mean: something else affected the repeat's time."""
 
-KINDS = DISTURBANCES | {
+FALLBACKS = frozenset({"no_bfloat16", "not_compiled", "not_captured", "trial_not_captured"})
+"""Kinds that mean: engine `fast` failed at what makes it fast, and went on without it. None of them
+is raised where the user asked for it, or where the recipe cannot be captured on any machine."""
+
+KINDS = DISTURBANCES | FALLBACKS | {
     "tf32_matmul", "tf32_cudnn", "powersave_governor", "mfu_above_peak", "no_profile",
-    "inference_accuracy_lost", "precision_not_measured", "streamed", "no_bfloat16", "not_compiled",
-    "not_captured", "slow_variables", "no_bfloat16_units", "contradicts_recipe",
-    "one_class", "empty_classes",
+    "inference_accuracy_lost", "precision_not_measured", "streamed", "not_capturable",
+    "slow_variables", "no_bfloat16_units", "contradicts_recipe", "one_class", "empty_classes",
 }  # fmt: skip
 """Every kind that a record may have, including those that the engines raise."""
 

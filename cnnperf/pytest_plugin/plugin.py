@@ -267,7 +267,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if SESSION not in config.stash:
         return
     from cnnperf.report.terminal.run import look_of, render, run_summary, where_traces_are
-    from cnnperf.run.header import journal_lines
+    from cnnperf.run.header import fallback_line, journal_lines
 
     run = config.stash[SESSION]
     terminalreporter.section("cnnperf")
@@ -284,6 +284,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     traces = where_traces_are(run.record, run.settings.profile)
     if traces is not None:
         terminalreporter.write_line(traces)
+    fell_back = fallback_line(run)
+    if fell_back is not None:
+        terminalreporter.write_line(fell_back, red=True)
 
 
 class ParallelRun:

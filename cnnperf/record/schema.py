@@ -54,8 +54,9 @@ Count = Annotated[int, Field(ge=0, le=2**64)]
 PrecisionName = Literal["float32", "tf32", "bfloat16", "float16"]
 Outcome = Literal["passed", "failed", "skipped"]
 ErrorKind = Literal[
-    "killed", "out_of_memory", "nan_loss", "timeout", "exception", "start", "data", "protocol"
-]
+    "killed", "out_of_memory", "nan_loss", "timeout", "exception", "start", "data", "protocol",
+    "fallback",
+]  # fmt: skip
 
 
 class RecordModel(BaseModel):

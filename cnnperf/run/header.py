@@ -89,6 +89,19 @@ def journal_lines(run: RunSession, arguments: Sequence[str]) -> list[str]:
     ]
 
 
+def fallback_line(run: RunSession) -> str | None:
+    """Return which cases fell back and what to do; None where none did."""
+    cases = [case for case in run.cases.values() if case.error and case.error.kind == "fallback"]
+    if not cases:
+        return None
+    return (
+        f"fell back: {', '.join(case.id for case in cases)}: they were not trained as engine fast "
+        "trains on this GPU. Remove the cause (the reason is above), ask for less with "
+        "--cnnperf-compile=off or --cnnperf-precision=float32, or accept it with "
+        "--cnnperf-allow-fallback"
+    )
+
+
 def describe_work(run: RunSession) -> str:
     """Return text such as `4 cases, 4 trainings, roughly 2 min`."""
     cases = len(run.plan.runnable)

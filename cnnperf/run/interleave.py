@@ -123,13 +123,15 @@ class Interleaved:
     def _train(self, side: RunSession, case_id: str, index: int) -> None:
         planned = side.plan.cases[case_id]
         seed = planned.first_seed + index
-        if any(repeat.seed == seed for repeat in side.cases[case_id].repeats):
-            return
-        with side.repeat(planned, seed) as run:
-            run.prepare()
-            run.train()
-            repeat = run.finish()
-        side.keep(planned, repeat)
+        taken_over = (each for each in side.cases[case_id].repeats if each.seed == seed)
+        repeat = next(taken_over, None)
+        if repeat is None:
+            with side.repeat(planned, seed) as run:
+                run.prepare()
+                run.train()
+                repeat = run.finish()
+            side.keep(planned, repeat)
+        side.check(repeat)
 
     def discard(self) -> None:
         """Delete the journals and the empty folder of a pair that trained nothing."""

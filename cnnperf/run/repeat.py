@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnperf.machine.flags import missing_bfloat16_units, run_flags
+from cnnperf.machine.flags import FALLBACKS, missing_bfloat16_units, run_flags
 from cnnperf.machine.nodes import find_nodes
 from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules, visible_gpu_handle
 from cnnperf.machine.state import StateSampler, read_state
@@ -20,7 +20,7 @@ from cnnperf.record.harness import HarnessTimes
 from cnnperf.record.messages import TrainJob
 from cnnperf.record.schema import Repeat, StateRecord
 from cnnperf.run.time_limit import TimeLimit
-from cnnperf.run.worker_process import Listener, Worker, ignore_progress
+from cnnperf.run.worker_process import Listener, Worker, WorkerError, ignore_progress
 
 MIN_ENERGY_SECONDS = 5.0
 """NVML's energy counter is updated every 20 to 100 ms, so the joules of shorter runs are noise."""
@@ -224,6 +224,24 @@ def checked_mfu(repeat: Repeat, hardware: Hardware) -> tuple[float | None, list[
         "compare images/s."
     )
     return mfu, [Flag(kind="mfu_above_peak", value=mfu, message=message)]
+
+
+def check_fallback(repeat: Repeat) -> None:
+    """Refuse a training on CUDA in which engine `fast` went on without what makes it fast.
+
+    Its figures look like any others, and hours of them would measure what nobody asked for.
+
+    Raises:
+        WorkerError: it fell back; the message says what failed and what to try.
+    """
+    device = (repeat.settings or Settings()).device or ""
+    found = [flag for flag in repeat.warnings if flag.kind in FALLBACKS]
+    if not found or not device.startswith("cuda"):
+        return
+    kinds = ", ".join(dict.fromkeys(flag.kind for flag in found))
+    error = WorkerError("fallback", f"engine fast fell back ({kinds}): {found[-1].message}")
+    error.seed = repeat.seed
+    raise error
 
 
 def clock_flags(inside_seconds: float, outside_seconds: float | None) -> list[Flag]:

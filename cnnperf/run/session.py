@@ -41,7 +41,7 @@ from cnnperf.run.plan import (
     probe_job,
 )
 from cnnperf.run.progress import Display, Place
-from cnnperf.run.repeat import RepeatRun
+from cnnperf.run.repeat import RepeatRun, check_fallback
 from cnnperf.run.resumed import Resumed, read_resumed
 from cnnperf.run.settings import RunSettings
 from cnnperf.run.time_limit import OutOfTimeError, TimeLimit
@@ -290,6 +290,15 @@ class RunSession:
                 numerics=tuple(self._case_record(planned).numerics),
             )
         )
+
+    def check(self, repeat: Repeat) -> None:
+        """Check a repeat that has been kept or taken over.
+
+        Raises:
+            WorkerError: engine `fast` fell back on CUDA, and --cnnperf-allow-fallback is not set.
+        """
+        if not self.settings.allow_fallback:
+            check_fallback(repeat)
 
     # --- the end --------------------------------------------------------------------------------
 

@@ -121,8 +121,7 @@ OPTIONS = (
     ),
     Option(
         name="repeats", metavar="N", parse=positive_int,
-        help="train each case N times, each time in a new process with another seed (default: 1 "
-        "in smoke, 3 in standard and full)",
+        help="trainings of each case, each with another seed (default: 1 in smoke, else 3)",
     ),
     Option(
         name="seed", metavar="N", parse=seed, default=0,
@@ -139,13 +138,12 @@ OPTIONS = (
     ),
     Option(
         name="set", metavar="FIELD=VALUE", default=(),
-        help="change a field of every case, such as recipe.batch_size=256, recipe.optimizer=SGD or "
-        "workers=4; the ids say so; may be given several times",
+        help="change a field of every case, such as recipe.batch_size=256 or workers=4; may be "
+        "given several times",
     ),
     Option(
         name="devices", metavar="N,N", parse=devices,
-        help="train each case on so many devices together, a process each, such as 1,2,4; the ids "
-        "say so; without it a case trains on one device, and suite scaling on what it lists",
+        help="train each case on so many devices together, a process each, such as 1,2,4",
     ),
     one_of_words(
         "scaling", "strong", "weak", default="strong",
@@ -154,9 +152,8 @@ OPTIONS = (
     ),
     one_of_words(
         "compile", "auto", "on", "off",
-        text="whether engine fast compiles: on, off or auto; auto compiles on CUDA, and on a CPU "
-        "if a trial is faster; if compiling fails, auto continues without it and warns, on fails "
-        "the case",
+        text="whether engine fast compiles: on, off or auto, which compiles on CUDA, and on a CPU "
+        "if a trial is faster, and goes on without where compiling fails",
     ),
     one_of_words(
         "precision", "auto", "float32", "bfloat16",
@@ -164,15 +161,19 @@ OPTIONS = (
         "is faster",
     ),
     Option(
+        name="allow_fallback", default=False,
+        help="keep training a case whose engine fast fell back on CUDA (not compiled, not "
+        "captured, no bfloat16); without it, such a case fails after its first training",
+    ),
+    Option(
         name="deterministic", default=False,
-        help="train deterministically and record the loss of every step, so that `cnnperf compare` "
-        "finds the first step at which two records differ; slower; auto then means float32 and "
-        "not compiled",
+        help="train deterministically, in float32 and not compiled, and record the loss of every "
+        "step, so that `cnnperf compare` finds the first that differs; slower",
     ),
     Option(
         name="check_numerics", default=False,
-        help="before its repeats, train each case twice for a few steps, deterministically, and "
-        "record losses and weights: `cnnperf fleet judge` finds devices that compute wrongly",
+        help="before its repeats, train each case twice for a few steps, deterministically: "
+        "`cnnperf fleet judge` finds devices that compute wrongly",
     ),
     Option(
         name="anonymous", default=False,
@@ -189,13 +190,11 @@ OPTIONS = (
     ),
     Option(
         name="timeout", metavar="SECONDS", parse=seconds,
-        help="end a repeat that has no result SECONDS after its clock started; starting may take "
-        "as long, but at least 5 minutes (default: no limit)",
+        help="end a repeat that has no result SECONDS after its clock started (default: no limit)",
     ),
     Option(
         name="max_minutes", metavar="M", parse=minutes,
-        help="finish within M minutes: start no training that is expected to end later, stop one "
-        "that does, and print the command that continues; exit code 75 (default: no limit)",
+        help="finish within M minutes and print the command that continues; exit code 75",
     ),
     Option(
         name="resume", metavar="JOURNAL", parse=path,
@@ -203,8 +202,8 @@ OPTIONS = (
     ),
     Option(
         name="profile", metavar="DIR", parse=path,
-        help="after the timed part of each repeat, profile a few steps: a trace for TensorBoard or "
-        "Perfetto in DIR, and time by kind of work in the record",
+        help="profile a few steps after each repeat: traces in DIR, time by kind of work in the "
+        "record",
     ),
     Option(
         name="baseline", metavar="FILE", parse=path,
@@ -242,6 +241,7 @@ class RunSettings:
     scaling: Scaling
     compile: Choice
     precision: Literal["auto"] | Precision
+    allow_fallback: bool
     deterministic: bool
     check_numerics: bool
     anonymous: bool
@@ -347,9 +347,9 @@ def _value(config: pytest.Config, option: Option) -> Any:
         return tuple(_parsed(config, option, each) for each in _texts(config, option.key))
     ini = _ini(config, option.key)
     if option.is_switch:
-        return (
-            ini if isinstance(ini, bool) else _wrong_type(config, option.key, "true or false", ini)
-        )
+        if not isinstance(ini, bool):
+            _wrong_type(config, option.key, "true or false", ini)
+        return ini
     if ini in ("", None):
         return option.default
     value = _parsed(config, option, os.path.expandvars(str(ini)))

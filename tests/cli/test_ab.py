@@ -145,10 +145,19 @@ def test_case_that_becomes_undecided_again_is_trained_further() -> None:
     assert asked == [(3, ("x", "y")), (5, ("y",)), (8, ("x",))]
 
 
-def test_failure_in_b_fails_the_case_and_others_continue(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        ({"failing": (VGG,)}, "the cat sat on the keyboard"),
+        ({"warnings": {VGG: ("not_compiled",)}, "device": "cuda:0"}, "engine fast fell back"),
+    ],
+)
+def test_failure_in_b_fails_the_case_and_others_continue(
+    tmp_path: Path, problem: dict[str, Any], reason: str
+) -> None:
     """What A has measured of it stays; it is not started again."""
     a = fake_python(tmp_path, "a", noise=QUIET)
-    b = fake_python(tmp_path, "b", noise=QUIET, failing=(VGG,))
+    b = fake_python(tmp_path, "b", noise=QUIET, **problem)
     done = _run(tmp_path, a, b, "-k", BOTH)
     assert done.returncode == 1, done.stdout + done.stderr
     record_a, record_b = records_of(tmp_path)
@@ -156,7 +165,7 @@ def test_failure_in_b_fails_the_case_and_others_continue(tmp_path: Path) -> None
     assert len(case_of(record_a, VGG_ID).repeats) == 1
     failed = case_of(record_b, VGG_ID)
     assert (failed.outcome, failed.error and failed.error.seed) == ("failed", 0)
-    assert f"failed: {VGG_ID}: B failed: the cat sat on the keyboard" in done.stdout
+    assert f"failed: {VGG_ID}: B failed: {reason}" in done.stdout
     assert len(case_of(record_b, RESNET_ID).repeats) == 3
     assert not record_a.interrupted
     assert not record_b.interrupted

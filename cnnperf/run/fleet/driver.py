@@ -21,6 +21,7 @@ from cnnperf.run.fleet.order import Training
 from cnnperf.run.fleet.progress import FleetDisplay
 from cnnperf.run.plan import AnyPlanned, estimate_repeat_seconds, job_of, plan_digest, probe_job
 from cnnperf.run.settings import RunSettings
+from cnnperf.run.worker_process import WorkerError
 
 POLL_SECONDS = 1.0
 
@@ -221,7 +222,12 @@ class FleetRun:
         device.run.cases[planned.id].numerics += trained.numerics
         device.run.keep(planned, trained.repeat)
         self._last_kept_at = time.monotonic()
-        self._end_if_complete(device, planned)
+        try:
+            device.run.check(trained.repeat)
+        except WorkerError as error:
+            self._fail(node, training, error.as_case_error())
+        else:
+            self._end_if_complete(device, planned)
 
     def _fail(self, node: FleetNode, training: Training, error: CaseError) -> None:
         device = node.device(training.device)

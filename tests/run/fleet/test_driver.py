@@ -23,7 +23,7 @@ from cnnperf.run.fleet.node import Begun, Card, Trained
 from cnnperf.run.fleet.opening import open_fleet
 from cnnperf.run.fleet.progress import FleetDisplay
 from cnnperf.run.settings import settings_from
-from tests.examples import example_environment, example_repeat
+from tests.examples import example_environment, example_flag, example_repeat
 from tests.run.fleet.clusters import CASE
 
 Answer = Callable[[str, int], str]
@@ -89,12 +89,18 @@ class ScriptedCluster:
 
 
 def fleet_on(
-    cluster: Any, folder: Path, repeats: int = 3, *, check_numerics: bool = False, **options: bool
+    cluster: Any,
+    folder: Path,
+    repeats: int = 3,
+    *,
+    check_numerics: bool = False,
+    allow_fallback: bool = False,
+    **options: bool,
 ) -> tuple[FleetRun, Any]:
     """A fleet run of the small case, and what it prints."""
     printed = io.StringIO()
     display = FleetDisplay(Console(file=printed, width=500))
-    given = {"tier": "full", "check_numerics": check_numerics}
+    given = {"tier": "full", "check_numerics": check_numerics, "allow_fallback": allow_fallback}
     settings = settings_from(given, (), repeats=repeats)
     return open_fleet(cluster, settings, CASE, folder, display, **options), printed
 
@@ -174,6 +180,25 @@ def test_a_training_that_fails_ends_its_case_on_its_device_only(tmp_path: Path) 
     assert f"b-cpu: {CASE} FAILED: loss is NaN in step 3" in printed.getvalue()
     assert fleet.left == 0
     assert [*tmp_path.glob("b-cpu-*.journal.jsonl")]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_fallback_ends_its_case_on_its_device_unless_allowed(tmp_path: Path, allowed: bool) -> None:
+    """Its first training is kept; the other device trains all."""
+
+    def answer(device: str, seed: int) -> str:
+        flags = [example_flag("not_compiled")] if device == "b" else []
+        repeat = example_repeat(seed).model_copy(update={"warnings": flags})
+        return Trained(repeat=repeat).model_dump_json()
+
+    cluster = ScriptedCluster("a", "b", answer=answer)
+    fleet, _ = fleet_on(cluster, tmp_path, allow_fallback=allowed)
+    fleet.train()
+    fleet.close()
+    assert seeds_of(tmp_path, "a-cpu") == [0, 1, 2]
+    (case,) = load_record(tmp_path / "b-cpu.json").cases
+    assert (case.outcome, len(case.repeats)) == (("passed", 3) if allowed else ("failed", 1))
+    assert (case.error and case.error.kind) == (None if allowed else "fallback")
 
 
 def test_a_training_that_takes_its_process_along_is_tried_three_times(tmp_path: Path) -> None:

@@ -189,13 +189,14 @@ class FastEngine(Engine):
 
     def _trial_step(self, size: int) -> Callable[[], object]:
         """Return a step on noise; on CUDA a graph, because launching would dominate the time."""
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or fallbacks.why_not_captured(self.recipe) is not None:
             return lambda: self.train_step(size)
         batch = self.noise(size)
         self.model.train()
         try:
             graph = self._graph_of(lambda _: self.step(batch), steps=1, batch_size=size)
-        except RuntimeError:  # launch what cannot be captured, as in training
+        except RuntimeError as error:  # launch it, as in training
+            self.flags.append(fallbacks.fell_back("trial_not_captured", error))
             return lambda: self.train_step(size)
         rows_1B = torch.arange(size, device=self.device).view(1, -1)
         return lambda: (graph.replay(rows_1B), batch)  # keeps the memory that the graph reads
@@ -260,14 +261,13 @@ class FastEngine(Engine):
     def _can_capture(self) -> bool:
         """Return whether to capture: only CUDA has graphs, and they need a whole batch.
 
-        A recipe whose steps differ from each other, or whose optimizer cannot be set back after the
-        capture, is launched kernel by kernel, with a warning.
+        A recipe whose steps differ, or whose optimizer cannot be set back, is noted and launched.
         """
         if self.device.type != "cuda" or self.recipe.batch_size > self.data.train.chunk_images:
             return False
         reason = fallbacks.why_not_captured(self.recipe)
         if reason is not None:
-            self.flags.append(fallbacks.not_captured(reason))
+            self.flags.append(fallbacks.not_capturable(reason))
         return reason is None
 
     def _capture(self) -> None:

@@ -36,12 +36,19 @@ FAILURES = {
         "Kernels were launched one by one. The likely cause is an operation that waits for the "
         "host, or too little memory: look for .item() in the model, or use a smaller batch.",
     ),
+    "trial_not_captured": (
+        "The step of a trial could not be captured as a CUDA graph",
+        "The precision was chosen by the time of launched kernels. The likely cause is an "
+        "operation that waits for the host, or too little memory: --cnnperf-precision=bfloat16 "
+        "skips the trial.",
+    ),
 }
 """By kind of flag: what failed; what was done instead, the likely cause, and what to try."""
 
 
 def fell_back(
-    kind: Literal["no_bfloat16", "not_compiled", "not_captured"], error: Exception
+    kind: Literal["no_bfloat16", "not_compiled", "not_captured", "trial_not_captured"],
+    error: Exception,
 ) -> Flag:
     """Return the warning that a faster way failed and training went on without it."""
     what, instead = FAILURES[kind]
@@ -57,13 +64,18 @@ def why_not_captured(recipe: Recipe) -> str | None:
     return None
 
 
-def not_captured(reason: str) -> Flag:
-    """Return the note that a recipe cannot be captured as CUDA graphs."""
+def not_captured(reason: str, *, kind: str = "not_captured") -> Flag:
+    """Return the warning that there are no CUDA graphs although nothing failed on this rank."""
     message = (
         f"No CUDA graph was captured: {reason}. Kernels were launched one by one, which is slower "
         "for small images."
     )
-    return Flag(kind="not_captured", message=message)
+    return Flag(kind=kind, message=message)
+
+
+def not_capturable(reason: str) -> Flag:
+    """Return the note that a recipe cannot be captured: a fact on every machine, not a failure."""
+    return not_captured(reason, kind="not_capturable")
 
 
 def first_line(error: Exception, limit: int = 200) -> str:
