@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import psutil
 import torch
 
@@ -170,7 +171,9 @@ class DeviceData:
             self.flags.append(Flag(kind="streamed", value=float(needed_bytes), message=message))
         self.train = self._allocate(dataset.train_images)
         self._validation = self._allocate(dataset.val_images)
-        self._order = torch.Generator(device=device).manual_seed(seed)
+        self._seed = seed
+        self._order = torch.Generator(device=device)
+        self.restart()
 
     def _allocate(self, images: int) -> DeviceSplit:
         return DeviceSplit(
@@ -198,6 +201,16 @@ class DeviceData:
         self.train.fill_with_noise()
         self._validation.fill_with_noise()
 
+    def rehearse(self) -> None:
+        """Copy and resize blank images as `fill` will do; it then finds its memory and kernels."""
+        for split in (self.train, self._validation):
+            if split.is_whole:
+                split.fill(blank(self._dataset, len(split), self._resolution))
+
+    def restart(self) -> None:
+        """Begin again with the order of the first epoch."""
+        self._order.manual_seed(self._seed)
+
     def noise_for_evaluation(self) -> Iterator[Batch]:
         """Yield one batch of each size that evaluation uses, with any content."""
         counts = (self._dataset.val_images, self._dataset.test_images)
@@ -222,6 +235,14 @@ class DeviceData:
             batches = torch.split(rows_M, self._evaluation_batch_size)
             own = batches[self._ranks.rank :: self._ranks.size]
             yield from map(images.batch, own)
+
+
+def blank(spec: DatasetSpec, images: int, resolution: int) -> Split:
+    """Return black images of class 0, as a loader would give them; some have any resolution."""
+    pixels = spec.resolution or resolution
+    shape = (images, pixels, pixels, spec.channels)
+    black_NHWC = np.zeros(shape, np.dtype(spec.dtype))
+    return Split(images_NHWC=black_NHWC, labels_N=np.zeros(images, np.int64))
 
 
 def free_memory_bytes(device: torch.device) -> int | None:

@@ -36,12 +36,18 @@ FAILURES = {
         "Kernels were launched one by one. The likely cause is an operation that waits for the "
         "host, or too little memory: look for .item() in the model, or use a smaller batch.",
     ),
+    "evaluation_not_captured": (
+        "Evaluation could not be compiled and captured as a CUDA graph",
+        "Its kernels were launched one by one. The likely cause is an operation that waits for the "
+        "host in evaluation only: look for .item() in the model.",
+    ),
 }
 """By kind of flag: what failed; what was done instead, the likely cause, and what to try."""
 
 
 def fell_back(
-    kind: Literal["no_bfloat16", "not_compiled", "not_captured"], error: Exception
+    kind: Literal["no_bfloat16", "not_compiled", "not_captured", "evaluation_not_captured"],
+    error: Exception,
 ) -> Flag:
     """Return the warning that a faster way failed and training went on without it."""
     what, instead = FAILURES[kind]
