@@ -89,6 +89,23 @@ def skip_biases(model: nn.Module, on_meta: nn.Module, images_BCHW: torch.Tensor)
     return skipped
 
 
+def only_convolutions_read(model: nn.Module, images_BCHW: torch.Tensor) -> bool:
+    """Run a model and return whether convolutions, and no other layers, get the images as such."""
+    readers: set[bool] = set()
+
+    def note(module: nn.Module, given: tuple[Any, ...]) -> None:
+        if given and given[0] is images_BCHW and not list(module.children()):
+            readers.add(isinstance(module, nn.Conv2d))
+
+    handles = [module.register_forward_pre_hook(note) for module in model.modules()]
+    try:
+        model(images_BCHW)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return readers == {True}
+
+
 def _is_plain(module: nn.Module) -> bool:
     return type(module) in (nn.Conv2d, LeanConv2d) and module.padding_mode == "zeros"
 
