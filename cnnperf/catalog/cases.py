@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnnperf.catalog.engines import OWN_ENGINES
 from cnnperf.catalog.specs import (
@@ -40,6 +40,26 @@ BUILTIN_MODELS = tuple(
         ("modified_resnet", "resnet:build_modified_resnet", 28, 8, (1, 3)),
     )
 )
+
+
+class Cost(NamedTuple):
+    """Size of a model at its own resolution and for 10 classes, and the arithmetic of an image."""
+
+    parameters: int
+    forward_flops_per_image: float
+    training_flops_per_image: float
+
+
+BUILTIN_COSTS = {
+    ("vgg16", 3): Cost(134_309_962, 30_932_418_560, 92_623_847_424),
+    ("resnet34", 3): Cost(21_289_802, 7_326_509_056, 21_743_499_264),
+    ("modified_vgg", 1): Cost(585_066, 58_849_280, 176_096_256),
+    ("modified_vgg", 3): Cost(585_642, 59_752_448, 177_902_592),
+    ("modified_resnet", 1): Cost(4_902_090, 413_790_208, 1_240_467_456),
+    ("modified_resnet", 3): Cost(4_903_242, 415_596_544, 1_244_080_128),
+}
+"""The cost of the models in the built-in cases, by model and channels of its images, so that a list
+of them needs no torch. A test counts them again; a run always counts for itself."""
 
 # --- recipes ------------------------------------------------------------------------------------
 
