@@ -24,8 +24,8 @@ from cnnperf.run.plan import PlannedCase
 
 SMOKE = [  # tier smoke: minutes on two CPU cores; the digits come with scikit-learn
     ("modified_vgg", "digits", 28, "report"),
-    ("modified_resnet", "digits", 28, "brief"),  # 4 epochs of batches of 32
-    ("resnet34", "digits", 224, "sample"),  # 4 steps of 8 images, here by eager only
+    ("modified_resnet", "digits", 28, "brief"),  # 3 epochs of batches of 32
+    ("resnet34", "digits", 224, "sample"),  # 4 steps of 4 images, here by eager only
     ("vgg16", "digits", 224, "sample"),
 ]
 STUDY = [  # tier standard: the study's table of results

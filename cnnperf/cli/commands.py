@@ -40,7 +40,14 @@ Examples:
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Judge": (compare.compare, ab.ab, calibrate.calibrate),
     "Show": (report.report, history.history, records.export),
-    "Start and look": (init.init, list_cases.list_, machine.env, machine.data, machine.floors),
+    "Start and look": (
+        init.init,
+        list_cases.list_,
+        machine.env,
+        machine.data,
+        machine.floors,
+        machine.kernels,
+    ),
     "Records": (records.recover, records.schema),
 }
 """The commands by the heading under which the help lists them."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.table import Table
 
+    from cnnperf.catalog.cases import Cost
     from cnnperf.catalog.loops import AnyCase
     from cnnperf.record.messages import ModelFacts
 
@@ -25,6 +25,8 @@ HEADS = ("case", "params", "training\nFLOP/image", "images", "epochs", "batch", 
 
 EXPENDABLE = ("tiers", "images", "training\nFLOP/image", "batch", "params", "epochs")
 """Columns that a narrow terminal goes without, in this order."""
+
+GAP = "  "
 
 
 def list_(
@@ -41,7 +43,7 @@ def list_(
       cnnperf list
       cnnperf list --tier smoke
 
-    Without torch, parameters and FLOPs are not known.
+    Parameters and FLOPs of your own models are counted, which needs torch and takes some seconds.
     """
     with sentences():
         load_project(module)
@@ -54,7 +56,7 @@ def list_(
 
 
 def case_rows(tier: str | None, modules: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return a dictionary for each case; what only torch can count is None without torch.
+    """Return a dictionary for each case; without torch, the cost of the user's own cases is None.
 
     Raises:
         UsageError: there is no such tier.
@@ -65,11 +67,30 @@ def case_rows(tier: str | None, modules: tuple[str, ...]) -> list[dict[str, Any]
     if tier is not None and tier not in get_args(Tier):
         raise UsageError(one_of("tier", tier, get_args(Tier)))
     cases = all_cases(tier)  # type: ignore[arg-type]
-    facts = _model_facts(cases, modules)
-    return [_case_row(case, facts.get(case.id)) for case in cases]
+    costs = _costs(cases, modules)
+    return [_case_row(case, costs.get(case.id)) for case in cases]
 
 
-def _model_facts(cases: Sequence[AnyCase], modules: tuple[str, ...]) -> dict[str, ModelFacts]:
+def _costs(cases: Sequence[AnyCase], modules: tuple[str, ...]) -> dict[str, Cost | ModelFacts]:
+    """Return what the models cost, by case id.
+
+    The user's own cases are counted by a worker, every time: their code may have changed. They are
+    left out where torch is not installed.
+    """
+    from cnnperf.catalog.cases import BUILTIN_COSTS
+    from cnnperf.catalog.loops import LoopCase
+    from cnnperf.catalog.registry import BUILTIN_IDS, get_dataset, get_model, input_channels
+
+    costs: dict[str, Cost | ModelFacts] = {}
+    own = [case for case in cases if case.id not in BUILTIN_IDS]
+    for case in cases:
+        if case.id in BUILTIN_IDS and not isinstance(case, LoopCase):
+            channels = input_channels(get_model(case.model), get_dataset(case.dataset))
+            costs[case.id] = BUILTIN_COSTS[case.model, channels]
+    return costs | (_count(own, modules) if own else {})
+
+
+def _count(cases: Sequence[AnyCase], modules: tuple[str, ...]) -> dict[str, ModelFacts]:
     """Ask a worker what the models cost, by case id; empty where torch is not installed."""
     from cnnperf.run.plan import probe_job
     from cnnperf.run.session import missing_packages
@@ -82,7 +103,7 @@ def _model_facts(cases: Sequence[AnyCase], modules: tuple[str, ...]) -> dict[str
     return {facts.case_id: facts for facts in probe(job).models}
 
 
-def _case_row(case: AnyCase, facts: ModelFacts | None) -> dict[str, Any]:
+def _case_row(case: AnyCase, cost: Cost | ModelFacts | None) -> dict[str, Any]:
     from cnnperf.catalog.loops import LoopCase
     from cnnperf.catalog.registry import get_dataset
 
@@ -95,9 +116,9 @@ def _case_row(case: AnyCase, facts: ModelFacts | None) -> dict[str, Any]:
         "recipe": case.recipe.name,
         **case.recipe.model_dump(include={"epochs", "batch_size", "max_steps"}),
         "train_images": get_dataset(case.dataset).train_images,
-        "parameters": facts and facts.parameters,
-        "forward_flops_per_image": facts and facts.forward_flops_per_image,
-        "training_flops_per_image": facts and facts.training_flops_per_image,
+        "parameters": cost and cost.parameters,
+        "forward_flops_per_image": cost and cost.forward_flops_per_image,
+        "training_flops_per_image": cost and cost.training_flops_per_image,
         "tiers": list(case.tiers),
     }
 
@@ -109,33 +130,34 @@ class Cases:
         self._rows = rows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the widest table that fits, and the names of the columns left out."""
+        """Yield the widest table that fits, and the names of the columns left out.
+
+        The lines are joined here, because a table of rich takes half a second for 200 cases.
+        """
         from rich.text import Text
 
-        unlimited = options.update(max_width=1000)
+        heads = [{head: head.rpartition("\n")[part] for head in HEADS} for part in (0, 2)]
+        rows = [*heads, *map(_cells, self._rows)]
+        widths = {head: max(len(row[head]) for row in rows) for head in HEADS}
         for count in range(len(EXPENDABLE) + 1):
-            table = _cases_table(self._rows, EXPENDABLE[:count])
-            if console.measure(table, options=unlimited).maximum <= options.max_width:
+            shown = {head: widths[head] for head in HEADS if head not in EXPENDABLE[:count]}
+            width = sum(shown.values()) + len(GAP) * (len(shown) - 1)
+            if width <= options.max_width:
                 break
-        yield table
+        head, body = ([_line(row, shown) for row in some] for some in (rows[:2], rows[2:]))
+        lines = (("\n".join(head), "bold"), "\n" + "─" * width + "\n" + "\n".join(body))
+        yield Text.assemble(*lines, no_wrap=True, overflow="ellipsis")
         if count:
             names = ", ".join(" ".join(head.split()) for head in EXPENDABLE[:count])
             yield Text(f"no room for {names}: use a wider terminal or --json", "dim")
 
 
-def _cases_table(rows: list[dict[str, Any]], left_out: Sequence[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    heads = [head for head in HEADS if head not in left_out]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for head in heads:
-        left = head in {"case", "tiers"}
-        table.add_column(head, justify="left" if left else "right", vertical="bottom", no_wrap=True)
-    for row in rows:
-        cells = _cells(row)
-        table.add_row(*(cells[head] for head in heads))
-    return table
+def _line(cells: dict[str, str], widths: dict[str, int]) -> str:
+    texts = (
+        cells[head].ljust(width) if head in ("case", "tiers") else cells[head].rjust(width)
+        for head, width in widths.items()
+    )
+    return GAP.join(texts).rstrip()
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The commands `cnnperf env`, `data` and `floors`: what this machine is, has and can do."""
+"""`cnnperf env`, `data`, `floors` and `kernels`: what a machine is, has and can do."""
 
 from __future__ import annotations
 
@@ -174,3 +174,42 @@ def floors(
         typer.echo(text)
     else:
         print_rich(floors_summary(found, probed))
+
+
+GPU = Annotated[
+    Literal["sm_80", "sm_90", "sm_100"],
+    option("--gpu", metavar="ARCH", text="sm_80 (A100), sm_90 (H100, H200) or sm_100 (B200)."),
+]
+
+
+@training_options("tier")
+def kernels(
+    cases: CaseIds = None,
+    expression: Expression = None,
+    gpu: GPU = "sm_90",
+    form: FloorsFormat = "table",
+    module: Modules = None,
+    **given: Any,
+) -> None:
+    """Show what torch's compiler makes of each `fast` training step on a GPU, without a GPU.
+
+    Examples:
+      cnnperf kernels -k "mnist and 28"
+      cnnperf kernels vgg16-mnist-224-fast --gpu sm_80
+
+    The code of the step is generated, but neither compiled nor run. Its kernels, and the bytes that
+    they move, show what a new version of torch or a changed model costs. A model takes up to a
+    minute.
+    """
+    from cnnperf.report.terminal.kernels import kernels_json, kernels_table
+    from cnnperf.run.generated import choose_compiled, generated_steps
+
+    with sentences():
+        load_project(module)
+        chosen = choose_compiled(cases or [], expression, given["tier"])
+        with status("loading torch ...") as show:
+            found = generated_steps(chosen, gpu, show)
+    if form == "json":
+        typer.echo(inert_json(json.dumps(kernels_json(found, gpu), indent=2)))
+    else:
+        print_rich(kernels_table(found, gpu))

@@ -10,7 +10,7 @@ import typer
 
 from cnnperf.cli.options import Force, option
 from cnnperf.errors import UsageError, inert_json
-from cnnperf.record.loading import name_of
+from cnnperf.record.files import name_of
 from cnnperf.record.writing import check_output, write_file
 from cnnperf.report.terminal.console import print_rich, sentences
 

@@ -20,7 +20,8 @@ from cnnperf.compare.thresholds import JUDGED, MetricRule
 from cnnperf.errors import UsageError, describe_validation_error
 from cnnperf.machine.names import describe_machine, hardware_difference, identity
 from cnnperf.record.environment import STRICT, Finite, Hardware, Moment, Software
-from cnnperf.record.loading import load_json, name_of
+from cnnperf.record.files import name_of
+from cnnperf.record.loading import load_json
 
 SCHEMA_VERSION: Literal[1] = 1
 

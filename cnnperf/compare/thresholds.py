@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnnperf.catalog.loops import Quality
 from cnnperf.errors import UsageError, describe_validation_error, one_of
-from cnnperf.record.loading import naming_what_is_too_much, read_file
+from cnnperf.record.files import naming_what_is_too_much, read_file
 from cnnperf.record.metrics import Better
 
 NOISE_MULTIPLE = 3.0

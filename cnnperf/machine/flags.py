@@ -23,7 +23,7 @@ DISTURBANCES = frozenset(
 )  # fmt: skip
 """Kinds that mean: something else affected the repeat's time."""
 
-FALLBACKS = frozenset({"no_bfloat16", "not_compiled", "not_captured", "trial_not_captured"})
+FALLBACKS = frozenset({"no_bfloat16", "not_compiled", "not_captured", "evaluation_not_captured"})
 """Kinds that mean: engine `fast` failed at what makes it fast, and went on without it. None of them
 is raised where the user asked for it, or where the recipe cannot be captured on any machine."""
 

@@ -30,8 +30,8 @@ from cnnperf.catalog.specs import Tier
 from cnnperf.errors import UsageError, describe_validation_error
 from cnnperf.record.efficiency import add_efficiency
 from cnnperf.record.environment import Environment, Moment, Texts
+from cnnperf.record.files import naming_what_is_too_much, read_file
 from cnnperf.record.fingerprint import RecordedQuality
-from cnnperf.record.loading import naming_what_is_too_much, read_file
 from cnnperf.record.numerics import NumericsTraining
 from cnnperf.record.schema import (
     SCHEMA_VERSION,

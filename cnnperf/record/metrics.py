@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.filesize import pick_unit_and_suffix
 
-from cnnperf.catalog.loops import Quality
+if TYPE_CHECKING:  # `cnnperf --help` needs no catalog
+    from cnnperf.catalog.loops import Quality
 
 Better = Literal["lower", "higher"]
 

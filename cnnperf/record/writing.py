@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cnnperf.errors import UsageError, printable
-from cnnperf.record.loading import MAX_FILE_BYTES
+from cnnperf.record.files import MAX_FILE_BYTES
 
 
 def write_file(path: Path, content: str | bytes) -> None:

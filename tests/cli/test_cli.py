@@ -20,7 +20,6 @@ from cnnperf.cli import list_cases
 from cnnperf.record.environment import Environment
 from cnnperf.record.journal import read_journal, record_from_journal
 from cnnperf.record.loading import load_record
-from cnnperf.record.messages import ModelFacts
 from cnnperf.report.terminal.console import EXIT_USAGE
 from cnnperf.report.terminal.run import render
 from cnnperf.run.settings import OPTIONS
@@ -51,8 +50,12 @@ def _ids(lines: list[str]) -> list[str]:
 
 @pytest.fixture
 def without_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where torch is not installed, which spares the time of a worker."""
-    monkeypatch.setattr("cnnperf.run.session.missing_packages", lambda: ["torch"])
+    """A worker would take seconds, and torch."""
+
+    def start(*_: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr("cnnperf.run.worker_process.probe", start)
 
 
 @pytest.fixture
@@ -74,19 +77,36 @@ def test_list_has_one_row_for_each_case_of_the_tier(tier: str | None) -> None:
     assert _ids(done.stdout.splitlines()) == [case.id for case in all_cases(tier)]  # type: ignore[arg-type]
 
 
-def test_list_shows_what_a_worker_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_worker")
+def test_list_shows_the_cost_of_a_builtin_model() -> None:
     """Parameters and FLOPs with an SI prefix, images and steps as numbers."""
     case_id = "vgg16-digits-224-sample-eager"
-    facts = ModelFacts(
-        case_id=case_id,
-        parameters=134_309_962,
-        forward_flops_per_image=3.09e10,
-        training_flops_per_image=9.26e10,
-    )
-    monkeypatch.setattr(list_cases, "_model_facts", lambda *_: {case_id: facts})
     done = CliRunner().invoke(cli.app, ["list", "--tier=smoke"])
     (line,) = (line for line in done.stdout.splitlines() if case_id in line)
-    assert " ".join(line.split()[1:]) == "134 M 92.6 G 1,150 4 steps 8 smoke full"
+    assert " ".join(line.split()[1:]) == "134 M 92.6 G 1,150 4 steps 4 smoke full"
+
+
+def test_list_counts_a_users_model_again_when_its_code_has_changed(tmp_path: Path) -> None:
+    """One linear layer on digits of 8 pixels: its weights and biases, and no gradient to images."""
+    pytest.importorskip("torch", reason="counting needs the extra `train`")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ncnnperf_builtin_cases = false\n")
+    (tmp_path / "cnnperf.toml").write_text(
+        '[models.mine]\nbuilder = "mine:build"\nmin_resolution = 8\n'
+        '[[cases]]\nmodel = "mine"\ndataset = "digits"\nresolution = 8\nrecipe = "brief"\n'
+        'engines = ["eager"]\n'
+    )
+    for hidden in (5, 7):
+        (tmp_path / "mine.py").write_text(
+            "from torch.nn import Flatten, Linear, Sequential\n"
+            "def build(num_classes, in_channels, resolution):\n"
+            "    return Sequential(Flatten(), Linear(in_channels * resolution**2, HIDDEN),\n"
+            "                      Linear(HIDDEN, num_classes))\n".replace("HIDDEN", str(hidden))
+        )
+        (row,) = json.loads(run_cnnperf("list", "--json", cwd=tmp_path).stdout)
+        assert row["parameters"] == 64 * hidden + hidden + hidden * 10 + 10
+        forward = 2 * (64 * hidden + hidden * 10)
+        assert row["forward_flops_per_image"] == forward
+        assert row["training_flops_per_image"] == 3 * forward - 2 * 64 * hidden
 
 
 @pytest.mark.usefixtures("without_worker")
@@ -123,7 +143,7 @@ def test_list_shows_every_id_whole(width: int) -> None:
 
 @pytest.mark.usefixtures("without_worker")
 def test_list_as_json_has_every_column() -> None:
-    """Null for what is not known."""
+    """Null for what a case does not have."""
     done = CliRunner().invoke(cli.app, ["list", "--json", "--tier=standard"])
     rows = {row["id"]: row for row in json.loads(done.stdout)}
     assert list(rows) == [case.id for case in all_cases("standard")]
@@ -146,9 +166,9 @@ def test_list_as_json_has_every_column() -> None:
         "batch_size": 128,
         "max_steps": None,
         "train_images": 40_000,
-        "parameters": None,
-        "forward_flops_per_image": None,
-        "training_flops_per_image": None,
+        "parameters": 585_642,
+        "forward_flops_per_image": 59_752_448,
+        "training_flops_per_image": 177_902_592,
         "tiers": ["standard", "full"],
     }
 

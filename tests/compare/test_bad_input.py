@@ -20,7 +20,7 @@ from cnnperf.compare.inputs import Side, load_side
 from cnnperf.compare.judge import judge
 from cnnperf.compare.rules import Rules
 from cnnperf.errors import UsageError
-from cnnperf.record.loading import MAX_FILE_BYTES
+from cnnperf.record.files import MAX_FILE_BYTES
 from cnnperf.record.schema import Record
 from cnnperf.report.formats.comparison import Format, as_text
 from tests.commands import run_cnnperf, sentence_of

@@ -9,9 +9,11 @@ import torch
 import torchvision
 from torch import nn
 
-from cnnperf.catalog.registry import get_model
+from cnnperf.catalog.cases import BUILTIN_CASES, BUILTIN_COSTS, Cost
+from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.models import (
     ModelBuilder,
+    build_model,
     count_parameters,
     forward_flops_per_image,
     training_flops_per_image,
@@ -31,6 +33,24 @@ def test_forward_arithmetic_agrees_with_published_figures(name: str, gmac: float
     flops = forward_flops_per_image(name, spec.channels[0], spec.resolution)
     digits = len(str(gmac).split(".")[1])
     assert round(flops / 2 / 1e9, digits) == gmac
+
+
+def test_the_table_of_costs_has_what_is_counted_for_every_builtin_case() -> None:
+    """`cnnperf list` shows the table, because counting needs torch and takes seconds."""
+    counted = {}
+    for case in BUILTIN_CASES:
+        spec, dataset = get_model(case.model), get_dataset(case.dataset)
+        channels = input_channels(spec, dataset)
+        assert (case.resolution, dataset.num_classes) == (spec.resolution, 10)
+        counted[case.model, channels] = Cost(0, 0, 0)
+    for name, channels in counted:
+        shape = (name, channels, get_model(name).resolution)
+        with torch.device("meta"):
+            parameters = count_parameters(build_model(name, in_channels=channels))
+        counted[name, channels] = Cost(
+            parameters, forward_flops_per_image(*shape), training_flops_per_image(*shape)
+        )
+    assert counted == BUILTIN_COSTS
 
 
 def test_forward_arithmetic_of_the_modified_vgg_agrees_with_a_count_by_hand() -> None:

@@ -47,7 +47,7 @@ def test_fallback_on_cuda_fails_the_case_and_the_last_line_says_so(project: Proj
         ("not_compiled", "cuda:0", True),
         ("not_captured", "cuda:0", True),
         ("no_bfloat16", "cuda:0", True),
-        ("trial_not_captured", "cuda:0", True),
+        ("evaluation_not_captured", "cuda:0", True),
         ("not_compiled", "cpu", False),
         ("not_capturable", "cuda:0", False),
         ("busy_cpu", "cuda:0", False),

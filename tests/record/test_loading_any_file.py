@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnperf.errors import UsageError
+from cnnperf.record.files import MAX_FILE_BYTES
 from cnnperf.record.journal import read_journal
-from cnnperf.record.loading import MAX_FILE_BYTES, load_record
+from cnnperf.record.loading import load_record
 from cnnperf.record.schema import Record
 from tests.examples import (
     example_case_record,

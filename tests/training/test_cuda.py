@@ -147,7 +147,7 @@ def test_trial_keeps_the_memory_that_its_graph_reads(
         return batch
 
     monkeypatch.setattr(engine, "noise", watched)
-    step = engine._trial_step(16)
+    step = engine.step_alone()
     step()
     assert made
     assert all(tensor() is not None for tensor in made)

@@ -16,11 +16,11 @@ from torch._dynamo.utils import counters  # noqa: E402
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.training.engines.fast import compilation, fallbacks  # noqa: E402
+from cnnperf.training.engines.fast import compilation, fallbacks, trials  # noqa: E402
 from cnnperf.training.engines.fast import device_data as memory  # noqa: E402
 from cnnperf.training.engines.fast import engine as fast_module  # noqa: E402
-from cnnperf.training.engines.fast.compilation import Snapshot, reset_optimizer  # noqa: E402
 from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
+from cnnperf.training.engines.fast.graphs import Snapshot, reset_optimizer  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -196,7 +196,7 @@ def test_auto_skips_hopeless_bfloat16(
         return 1.0
 
     monkeypatch.setattr(FastEngine, "_trial_seconds", trial)
-    monkeypatch.setattr(fast_module, "is_hopeless", lambda device: hopeless)
+    monkeypatch.setattr(trials, "is_hopeless", lambda device: hopeless)
     make_engine(precision=precision).prepare()
     assert seen == tried
 
@@ -283,6 +283,7 @@ def pretend_to_capture(monkeypatch: pytest.MonkeyPatch, graphed: Callable[..., A
         return graphed(step, steps=steps, batch_size=batch_size)
 
     monkeypatch.setattr(FastEngine, "_can_capture", lambda self: True)
+    monkeypatch.setattr(fast_module, "new_pool", lambda: None)
     monkeypatch.setattr(fast_module, "capture_steps", capture_steps)
 
 
@@ -301,7 +302,9 @@ def test_graphs_train_the_same_and_their_warm_up_is_undone(
     assert engine.compile_seconds is not None
     assert not engine.flags
     monkeypatch.setattr(
-        fast_module, "compile_forward_loss", lambda model, loss: lambda x, y: loss(model(x), y)
+        fast_module,
+        "compile_forward_loss",
+        lambda model, loss, options: lambda x, y: loss(model(x), y),
     )
     both = make_engine(compile="on")
     assert first_losses(both, steps=72) == pytest.approx(expected, rel=1e-6)

@@ -12,6 +12,7 @@ import pytest
 
 from cnnperf.errors import UsageError
 from cnnperf.training.worker.channel import failed_message, one_line
+from tests.examples import hide_packages
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
@@ -137,3 +138,10 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
     said = run_check(tmp_path, torchvision='raise ModuleNotFoundError("no", name="torchvision")')
     assert said.startswith("training needs torchvision, which is not installed")
     assert "cnnperf[train]" in said
+
+
+def test_missing_scikit_learn_is_named_although_nothing_imports_it(tmp_path: Path) -> None:
+    """A probe looks for it, since digits are a file of it."""
+    hidden = hide_packages("sklearn")
+    said = run_check(tmp_path, sitecustomize=hidden, torch="", torchvision="")
+    assert said.startswith("training needs sklearn, which is not installed")

@@ -21,8 +21,8 @@ from cnnperf.models import build_model  # noqa: E402
 from cnnperf.record.messages import EpochDone, Progress  # noqa: E402
 from cnnperf.training.engines import Engine  # noqa: E402
 from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
-from cnnperf.training.engines.fast.compilation import reset_optimizer  # noqa: E402
 from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
+from cnnperf.training.engines.fast.graphs import reset_optimizer  # noqa: E402
 from cnnperf.training.live import describe_optimizer, live_training  # noqa: E402
 from cnnperf.training.loop import run_training  # noqa: E402
 from cnnperf.training.recipe import (  # noqa: E402

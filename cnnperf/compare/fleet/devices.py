@@ -18,8 +18,9 @@ from cnnperf.compare.fleet.signs import Signs, read_signs
 from cnnperf.errors import UsageError, one_of, printable
 from cnnperf.record.anonymous import HASHED, anonymous, anonymous_name, without_host
 from cnnperf.record.environment import Environment
+from cnnperf.record.files import name_of
 from cnnperf.record.fingerprint import Fingerprint
-from cnnperf.record.loading import load_quickly, name_of, no_search_for_cycles
+from cnnperf.record.loading import load_quickly, no_search_for_cycles
 from cnnperf.record.schema import CaseRecord, Record, StateRecord
 
 HOST = "host"

@@ -26,8 +26,9 @@ from cnnperf.compare.history import queries
 from cnnperf.errors import UsageError, printable
 from cnnperf.machine.flags import DISTURBANCES
 from cnnperf.record.environment import Environment, Settings
+from cnnperf.record.files import MAX_FILE_BYTES, name_of
 from cnnperf.record.fingerprint import Fingerprint, RecordedQuality
-from cnnperf.record.loading import MAX_FILE_BYTES, load_record, name_of
+from cnnperf.record.loading import load_record
 from cnnperf.record.metrics import METRICS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from cnnperf.compare.history.load import Loaded, Point
 from cnnperf.compare.history.series import Series, Step, by_case, short_commit
 from cnnperf.compare.history.steps import MIN_RECORDS
 from cnnperf.errors import printable
-from cnnperf.record.loading import name_of
+from cnnperf.record.files import name_of
 from cnnperf.record.metrics import Metric
 from cnnperf.report.html.charts import ROWS, metric_axis, rows_of, specification, tooltip_of
 from cnnperf.report.html.content import (

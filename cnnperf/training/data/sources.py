@@ -24,7 +24,7 @@ import numpy.typing as npt
 from cnnperf.catalog.datasets import CIFAR10, MNIST, SYNTHETIC, check_files
 from cnnperf.catalog.specs import DatasetSpec
 from cnnperf.errors import DataError
-from cnnperf.record.loading import read_file
+from cnnperf.record.files import read_file
 from cnnperf.training.data.draws import Rows, random_bytes, raw_draws
 
 Images: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.float32]

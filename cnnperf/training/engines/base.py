@@ -57,9 +57,14 @@ Block = tuple[torch.Tensor, list[int]]
 
 
 def channels_last(batch: Batch) -> Batch:
-    """Return the batch with its images channels last in memory."""
+    """Return the batch with its images channels last in memory.
+
+    `contiguous(memory_format=torch.channels_last)` does not do for one channel, whose stride it
+    leaves large: cuDNN would then write its result in the other layout.
+    """
     images_BCHW, labels_B = batch
-    return images_BCHW.contiguous(memory_format=torch.channels_last), labels_B
+    images_BHWC = images_BCHW.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+    return images_BHWC.permute(0, 3, 1, 2), labels_B
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,6 +372,12 @@ class Engine(ABC):
         """Return a context in which the model has the weights to evaluate: the average, if any."""
         return contextlib.nullcontext() if self.average is None else self.average.in_use()
 
+    def predict(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, K) of a batch of evaluation."""
+        with self.autocast():
+            logits_BK: torch.Tensor = self.model(images_BCHW)
+        return logits_BK
+
     def evaluate(self, split: SplitName) -> Evaluation:
         """Predict a split, without training on it."""
         start = time.perf_counter()
@@ -375,9 +386,7 @@ class Engine(ABC):
         tally = Tally(self.dataset.num_classes, self.device)
         with self.learned_weights(), torch.inference_mode():
             for images_BCHW, labels_B in self.evaluation_batches(split):
-                with self.autocast():
-                    logits_BK = self.model(images_BCHW)
-                tally.add(logits_BK, labels_B)
+                tally.add(self.predict(images_BCHW), labels_B)
             mean_loss, confusion_KK = tally.read(self.ranks)
         return Evaluation(
             mean_loss=mean_loss, confusion_KK=confusion_KK, seconds=time.perf_counter() - start

@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -211,25 +212,23 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 def check_torch(*, everything: bool = True) -> None:
-    """Import torch, torchvision and scikit-learn, with a clear error if that fails.
+    """Import torch and torchvision and look for scikit-learn, with a clear error if that fails.
 
-    Without `everything`, only torch: the others take two seconds, which a training spares that does
-    not use them, and the probe of its run has imported them.
+    Without `everything`, only torch: the others take a second, which a training spares that does
+    not use them, and the probe of its run has looked at them.
 
     Raises:
         NotInstalledError: a package is missing, or torch and torchvision do not match.
     """
+    if everything and find_spec("sklearn") is None:  # only a file of it is read
+        raise _not_installed("sklearn")
     try:
-        if everything:
-            import sklearn  # noqa: F401 - before torch, which it would look into
         import torch  # noqa: F401
 
         if everything:
             import torchvision  # noqa: F401
     except ModuleNotFoundError as error:
-        raise NotInstalledError(
-            f"training needs {error.name}, which is not installed: {TRAIN_EXTRA}"
-        ) from error
+        raise _not_installed(error.name) from error
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
@@ -239,6 +238,10 @@ def check_torch(*, everything: bool = True) -> None:
             "`pip uninstall -y torch torchvision`, then `pip install torch torchvision` in one "
             "command, so that both come from one index"
         ) from error
+
+
+def _not_installed(package: str | None) -> NotInstalledError:
+    return NotInstalledError(f"training needs {package}, which is not installed: {TRAIN_EXTRA}")
 
 
 def _version(package: str) -> str:

@@ -33,7 +33,7 @@ from cnnperf.training.clock import synchronize
 from cnnperf.training.recipe import check_recipe
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
-from cnnperf.training.worker.fit import build_on_meta, check_data, check_model
+from cnnperf.training.worker.fit import Shape, build_on_meta, check_data, check_model
 from cnnperf.training.worker.own_loop import check_loop
 from cnnperf.training.worker.torch_environment import environment_with_torch
 
@@ -68,11 +68,22 @@ def model_facts(case: Case, *, with_traffic: bool = False) -> ModelFacts:
 
     Figures are None if a user's model does not work there.
     """
-    dataset = get_dataset(case.dataset)
-    channels = input_channels(get_model(case.model), dataset)
-    model = (case.model, channels, case.resolution, dataset.num_classes)
+    model = _shape_of(case)
     traffic = _traffic(*model) if with_traffic else None
     return _count(*model).model_copy(update={"case_id": case.id, "traffic": traffic})
+
+
+def training_flops(case: Case) -> float | None:
+    """Return the FLOPs of a training step per image; None if a user's model cannot be counted."""
+    with contextlib.suppress(Exception):
+        return training_flops_per_image(*_shape_of(case))
+    return None
+
+
+def _shape_of(case: Case) -> Shape:
+    dataset = get_dataset(case.dataset)
+    channels = input_channels(get_model(case.model), dataset)
+    return case.model, channels, case.resolution, dataset.num_classes
 
 
 def check_cases(job: ProbeJob) -> None:

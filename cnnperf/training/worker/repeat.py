@@ -32,7 +32,7 @@ from cnnperf.training.ranks import ALONE, join_ranks, leave_ranks, local_rank
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device, peak_bytes, reset_peak
 from cnnperf.training.worker.pipes import marker
-from cnnperf.training.worker.probe import check_cases, model_facts
+from cnnperf.training.worker.probe import check_cases, training_flops
 from cnnperf.training.worker.torch_environment import settings_with_torch
 
 
@@ -76,7 +76,7 @@ def run_repeat(
     engine.prepare()
     startup_seconds = time.perf_counter() - process_start
     with torch.random.fork_rng(devices=[]):  # counting builds the model again
-        flops_per_image = model_facts(case).training_flops_per_image
+        flops_per_image = training_flops(case)
     reset_peak(device)
 
     def get_ready() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -32,8 +34,9 @@ from cnnperf.catalog.datasets import (
     check_files,
 )
 from cnnperf.catalog.specs import DatasetSpec
-from cnnperf.errors import UsageError
+from cnnperf.errors import NotInstalledError, UsageError
 from cnnperf.training.data import load_cifar10, load_mnist, sources
+from cnnperf.training.data.digits import load_digits
 from tests.training.data.handmade import no_network, noise, write_pickle
 from tests.training.data.images import LOADERS, raw_of, some_images, splits_of
 
@@ -95,6 +98,23 @@ def test_digits_are_all_of_scikit_learns() -> None:
         for image, label in zip(reference.images, reference.target, strict=True)
     )
     assert (splits.train.images_NHWC.min(), splits.train.images_NHWC.max()) == (0, 255)
+
+
+def test_digits_are_read_without_importing_scikit_learn() -> None:
+    """The import takes a second of every training."""
+    code = (
+        "import sys; from cnnperf.training.data.digits import load_digits; load_digits('.'); "
+        "print({'sklearn', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_digits_without_scikit_learn_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are a file of it."""
+    monkeypatch.setattr("cnnperf.training.data.digits.find_spec", lambda _: None)
+    with pytest.raises(NotInstalledError, match=r"pip install 'cnnperf\[train\]'"):
+        load_digits(".")
 
 
 def test_synthetic_images_are_uniform_noise() -> None:

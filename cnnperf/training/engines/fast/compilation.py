@@ -1,39 +1,68 @@
-"""Compile forward pass and loss, capture steps as CUDA graphs, and restore the model afterwards.
+"""Compile forward pass and loss with torch's Inductor.
 
 Compiling takes seconds to minutes and is cached on disk: the first repeat of a case compiles, the
 next one finds the result. The record tells them apart.
 
-A step of the modified models has 50 to 110 kernels of a few microseconds each; launching them one
-by one takes the host longer than running them takes the device. A CUDA graph replays them with one
-launch, from the gather of the batch to the optimizer. For small images, one graph holds many steps.
-
-A compiled function and a graph hold the addresses of the weights, so warm-up must use the model
-that is trained, not a copy; `Snapshot` restores it in place.
-
-Shapes: K steps of a graph, B images of a batch, C channels, H W pixels.
+Shapes: B images of a batch, C channels, H W pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from cnnperf.training.engines.fast.switches import is_on
+
 ForwardLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From images (B, C, H, W) and labels (B) to the mean loss, a scalar."""
 
 
-def compile_forward_loss(model: nn.Module, loss_function: ForwardLoss) -> ForwardLoss:
-    """Compile model and loss as one graph for one shape, at the first call."""
+def compile_forward_loss(
+    model: nn.Module,
+    loss_function: ForwardLoss,
+    options: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> ForwardLoss:
+    """Compile model and loss as one graph for one shape, at the first call.
+
+    `options` are Inductor's; `more` are arguments of its `compile_fx`.
+    """
 
     def forward_loss(images_BCHW: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
         return loss_function(model(images_BCHW), labels_B)
 
-    compiled: ForwardLoss = torch.compile(forward_loss, fullgraph=True, dynamic=False)
+    compiled: ForwardLoss = compile_once(forward_loss, options, **more)
     return compiled
+
+
+def compile_once(
+    function: Callable[..., Any], options: Mapping[str, Any] | None = None, **more: Any
+) -> Callable[..., Any]:
+    """Compile a function as one graph for one shape, at the first call, by torch's Inductor."""
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        from torch._inductor.compile_fx import compile_fx
+        from torch._inductor.decomposition import select_decomp_table
+
+        kept = KEPT if is_on("pool") else ()
+        table = {op: how for op, how in select_decomp_table().items() if op not in kept}
+        config: Any = torch.compiler.config
+        tag = f"{config.cache_key_tag} kept {[str(op) for op in kept]}"
+        with config.patch(cache_key_tag=tag):  # caches do not know the table
+            return compile_fx(
+                graph, inputs, decompositions=table, config_patches=dict(options or {}), **more
+            )
+
+    return torch.compile(function, backend=backend, fullgraph=True, dynamic=False)
+
+
+KEPT = (torch.ops.aten.max_pool2d_with_indices_backward.default,)
+"""Operations that Inductor lowers well, but new versions of torch decompose first (2.14 does, 2.11
+does not): the gradient of max pooling becomes a fill with zeros and atomic additions in float32, in
+contiguous layout."""
 
 
 def cache_state() -> Literal["cold", "warm"]:
@@ -43,144 +72,3 @@ def cache_state() -> Literal["cold", "warm"]:
     counts = counters["inductor"]
     hits, misses = counts["fxgraph_cache_hit"], counts["fxgraph_cache_miss"]
     return "warm" if hits and not misses else "cold"
-
-
-class Snapshot:
-    """A copy of a model's parameters and running statistics, to restore them in the same memory."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._tensors = [*model.parameters(), *model.buffers()]
-        self._values = [tensor.detach().clone() for tensor in self._tensors]
-
-    @property
-    def bytes(self) -> int:
-        """Memory of the copies, on the model's device."""
-        return sum(value.nbytes for value in self._values)
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        """Copy every tensor back."""
-        for tensor, value in zip(self._tensors, self._values, strict=True):
-            tensor.copy_(value)
-
-
-@torch.no_grad()
-def reset_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Set an optimizer's state back in the same memory, to zeros, and forget the gradients.
-
-    Zeros are the state before the first step of those in `cnnperf.training.recipe.ZERO_STATE`.
-    """
-    for state in optimizer.state.values():
-        for value in state.values():
-            if isinstance(value, torch.Tensor):
-                value.zero_()
-    optimizer.zero_grad(set_to_none=True)
-
-
-WARMUP_STEPS = 3
-"""Steps on a side stream before capture: they allocate lasting memory, such as the optimizer's
-state, and let cuDNN choose its kernels."""
-
-DDP_WARMUP_STEPS = 11
-"""The same with DistributedDataParallel, which rearranges its buckets meanwhile (torch's notes on
-CUDA graphs, "Usage with DistributedDataParallel")."""
-
-RowsStep = Callable[[torch.Tensor], torch.Tensor]
-"""Trains one step on the images of some rows (B) and returns its mean loss, a scalar."""
-
-
-class GraphedSteps:
-    """Some training steps as one graph.
-
-    Args:
-        step: the step to capture; it must not wait for the device.
-        steps: K.
-        batch_size: B.
-        device: the device.
-        pool: memory pool to share with another graph, never replayed at the same time.
-    """
-
-    def __init__(
-        self,
-        step: RowsStep,
-        *,
-        steps: int,
-        batch_size: int,
-        device: torch.device,
-        pool: Any = None,
-    ) -> None:
-        self.steps, self.batch_size = steps, batch_size
-        self.peak_bytes = 0
-        """Peak bytes allocated during capture; a replay allocates nothing."""
-        self._graph = torch.cuda.CUDAGraph()
-        rows_B = torch.arange(batch_size, device=device)
-        self._rows_KB = rows_B.expand(steps, batch_size).contiguous()
-        with torch.cuda.graph(self._graph, pool=pool):
-            self._losses_K = torch.stack([step(self._rows_KB[k]) for k in range(steps)])
-
-    @property
-    def pool(self) -> Any:
-        """Torch's handle of the memory pool, for another graph to share."""
-        return self._graph.pool()
-
-    def replay(self, rows_KB: torch.Tensor) -> torch.Tensor:
-        """Train on these rows and return the losses of the steps (K).
-
-        The next replay of a graph of the same pool overwrites them.
-        """
-        self._rows_KB.copy_(rows_KB)
-        self._graph.replay()
-        return self._losses_K
-
-
-def capture_steps(
-    step: RowsStep,
-    *,
-    forget_gradients: Callable[[], None],
-    steps: int,
-    batch_size: int,
-    device: torch.device,
-    pool: Any = None,
-    warmup_steps: int = WARMUP_STEPS,
-) -> GraphedSteps:
-    """Warm up a step and capture it; if that fails, training can continue without graphs.
-
-    The arguments are those of `GraphedSteps`. `forget_gradients` is called between warm-up and
-    capture, so that the graph allocates its own gradients.
-    """
-    with _usable_after_failure(device):
-        _warm_up(step, batch_size, device, warmup_steps)
-        forget_gradients()
-        torch.cuda.reset_peak_memory_stats(device)
-        graph = GraphedSteps(step, steps=steps, batch_size=batch_size, device=device, pool=pool)
-        graph.peak_bytes = int(torch.cuda.max_memory_allocated(device))
-    return graph
-
-
-def _warm_up(step: RowsStep, batch_size: int, device: torch.device, steps: int) -> None:
-    """Run a few steps on a side stream."""
-    rows_B = torch.arange(batch_size, device=device)
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(steps):
-            step(rows_B)
-    torch.cuda.current_stream(device).wait_stream(stream)
-    torch.cuda.synchronize(device)
-
-
-@contextmanager
-def _usable_after_failure(device: torch.device) -> Iterator[None]:
-    """Clean up after a failed capture, so that training can continue without graphs.
-
-    torch 2.11 stays on the capture's stream, and its generator stays in capture mode, so that the
-    next dropout would fail.
-    """
-    stream = torch.cuda.current_stream(device)
-    try:
-        yield
-    except BaseException:
-        torch.cuda.set_stream(stream)
-        generator = torch.cuda.default_generators[device.index or 0]
-        generator.graphsafe_set_state(torch.Generator(device=device).graphsafe_get_state())
-        raise

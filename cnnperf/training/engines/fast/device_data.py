@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import psutil
 import torch
 
@@ -37,6 +38,8 @@ class DeviceSplit:
         channels: channels of the model's input; 3 repeat a grey image.
         device: where the images are.
         chunk_images: number of images on the device at a time; the default is all.
+        ready_dtype: dtype in which the images are kept normalised as well, to gather from; the
+            default is to normalise each batch.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class DeviceSplit:
         channels: int,
         device: torch.device,
         chunk_images: int | None = None,
+        ready_dtype: torch.dtype | None = None,
     ) -> None:
         self._images, self._channels = images, channels
         self.chunk_images = min(images, chunk_images or images)
@@ -56,6 +60,9 @@ class DeviceSplit:
             dtype=getattr(torch, spec.dtype), device=device,
         )  # fmt: skip
         self.labels_M = torch.empty(self.chunk_images, dtype=torch.int64, device=device)
+        self._ready_MRRC: torch.Tensor | None = None
+        if ready_dtype is not None:
+            self._ready_MRRC = torch.empty_like(self.images_MRRC, dtype=ready_dtype)
         self._mean_C11 = torch.zeros(spec.channels, 1, 1, device=device)
         # A tensor, because CUDA multiplies by the inverse of a plain number.
         self._255 = torch.tensor(255.0, device=device)
@@ -83,6 +90,7 @@ class DeviceSplit:
         """Fill with noise of class 0, for warm-up before the data set is read."""
         self.images_MRRC.random_(0, 256)  # a float holds these numbers too
         self.labels_M.zero_()
+        self._make_ready()
 
     def fill(self, split: Split) -> None:
         """Take a split's pixels and labels; if it fits, copy and resize it now."""
@@ -96,6 +104,15 @@ class DeviceSplit:
         resolution = self.images_MRRC.shape[1]
         self.images_MRRC[: len(labels_M)] = resize_exactly(on_device, resolution)
         self.labels_M[: len(labels_M)] = labels_M
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        if self._ready_MRRC is None:
+            return
+        for start in range(0, self.chunk_images, NORMALISED_AT_ONCE):
+            some = slice(start, start + NORMALISED_AT_ONCE)
+            images_BCRR = self._normalised(self.images_MRRC[some])
+            self._ready_MRRC[some] = images_BCRR.permute(0, 2, 3, 1)
 
     def chunks(self, order_N: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
         """Copy all images to the device, chunk by chunk, and yield the rows (M) of each chunk.
@@ -113,17 +130,28 @@ class DeviceSplit:
             yield torch.arange(len(chunk_M), device=device)
 
     def batch(self, rows_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images (B, C, R, R), float32, channels last in memory, and labels (B).
+        """Return images (B, C, R, R), channels last in memory, and labels (B).
+
+        The images are float32, or have the dtype in which they are ready.
 
         `rows_B` are rows of the chunk on the device.
         """
-        # Torchvision's operations in their order, which decides the rounding.
-        images_BCRR = self.images_MRRC[rows_B].permute(0, 3, 1, 2).to(torch.float32)
-        if self.images_MRRC.dtype == torch.uint8:
-            images_BCRR.div_(self._255)
-        images_BCRR.sub_(self._mean_C11).div_(self._std_C11)
+        if self._ready_MRRC is None:
+            images_BCRR = self._normalised(self.images_MRRC[rows_B])
+        else:
+            images_BCRR = self._ready_MRRC[rows_B].permute(0, 3, 1, 2)
         return images_BCRR.expand(-1, self._channels, -1, -1), self.labels_M[rows_B]
 
+    def _normalised(self, images_BRRC: torch.Tensor) -> torch.Tensor:
+        """Return images (B, C, R, R) by torchvision's operations in their order and rounding."""
+        images_BCRR = images_BRRC.permute(0, 3, 1, 2).to(torch.float32, copy=True)
+        if images_BRRC.dtype == torch.uint8:
+            images_BCRR.div_(self._255)
+        return images_BCRR.sub_(self._mean_C11).div_(self._std_C11)
+
+
+NORMALISED_AT_ONCE = 1024
+"""Images whose float32 values exist at a time while all are normalised."""
 
 MEMORY_SHARE = 0.5
 """Share of the free memory for the data set; the rest is for weights and activations."""
@@ -135,7 +163,7 @@ class DeviceData:
     With ranks, each holds the whole data set, draws the same order, and evaluates its part.
 
     Resolution (pixels a side) and channels are those of the model's input. The seed is that of the
-    order of training images.
+    order of training images. Images are kept normalised in `ready_dtype` where there is room.
     """
 
     def __init__(
@@ -148,12 +176,20 @@ class DeviceData:
         device: torch.device,
         seed: int,
         ranks: Ranks = ALONE,
+        ready_dtype: torch.dtype | None = None,
     ) -> None:
         self._ranks = ranks
         self._dataset, self._resolution = dataset, resolution
         self._channels, self._device = channels, device
         self._evaluation_batch_size = 1000 if resolution <= SMALL_RESOLUTION else 125
         free_bytes = free_memory_bytes(device)
+        self._ready_dtype = ready_dtype
+        if ready_dtype is not None and free_bytes is not None:
+            value_bytes = dataset.bytes_per_value + ready_dtype.itemsize
+            needed_bytes = (
+                dataset_bytes(dataset, resolution) // dataset.bytes_per_value * value_bytes
+            )
+            self._ready_dtype = ready_dtype if needed_bytes <= free_bytes * MEMORY_SHARE else None
         self._chunk_images = chunk_images(
             dataset, resolution, free_bytes=free_bytes, multiple=batch_size
         )
@@ -170,7 +206,9 @@ class DeviceData:
             self.flags.append(Flag(kind="streamed", value=float(needed_bytes), message=message))
         self.train = self._allocate(dataset.train_images)
         self._validation = self._allocate(dataset.val_images)
-        self._order = torch.Generator(device=device).manual_seed(seed)
+        self._seed = seed
+        self._order = torch.Generator(device=device)
+        self.restart()
 
     def _allocate(self, images: int) -> DeviceSplit:
         return DeviceSplit(
@@ -180,6 +218,7 @@ class DeviceData:
             channels=self._channels,
             device=self._device,
             chunk_images=self._chunk_images,
+            ready_dtype=self._ready_dtype,
         )
 
     def fill(self, splits: Splits, dataset: DatasetSpec) -> None:
@@ -197,6 +236,16 @@ class DeviceData:
         """Fill both splits with noise, for warm-up before the data set is read."""
         self.train.fill_with_noise()
         self._validation.fill_with_noise()
+
+    def rehearse(self) -> None:
+        """Copy and resize blank images as `fill` will do; it then finds its memory and kernels."""
+        for split in (self.train, self._validation):
+            if split.is_whole:
+                split.fill(blank(self._dataset, len(split), self._resolution))
+
+    def restart(self) -> None:
+        """Begin again with the order of the first epoch."""
+        self._order.manual_seed(self._seed)
 
     def noise_for_evaluation(self) -> Iterator[Batch]:
         """Yield one batch of each size that evaluation uses, with any content."""
@@ -222,6 +271,14 @@ class DeviceData:
             batches = torch.split(rows_M, self._evaluation_batch_size)
             own = batches[self._ranks.rank :: self._ranks.size]
             yield from map(images.batch, own)
+
+
+def blank(spec: DatasetSpec, images: int, resolution: int) -> Split:
+    """Return black images of class 0, as a loader would give them; some have any resolution."""
+    pixels = spec.resolution or resolution
+    shape = (images, pixels, pixels, spec.channels)
+    black_NHWC = np.zeros(shape, np.dtype(spec.dtype))
+    return Split(images_NHWC=black_NHWC, labels_N=np.zeros(images, np.int64))
 
 
 def free_memory_bytes(device: torch.device) -> int | None:

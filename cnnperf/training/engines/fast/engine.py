@@ -15,66 +15,57 @@ of a chunk, C channels, H W pixels.
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import nn
 
-from cnnperf.catalog.specs import WORTHWHILE
 from cnnperf.errors import UsageError
 from cnnperf.training.clock import synchronize
 from cnnperf.training.engines.base import (
     SMALL_RESOLUTION,
     Batch,
     Block,
-    Engine,
     SplitName,
     channels_last,
 )
 from cnnperf.training.engines.fast import fallbacks
 from cnnperf.training.engines.fast.compilation import (
+    cache_state,
+    compile_forward_loss,
+    compile_once,
+)
+from cnnperf.training.engines.fast.device_data import DeviceData
+from cnnperf.training.engines.fast.graphs import (
     DDP_WARMUP_STEPS,
     WARMUP_STEPS,
-    ForwardLoss,
+    GraphedPrediction,
     GraphedSteps,
     RowsStep,
     Snapshot,
-    cache_state,
+    capture_prediction,
     capture_steps,
-    compile_forward_loss,
+    new_pool,
     reset_optimizer,
 )
-from cnnperf.training.engines.fast.device_data import DeviceData
-from cnnperf.training.engines.fast.fallbacks import is_hopeless
-from cnnperf.training.engines.fast.grey_input import fold_grey_input
-from cnnperf.training.engines.fast.trials import (
-    TRIAL_BATCH_CPU,
-    TRIAL_STEPS_CPU,
-    TRIAL_STEPS_CUDA,
-    time_step,
+from cnnperf.training.engines.fast.lean_convolutions import (
+    fold_grey_input,
+    only_convolutions_read,
+    skip_biases,
 )
+from cnnperf.training.engines.fast.switches import is_on
+from cnnperf.training.engines.fast.trials import ChoosingEngine
 from cnnperf.training.recipe import build_optimizer
-
-PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
-    "auto": (None, torch.bfloat16),
-    "float32": (None,),
-    "bfloat16": (torch.bfloat16,),
-}
-"""Dtypes to try for a case's precision; None is float32."""
-
-COMPILE_TRIAL_SECONDS = 600.0
-"""On a CPU, compilation is tried only if training will take longer than this: the trial takes time,
-and it did not pay where it was measured (docs/performance.md)."""
 
 GRAPH_STEPS = 25
 """Steps of one graph for small images: 15 replays make an epoch of 375 steps."""
 
 
-class FastEngine(Engine):
+class FastEngine(ChoosingEngine):
     """The mathematics of `eager` at the device's speed; see the module's docstring."""
 
     # --- before the clock starts ------------------------------------------------------------
@@ -84,8 +75,23 @@ class FastEngine(Engine):
         if self.channels == 3 and self.dataset.channels == 1:
             fold_grey_input(model)
             self.fed_channels = 1
+        self._look_at(model)
         self.settings["channels_last"] = True
         return model.to(self.device).to(memory_format=torch.channels_last)
+
+    def _look_at(self, model: nn.Module) -> None:
+        """Skip the biases that batch norm cancels, and see what reads the images.
+
+        A user's model may not run on the meta device; then nothing is skipped.
+        """
+        self._convolutions_read = False
+        pixels = self.case.resolution
+        with suppress(Exception), torch.device("meta"):
+            on_meta = self.make_model().train()
+            images_BCHW = torch.empty(2, self.channels, pixels, pixels)
+            if is_on("bias"):
+                skip_biases(model, on_meta, images_BCHW)
+            self._convolutions_read = only_convolutions_read(on_meta, images_BCHW)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Create the optimizer, fused where possible; on CUDA, one that graphs can hold."""
@@ -103,11 +109,14 @@ class FastEngine(Engine):
 
     def warm_up(self) -> None:
         """Choose the execution by trials on copies, compile, capture, then restore the model."""
-        self._compiled: ForwardLoss | None = None
+        self._compiled = None
         self._graphs: list[GraphedSteps] = []
+        self._predictions: dict[torch.Size, GraphedPrediction] = {}
         if self.device.type == "cuda":
             # All batches but the last have one shape. A trial may choose other kernels each time.
             torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+            if is_on("limit"):
+                torch.backends.cudnn.benchmark_limit = 0  # try all algorithms
         step_seconds = self._choose_precision()
         self.data = DeviceData(
             self.dataset,
@@ -117,121 +126,109 @@ class FastEngine(Engine):
             device=self.device,
             seed=self.seed,
             ranks=self.ranks,
+            ready_dtype=self._ready_dtype(),
         )
         self.flags.extend(self.data.flags)
         start = time.perf_counter()
-        snapshot = Snapshot(self.model)
-        to_be_compiled = self._is_to_be_compiled(step_seconds)
-        to_be_captured = self._can_capture()
-        if to_be_compiled or to_be_captured:
-            self.data.fill_with_noise()
-        if to_be_compiled:
-            self._compile()
-            snapshot.restore()
+        if self._is_to_be_compiled(step_seconds):
+            with self._undone():
+                self._compile()
             self.optimizer = self.build_optimizer(self.model)
-        if to_be_captured:
-            self._capture()
-            self.captured_peak_bytes = max(0, self.captured_peak_bytes - snapshot.bytes)
-            snapshot.restore()
+        if self._can_capture():
+            with self._undone() as copied_bytes:
+                self._capture()
+            self.captured_peak_bytes = max(0, self.captured_peak_bytes - copied_bytes)
             reset_optimizer(self.optimizer)
         if self._compiled is not None or self._graphs:
             self.compile_seconds = time.perf_counter() - start
         if self.device.type == "cuda":
-            self._warm_up_evaluation()
+            with self._undone():
+                self._prepare_evaluation()
+                self._rehearse()
+            if self._graphs:
+                reset_optimizer(self.optimizer)
+            else:
+                self.optimizer = self.build_optimizer(self.model)
 
-    @torch.inference_mode()
-    def _warm_up_evaluation(self) -> None:
-        """Let cuDNN choose its kernels for evaluation batches before the clock starts."""
+    def _ready_dtype(self) -> torch.dtype | None:
+        """Return the dtype in which to keep normalised images; None to normalise each batch.
+
+        On a CPU, normalising all of them takes longer than it saves. In bfloat16 it changes nothing
+        if only convolutions read the images, which autocast rounds in the same way.
+        """
+        if self.device.type != "cuda" or not is_on("resident") or self.recipe.augmentation:
+            return None
+        return (self.autocast_dtype if self._convolutions_read else None) or torch.float32
+
+    @contextmanager
+    def _undone(self) -> Iterator[int]:
+        """Restore the model's memory after training on noise; yield the bytes of the copy."""
+        self.data.fill_with_noise()
+        snapshot = Snapshot(self.model)
+        yield snapshot.bytes
+        snapshot.restore()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _prepare_evaluation(self) -> None:
+        """Compile and capture the evaluation of whole batches; let cuDNN choose all its kernels."""
         self.model.eval()
-        for images_BCHW, _ in self.data.noise_for_evaluation():
-            with self.autocast():
-                self.model(images_BCHW)
+        plain = predict = super().predict
+        if self._compiled is not None and is_on("evaluation"):
+            compiled = compile_once(self.model.forward, self.compile_options(self.device))
+
+            def predict(images_BCHW: torch.Tensor) -> torch.Tensor:
+                with self.autocast():
+                    logits_BK: torch.Tensor = compiled(images_BCHW)
+                return logits_BK
+
+        with torch.inference_mode():
+            for images_BCHW, _ in self.data.noise_for_evaluation():
+                plain(images_BCHW)
+                if not self._graphs or not is_on("evaluation"):
+                    continue
+                try:
+                    graph = capture_prediction(predict, images_BCHW, self._pool)
+                except Exception as error:
+                    self.flags.append(fallbacks.fell_back("evaluation_not_captured", error))
+                    break
+                self._predictions[images_BCHW.shape] = graph
         synchronize(self.device)
+
+    def predict(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, K) of a batch of evaluation, by its graph if there is one."""
+        graph = self._predictions.get(images_BCHW.shape)
+        return super().predict(images_BCHW) if graph is None else graph.replay(images_BCHW)
+
+    def _rehearse(self) -> None:
+        """Do what would happen on the clock for the first time: upload graphs, allocate memory."""
+        self.data.rehearse()
+        rows_M = next(self.data.shuffled_chunks())
+        shapes = [(each.steps, each.batch_size) for each in self._graphs]
+        self.model.train()
+        losses = torch.zeros(GRAPH_STEPS, device=self.device)
+        for steps, size in shapes or [(1, self.own_batch_size)]:
+            rows_KB = rows_M[: steps * size].view(steps, size)
+            losses[:steps] = self._train_rows(rows_KB)
+        losses.tolist()
+        if self.data.train.is_whole:
+            self.evaluate("validation")
+        self.data.restart()
 
     def noise(self, size: int) -> Batch:
         """Return a batch of noise, channels last."""
         return channels_last(super().noise(size))
 
-    def _choose_precision(self) -> float:
-        """Set the case's precision, or the faster one; return the seconds of a step in it."""
-        seconds: dict[torch.dtype | None, float] = {}
-        for dtype in PRECISIONS[self.case.precision]:
-            if seconds and is_hopeless(self.device):  # bfloat16, which is optional here
-                continue
-            self.autocast_dtype = dtype
-            try:
-                seconds[dtype] = self._trial_seconds()
-            except RuntimeError as error:
-                if not seconds:  # there is no other precision to use
-                    raise
-                self.flags.append(fallbacks.fell_back("no_bfloat16", error))
-        reduced = seconds.get(torch.bfloat16, math.inf)
-        worthwhile = reduced * WORTHWHILE < seconds.get(None, math.inf)
-        self.autocast_dtype = torch.bfloat16 if worthwhile else None
-        self.settings["autocast_dtype"] = "bfloat16" if worthwhile else None
-        return seconds[self.autocast_dtype]
-
-    def _trial_seconds(self, *, compiled: bool = False) -> float:
-        """Time a step with the current settings, on a copy that is discarded."""
-        size = self._trial_batch_size()
-        steps = TRIAL_STEPS_CUDA if self.device.type == "cuda" else TRIAL_STEPS_CPU
-        with self.on_a_copy():
-            if compiled:
-                self._compiled = compile_forward_loss(self.model, self.loss_function)
-                self._compiled_batch_size = size
-            try:
-                step = self._trial_step(size)
-                for _ in range(max(1, steps // 4)):
-                    step()
-                return self.ranks.slowest(time_step(step, steps, self.device))
-            finally:
-                self._compiled = None
-
-    def _trial_step(self, size: int) -> Callable[[], object]:
-        """Return a step on noise; on CUDA a graph, because launching would dominate the time."""
-        if self.device.type != "cuda" or fallbacks.why_not_captured(self.recipe) is not None:
-            return lambda: self.train_step(size)
-        batch = self.noise(size)
-        self.model.train()
-        try:
-            graph = self._graph_of(lambda _: self.step(batch), steps=1, batch_size=size)
-        except RuntimeError as error:  # launch it, as in training
-            self.flags.append(fallbacks.fell_back("trial_not_captured", error))
-            return lambda: self.train_step(size)
-        rows_1B = torch.arange(size, device=self.device).view(1, -1)
-        return lambda: (graph.replay(rows_1B), batch)  # keeps the memory that the graph reads
-
     def step_alone(self) -> Callable[[], object]:
         """Return a step of this rank without the others, as one graph if training has graphs."""
-        return self._trial_step(self.own_batch_size) if self._graphs else super().train_step
-
-    def _trial_batch_size(self) -> int:
-        small = self.case.resolution <= SMALL_RESOLUTION
-        size = self.own_batch_size
-        return size if small or self.device.type != "cpu" else min(size, TRIAL_BATCH_CPU)
+        if not self._graphs:
+            return super().step_alone()
+        batch = self.noise(self.own_batch_size)
+        self.model.train()
+        graph = self._graph_of(lambda _: self.step(batch), steps=1, batch_size=self.own_batch_size)
+        rows_1B = torch.arange(self.own_batch_size, device=self.device).view(1, -1)
+        return lambda: (graph.replay(rows_1B), batch)  # keeps the memory that the graph reads
 
     # --- compiling and capturing ------------------------------------------------------------
-
-    def _is_to_be_compiled(self, step_seconds: float) -> bool:
-        """Return whether to compile: on CUDA by default; on a CPU if a trial of long training pays.
-
-        Args:
-            step_seconds: seconds of a trial step without compilation.
-        """
-        if self.case.compile != "auto":
-            return self.case.compile == "on"
-        if self.device.type != "cpu":
-            return self.device.type == "cuda"
-        images = self.recipe.epochs * self.dataset.train_images
-        if self.recipe.max_steps is not None:
-            images = min(images, self.recipe.max_steps * self.recipe.batch_size)
-        if step_seconds * images / self._trial_batch_size() < COMPILE_TRIAL_SECONDS:
-            return False
-        try:
-            return self._trial_seconds(compiled=True) * WORTHWHILE < step_seconds
-        except Exception as error:
-            self.flags.append(fallbacks.fell_back("not_compiled", error))
-            return False
 
     def _compile(self) -> None:
         """Compile for this rank's batch size; on failure, continue without, with a warning.
@@ -240,7 +237,8 @@ class FastEngine(Engine):
             UsageError: compilation fails with --cnnperf-compile=on.
         """
         model = self.model if self.shared_model is None else self.shared_model
-        self._compiled = compile_forward_loss(model, self.loss_function)
+        options = self.compile_options(self.device)
+        self._compiled = compile_forward_loss(model, self.loss_function, options)
         self._compiled_batch_size = self.own_batch_size
         self.model.train()
         try:
@@ -276,12 +274,15 @@ class FastEngine(Engine):
         A graph holds addresses; the images there may change, as they do with chunks. The short
         batch at the end of an epoch has its own graph.
         """
+        self._pool = new_pool()
         small = self.case.resolution <= SMALL_RESOLUTION
         schedule = self.recipe.schedule
         by_step = schedule is not None and schedule.per == "step"  # the host sets each step's rate
-        whole = self.recipe.batch_size
-        rest = 0 if self.recipe.drop_last else len(self.data.train) % whole
-        shapes = [(1, whole), (GRAPH_STEPS, whole)] if small and not by_step else [(1, whole)]
+        size = self.recipe.batch_size
+        rest = 0 if self.recipe.drop_last else len(self.data.train) % size
+        whole_steps = min(len(self.data.train) // size, self.recipe.max_steps or sys.maxsize)
+        at_once = min(GRAPH_STEPS, whole_steps) if small and not by_step else 1
+        shapes = [(steps, size) for steps in sorted({1, at_once})]
         if rest:
             shapes.append((1, rest))
         self.model.train()
@@ -312,7 +313,7 @@ class FastEngine(Engine):
             steps=steps,
             batch_size=batch_size,
             device=self.device,
-            pool=self._graphs[0].pool if self._graphs else None,
+            pool=self._pool,
             warmup_steps=DDP_WARMUP_STEPS if self.ranks else WARMUP_STEPS,
         )
 

@@ -36,18 +36,17 @@ FAILURES = {
         "Kernels were launched one by one. The likely cause is an operation that waits for the "
         "host, or too little memory: look for .item() in the model, or use a smaller batch.",
     ),
-    "trial_not_captured": (
-        "The step of a trial could not be captured as a CUDA graph",
-        "The precision was chosen by the time of launched kernels. The likely cause is an "
-        "operation that waits for the host, or too little memory: --cnnperf-precision=bfloat16 "
-        "skips the trial.",
+    "evaluation_not_captured": (
+        "Evaluation could not be compiled and captured as a CUDA graph",
+        "Its kernels were launched one by one. The likely cause is an operation that waits for the "
+        "host in evaluation only: look for .item() in the model.",
     ),
 }
 """By kind of flag: what failed; what was done instead, the likely cause, and what to try."""
 
 
 def fell_back(
-    kind: Literal["no_bfloat16", "not_compiled", "not_captured", "trial_not_captured"],
+    kind: Literal["no_bfloat16", "not_compiled", "not_captured", "evaluation_not_captured"],
     error: Exception,
 ) -> Flag:
     """Return the warning that a faster way failed and training went on without it."""
