@@ -88,6 +88,8 @@ def _generated(case: Case, gpu: GPU) -> GeneratedStep:
 
     try:
         return generate_step(case, GPUS[gpu])
+    except UsageError:
+        raise
     except Exception as error:  # of torch, of a user's model, or of a torch of another version
         raise UsageError(
             f"torch {torch.__version__} cannot generate the code of {case.id} "
