@@ -84,7 +84,6 @@ class FastEngine(ChoosingEngine):
 
         A user's model may not run on the meta device; then nothing is skipped.
         """
-        self._convolutions_read = False
         pixels, skips = self.case.resolution, is_on("bias")
         with suppress(Exception), torch.device("meta"):
             on_meta = self.make_model().train()
@@ -149,16 +148,6 @@ class FastEngine(ChoosingEngine):
                 reset_optimizer(self.optimizer)
             else:
                 self.optimizer = self.build_optimizer(self.model)
-
-    def _ready_dtype(self) -> torch.dtype | None:
-        """Return the dtype in which to keep normalised images; None to normalise each batch.
-
-        On a CPU, normalising all of them takes longer than it saves. In bfloat16 it changes nothing
-        if only convolutions read the images, which autocast rounds in the same way.
-        """
-        if self.device.type != "cuda" or not is_on("resident") or self.recipe.augmentation:
-            return None
-        return (self.autocast_dtype if self._convolutions_read else None) or torch.float32
 
     @contextmanager
     def _undone(self) -> Iterator[int]:
