@@ -226,6 +226,13 @@ def checked_mfu(repeat: Repeat, hardware: Hardware) -> tuple[float | None, list[
     return mfu, [Flag(kind="mfu_above_peak", value=mfu, message=message)]
 
 
+def fallbacks_of(repeat: Repeat) -> list[Flag]:
+    """Return the flags by which engine `fast` fell back on CUDA; a CPU has nothing to lose."""
+    device = (repeat.settings or Settings()).device or ""
+    on_cuda = device.startswith("cuda")
+    return [flag for flag in repeat.warnings if on_cuda and flag.kind in FALLBACKS]
+
+
 def check_fallback(repeat: Repeat) -> None:
     """Refuse a training on CUDA in which engine `fast` went on without what makes it fast.
 
@@ -234,9 +241,8 @@ def check_fallback(repeat: Repeat) -> None:
     Raises:
         WorkerError: it fell back; the message says what failed and what to try.
     """
-    device = (repeat.settings or Settings()).device or ""
-    found = [flag for flag in repeat.warnings if flag.kind in FALLBACKS]
-    if not found or not device.startswith("cuda"):
+    found = fallbacks_of(repeat)
+    if not found:
         return
     kinds = ", ".join(dict.fromkeys(flag.kind for flag in found))
     error = WorkerError("fallback", f"engine fast fell back ({kinds}): {found[-1].message}")
