@@ -13,7 +13,12 @@ from typing import Any
 
 from cnnperf.machine.flags import FALLBACKS, missing_bfloat16_units, run_flags
 from cnnperf.machine.nodes import find_nodes
-from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules, visible_gpu_handle
+from cnnperf.machine.nvml import (
+    MIN_ENERGY_SECONDS,
+    GpuHandle,
+    read_energy_millijoules,
+    visible_gpu_handle,
+)
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.record.environment import Flag, Hardware, Settings
 from cnnperf.record.harness import HarnessTimes
@@ -21,9 +26,6 @@ from cnnperf.record.messages import TrainJob
 from cnnperf.record.schema import Repeat, StateRecord
 from cnnperf.run.time_limit import TimeLimit
 from cnnperf.run.worker_process import Listener, Worker, WorkerError, ignore_progress
-
-MIN_ENERGY_SECONDS = 5.0
-"""NVML's energy counter is updated every 20 to 100 ms, so the joules of shorter runs are noise."""
 
 CLOCK_SLACK_SECONDS = 0.25
 CLOCK_SLACK_SHARE = 0.02
