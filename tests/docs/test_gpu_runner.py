@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ class Gpu:
         self.calls: list[tuple[str, list[str], dict[str, str]]] = []
         """Name, arguments and variables of each process but those that look for data."""
         self.minutes = 9.0
+        self.now = 0
         self.end_after: str | None = None
         """The process after which the time is up."""
 
@@ -79,9 +81,11 @@ class Gpu:
             self._write_record(Path(record), self.codes.get(name, DONE))
         elif junit := given.get("--junitxml"):
             name = Path(junit).stem
-            Path(junit).write_text("<testsuites/>")
+            self._write(Path(junit), "<testsuites/>")
         else:
             name = arguments[arguments.index("cnnperf.cli") + 1]
+            if name == "floors":
+                self._write(Path(arguments[arguments.index("-o") + 1]), "{}")
         self.calls.append((name, list(arguments), {**self.runner.environ, **variables}))
         if name == self.end_after:
             self.runner.deadline = time.monotonic()
@@ -94,7 +98,13 @@ class Gpu:
             "repeats": [{"epochs": [{"train_seconds": 2.0, "val_seconds": 0.5}]}],
         }  # fmt: skip
         content = {"interrupted": code == AGAIN, "cases": [case]}
-        path.write_text(json.dumps({"cnnperf": content}))
+        self._write(path, json.dumps({"cnnperf": content}))
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write a file, a second after the one before."""
+        path.write_text(text)
+        self.now += 1
+        os.utime(path, (self.now, self.now))
 
     @property
     def names(self) -> list[str]:
@@ -217,6 +227,7 @@ def test_tests_run_file_by_file_until_the_time_is_up(gpu: Gpu) -> None:
     gpu.codes = {"tests-training-test_fast": 2}  # interrupted, because the time was up
     assert gpu.run("tests") == AGAIN
     assert gpu.names == ["tests-training-test_cuda", "tests-training-test_fast"]
+    assert [path.name for path in gpu.folder.glob("*.xml")] == ["tests-training-test_cuda.xml"]
     gpu.end_after, gpu.codes = None, {}
     assert gpu.run("tests") == DONE
     assert gpu.names[2] == "tests-training-test_fast"
@@ -270,6 +281,12 @@ def test_floors_stand_beside_standard_or_else_beside_once(gpu: Gpu) -> None:
     gpu.run("repeats")
     gpu.run("floors")
     assert given() == ["standard-fast-28.json"]
+    gpu.calls = []
+    gpu.run("all")
+    assert gpu.names.count("floors") == 1, "after the rest of standard"
+    gpu.calls = []
+    gpu.run("all")
+    assert "floors" not in gpu.names
 
 
 def test_selection_that_leaves_nothing_fails_only_where_the_user_made_it(gpu: Gpu) -> None:
