@@ -207,8 +207,8 @@ def kernels(
     with sentences():
         load_project(module)
         chosen = choose_compiled(cases or [], expression, given["tier"])
-        with status("loading torch ...") as show:
-            found = generated_steps(chosen, gpu, show)
+        with status("generating code ...") as show:
+            found = generated_steps(chosen, gpu, module or [], show)
     if form == "json":
         typer.echo(inert_json(json.dumps(kernels_json(found, gpu), indent=2)))
     else:

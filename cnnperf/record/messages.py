@@ -55,6 +55,10 @@ class TrainJob(Job):
     """Whether a node of a fleet trains it for a few steps first; the worker does not look at it."""
 
 
+GPU = Literal["sm_80", "sm_90", "sm_100"]
+"""NVIDIA's architectures for which code can be generated: A100; H100 and H200; B200."""
+
+
 class ProbeJob(Job):
     """Describe the machine for the header and the record."""
 
@@ -66,6 +70,8 @@ class ProbeJob(Job):
     measure_peak: bool = True
     floors: bool = False
     """Whether to measure the copy bandwidth too, and to count the traffic of each model."""
+    gpu: GPU | None = None
+    """A GPU that need not be here, to generate and count the code of the only case's step for."""
 
 
 JOB: TypeAdapter[TrainJob | ProbeJob] = TypeAdapter(
@@ -180,6 +186,25 @@ class ModelFacts(Message):
     """None unless the job asks for floors."""
 
 
+class GeneratedStep(Message):
+    """The code of a step's forward pass, loss and backward pass; the rest of it is not compiled."""
+
+    triton_kernels: int
+    """Launches of kernels that Inductor writes."""
+    triton_bytes: int
+    """Bytes that these read and write, each tensor of a kernel counted once."""
+    library_calls: int
+    """Calls of cuDNN, cuBLAS and torch's own kernels. A convolution's backward pass is one call."""
+    layout_kernels: int
+    """Those of `triton_kernels` that read in one layout and write in another."""
+    atomic_kernels: int
+    """Those of `triton_kernels` that add to memory atomically."""
+
+    def __add__(self, other: GeneratedStep) -> GeneratedStep:
+        mine, its = self.model_dump(), other.model_dump()
+        return GeneratedStep(**{name: mine[name] + its[name] for name in mine})
+
+
 class ProbeResult(Message):
     """The machine and the models, as the worker sees them."""
 
@@ -194,6 +219,8 @@ class ProbeResult(Message):
     are None unless the job asks for floors."""
     cache_bytes: int | None = None
     """Size of the last-level cache; None where unknown."""
+    generated: GeneratedStep | None = None
+    """None unless the job names a GPU."""
 
 
 WorkerMessage = Ready | Progress | EpochDone | Trained | Result | Failed | ProbeResult

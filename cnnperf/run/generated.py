@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from cnnperf.catalog.registry import get_case, get_dataset, get_model, input_channels, select_cases
 from cnnperf.catalog.specs import Case
 from cnnperf.errors import UsageError
+from cnnperf.record.messages import GPU, GeneratedStep
 from cnnperf.run.floors_inputs import with_floors
-from cnnperf.run.plan import choose_tier
+from cnnperf.run.plan import choose_tier, probe_job
 from cnnperf.run.session import missing_packages
 from cnnperf.run.settings import settings_from
-
-if TYPE_CHECKING:
-    from cnnperf.training.engines.fast.generated import GeneratedStep
+from cnnperf.run.worker_process import probe
 
 
 def choose_compiled(ids: Sequence[str], expression: str | None, tier: str | None) -> list[Case]:
@@ -48,30 +45,26 @@ def _what_decides(case: Case) -> tuple[object, ...]:
 
 
 def generated_steps(
-    cases: Sequence[Case], gpu: str, show: Callable[[str], None]
+    cases: Sequence[Case], gpu: GPU, modules: Sequence[str], show: Callable[[str], None]
 ) -> dict[str, GeneratedStep]:
     """Return the generated step of each case, by id; `show` is told what is being done.
+
+    Each case has a worker of its own, because the compiler's state would change the next one.
 
     Raises:
         UsageError: a package is missing, or torch cannot generate the code of a case.
     """
-    missing = missing_packages() + ["triton"] * (find_spec("triton") is None)
+    missing = missing_packages()
     if missing:
         raise UsageError(
-            f"kernels need {', '.join(missing)} to generate code: pip install 'cnnperf[train]' "
-            "(triton comes with torch on Linux)"
+            f"kernels need {', '.join(missing)} to generate code: pip install 'cnnperf[train]'"
         )
-    from cnnperf.training.engines.fast.generated import GPUS, generate_step
-
+    settings = settings_from({"device": "cpu"}, modules)
     found = {}
     for number, case in enumerate(cases, start=1):
         show(f"generating the code of {case.id} ({number} of {len(cases)}) ...")
-        try:
-            found[case.id] = generate_step(case, GPUS[gpu])
-        except Exception as error:
-            first = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            raise UsageError(
-                f"torch cannot generate the code of {case.id} ({first[:200]}): leave it out, or "
-                "use another version of torch"
-            ) from error
+        job = probe_job(settings, [case], measure_peak=False)
+        generated = probe(job.model_copy(update={"gpu": gpu})).generated
+        assert generated is not None
+        found[case.id] = generated
     return found

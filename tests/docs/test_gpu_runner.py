@@ -242,9 +242,9 @@ def test_each_optimisation_is_switched_off_once_between_two_bases(
 ) -> None:
     """The variable is the only difference; the table shows seconds over those of the base.
 
-    docs/training.md says what each of them is.
+    docs/performance.md says what each of them is.
     """
-    page = (ROOT / "docs" / "training.md").read_text()
+    page = (ROOT / "docs" / "performance.md").read_text()
     assert [name for name in SWITCHES if f"| `{name}` |" not in page] == []
     gpu.run("switches")
     off = [variables["CNNPERF_FAST_OFF"] for _, _, variables in gpu.calls]

@@ -14,6 +14,7 @@ from cnnperf.catalog.registry import get_dataset  # noqa: E402
 from cnnperf.training.data import Split  # noqa: E402
 from cnnperf.training.data.resize import resize_exactly  # noqa: E402
 from cnnperf.training.data.transforms import build_transform  # noqa: E402
+from cnnperf.training.engines.fast import device_data  # noqa: E402
 from cnnperf.training.engines.fast.device_data import DeviceSplit  # noqa: E402
 
 
@@ -44,24 +45,31 @@ def test_resizing_equals_pillow_in_every_bit(pixels: int, channels: int, resolut
     ("dataset", "resolution", "channels"),
     [("mnist", 28, 1), ("mnist", 224, 3), ("cifar10", 28, 3), ("digits", 28, 1)],
 )
+@pytest.mark.parametrize("ready", [None, torch.float32, torch.bfloat16])
 def test_a_batch_equals_torchvisions_transforms_in_every_bit(
-    dataset: str, resolution: int, channels: int
+    dataset: str,
+    resolution: int,
+    channels: int,
+    ready: torch.dtype | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Any rows in any order; labels go with them."""
+    """Any rows in any order; labels go with them. Kept in bfloat16, they are rounded once."""
+    monkeypatch.setattr(device_data, "NORMALISED_AT_ONCE", 5)
     spec = get_dataset(dataset)
     images = random_images(12, spec.resolution, spec.channels)
     labels = np.arange(12, dtype=np.int64)
     split = Split(images_NHWC=images, labels_N=labels)
     resident = DeviceSplit(
-        spec, images=12, resolution=resolution, channels=channels, device=torch.device("cpu")
-    )
+        spec, images=12, resolution=resolution, channels=channels, device=torch.device("cpu"),
+        ready_dtype=ready,
+    )  # fmt: skip
     resident.fill(split)
     rows = torch.tensor([7, 0, 11, 7, 3])
     got, got_labels = resident.batch(rows)
     transform = build_transform(spec, resolution=resolution, channels=channels)
     expected = torch.stack([transform(as_pil(images[row])) for row in rows.tolist()])
-    assert got.dtype == torch.float32
-    assert torch.equal(got, expected)
+    assert got.dtype == (ready or torch.float32)
+    assert torch.equal(got, expected.to(got.dtype))
     assert got_labels.tolist() == rows.tolist()
 
 
@@ -90,11 +98,14 @@ def test_in_chunks_a_split_gives_the_same_images_in_the_same_order(resolution: i
         assert torch.cat([labels for _, labels in got]).tolist() == expected[0][1].tolist()
 
 
-def test_colour_batches_are_channels_last_in_memory() -> None:
+@pytest.mark.parametrize("ready", [None, torch.bfloat16])
+def test_colour_batches_are_channels_last_in_memory(ready: torch.dtype | None) -> None:
     """So that the first convolution need not copy them."""
     spec = get_dataset("cifar10")
     split = Split(images_NHWC=random_images(4, 32, 3), labels_N=np.zeros(4, dtype=np.int64))
-    resident = DeviceSplit(spec, images=4, resolution=28, channels=3, device=torch.device("cpu"))
+    resident = DeviceSplit(
+        spec, images=4, resolution=28, channels=3, device=torch.device("cpu"), ready_dtype=ready
+    )
     resident.fill(split)
     images, _ = resident.batch(torch.arange(4))
     assert images.is_contiguous(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from torch._dynamo.utils import counters  # noqa: E402
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
 from cnnperf.models import build_model  # noqa: E402
-from cnnperf.training.engines.fast import compilation, fallbacks, trials  # noqa: E402
+from cnnperf.training.engines.fast import compilation, fallbacks, graphs, trials  # noqa: E402
 from cnnperf.training.engines.fast import device_data as memory  # noqa: E402
 from cnnperf.training.engines.fast import engine as fast_module  # noqa: E402
 from cnnperf.training.engines.fast.engine import FastEngine  # noqa: E402
@@ -201,6 +201,44 @@ def test_auto_skips_hopeless_bfloat16(
     assert seen == tried
 
 
+@pytest.mark.parametrize(
+    ("capability", "precision", "fails", "tried", "chosen"),
+    [
+        ((9, 0), "auto", False, [torch.bfloat16], "bfloat16"),
+        ((8, 0), "auto", False, [torch.bfloat16], "bfloat16"),
+        ((9, 0), "auto", True, [torch.bfloat16, None], None),
+        ((7, 5), "auto", False, [None], None),
+        ((9, 0), "float32", False, [None], None),
+        ((7, 5), "bfloat16", False, [torch.bfloat16], "bfloat16"),
+    ],
+)
+def test_a_gpu_with_units_for_bfloat16_takes_it_without_a_race(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    precision: str,
+    fails: bool,
+    tried: list[torch.dtype | None],
+    chosen: str | None,
+) -> None:
+    """A trial on cold clocks could choose differently in each repeat; here one step is tried."""
+    seen: list[torch.dtype | None] = []
+
+    def trial(self: FastEngine, *, compiled: bool = False) -> float:
+        seen.append(self.autocast_dtype)
+        if fails and self.autocast_dtype is not None:
+            raise RuntimeError("no kernel")
+        return 1.0
+
+    monkeypatch.setattr(FastEngine, "_trial_seconds", trial)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    engine = make_engine(precision=precision)
+    engine.device = torch.device("cuda", 0)
+    engine._choose_precision()
+    assert seen == tried
+    assert engine.settings["autocast_dtype"] == chosen
+    assert [flag.kind for flag in engine.flags] == ["no_bfloat16"] * fails
+
+
 @pytest.mark.parametrize(("times_slower", "hopeless"), [(0.5, False), (2.0, False), (9.0, True)])
 def test_bfloat16_is_hopeless_if_several_times_slower(
     monkeypatch: pytest.MonkeyPatch, times_slower: float, hopeless: bool
@@ -329,10 +367,138 @@ def test_failed_capture_gives_a_warning(
     assert "cuda_graph_steps" not in engine.settings
 
 
+@pytest.mark.parametrize(
+    ("limits", "shapes"),
+    [
+        ({}, [(1, 16), (25, 16), (1, 14)]),
+        ({"max_steps": 10}, [(1, 16), (10, 16), (1, 14)]),
+        ({"max_steps": 1}, [(1, 16), (1, 14)]),
+        ({"batch_size": 200}, [(1, 200), (5, 200), (1, 150)]),
+        ({"drop_last": True}, [(1, 16), (25, 16)]),
+    ],
+)
+def test_no_graph_holds_more_steps_than_an_epoch_has(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], shapes: list[tuple[int, int]]
+) -> None:
+    """A longer one would be captured, recorded and never replayed."""
+    pretend_to_capture(monkeypatch, lambda step, **given: FakeGraph(given["steps"], []))
+    engine = make_engine(limits)
+    made: list[tuple[int, int]] = []
+    graph_of = FastEngine._graph_of
+
+    def noted(self: FastEngine, step: Any, *, steps: int, batch_size: int) -> Any:
+        made.append((steps, batch_size))
+        return graph_of(self, step, steps=steps, batch_size=batch_size)
+
+    monkeypatch.setattr(FastEngine, "_graph_of", noted)
+    engine.prepare()
+    assert made == shapes
+    assert engine.settings["cuda_graph_steps"] == max(steps for steps, _ in shapes)
+
+
+class ReplayedPrediction:
+    """Stands for the graph of a prediction, whose result the next replay overwrites."""
+
+    def __init__(self, predict: Callable[..., Any], images: torch.Tensor, _pool: object) -> None:
+        self.shape, self._predict = images.shape, predict
+        self._logits = predict(images)
+
+    def replay(self, images: torch.Tensor) -> torch.Tensor:
+        return self._logits.copy_(self._predict(images))
+
+
+def test_captured_evaluation_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled, too; both splits are smaller than a batch of evaluation and of different sizes."""
+    made: list[ReplayedPrediction] = []
+
+    def capture(*given: Any) -> ReplayedPrediction:
+        made.append(ReplayedPrediction(*given))
+        return made[-1]
+
+    engine = make_engine()
+    first_losses(engine)
+    expected = [engine.evaluate(split) for split in ("validation", "test")]
+    pretend_to_capture(monkeypatch, ReplayedSteps)
+    monkeypatch.setattr(fast_module, "capture_prediction", capture)
+    engine._graphs, engine._pool, engine._compiled = [object()], None, object()
+    engine._prepare_evaluation()
+    assert sorted(len(engine._predictions[shape]._logits) for shape in engine._predictions) == [
+        287, 360
+    ]  # fmt: skip
+    got = [engine.evaluate(split) for split in ("validation", "test")]
+    for before, after in zip(expected, got, strict=True):
+        assert after.confusion_KK.tolist() == before.confusion_KK.tolist()
+        assert after.mean_loss == pytest.approx(before.mean_loss, rel=1e-5)
+
+
+def test_evaluation_that_cannot_be_captured_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One warning, and the same scores."""
+    engine = make_engine()
+    first_losses(engine)
+    expected = engine.evaluate("test")
+
+    def capture(*_given: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(fast_module, "capture_prediction", capture)
+    engine._graphs, engine._pool = [object()], None
+    engine._prepare_evaluation()
+    (flag,) = engine.flags
+    assert flag.kind == "evaluation_not_captured"
+    assert engine.evaluate("test").confusion_KK.tolist() == expected.confusion_KK.tolist()
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_rehearsing_changes_nothing(monkeypatch: pytest.MonkeyPatch, captured: bool) -> None:
+    """Neither weights, nor statistics, nor the order of the images."""
+    expected = first_losses(make_engine(), steps=30)
+    if captured:
+        pretend_to_capture(monkeypatch, ReplayedSteps)
+    engine = make_engine()
+    engine.prepare()
+    with engine._undone():
+        engine._rehearse()
+    engine.optimizer = engine.build_optimizer(engine.model)
+    engine.model.train()
+    torch.manual_seed(engine.seed)
+    assert first_losses(engine, steps=30) == pytest.approx(expected, rel=1e-6)
+
+
+def test_failed_capture_gives_its_memory_pool_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the allocator believes for ever that a capture is under way, and frees nothing."""
+    calls: list[tuple[Any, ...]] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *given: calls.append((name, *given))
+
+    class Generator:
+        def graphsafe_set_state(self, _state: object) -> None:
+            calls.append(("generator",))
+
+        graphsafe_get_state = note("fresh state")
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: "the stream before")
+    monkeypatch.setattr(torch.cuda, "set_stream", note("stream"))
+    monkeypatch.setattr(torch.cuda, "default_generators", [Generator()])
+    monkeypatch.setattr(torch, "Generator", lambda device: Generator())
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        monkeypatch.setattr(torch._C, name, note(name), raising=False)
+    with (
+        pytest.raises(RuntimeError, match="not permitted"),
+        graphs._usable_after_failure(torch.device("cuda", 0), "the pool"),
+    ):
+        raise RuntimeError("operation not permitted when stream is capturing")
+    assert calls[0] == ("stream", "the stream before")
+    assert calls[-2:] == [
+        ("_cuda_endAllocateToPool", 0, "the pool"), ("_cuda_releasePool", 0, "the pool")
+    ]  # fmt: skip
+
+
 class FakeGraph:
     """Stands for a CUDA graph: remembers what it was given."""
 
     batch_size = 16
+    peak_bytes = 0
 
     def __init__(self, steps: int, log: list[tuple[int, int]]) -> None:
         self.steps, self._log = steps, log

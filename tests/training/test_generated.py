@@ -12,15 +12,12 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 pytest.importorskip("triton", reason="Inductor writes no code for a GPU without Triton")
 
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
+from cnnperf.record.messages import GPU, GeneratedStep  # noqa: E402
 from cnnperf.training.engines.base import channels_last  # noqa: E402
-from cnnperf.training.engines.fast.generated import (  # noqa: E402
-    GPUS,
-    GeneratedStep,
-    generate_step,
-)
+from cnnperf.training.engines.fast.generated import GPUS, generate_step  # noqa: E402
 
 
-def generated(model: str = "modified_vgg", gpu: str = "sm_90") -> GeneratedStep:
+def generated(model: str = "modified_vgg", gpu: GPU = "sm_90") -> GeneratedStep:
     """The step of a small case in batches of 128, as the study trains it."""
     recipe = Recipe(name="test", batch_size=128)
     case = Case(model=model, dataset="mnist", resolution=28, recipe=recipe, engine="fast")

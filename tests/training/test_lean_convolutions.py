@@ -14,6 +14,7 @@ from cnnperf.models import build_model  # noqa: E402
 from cnnperf.training.engines.fast.lean_convolutions import (  # noqa: E402
     LeanConv2d,
     fold_grey_input,
+    only_convolutions_read,
     skip_biases,
 )
 
@@ -134,3 +135,30 @@ def test_a_folded_convolution_can_lose_its_bias_too() -> None:
     assert first.one_of_three
     assert first.without_bias
     assert first.train()(torch.ones(1, 1, 4, 4)).shape == (1, 64, 4, 4)
+
+
+class NormalisesFirst(nn.Module):
+    """Batch norm reads the images, and would see them rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 4, 3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images).mean((2, 3))
+
+
+class ScalesFirst(Plain):
+    """A function, which no hook sees, reads the images."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images / 255)
+
+
+@pytest.mark.parametrize(
+    ("model", "only"), [(Plain(), True), (NormalisesFirst(), False), (ScalesFirst(), False)]
+)
+def test_what_reads_the_images(model: nn.Module, only: bool) -> None:
+    """Autocast rounds the input of a convolution; whoever else reads them gets all their bits."""
+    on_meta = model.to("meta").train()
+    assert only_convolutions_read(on_meta, torch.empty(2, 1, 9, 9, device="meta")) == only

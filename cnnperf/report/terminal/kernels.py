@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cnnperf.errors import printable
+from cnnperf.record.messages import GeneratedStep
 from cnnperf.record.metrics import format_bytes
 from cnnperf.report.terminal.layout import Column, FittingTable
-
-if TYPE_CHECKING:
-    from cnnperf.training.engines.fast.generated import GeneratedStep
 
 HEADS = ("Triton\nkernels", "Triton\nbytes", "library\ncalls", "layout\ncopies", "with\natomics")
 
@@ -45,4 +42,7 @@ def kernels_table(steps: Mapping[str, GeneratedStep], gpu: str) -> RenderableTyp
 
 def kernels_json(steps: Mapping[str, GeneratedStep], gpu: str) -> dict[str, Any]:
     """Return the same as JSON."""
-    return {"gpu": gpu, "cases": [{"id": name, **asdict(step)} for name, step in steps.items()]}
+    return {
+        "gpu": gpu,
+        "cases": [{"id": name, **step.model_dump()} for name, step in steps.items()],
+    }

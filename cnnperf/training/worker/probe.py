@@ -13,6 +13,7 @@ import functools
 import statistics
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 
 from cnnperf.catalog.registry import get_dataset, get_model, input_channels
 from cnnperf.catalog.specs import Case
+from cnnperf.errors import UsageError
 from cnnperf.models import (
     count_parameters,
     count_traffic,
@@ -28,8 +30,17 @@ from cnnperf.models import (
     model_sha256,
     training_flops_per_image,
 )
-from cnnperf.record.messages import Ceiling, ModelFacts, ProbeJob, ProbeResult, Traffic
+from cnnperf.record.messages import (
+    GPU,
+    Ceiling,
+    GeneratedStep,
+    ModelFacts,
+    ProbeJob,
+    ProbeResult,
+    Traffic,
+)
 from cnnperf.training.clock import synchronize
+from cnnperf.training.engines.fast.fallbacks import first_line
 from cnnperf.training.recipe import check_recipe
 from cnnperf.training.worker.channel import Channel
 from cnnperf.training.worker.device import choose_device
@@ -51,6 +62,7 @@ def run_probe(job: ProbeJob, channel: Channel) -> None:
         hardware = environment.hardware.model_copy(update={"matmul_flops_per_second": peaks})
         environment = environment.model_copy(update={"hardware": hardware})
     cache_bytes = last_cache_bytes(device) if job.floors else None
+    generated = None if job.gpu is None else _generated(job.cases[0], job.gpu)
     channel.send(
         ProbeResult(
             device=device.type,
@@ -59,8 +71,30 @@ def run_probe(job: ProbeJob, channel: Channel) -> None:
             matmul_ceilings=ceilings,
             copy_ceiling=measure_copy(device, cache_bytes) if job.floors else None,
             cache_bytes=cache_bytes,
+            generated=generated,
         )
     )
+
+
+def _generated(case: Case, gpu: GPU) -> GeneratedStep:
+    """Return the generated step of a case.
+
+    Raises:
+        UsageError: torch cannot generate it.
+    """
+    if find_spec("triton") is None:
+        raise UsageError("generating code needs triton, which comes with torch on Linux only")
+    from cnnperf.training.engines.fast.generated import GPUS, generate_step
+
+    try:
+        return generate_step(case, GPUS[gpu])
+    except UsageError:
+        raise
+    except Exception as error:  # of torch, of a user's model, or of a torch of another version
+        raise UsageError(
+            f"torch {torch.__version__} cannot generate the code of {case.id} "
+            f"({first_line(error)}): leave it out, or use another version of torch"
+        ) from error
 
 
 def model_facts(case: Case, *, with_traffic: bool = False) -> ModelFacts:

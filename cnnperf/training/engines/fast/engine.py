@@ -85,11 +85,11 @@ class FastEngine(ChoosingEngine):
         A user's model may not run on the meta device; then nothing is skipped.
         """
         self._convolutions_read = False
-        pixels = self.case.resolution
+        pixels, skips = self.case.resolution, is_on("bias")
         with suppress(Exception), torch.device("meta"):
             on_meta = self.make_model().train()
             images_BCHW = torch.empty(2, self.channels, pixels, pixels)
-            if is_on("bias"):
+            if skips:
                 skip_biases(model, on_meta, images_BCHW)
             self._convolutions_read = only_convolutions_read(on_meta, images_BCHW)
 

@@ -27,6 +27,7 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cnnperf.catalog.specs import Case
+from cnnperf.record.messages import GPU, GeneratedStep
 from cnnperf.training.engines.fast.compilation import compile_forward_loss
 from cnnperf.training.engines.fast.engine import FastEngine
 
@@ -44,7 +45,7 @@ class PretendedGPU:
     """The most that one block can use."""
 
 
-GPUS = {
+GPUS: dict[GPU, PretendedGPU] = {
     "sm_80": PretendedGPU(
         name="A100", compute_capability=(8, 0), multiprocessors=108, shared_memory_bytes=166_912
     ),
@@ -56,26 +57,6 @@ GPUS = {
     ),
 }
 """By the name of their architecture: one GPU of each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratedStep:
-    """The code of a step's forward pass, loss and backward pass; the rest of it is not compiled."""
-
-    triton_kernels: int
-    """Launches of kernels that Inductor writes."""
-    triton_bytes: int
-    """Bytes that these read and write, each tensor of a kernel counted once."""
-    library_calls: int
-    """Calls of cuDNN, cuBLAS and torch's own kernels. A convolution's backward pass is one call."""
-    layout_kernels: int
-    """Those of `triton_kernels` that read in one layout and write in another."""
-    atomic_kernels: int
-    """Those of `triton_kernels` that add to memory atomically."""
-
-    def __add__(self, other: GeneratedStep) -> GeneratedStep:
-        sums = {name: value + getattr(other, name) for name, value in vars(self).items()}
-        return GeneratedStep(**sums)
 
 
 def generate_step(case: Case, gpu: PretendedGPU) -> GeneratedStep:
