@@ -8,7 +8,7 @@ TIER ?= smoke
 ARGS ?=
 JOBS ?= 2
 BIN := $(VENV)/bin
-GPU_PIECES := $(addprefix gpu-,wheels check tests standard floors calibrate profiles peers tuning)
+GPU_PIECES := $(addprefix gpu-,wheels check all first graphs once floors switches repeats eager group tests standard calibrate peers tuning)
 
 .PHONY: help bench test lint format check clean results examples $(GPU_PIECES)
 

@@ -1,7 +1,7 @@
 """Measure on a GPU, one command each, on a machine that you have only for a limited time.
 
     python3 .ci/gpu wheels                       # where there is a network; once
-    python3 .ci/gpu standard --data ~/data --out evidence --minutes 9
+    python3 .ci/gpu all --data ~/data --out evidence --minutes 9
 
 Needs only Python and torch. The other packages are unpacked from a folder of wheels; nothing is
 downloaded or installed. A command ends in time, keeps its results in a folder, and continues there
@@ -17,12 +17,14 @@ import os
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 from packages import download_wheels, folder_name, make_environment
 from pieces import HELP
+from results import Results, pack, unpacked
 from runner import LEAST_MINUTES, Runner
-from words import AGAIN, ROOT, say
+from words import AGAIN, ROOT, USAGE, say
 
 
 def main() -> int:
@@ -32,14 +34,22 @@ def main() -> int:
     if asked.piece == "wheels":
         return download_wheels(asked.wheels, asked.python_version)
     with tempfile.TemporaryDirectory(prefix="cnnperf-") as scratch:
-        environ = make_environment(Path(scratch), asked.wheels, asked.commit)
+        environ = make_environment(Path(scratch) / "packages", asked.wheels, asked.commit)
         folder = asked.out.absolute() / folder_name(environ, asked.device)
-        folder.mkdir(parents=True, exist_ok=True)
-        runner = Runner(asked, environ, folder, started + 60 * asked.minutes)
         try:
-            return runner.run(asked.piece)
+            for needed in (folder, *([asked.pack.parent] if asked.pack else [])):
+                needed.mkdir(parents=True, exist_ok=True)
+            source = unpacked((asked.source or asked.out).absolute(), Path(scratch) / "from")
+        except (OSError, zipfile.BadZipFile) as error:
+            return say(f"{error}: name another place by --out, --from or --pack", USAGE)
+        results = Results(folder, source / folder.name)
+        try:
+            return Runner(asked, environ, results, started + 60 * asked.minutes).run(asked.piece)
         except KeyboardInterrupt:
             return say("interrupted: run it again to continue", AGAIN)
+        finally:
+            if asked.pack:
+                pack(folder, asked.pack)
 
 
 def _arguments() -> argparse.Namespace:
@@ -55,10 +65,18 @@ def _arguments() -> argparse.Namespace:
     _add_options(parser)
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     asked = parser.parse_args(sys.argv[1:cut])
-    asked.more = sys.argv[cut + 1 :]
+    asked.select, asked.more = _split_selection(sys.argv[cut + 1 :])
     if not asked.minutes > LEAST_MINUTES:
         parser.error(f"--minutes: expected more than {LEAST_MINUTES:g}, got {asked.minutes:g}")
     return asked
+
+
+def _split_selection(more: list[str]) -> tuple[str | None, list[str]]:
+    """Return the expression of the last -k among pytest's arguments, and all others."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-k", dest="select")
+    found, others = parser.parse_known_args(more)
+    return found.select, others
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +90,20 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument
     folder("out", "folder for all results", "evidence")
-    folder("from", "folder with the results of an earlier call, if not --out", dest="source")
+    folder(
+        "from",
+        "folder with the results of an earlier call, if not --out, or what --pack wrote",
+        dest="source",
+    )
     folder("data", "folder of MNIST and CIFAR-10, if not cnnperf's default")
     folder("wheels", "folder that `wheels` filled", ROOT / ".gpu-wheels")
     add(
         "--minutes", type=float, metavar="M", default=os.environ.get("GPU_MINUTES", "9"),
         help="end after M minutes (default: $GPU_MINUTES, else 9)",
+    )  # fmt: skip
+    add(
+        "--pack", type=Path, metavar="FILE", default=os.environ.get("GPU_PACK"),
+        help="also put all results into one .zip at the end (default: $GPU_PACK, else none)",
     )  # fmt: skip
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu is for trying it out")
     add("--tiny", action="store_true", help="two steps of digits per case, for trying it out")

@@ -53,6 +53,7 @@ def make_environment(scratch: Path, wheels: Path, commit: str | None) -> dict[st
     A wheel is a zip file: unpacked into a folder on the path, it works as if installed. cnnperf
     itself runs from this checkout; only the entry point of its pytest plugin is written here.
     """
+    scratch.mkdir()
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(scratch)

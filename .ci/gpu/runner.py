@@ -1,66 +1,100 @@
-"""Run the steps of a piece, one after another, until all are done or the time is up."""
+"""Run pieces, one step after another, until all are done or the time is up."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import tarfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from pieces import PIECES, Step
-from words import AGAIN, DONE, FAILED, ROOT, say
+from pieces import ALL, PIECES, TESTED_FIRST, Step
+from processes import run_python
+from results import Results, journals_in, outcome_of, pack
+from switch_table import switch_lines
+from words import AGAIN, DONE, FAILED, FELL_BACK, ROOT, USAGE, say
 
 LEAST_MINUTES = 1.0
 """With less time left no step starts: probing the machine alone takes half of this."""
-GRACE_SECONDS = 30.0
-"""Time beyond its minutes after which a step is interrupted, and after that killed. pytest ends in
-time by itself, unless it hangs before training."""
 
-CALIBRATED = ("calibrate-a.json", "calibrate-b.json", "noise.calibration.json")
-"""Files that `calibrate` leaves."""
+NOTHING_SELECTED = 5
+"""pytest's exit code if -k leaves nothing."""
+
+DATASETS = ("mnist", "cifar10")
 
 
 class Runner:
-    """Runs the steps of a piece until all are done or the time is up.
+    """Runs the steps of pieces until all are done or the time is up.
 
     Args:
         asked: parsed command line.
         environ: variables of the processes.
-        folder: results of this machine.
+        results: files of this machine and of an earlier call.
         deadline: end, in seconds of the monotonic clock.
     """
 
     def __init__(
-        self, asked: argparse.Namespace, environ: dict[str, str], folder: Path, deadline: float
+        self, asked: argparse.Namespace, environ: dict[str, str], results: Results, deadline: float
     ) -> None:
-        self.asked, self.environ, self.folder, self.deadline = asked, environ, folder, deadline
-        source = asked.source and asked.source.absolute() / folder.name
-        self.source: Path = source if source and source != folder else folder
+        self.asked, self.environ, self.deadline = asked, environ, deadline
+        self.results, self.folder = results, results.folder
+        self.missing: set[str] = set()
+        """Data sets that are not there."""
+        self.outcomes: dict[str, int] = {}
+        """Outcome of each step so far."""
+        self.left_out: list[str] = []
+        """Steps whose data set is missing."""
 
-    def run(self, piece: str) -> int:
-        """Run one piece and return its exit code."""
-        with self._log(piece):
-            if piece == "check":
-                return self._check()
-            if piece == "tests":
-                return self._tests()
-            if piece == "floors":
-                return self._floors()
-            if piece == "calibrate":
-                return _outcome(self._calibrate())
-            outcomes = list(self._steps(PIECES[piece]))
-            if piece == "profiles":
-                self._pack_traces()
-            return _outcome(FAILED if FAILED in outcomes else max(outcomes))
+    def run(self, asked: str) -> int:
+        """Run a piece, or all of them, and return the exit code."""
+        pieces = ALL if asked == "all" else (asked,)
+        datasets = {step.dataset for piece in pieces for step in PIECES.get(piece, ())}
+        if not self.asked.tiny and (datasets or "calibrate" in pieces):
+            with self._log("check"):
+                self._look_for_data()
+            if self.missing.issuperset(datasets or DATASETS):
+                return say(self._missing_data(), USAGE)
+        for piece in pieces:
+            with self._log(piece):
+                self._run_piece(piece)
+            if FELL_BACK in self.outcomes.values():
+                break
+        return self._conclude()
+
+    def _run_piece(self, piece: str) -> None:
+        if piece in PIECES:
+            self._train_all(PIECES[piece])
+            if piece == "switches":
+                names = {step.name: self._record(step) for step in PIECES[piece]}
+                for line in switch_lines(names):
+                    say(line, log=self.log)
+            return
+        if piece in ("graphs", "tests"):
+            self._test_all(TESTED_FIRST[:1] if piece == "graphs" else cuda_test_files())
+            return
+        run = {"check": self._check, "floors": self._floors, "calibrate": self._calibrate}[piece]
+        self.outcomes[piece] = run()
+
+    def _conclude(self) -> int:
+        """Print the final line and return the exit code."""
+        left = f"; {self._missing_data()}" if self.left_out else ""
+        fell_back, failed, waiting = (
+            ", ".join(name for name, code in self.outcomes.items() if code == wanted)
+            for wanted in (FELL_BACK, FAILED, AGAIN)
+        )
+        if fell_back:
+            text = (
+                f"stopped: engine fast fell back in {fell_back}, so nothing after it would mean "
+                "much. Remove the cause (above) and run it again, or accept it with "
+                "`-- --cnnperf-allow-fallback`"
+            )
+            return say(text + left, FAILED)
+        if waiting:
+            also = f" (failed: {failed})" if failed else ""
+            return say(f"not finished: run it again to continue{also}{left}", AGAIN)
+        return say((f"failed: {failed}" if failed else "done") + left, FAILED if failed else DONE)
 
     @contextmanager
     def _log(self, piece: str) -> Iterator[None]:
@@ -73,237 +107,206 @@ class Runner:
         """Minutes until this command should end."""
         return (self.deadline - time.monotonic()) / 60
 
-    def _steps(self, steps: Sequence[Step]) -> Iterator[int]:
+    # --- data -----------------------------------------------------------------------------------
+
+    def _look_for_data(self) -> None:
+        """Find out which data sets are there, whole and undamaged."""
+        where = ["--data-dir", str(self.asked.data)] if self.asked.data else []
+        for name in DATASETS:
+            if self._python("-m", "cnnperf.cli", "data", name, "--check", *where) != DONE:
+                self.missing.add(name)
+
+    def _missing_data(self) -> str:
+        left = f"left out: {', '.join(self.left_out)}, for there is " if self.left_out else ""
+        folder = f" --data-dir {self.asked.data}" if self.asked.data else ""
+        names = " ".join(sorted(self.missing))
+        return (
+            f"{left}no data of {names}: `cnnperf data {names}{folder}` gets them, --data names them"
+        )
+
+    # --- trainings ------------------------------------------------------------------------------
+
+    def _train_all(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            if self._take_over(step):
-                say(f"{step.name}: already done")
-                yield DONE
-            elif self.minutes_left < LEAST_MINUTES:
-                say(f"{step.name}: no time left")
-                yield AGAIN
-            else:
-                yield self._train(step)
+            if step.dataset in self.missing:
+                self.left_out.append(step.name)
+                continue
+            self.outcomes[step.name] = self._train_if_needed(step)
+            if self.outcomes[step.name] == FELL_BACK:
+                return
+
+    def _train_if_needed(self, step: Step) -> int:
+        outcome = outcome_of(self.results.hand_in(self._record(step).name))
+        if outcome == DONE:
+            return say(f"{step.name}: already done", DONE)
+        if outcome == FAILED and self.asked.piece == "all":
+            return say(f"{step.name}: failed in an earlier call; its piece tries it again", FAILED)
+        if self.minutes_left < LEAST_MINUTES:
+            return say(f"{step.name}: no time left", AGAIN)
+        return self._train(step)
+
+    def _record(self, step: Step) -> Path:
+        """Return the path of a step's record; what -k selects has its own."""
+        return self.folder / f"{step.name}{self.suffix}.json"
+
+    @property
+    def suffix(self) -> str:
+        """The part of a file's name that says what the user selected; empty without -k."""
+        words = re.sub(r"\W+", "-", self.asked.select or "").strip("-")
+        return f"-{words}" if words else ""
+
+    def _selection(self, own: str) -> list[str]:
+        """Return -k with a step's own expression and the user's."""
+        both = f"({own}) and ({self.asked.select})" if self.asked.select and own else ""
+        expression = both or own or self.asked.select
+        return ["-k", expression] if expression else []
 
     def _train(self, step: Step) -> int:
-        record = self.folder / f"{step.name}.json"
-        journal = self._best_journal(step)
-        module = step.tiny_module if self.asked.tiny else step.module
+        record = self._record(step)
+        journal = self.results.best_journal(record.stem)
+        tiny = self.asked.tiny
+        traces = self.folder / f"{record.stem}-traces"
+        off = {} if step.switched_off is None else {"CNNPERF_FAST_OFF": step.switched_off}
         code = self._python(
-            "-m", "pytest", module, "-p", "no:cacheprovider",
-            "-k", step.tiny if self.asked.tiny else step.select,
-            f"--cnnperf-tier={'full' if self.asked.tiny else step.tier}",
-            f"--cnnperf-repeats={min(2, step.repeats) if self.asked.tiny else step.repeats}",
+            "-m", "pytest", (tiny and step.tiny_module) or step.module, "-p", "no:cacheprovider",
+            *self._selection(step.tiny if tiny else step.select),
+            f"--cnnperf-tier={'full' if tiny else step.tier}",
+            f"--cnnperf-repeats={min(2, step.repeats) if tiny else step.repeats}",
             f"--cnnperf-device={self.asked.device}", "--cnnperf-require-data",
             f"--benchmark-json={record}", f"--cnnperf-max-minutes={self.minutes_left:.2f}",
             *([f"--cnnperf-data-dir={self.asked.data.absolute()}"] if self.asked.data else []),
             *([f"--cnnperf-resume={journal}"] if journal else []),
-            *([f"--cnnperf-profile={self.traces}"] if step.name == "profiles" else []),
-            *step.more, *(["--cnnperf-limit-steps=2"] if self.asked.tiny else []), *self.asked.more,
+            *([f"--cnnperf-profile={traces}"] if step.profiled else []),
+            *step.more, *(["--cnnperf-limit-steps=2"] if tiny else []), *self.asked.more,
+            **off,
         )  # fmt: skip
+        if traces.is_dir():
+            pack(traces, traces.with_suffix(".zip"))
+        if code == NOTHING_SELECTED and self.asked.select:
+            return say(f"{step.name}: -k selects nothing of it", DONE)
         if code in (DONE, AGAIN):
-            self._drop_journals(step)
-        return code if code in (DONE, AGAIN) else FAILED
+            self.results.drop_journals(record.stem)
+            if code == DONE:
+                shutil.rmtree(traces, ignore_errors=True)
+            return code
+        return FELL_BACK if outcome_of(record) == FELL_BACK else FAILED
 
-    @property
-    def traces(self) -> Path:
-        """Folder of the profiles until they are packed."""
-        return self.folder / "traces"
-
-    def _take_over(self, step: Step) -> bool:
-        """Return whether a step's record is complete here or in --from, and copy it here if so."""
-        name = f"{step.name}.json"
-        for place in dict.fromkeys((self.folder, self.source)):
-            if _is_whole(place / name):
-                if place != self.folder:
-                    shutil.copy2(place / name, self.folder / name)
-                return True
-        return False
-
-    def _journals(self, step: Step, *places: Path) -> list[Path]:
-        pattern = re.compile(re.escape(step.name) + r"-\d{8}-\d{6}(-\d+)?\.journal\.jsonl")
-        found = [path for place in places if place.is_dir() for path in place.iterdir()]
-        return [path for path in found if pattern.fullmatch(path.name)]
-
-    def _best_journal(self, step: Step) -> Path | None:
-        """Return the journal with the most trainings: a run killed early has not copied them all.
-
-        A journal from --from is copied, because the run that continues it deletes it at the end.
-        """
-        journals = self._journals(step, *dict.fromkeys((self.folder, self.source)))
-        best = max(filter(_trainings, journals), key=_trainings, default=None)
-        if best is None or best.parent == self.folder:
-            return best
-        return Path(shutil.copyfile(best, self.folder / best.name))
-
-    def _drop_journals(self, step: Step) -> None:
-        """Delete all journals but the best, which contains the others; with a full record, all."""
-        best = max(self._journals(step, self.folder), key=_trainings, default=None)
-        whole = _is_whole(self.folder / f"{step.name}.json")
-        for path in self._journals(step, self.folder):
-            if whole or path != best:
-                path.unlink()
-
-    def _pack_traces(self) -> None:
-        """Pack the profiles into one file."""
-        if self.traces.is_dir():
-            with tarfile.open(self.folder / "profiles-traces.tar.gz", "w:gz") as archive:
-                archive.add(self.traces, arcname="traces")
-            shutil.rmtree(self.traces)
+    # --- everything else ------------------------------------------------------------------------
 
     def _calibrate(self) -> int:
         """Run `cnnperf calibrate` in a folder of its own until it is finished."""
-        here = {name: self._hand_in(name) for name in CALIBRATED}
-        if all(here.values()):
+        name = f"calibrate{self.suffix}"
+        left = {side: f"{name}-{side}.json" for side in "ab"}
+        calibration = f"noise{self.suffix}.calibration.json"
+        if all(self.results.hand_in(each).is_file() for each in (*left.values(), calibration)):
             return say("calibrate: already done", DONE)
         if self.minutes_left < LEAST_MINUTES:
             return say("calibrate: no time left", AGAIN)
-        folder = self._going_on_in("calibrate")
-        place = "--resume" if _journals_in(folder) else "--out"
+        folder = self.results.folder_to_continue(name)
+        own = " and ".join(["28 and fast", *(f"not {each}" for each in sorted(self.missing))])
         code = self._python(
-            "-m", "cnnperf.cli", "calibrate", place, str(folder),
-            "-k", "modified_vgg-digits-28-fast" if self.asked.tiny else "28 and fast",
+            "-m", "cnnperf.cli", "calibrate",
+            "--resume" if journals_in(folder) else "--out", str(folder),
+            *self._selection("modified_vgg-digits-28-fast" if self.asked.tiny else own),
             "--tier", "full" if self.asked.tiny else "standard",
             "--repeats", "2" if self.asked.tiny else "10", "--device", self.asked.device,
-            "--max-minutes", f"{self.minutes_left:.2f}", "-o", str(self.folder / CALIBRATED[-1]),
+            "--max-minutes", f"{self.minutes_left:.2f}", "-o", str(self.folder / calibration),
             *(["--data-dir", str(self.asked.data.absolute())] if self.asked.data else []),
             *(["--limit-steps", "2"] if self.asked.tiny else []),
             *(argument.replace("--cnnperf-", "--", 1) for argument in self.asked.more),
         )  # fmt: skip
+        sides = {side: folder / f"{side}.json" for side in "ab"}
+        if FELL_BACK in map(outcome_of, sides.values()):
+            return FELL_BACK
         if code != DONE:
             return AGAIN if code == AGAIN else FAILED
-        if not all(_is_whole(folder / name) for name in ("a.json", "b.json")):
+        if {outcome_of(path) for path in sides.values()} != {DONE}:
             return FAILED
-        for side in "ab":
-            (folder / f"{side}.json").replace(self.folder / f"calibrate-{side}.json")
+        for side, path in sides.items():
+            path.replace(self.folder / left[side])
         shutil.rmtree(folder)
         return DONE
 
-    def _hand_in(self, name: str) -> bool:
-        """Copy a file from --from if it is there; return whether it is here."""
-        if self.source != self.folder and (self.source / name).is_file():
-            shutil.copy2(self.source / name, self.folder / name)
-        return (self.folder / name).is_file()
-
-    def _going_on_in(self, name: str) -> Path:
-        """Return a folder with the journals to continue, copied from --from if there are none."""
-        folder, handed_in = self.folder / name, self.source / name
-        if not _journals_in(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            if _journals_in(handed_in):
-                shutil.copytree(handed_in, folder)
-        return folder
-
     def _floors(self) -> int:
-        """Run `cnnperf floors` beside the records that `standard` has made so far."""
-        names = [f"{step.name}.json" for step in PIECES["standard"]]
-        places = dict.fromkeys((self.folder, self.source))
-        found = [next((p / name for p in places if (p / name).is_file()), None) for name in names]
-        records = [str(path) for path in found if path is not None]
+        """Run `cnnperf floors` beside the records of `standard`, or else that of `once`.
+
+        `all` runs it again only if there is something new beside which to show them.
+        """
+        by_piece = (
+            [self.results.hand_in(self._record(step).name) for step in PIECES[piece]]
+            for piece in ("standard", "once")
+        )
+        found = [[path for path in paths if path.is_file()] for paths in by_piece]
+        records = found[0] or found[1]
         if self.asked.tiny:  # all its records have the same case
             records = records[:1]
+        output = self.results.hand_in("floors.json")
+        newest = max((path.stat().st_mtime for path in records), default=0.0)
+        if self.asked.piece == "all" and output.is_file() and output.stat().st_mtime > newest:
+            return say("floors: already done", DONE)
+        if self.minutes_left < LEAST_MINUTES:
+            return say("floors: no time left", AGAIN)
         code = self._python(
             "-m", "cnnperf.cli", "floors", "--device", self.asked.device,
-            "--tier", "smoke" if self.asked.tiny else "standard",
-            "-o", str(self.folder / "floors.json"),
-            *(argument for record in records for argument in ("--record", record)),
+            "--tier", "smoke" if self.asked.tiny else "standard", "-o", str(output),
+            *(["-k", "modified_vgg-digits-28-fast"] if self.asked.tiny and not records else []),
+            *(argument for record in records for argument in ("--record", str(record))),
         )  # fmt: skip
         return DONE if code == DONE else FAILED
 
     def _check(self) -> int:
         """Show the machine and check the data."""
         self._python("-m", "cnnperf.cli", "env")
-        where = ["--data-dir", str(self.asked.data)] if self.asked.data else []
-        sets = [] if self.asked.tiny else ["mnist", "cifar10"]
-        return self._python("-m", "cnnperf.cli", "data", *sets, "digits", "--check", *where)
+        self._look_for_data()
+        for name in sorted(self.missing):
+            say(f"{name} is missing: cases with it are left out", log=self.log)
+        return FAILED if self.missing.issuperset(DATASETS) else DONE
 
-    def _tests(self) -> int:
-        """Run all tests marked `cuda`."""
-        files = [
-            str(path.relative_to(ROOT))
-            for path in sorted((ROOT / "tests").rglob("test_*.py"))
-            if "mark.cuda" in path.read_text(encoding="utf-8")
-        ]
+    def _test_all(self, files: Sequence[str]) -> None:
+        """Run the tests marked `cuda` of each file that has not passed yet."""
         if self.asked.device == "cuda":
             self.environ["CNNPERF_REQUIRE_CUDA"] = "1"
         if self.asked.data:
             self.environ["CNNPERF_TEST_DATA_DIR"] = str(self.asked.data.absolute())
+        for file in files:
+            name = "tests-" + "-".join(Path(file).with_suffix("").parts[1:]) + self.suffix
+            self.outcomes[name] = self._test(file, name)
+
+    def _test(self, file: str, name: str) -> int:
+        """Run the tests of a file; its JUnit file's name says whether all have passed."""
+        passed = self.results.hand_in(f"{name}.xml")
+        failed = self.results.hand_in(f"{name}.failed.xml")
+        if passed.is_file():
+            return say(f"{name}: already passed", DONE)
+        if failed.is_file() and self.asked.piece == "all":
+            return say(f"{name}: failed in an earlier call; `tests` tries it again", FAILED)
+        if self.minutes_left < LEAST_MINUTES:
+            return say(f"{name}: no time left", AGAIN)
+        unfinished = self.folder / f"{name}.part"  # tests that are interrupted write one, too
         code = self._python(
-            "-m", "pytest", *files, "-m", "cuda", "-p", "no:cacheprovider", "-ra", "--durations=10",
-            f"--junitxml={self.folder / 'tests.xml'}", *self.asked.more,
+            "-m", "pytest", file, "-m", "cuda", "-p", "no:cacheprovider", "-ra", "--durations=10",
+            f"--junitxml={unfinished}", *self._selection(""), *self.asked.more,
         )  # fmt: skip
-        return DONE if code == DONE else FAILED
+        if code == NOTHING_SELECTED and self.asked.select:
+            return say(f"{name}: -k selects nothing of it", DONE)
+        if code not in (DONE, FAILED):
+            return AGAIN if self.minutes_left <= 0 else FAILED
+        failed.unlink(missing_ok=True)
+        unfinished.replace(passed if code == DONE else failed)
+        return code
 
-    def _python(self, *arguments: str) -> int:
-        """Run this Python in the checkout, output to terminal and log; return its exit code."""
-        command = [sys.executable, *arguments]
-        say(f"$ {' '.join(arguments)}", log=self.log)
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace",
+    def _python(self, *arguments: str, **variables: str) -> int:
+        return run_python(
+            arguments, environ={**self.environ, **variables}, log=self.log,
+            seconds=60 * self.minutes_left,
         )  # fmt: skip
-        with _ended_in_time(process, 60 * self.minutes_left + GRACE_SECONDS):
-            assert process.stdout is not None
-            for line in process.stdout:
-                sys.stdout.write(line)
-                sys.stdout.flush()
-                self.log.write(line)
-        return process.wait()
 
 
-class Terminated(KeyboardInterrupt):
-    """Raised on SIGTERM, which a batch system sends before it kills."""
-
-
-def _heed_terminate(_number: int, _frame: object) -> None:
-    raise Terminated
-
-
-@contextmanager
-def _ended_in_time(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
-    """Interrupt a process that takes too long, and kill it if it ignores that.
-
-    Ctrl-C reaches both processes; SIGTERM may reach only this one.
-    """
-    interrupt = threading.Timer(seconds, process.send_signal, [signal.SIGINT])
-    kill = threading.Timer(seconds + GRACE_SECONDS, process.kill)
-    before = signal.signal(signal.SIGTERM, _heed_terminate)
-    for timer in (interrupt, kill):
-        timer.daemon = True
-        timer.start()
-    try:
-        yield
-    except BaseException as reason:
-        if not isinstance(reason, KeyboardInterrupt) or isinstance(reason, Terminated):
-            process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=GRACE_SECONDS)  # a full pipe must not block it
-        process.kill()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        interrupt.cancel()
-        kill.cancel()
-
-
-def _outcome(code: int) -> int:
-    """Print the final line of a piece that trains and return its exit code."""
-    words = {DONE: "done", AGAIN: "not finished: run it again to continue"}
-    return say(words.get(code, "failed"), code)
-
-
-def _journals_in(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*.journal.jsonl") if path.stat().st_size]
-
-
-def _is_whole(record: Path) -> bool:
-    """Return whether a record has every planned training and no failed case."""
-    try:
-        content = json.loads(record.read_bytes())["cnnperf"]
-        outcomes = {case["outcome"] for case in content["cases"]}
-        return not content["interrupted"] and outcomes == {"passed"}
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _trainings(journal: Path) -> int:
-    return journal.read_bytes().count(b'"kind":"repeat"')
+def cuda_test_files() -> list[str]:
+    """Return the files that have tests marked `cuda`, by value."""
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if "mark.cuda" in path.read_text(encoding="utf-8")
+    ]
+    return [*TESTED_FIRST, *(path for path in found if path not in TESTED_FIRST)]

@@ -10,6 +10,8 @@ ROOT = Path(__file__).absolute().parents[2]
 
 DONE, FAILED, USAGE, AGAIN = 0, 1, 2, 75
 """AGAIN is EX_TEMPFAIL of sysexits.h, as in `pytest benchmarks --cnnperf-max-minutes`."""
+FELL_BACK = -1
+"""Outcome of a step whose engine `fast` fell back; the exit code is FAILED."""
 
 
 def say(text: str, code: int = 0, log: IO[str] | None = None) -> int:

@@ -302,6 +302,11 @@ def read_device_state(gpu: GpuHandle, own_pids: Collection[int]) -> DeviceState:
     )
 
 
+MIN_ENERGY_SECONDS = 5.0
+"""The energy counter moves only every 20 to 100 ms, and a reading of the power is an average of the
+last second from Ampere on (nvml.h): over shorter runs both are mostly about something else."""
+
+
 def read_energy_millijoules(gpu: GpuHandle) -> int | None:
     """Return the energy of the board since the driver was loaded.
 

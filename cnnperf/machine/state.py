@@ -27,7 +27,7 @@ from cnnperf.machine.cgroups import (
 )
 from cnnperf.machine.health import XidEvents, read_health
 from cnnperf.machine.host import attempt, read_host_state
-from cnnperf.machine.nvml import GpuHandle, read_device_state
+from cnnperf.machine.nvml import MIN_ENERGY_SECONDS, GpuHandle, read_device_state
 from cnnperf.record.environment import DeviceState, DuringState, State
 
 LEAST_CORE_SECONDS = 0.5
@@ -180,10 +180,17 @@ class StateSampler:
         self._samples += 1
 
     def summary(self) -> DuringState:
-        """Return what was seen from entry to exit; None for what no sample had."""
+        """Return what was seen from entry to exit; None for what no sample had.
+
+        The first sample shows the GPU before its work, when its clock may be lowered. The power is
+        left out of a short run.
+        """
         throttled = self._throttled._asdict() if self._throttled else {}
-        return summarize_devices(self._devices).model_copy(
+        seen = summarize_devices(self._devices[1:] or self._devices)
+        is_long = (self._duration_seconds or 0.0) >= MIN_ENERGY_SECONDS
+        return seen.model_copy(
             update={
+                "power_mean_watts": seen.power_mean_watts if is_long else None,
                 **{f"cpu_{name}": value for name, value in throttled.items()},
                 "samples": self._samples,
                 "xid_errors": self._xid_errors,

@@ -18,6 +18,7 @@ KNOWN = re.compile(
     |OMP|GOMP|KMP                                            # OpenMP of GCC, Intel and LLVM
     |TORCH|TORCHINDUCTOR|TORCHDYNAMO|PYTORCH|TRITON|ATEN     # torch
     |MALLOC|TCMALLOC|MIMALLOC)_\w+                           # allocators
+    |CNNPERF_FAST_OFF                                        # optimisations that are switched off
     |NVIDIA_TF32_OVERRIDE|GOTO_NUM_THREADS|VECLIB_MAXIMUM_THREADS|LRU_CACHE_CAPACITY
     |LD_PRELOAD|DYLD_INSERT_LIBRARIES
     |PYTHON(MALLOC|DEVMODE|TRACEMALLOC|OPTIMIZE|PERFSUPPORT|_GIL|_JIT|_PERF_JIT_SUPPORT)

@@ -72,8 +72,6 @@ def _refuse(
 def _train_all(run: RunSession, planned: AnyPlanned, benchmark: BenchmarkFixture) -> list[float]:
     """Train what a resumed journal lacks; return the outside times of all repeats in seconds."""
     taken_over = run.begin(planned)
-    for repeat in taken_over:
-        run.check(repeat)
     if run.settings.check_numerics:
         check_numerics(run, planned)
     durations = [repeat.timed_seconds for repeat in taken_over]

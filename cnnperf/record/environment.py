@@ -166,7 +166,8 @@ class Settings(Fields):
     compile_cache: str | None = None
     """`cold` where the step was compiled, `warm` where it came from the disk."""
     cuda_graph_steps: int | None = None
-    """Training steps in one CUDA graph; None without CUDA graphs."""
+    """Training steps in one CUDA graph, of whose times only the mean is known; None without
+    CUDA graphs."""
     allocator_config: str | None = None
     """Configuration of torch's allocator of device memory."""
     malloc_tunables: str | None = None
@@ -262,7 +263,10 @@ class State(Fields):
 
 
 class DuringState(Fields):
-    """A summary of the samples of `StateSampler` during a repeat."""
+    """A summary of the samples of `StateSampler` during a repeat.
+
+    What is read of a GPU before its work, in the first sample, counts only if there is no other.
+    """
 
     samples: int = 0
     duration_seconds: Finite | None = None
@@ -272,6 +276,7 @@ class DuringState(Fields):
     sm_clock_limit_mhz: Finite | None = None
     """The highest SM clock that the GPU supports."""
     power_mean_watts: Finite | None = None
+    """None below 5 seconds: a reading is an average of the last second."""
     temperature_max_celsius: Finite | None = None
     throttle_shares: dict[str, Finite] | None = None
     """Each throttle reason seen, and its share of the samples, 0..1."""

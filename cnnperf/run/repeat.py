@@ -13,7 +13,12 @@ from typing import Any
 
 from cnnperf.machine.flags import FALLBACKS, missing_bfloat16_units, run_flags
 from cnnperf.machine.nodes import find_nodes
-from cnnperf.machine.nvml import GpuHandle, read_energy_millijoules, visible_gpu_handle
+from cnnperf.machine.nvml import (
+    MIN_ENERGY_SECONDS,
+    GpuHandle,
+    read_energy_millijoules,
+    visible_gpu_handle,
+)
 from cnnperf.machine.state import StateSampler, read_state
 from cnnperf.record.environment import Flag, Hardware, Settings
 from cnnperf.record.harness import HarnessTimes
@@ -21,9 +26,6 @@ from cnnperf.record.messages import TrainJob
 from cnnperf.record.schema import Repeat, StateRecord
 from cnnperf.run.time_limit import TimeLimit
 from cnnperf.run.worker_process import Listener, Worker, WorkerError, ignore_progress
-
-MIN_ENERGY_SECONDS = 5.0
-"""NVML's energy counter is updated every 20 to 100 ms, so the joules of shorter runs are noise."""
 
 CLOCK_SLACK_SECONDS = 0.25
 CLOCK_SLACK_SHARE = 0.02
@@ -226,6 +228,13 @@ def checked_mfu(repeat: Repeat, hardware: Hardware) -> tuple[float | None, list[
     return mfu, [Flag(kind="mfu_above_peak", value=mfu, message=message)]
 
 
+def fallbacks_of(repeat: Repeat) -> list[Flag]:
+    """Return the flags by which engine `fast` fell back on CUDA; a CPU has nothing to lose."""
+    device = (repeat.settings or Settings()).device or ""
+    on_cuda = device.startswith("cuda")
+    return [flag for flag in repeat.warnings if on_cuda and flag.kind in FALLBACKS]
+
+
 def check_fallback(repeat: Repeat) -> None:
     """Refuse a training on CUDA in which engine `fast` went on without what makes it fast.
 
@@ -234,9 +243,8 @@ def check_fallback(repeat: Repeat) -> None:
     Raises:
         WorkerError: it fell back; the message says what failed and what to try.
     """
-    device = (repeat.settings or Settings()).device or ""
-    found = [flag for flag in repeat.warnings if flag.kind in FALLBACKS]
-    if not found or not device.startswith("cuda"):
+    found = fallbacks_of(repeat)
+    if not found:
         return
     kinds = ", ".join(dict.fromkeys(flag.kind for flag in found))
     error = WorkerError("fallback", f"engine fast fell back ({kinds}): {found[-1].message}")

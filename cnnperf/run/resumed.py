@@ -8,6 +8,7 @@ from pathlib import Path
 from cnnperf.record.journal import RepeatEntry, read_journal
 from cnnperf.record.messages import ProbeResult
 from cnnperf.run.plan import Plan, plan_digest
+from cnnperf.run.repeat import fallbacks_of
 
 Key = tuple[str, int]
 """A case's id and a seed."""
@@ -27,6 +28,8 @@ class Resumed:
     fitting: dict[Key, RepeatEntry] = field(default_factory=dict)
     changed: list[Key] = field(default_factory=list)
     """Planned in this run, but made under other conditions."""
+    fell_back: list[Key] = field(default_factory=list)
+    """Made by an engine that fell back, which this run does not allow; the cause may be gone."""
     unplanned: list[Key] = field(default_factory=list)
     """Repeats of cases or seeds that are not part of this run."""
     other_card: bool = False
@@ -42,12 +45,16 @@ class Resumed:
                 f"  {name_trainings(self.changed)} trained again: recipe, model, setting, "
                 "software, hardware or commit changed"
             )
+        if self.fell_back:
+            lines.append(f"  {name_trainings(self.fell_back)} trained again: engine fast fell back")
         if self.unplanned:
             lines.append(f"  {name_trainings(self.unplanned)} left out: not part of this run")
         return lines
 
 
-def read_resumed(path: Path, plan: Plan, probed: ProbeResult) -> Resumed:
+def read_resumed(
+    path: Path, plan: Plan, probed: ProbeResult, *, allow_fallback: bool = False
+) -> Resumed:
     """Sort the repeats of a journal; raise `UsageError` if it is not a journal."""
     header, entries = read_journal(path)
     digests = {
@@ -64,10 +71,12 @@ def read_resumed(path: Path, plan: Plan, probed: ProbeResult) -> Resumed:
         key = (entry.case.id, entry.repeat.seed)
         if key not in digests:
             resumed.unplanned.append(key)
-        elif digests[key] == entry.plan:
-            resumed.fitting[key] = entry
-        else:
+        elif digests[key] != entry.plan:
             resumed.changed.append(key)
+        elif fallbacks_of(entry.repeat) and not allow_fallback:
+            resumed.fell_back.append(key)
+        else:
+            resumed.fitting[key] = entry
     return resumed
 
 

@@ -122,7 +122,12 @@ class RunSession:
             )
         )
         if settings.resume is not None:
-            self.resumed = read_resumed(settings.resume, self.plan, self.probed)
+            self.resumed = read_resumed(
+                settings.resume,
+                self.plan,
+                self.probed,
+                allow_fallback=settings.allow_fallback,
+            )
             for (case_id, _), entry in self.resumed.fitting.items():
                 planned = self.plan.cases[case_id]
                 self._case_record(planned).numerics = list(entry.numerics)
@@ -292,7 +297,7 @@ class RunSession:
         )
 
     def check(self, repeat: Repeat) -> None:
-        """Check a repeat that has been kept or taken over.
+        """Check a repeat that has been kept.
 
         Raises:
             WorkerError: engine `fast` fell back on CUDA, and --cnnperf-allow-fallback is not set.

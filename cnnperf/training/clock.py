@@ -63,11 +63,20 @@ class StepTimer:
         ]
 
 
-def percentiles(seconds: Sequence[float], prefix: str) -> dict[str, float | None]:
-    """Return `{prefix}_p50`, `_p90` and `_p99` of at least one time; None where too few."""
+def percentiles(
+    seconds: Sequence[float], prefix: str, *, steps_at_once: int = 1
+) -> dict[str, float | None]:
+    """Return `{prefix}_p50`, `_p90` and `_p99` of at least one time; None where too few.
+
+    Args:
+        seconds: the times.
+        prefix: start of the names.
+        steps_at_once: how many times in a row are equal, because only their mean was measured.
+    """
     p50, p90, p99 = np.percentile(seconds, [50, 90, 99]).tolist()
+    measured = len(seconds) // steps_at_once
     return {
         f"{prefix}_p50": p50,
-        f"{prefix}_p90": p90 if len(seconds) >= MIN_TIMES_P90 else None,
-        f"{prefix}_p99": p99 if len(seconds) >= MIN_TIMES_P99 else None,
+        f"{prefix}_p90": p90 if measured >= MIN_TIMES_P90 else None,
+        f"{prefix}_p99": p99 if measured >= MIN_TIMES_P99 else None,
     }

@@ -110,21 +110,35 @@ def test_waiting_for_a_disk_is_idle_and_guests_count_once(monkeypatch: pytest.Mo
     assert state.read_cpu_times() == (17.0, 102.0)
 
 
-def test_a_summary_covers_all_samples_of_the_gpu(install_nvml: InstallNvml) -> None:
-    """Clocks, power, temperature, reasons and other processes."""
-    gpu = fake_gpu(pids=[1])
+@pytest.mark.parametrize(("seconds", "watts"), [(4.9, None), (5.0, 306.25)])
+def test_a_summary_covers_all_samples_of_a_working_gpu(
+    install_nvml: InstallNvml, monkeypatch: pytest.MonkeyPatch, seconds: float, watts: float | None
+) -> None:
+    """Clocks, power, temperature, reasons and other processes; the first sample is before the work.
+
+    A reading of the power is a mean of the last second, so that of a short run is left out.
+    """
+    gpu = fake_gpu(pids=[1, 2])
+    now = 100.0
+    monkeypatch.setattr(state.time, "perf_counter", lambda: now)
     install_nvml(gpu)
+    usual = gpu.clocks[pynvml.NVML_CLOCK_SM], gpu.milliwatts
+    gpu.clocks[pynvml.NVML_CLOCK_SM], gpu.milliwatts = 345, 70_000
     with StateSampler(open_gpu(0), [os.getpid()], interval_seconds=60) as sampler:
+        gpu.clocks[pynvml.NVML_CLOCK_SM], gpu.milliwatts = usual
+        gpu.pids = [1]
+        sampler._sample()
         gpu.clocks[pynvml.NVML_CLOCK_SM], gpu.celsius, gpu.milliwatts = 900, 91, 200_000
         gpu.reasons, gpu.pids = 0x44, []
+        now += seconds
     assert sampler.summary() == sampler.summary().model_copy(
         update={
-            "samples": 2,
+            "samples": 3,
             "sm_clock_min_mhz": 900,
             "sm_clock_median_mhz": 1200,
             "sm_clock_max_mhz": 1500,
             "sm_clock_limit_mhz": 1980,
-            "power_mean_watts": 306.25,
+            "power_mean_watts": watts,
             "temperature_max_celsius": 91,
             "throttle_shares": {"hw_thermal_slowdown": 0.5, "sw_power_cap": 0.5},
             "pcie_generation": 5,

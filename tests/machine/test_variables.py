@@ -14,7 +14,7 @@ from cnnperf.machine.variables import KNOWN, LEFT_OUT, SLOWING, read_variables, 
      "GOMP_CPU_AFFINITY", "KMP_BLOCKTIME", "MKL_CBWR", "OPENBLAS_NUM_THREADS",
      "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCHINDUCTOR_MAX_AUTOTUNE", "TORCH_COMPILE_DISABLE",
      "PYTORCH_NO_CUDA_MEMORY_CACHING", "ATEN_CPU_CAPABILITY", "MALLOC_ARENA_MAX", "PYTHONMALLOC",
-     "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "CUDA_INJECTION64_PATH"],
+     "PYTHONDEVMODE", "PYTHONTRACEMALLOC", "CUDA_INJECTION64_PATH", "CNNPERF_FAST_OFF"],
 )  # fmt: skip
 def test_variables_that_change_speed_or_numbers_are_recorded(name: str) -> None:
     """With their values; an empty one is as good as none."""

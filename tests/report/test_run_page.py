@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from cnnperf.compare.inputs import Side
+from cnnperf.record.environment import Settings
 from cnnperf.report.html.charts import bars_with_intervals
 from cnnperf.report.html.sections.learning import summed_confusion
 from cnnperf.report.html.sections.runs import runs_of
@@ -165,6 +166,20 @@ def test_each_training_and_epoch_has_a_row_with_unrounded_values() -> None:
         (seed, epoch) for seed in (0, 1) for epoch in (1, 2, 3)
     ]
     assert epochs[2]["val_loss"] == 1.6 / 3 + 0.05
+
+
+def test_step_times_that_are_means_are_said_to_be() -> None:
+    """A CUDA graph of 25 steps has one time; one of a single step has each step's."""
+
+    def paragraphs(steps: int | None) -> str:
+        settings = Settings(device="cuda:0", cuda_graph_steps=steps)
+        repeat = learned_repeat(settings=settings)
+        page = page_of(example_record(example_case_record(repeats=[repeat])))
+        (section,) = (each for each in page.sections if each.id == "trainings")
+        return " ".join(section.paragraphs)
+
+    assert "25 steps in modified_vgg-mnist-28-eager. Their p90 and p99 show no" in paragraphs(25)
+    assert "means" not in paragraphs(1) + paragraphs(None)
 
 
 def test_warning_is_shown_in_full_and_marks_its_training() -> None:

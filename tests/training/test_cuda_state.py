@@ -9,13 +9,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from cnnperf.machine.nvml import (  # noqa: E402
+    MIN_ENERGY_SECONDS,
     THROTTLE_REASONS,
     read_energy_millijoules,
     visible_gpu_handle,
 )
 from cnnperf.machine.state import StateSampler, read_state  # noqa: E402
 from cnnperf.record.environment import DuringState  # noqa: E402
-from cnnperf.run.repeat import MIN_ENERGY_SECONDS, RepeatRun  # noqa: E402
+from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.training.worker.torch_environment import environment_with_torch  # noqa: E402
 from tests.training.conftest import MakeJob  # noqa: E402
 

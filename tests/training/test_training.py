@@ -268,6 +268,14 @@ def test_percentiles_need_enough_steps() -> None:
     assert many["step_seconds_p99"] == pytest.approx(0.99)
 
 
+def test_steps_of_one_graph_are_one_time() -> None:
+    """375 steps in graphs of 25 are 15 times: enough for the p90, not for the p99."""
+    seconds = [graph / 1000 for graph in range(15) for _ in range(25)]
+    found = percentiles(seconds, "s", steps_at_once=25)
+    assert found == {"s_p50": 0.007, "s_p90": 0.013, "s_p99": None}
+    assert percentiles(seconds[:225], "s", steps_at_once=25)["s_p90"] is None
+
+
 def test_step_times_lie_between_marks() -> None:
     """N + 1 marks make n steps."""
     timer = StepTimer(CPU)

@@ -12,9 +12,13 @@ Shapes: N images, H W pixels, C channels, B batch.
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sized
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -30,8 +34,10 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
+from cnnperf.errors import UsageError
 from cnnperf.training.data.splits import Split
 from cnnperf.training.ranks import ALONE, Ranks
+from cnnperf.training.worker.channel import SHARED_MEMORY
 
 Transform: TypeAlias = Callable[[Any], Tensor]
 """From a PIL image, or an array (H, W, C), to a tensor (C, H, W) (`data.transforms`)."""
@@ -106,6 +112,40 @@ def choose_workers(device_type: str, cores: int | None = None) -> int:
     if device_type == "cpu":
         return min(4, cores // 4)
     return min(8, max(1, cores - 1))
+
+
+def check_shared_memory(
+    loader: DataLoader[Any], batch_bytes: int, *, loaders: int = 1, folder: Path = SHARED_MEMORY
+) -> None:
+    """Check that the batches which workers prepare ahead fit into shared memory.
+
+    A worker writes each batch there (`torch.utils.data._utils.collate`), whatever torch's sharing
+    strategy is, and without room it dies of a bus error, perhaps only after many steps. Fewer
+    workers would measure another input pipeline, so that is left to the user.
+
+    Args:
+        loader: a loader with the number of workers to check; without workers all is well.
+        batch_bytes: size of a batch's images.
+        loaders: how many processes of this machine have such a loader.
+        folder: where the shared memory is; a system without that folder is not checked.
+
+    Raises:
+        UsageError: they may not fit.
+    """
+    if not loader.num_workers or not folder.is_dir():
+        return
+    ahead = loader.num_workers * (loader.prefetch_factor or 1)
+    with suppress(TypeError):  # an iterable data set without a length
+        ahead = min(ahead, len(loader))
+    needed, free = loaders * ahead * batch_bytes, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UsageError(
+            f"{folder} has {free / 2**20:,.0f} MiB free, and {loaders * loader.num_workers} "
+            f"DataLoader workers may fill {needed / 2**20:,.0f} MiB of it with batches of "
+            f"{batch_bytes / 2**20:,.1f} MiB: start the container with `docker run "
+            f"--shm-size={math.ceil(1.25 * needed / 2**30)}g` or `--ipc=host`, or measure with "
+            "fewer workers (--cnnperf-set workers=N)"
+        )
 
 
 def build_loader(

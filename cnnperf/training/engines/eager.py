@@ -6,6 +6,7 @@ defaults for everything else. It is the reference for the speed-up of the `fast`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import cast
 
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from cnnperf.errors import UsageError
 from cnnperf.training.clock import synchronize
 from cnnperf.training.data import ImageDataset, choose_workers
-from cnnperf.training.data.loaders import make_loader
+from cnnperf.training.data.loaders import check_shared_memory, make_loader
 from cnnperf.training.data.pipelines import CheckedBatches, PipelineSplit, open_pipeline
 from cnnperf.training.data.transforms import build_transform
 from cnnperf.training.engines.base import Batch, Engine, SplitName
@@ -60,7 +61,11 @@ class EagerEngine(Engine):
                 self.dataset, resolution=self.case.resolution, channels=self.channels
             )
             dataset = cast(Dataset[Batch], ImageDataset(images, transform))  # once collated
-            return self.loader(dataset, shuffle=split == "train")
+            loader = self.loader(dataset, shuffle=split == "train")
+            image_bytes = 4 * self.channels * self.case.resolution**2  # of float32
+            here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.ranks else 1
+            check_shared_memory(loader, self.own_batch_size * image_bytes, loaders=here)
+            return loader
         if self.ranks.size > 1:
             raise UsageError(
                 f"data set {self.dataset.name} is a pipeline, which several devices cannot divide: "

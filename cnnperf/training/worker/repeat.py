@@ -164,7 +164,11 @@ def _metrics(
         startup_seconds=startup_seconds,
         train_seconds=log.train_seconds,
         images_per_second=log.images / log.phase_seconds,
-        **percentiles(log.step_seconds, "step_seconds"),
+        **percentiles(
+            log.step_seconds,
+            "step_seconds",
+            steps_at_once=engine.settings.get("cuda_graph_steps") or 1,
+        ),
         data_wait_fraction=log.data_wait_fraction,
         compile_seconds=engine.compile_seconds,
         peak_memory_bytes=trained.peak_memory_bytes,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ import torchvision
 
 from cnnperf.catalog.datasets import MNIST
 from cnnperf.catalog.specs import DatasetSpec
+from cnnperf.errors import UsageError
 from cnnperf.training.data import (
     ImageDataset,
     RawImages,
@@ -27,6 +29,7 @@ from cnnperf.training.data import (
     choose_workers,
     load_mnist,
 )
+from cnnperf.training.data.loaders import check_shared_memory
 from cnnperf.training.data.transforms import build_transform
 from tests.training.data.handmade import noise
 from tests.training.data.images import raw_of
@@ -168,3 +171,44 @@ def test_workers_are_chosen_from_the_cores_that_this_process_may_use(
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert choose_workers("cuda") == 5
+
+
+@pytest.mark.parametrize(
+    ("workers", "images", "loaders", "needed_mebibytes"),
+    [
+        (8, 100_000, 1, 8 * 2 * 73.5),  # torch prepares two batches a worker
+        (8, 3 * 128, 1, 3 * 73.5),  # an epoch has no more batches than these
+        (8, 100_000, 4, 4 * 8 * 2 * 73.5),  # as many on each of four devices
+        (0, 100_000, 1, 0),
+    ],
+)
+def test_batches_that_do_not_fit_into_shared_memory_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    workers: int,
+    images: int,
+    loaders: int,
+    needed_mebibytes: float,
+) -> None:
+    """128 float32 images of 3 x 224 x 224 are 73.5 MiB; just enough room is enough."""
+    labels = torch.zeros(images, 1)
+    loader = torch.utils.data.DataLoader(labels, batch_size=128, num_workers=workers)
+    free = int(needed_mebibytes * 2**20)
+
+    def check() -> None:
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr("cnnperf.training.data.loaders.shutil.disk_usage", lambda _: usage)
+        check_shared_memory(loader, 128 * 3 * 224 * 224 * 4, loaders=loaders, folder=tmp_path)
+        check_shared_memory(loader, 2**50, folder=tmp_path / "not there")
+
+    check()
+    free -= 1
+    if not workers:
+        check()
+        return
+    with pytest.raises(UsageError) as caught:
+        check()
+    message = str(caught.value)
+    assert f"{loaders * workers} DataLoader workers may fill {needed_mebibytes:,.0f} MiB" in message
+    assert "docker run --shm-size=" in message
+    assert "--cnnperf-set workers=N" in message

@@ -172,7 +172,31 @@ def repeats_section(runs: Sequence[Run]) -> Section:
         "a high data wait often explains it. The CSV files have all digits."
     )
     tables = [_repeats_table(runs), _epochs_table(runs), *([warnings] if warnings.rows else [])]
-    return Section(id="trainings", title="Every training", paragraphs=[look], tables=tables)
+    return Section(
+        id="trainings",
+        title="Every training",
+        paragraphs=[look, *_graph_note(runs)],
+        tables=tables,
+    )
+
+
+def _graph_note(runs: Sequence[Run]) -> list[str]:
+    """Say which step percentiles are of means; none where every step was timed."""
+    found: dict[int, list[str]] = {}
+    for _, case, repeat in all_repeats(runs):
+        steps = (repeat.settings and repeat.settings.cuda_graph_steps) or 1
+        if steps > 1 and case.id not in found.setdefault(steps, []):
+            found[steps].append(case.id)
+    if not found:
+        return []
+    sizes = "; ".join(
+        f"{steps} steps in {', '.join(case_ids)}" for steps, case_ids in sorted(found.items())
+    )
+    return [
+        "Some step times are means, because a CUDA graph is timed as a whole: of "
+        f"{sizes}. Their p90 and p99 show no single slow step, and cannot be compared with those "
+        "of graphs of another size."
+    ]
 
 
 def _repeats_table(runs: Sequence[Run]) -> Table:
