@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+
+from torch._inductor import config as inductor  # noqa: E402
 
 from cnnperf.catalog.specs import Case  # noqa: E402
 from cnnperf.training.engines import Engine  # noqa: E402
@@ -39,12 +42,13 @@ def make_engine(engine: type[Engine], model: str = "modified_vgg", **case: Any) 
 
 
 @pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def _exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No TF32, the same algorithms every time, and dropout as without compiling."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # `fast` sets it; undone later
-    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
+    with inductor.patch(fallback_random=True):  # monkeypatch would delete the setting afterwards
+        yield
 
 
 def without_dropout(engine: Engine) -> Engine:

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from torch import nn  # noqa: E402
 from torch._dynamo.utils import counters  # noqa: E402
+from torch._inductor import config as inductor  # noqa: E402
 
 from cnnperf.catalog.specs import Case, Recipe  # noqa: E402
 from cnnperf.errors import UsageError  # noqa: E402
@@ -91,12 +92,12 @@ def test_restored_model_trains_like_a_fresh_one(fused: bool) -> None:
 # --- compiling ---------------------------------------------------------------------------------
 
 
-def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
+@inductor.patch(fallback_random=True)  # pytest's monkeypatch would delete the setting afterwards
+def test_compiled_training_is_the_same_training() -> None:
     """Losses of the first steps agree to rounding; the record says that and how it was compiled.
 
     Dropout is made to draw as it does without compiling, which it otherwise does in its own way.
     """
-    monkeypatch.setattr("torch._inductor.config.fallback_random", True)
     compiled = make_engine(compile="on")
     compiled.prepare()
     compiled_graphs = counters["stats"]["unique_graphs"]
@@ -290,7 +291,7 @@ def test_a_data_set_that_fits_is_not_streamed() -> None:
     engine = make_engine()
     engine.prepare()
     assert engine.data.train.is_whole
-    assert not engine.flags
+    assert not engine.flags, engine.flags[0].message
 
 
 # --- graphs, without a GPU: all but the capturing itself ------------------------------------------
@@ -338,7 +339,7 @@ def test_graphs_train_the_same_and_their_warm_up_is_undone(
     copied = sum(tensor.nbytes for tensor in engine.model.state_dict().values())
     assert engine.captured_peak_bytes == 10**9 - copied, "the copy to undo it with is no part of it"
     assert engine.compile_seconds is not None
-    assert not engine.flags
+    assert not engine.flags, engine.flags[0].message
     monkeypatch.setattr(
         fast_module,
         "compile_forward_loss",
@@ -422,6 +423,7 @@ def test_captured_evaluation_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fast_module, "capture_prediction", capture)
     engine._graphs, engine._pool, engine._compiled = [object()], None, object()
     engine._prepare_evaluation()
+    assert not engine.flags, engine.flags[0].message
     assert sorted(len(engine._predictions[shape]._logits) for shape in engine._predictions) == [
         287, 360
     ]  # fmt: skip
@@ -556,3 +558,11 @@ def test_default_case_chooses_its_execution_by_measurement() -> None:
     """Precision and compiling are `auto`."""
     case = Case(model="m", dataset="d", resolution=28, recipe=Recipe(name="report"))
     assert (case.precision, case.compile, case.variant) == ("auto", "auto", None)
+
+
+def test_a_warning_names_the_cause_that_torch_puts_on_the_next_line() -> None:
+    """Torch's own first line only says which backend failed."""
+    error = RuntimeError("backend='inductor' raised:\nValueError: no compiler\nand advice")
+    expected = "RuntimeError: backend='inductor' raised: ValueError: no compiler"
+    assert fallbacks.first_line(error) == expected
+    assert fallbacks.first_line(ValueError("no compiler\nand advice")) == "ValueError: no compiler"

@@ -78,8 +78,12 @@ def not_capturable(reason: str) -> Flag:
 
 
 def first_line(error: Exception, limit: int = 200) -> str:
-    """Return an error's type and the first line of its message, without torch's long advice."""
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:limit]
+    """Return an error's type and the first line of its message, without torch's long advice.
+
+    Of a line that only announces the next one, such as "backend='...' raised:", both are returned.
+    """
+    lines = f"{type(error).__name__}: {error}".strip().splitlines()
+    return " ".join(lines[: 1 + lines[0].endswith(":")])[:limit]
 
 
 HOPELESS_RATIO = 4.0
