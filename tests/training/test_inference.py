@@ -37,7 +37,7 @@ from cnnperf.training.inference import (  # noqa: E402
 from cnnperf.training.loop import run_training  # noqa: E402
 
 CPU = torch.device("cpu")
-QUICK = Limits(budget_seconds=0, min_calls=12, max_calls=12)
+QUICK = Limits(budget_seconds=0, min_calls=12, max_calls=12, max_seconds=600)
 
 EngineType = type[Engine]
 
