@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from cnnperf.training.engines.fast.fused_norms import fuse_norms
 from cnnperf.training.engines.fast.switches import is_on
 
 ForwardLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -47,6 +48,8 @@ def compile_once(
         from torch._inductor.compile_fx import compile_fx
         from torch._inductor.decomposition import select_decomp_table
 
+        if is_on("norm"):
+            fuse_norms(graph)
         kept = KEPT if is_on("pool") else ()
         table = {op: how for op, how in select_decomp_table().items() if op not in kept}
         config: Any = torch.compiler.config

@@ -19,6 +19,7 @@ SWITCHES = {
     "combo": "merges independent small kernels into one launch, for small images on CUDA",
     "evaluation": "compiles and captures evaluation on CUDA",
     "limit": "lets cuDNN try all of its algorithms, not ten",
+    "norm": "computes ReLU, 2 x 2 pooling and their gradients within batch norm, when compiled",
     "pool": "keeps max pooling's own backward kernel instead of one with atomic additions",
     "resident": "keeps normalised images on the device instead of bytes",
 }

@@ -17,6 +17,7 @@ from cnnperf.training.engines.base import SMALL_RESOLUTION, Engine
 from cnnperf.training.engines.fast import fallbacks
 from cnnperf.training.engines.fast.compilation import ForwardLoss, compile_forward_loss
 from cnnperf.training.engines.fast.fallbacks import is_hopeless
+from cnnperf.training.engines.fast.fused_norms import INDUCTOR_OPTIONS
 from cnnperf.training.engines.fast.switches import is_on
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
@@ -49,8 +50,11 @@ class ChoosingEngine(Engine):
 
     def compile_options(self, device: torch.device) -> dict[str, object]:
         """Return Inductor's options for a device."""
+        if device.type != "cuda":
+            return {}
         small = self.case.resolution <= SMALL_RESOLUTION
-        return {"combo_kernels": True} if device.type == "cuda" and small and is_on("combo") else {}
+        options: dict[str, object] = dict(INDUCTOR_OPTIONS) if is_on("norm") else {}
+        return {**options, "combo_kernels": True} if small and is_on("combo") else options
 
     def _choose_precision(self) -> float:
         """Set the case's precision, or the faster one; return the seconds of a step in it.
