@@ -8,7 +8,7 @@ from cnnperf.record.loading import load_record
 from cnnperf.record.schema import CaseRecord, Record
 
 VGG, RESNET = "modified_vgg-eager", "modified_resnet-eager"
-VGG_ID, RESNET_ID = "modified_vgg-digits-28-eager", "modified_resnet-digits-28-brief-eager"
+VGG_ID, RESNET_ID = "modified_vgg-digits-28-brief-eager", "modified_resnet-digits-28-brief-eager"
 BOTH = "28 and eager"
 """Selects these two of the smoke tier."""
 

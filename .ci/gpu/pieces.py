@@ -10,6 +10,10 @@ from words import ROOT
 SWITCHES_FILE = ROOT / "cnnperf" / "training" / "engines" / "fast" / "switches.py"
 
 
+TINY = "modified_vgg-digits-28-brief-fast"
+"""The case that --tiny trains where a step says nothing else."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One run of `pytest benchmarks`, with its own record."""
@@ -26,7 +30,7 @@ class Step:
     profiled: bool = False
     switched_off: str | None = None
     """Value of CNNPERF_FAST_OFF; None leaves the variable as it is."""
-    tiny: str = "modified_vgg-digits-28-fast"
+    tiny: str = TINY
     """Expression for -k under --tiny, which tries everything on a CPU in minutes."""
     tiny_module: str | None = None
     """Module under --tiny, where `module` has no small case."""

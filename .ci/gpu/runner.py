@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pieces import ALL, PIECES, TESTED_FIRST, Step
+from pieces import ALL, PIECES, TESTED_FIRST, TINY, Step
 from processes import run_python
 from results import Results, journals_in, outcome_of, pack
 from switch_table import switch_lines
@@ -207,7 +207,7 @@ class Runner:
         code = self._python(
             "-m", "cnnperf.cli", "calibrate",
             "--resume" if journals_in(folder) else "--out", str(folder),
-            *self._selection("modified_vgg-digits-28-fast" if self.asked.tiny else own),
+            *self._selection(TINY if self.asked.tiny else own),
             "--tier", "full" if self.asked.tiny else "standard",
             "--repeats", "2" if self.asked.tiny else "10", "--device", self.asked.device,
             "--max-minutes", f"{self.minutes_left:.2f}", "-o", str(self.folder / calibration),
@@ -249,7 +249,7 @@ class Runner:
         code = self._python(
             "-m", "cnnperf.cli", "floors", "--device", self.asked.device,
             "--tier", "smoke" if self.asked.tiny else "standard", "-o", str(output),
-            *(["-k", "modified_vgg-digits-28-fast"] if self.asked.tiny and not records else []),
+            *(["-k", TINY] if self.asked.tiny and not records else []),
             *(argument for record in records for argument in ("--record", str(record))),
         )  # fmt: skip
         return DONE if code == DONE else FAILED

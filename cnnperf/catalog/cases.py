@@ -71,16 +71,17 @@ Adam at 1e-3, cross-entropy. Records and case ids (`report30`) hold the name `re
 Custom Architecture". It does not name its GPU.
 """
 
-BRIEF = Recipe(name="brief", epochs=3, batch_size=32)
-"""The study's training in 3 epochs, so that tier smoke takes minutes.
+BRIEF = Recipe(name="brief", epochs=2, batch_size=32)
+"""The study's training in 2 epochs, so that tier smoke takes a minute or two.
 
 The batches are smaller because digits has few images: an epoch of 9 batches of 128 leaves the
 running statistics of batch norm far behind the weights, and validation accuracy is 30 % after 4
-epochs. In batches of 32 it is above 98 % after 3 epochs, and a fourth adds nothing.
+epochs. In batches of 32, test accuracy is 96 to 99.7 % after 2 epochs (`fast`, both modified
+models, n = 5 each).
 """
 
-SAMPLE = Recipe(name="sample", epochs=1, batch_size=4, max_steps=4)
-"""Four steps of 4 images, for the 224-pixel models in tier smoke: measures speed, not accuracy."""
+SAMPLE = Recipe(name="sample", epochs=1, batch_size=2, max_steps=4)
+"""Four steps of 2 images, for the 224-pixel models in tier smoke: measures speed, not accuracy."""
 
 ONE_STEP = Recipe(name="onestep", epochs=1, batch_size=8, max_steps=1)
 """One step of 8 images: nearly all of the time is the suite's own."""
@@ -215,14 +216,13 @@ def _scaling(model: str, dataset: str, engines: Sequence[str]) -> tuple[Case, ..
 
 
 BUILTIN_CASES = (
-    *_cases(["modified_vgg"], "digits", STUDY, "smoke"),
-    *_cases(["modified_resnet"], "digits", BRIEF, "smoke"),
+    *_cases(SMALL, "digits", BRIEF, "smoke"),
     *_cases(LARGE, "digits", SAMPLE, "smoke", ["eager"]),
     *_cases(SMALL, "mnist", STUDY, "standard"),
     *_cases(["modified_vgg"], "cifar10", STUDY, "standard"),
     *_cases(LARGE, "mnist", STUDY, "standard"),
     *_cases(["modified_resnet", *LARGE], "cifar10", STUDY),
-    *_cases(["modified_resnet"], "digits", STUDY),
+    *_cases(SMALL, "digits", STUDY),
     *_cases(LARGE, "digits", SAMPLE, engines=["fast"]),
     *_cases(SMALL, "cifar10", AUGMENTED),
     *_cases(["modified_vgg"], "cifar10", STUDY30, engines=["fast"]),

@@ -114,7 +114,7 @@ def test_killed_piece_continues_in_another_folder_and_is_done_once(machine: Mach
     done = machine.run("calibrate", slow, *handed_in, f"--pack={packed}", out="elsewhere")
     assert done.returncode == DONE, done.stdout
     assert "A: resuming" in done.stdout
-    assert "1 training (modified_vgg-digits-28-fast seed 0) taken over" in " ".join(
+    assert "1 training (modified_vgg-digits-28-brief-fast seed 0) taken over" in " ".join(
         done.stdout.split()
     )
     assert [path.name for path in machine.files("*", "elsewhere")] == [
@@ -164,7 +164,7 @@ def test_floors_are_measured_without_records_too(machine: Machine) -> None:
     assert done.returncode == DONE, done.stdout
     (found,) = machine.files("floors.json")
     (case,) = json.loads(found.read_text())["cases"]
-    assert case["id"] == "modified_vgg-digits-28-fast"
+    assert case["id"] == "modified_vgg-digits-28-brief-fast"
     assert case["floor_seconds"] > 0
 
 
@@ -176,7 +176,7 @@ def test_failed_case_ends_with_1_and_not_with_75(machine: Machine) -> None:
     assert done.stdout.splitlines()[-1] == "gpu: failed: sweep-28"
     (log,) = machine.files("tuning.log")
     assert "the cat sat on the keyboard" in log.read_text()
-    assert " -k (modified_vgg-digits-28-fast) and (modified_vgg) " in log.read_text()
+    assert " -k (modified_vgg-digits-28-brief-fast) and (modified_vgg) " in log.read_text()
     assert [path.name for path in machine.files("*.json")] == ["sweep-28-modified_vgg.json"]
 
 
@@ -191,7 +191,7 @@ def test_all_stops_when_a_training_fell_back(machine: Machine) -> None:
     python = fake_python(machine.folder, "python")
     again = machine.run("first", python)
     assert again.returncode == DONE, again.stdout
-    assert "1 training (modified_vgg-digits-28-fast seed 0) trained again" in " ".join(
+    assert "1 training (modified_vgg-digits-28-brief-fast seed 0) trained again" in " ".join(
         again.stdout.split()
     )
 

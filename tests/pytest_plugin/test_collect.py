@@ -34,10 +34,10 @@ def _ids(items: list[pytest.Item]) -> list[str]:
 
 def test_table_selects_builtin_cases_of_the_tier(pytester: pytest.Pytester) -> None:
     """Without a recipe in the table the study's is meant; a row of another tier has no test."""
-    rows = [("modified_vgg", "digits", 28), ("vgg16", "mnist", 224)]
+    rows = [("modified_vgg", "mnist", 28), ("modified_vgg", "digits", 28)]
     pytester.makepyfile(TABLE.format(engines=["eager", "fast"], rows=rows))
-    items, _ = pytester.inline_genitems("--cnnperf-tier=smoke")
-    assert _ids(items) == ["modified_vgg-digits-28-eager", "modified_vgg-digits-28-fast"]
+    items, _ = pytester.inline_genitems("--cnnperf-tier=standard")
+    assert _ids(items) == ["modified_vgg-mnist-28-eager", "modified_vgg-mnist-28-fast"]
 
 
 def test_registered_cases_are_added_to_a_table(

@@ -13,8 +13,8 @@ from tests.examples import example_flag, example_repeat
 from tests.fake_python import fake_python
 from tests.pytest_plugin.project import Project
 
-FAST = "modified_vgg-digits-28-fast"
-SELECT = ("-k", "modified_vgg-digits-28", "--cnnperf-tier=smoke", "--cnnperf-repeats=2")
+FAST = "modified_vgg-digits-28-brief-fast"
+SELECT = ("-k", "modified_vgg-digits-28-brief", "--cnnperf-tier=smoke", "--cnnperf-repeats=2")
 
 
 def _python(project: Project, kind: str) -> str:
@@ -73,7 +73,7 @@ def test_fallback_is_trained_again_when_resumed_unless_it_is_allowed(project: Pr
     assert again.returncode == 0, again.stdout
     told = " ".join(again.stdout.split())
     assert f"1 training ({FAST} seed 0) trained again: engine fast fell back" in told
-    assert "2 trainings (modified_vgg-digits-28-eager seed 0" in told
+    assert "2 trainings (modified_vgg-digits-28-brief-eager seed 0" in told
     (fast,) = (case for case in project.record().cases if case.engine == "fast")
     kinds = [[flag.kind for flag in repeat.warnings] for repeat in fast.repeats]
     assert ["not_captured" in each for each in kinds] == [False, False]

@@ -19,7 +19,7 @@ from cnnperf.run.worker_process import Worker
 from tests.fake_python import fake_python
 from tests.pytest_plugin.project import Project
 
-VGG, RESNET = "modified_vgg-digits-28-eager", "modified_resnet-digits-28-brief-eager"
+VGG, RESNET = "modified_vgg-digits-28-brief-eager", "modified_resnet-digits-28-brief-eager"
 LEFT = "out of time: {} of {} trainings are left after 60 minutes (--cnnperf-max-minutes)"
 
 

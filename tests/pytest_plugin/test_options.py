@@ -88,7 +88,7 @@ def test_collecting_names_the_cases_and_starts_nothing(project: Project) -> None
     done = project.run("--collect-only", "-q", "--cnnperf-tier=smoke")
     assert done.returncode == 0
     assert "benchmarks/test_train.py::test_train[good-tiny-8-two-eager]" in done.stdout
-    assert "test_train[modified_vgg-digits-28-eager]" in done.stdout
+    assert "test_train[modified_vgg-digits-28-brief-eager]" in done.stdout
     assert "matmul" not in done.stdout
     assert not project.json_path.parent.exists()
 

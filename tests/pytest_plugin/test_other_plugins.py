@@ -20,7 +20,7 @@ def test_it(cnnperf_case, cnnperf_train): raise AssertionError("not to be run")
 def test_mine(): pass
 """
 
-ONE = ("--cnnperf-tier=smoke", "-k", "modified_vgg-digits-28-eager")
+ONE = ("--cnnperf-tier=smoke", "-k", "modified_vgg-digits-28-brief-eager")
 
 OPTIONS = {
     "pytest_forked": "--forked",
@@ -98,7 +98,9 @@ def test_case_that_is_collected_twice_is_refused(pytester: pytest.Pytester) -> N
     result = pytester.runpytest_subprocess(*ONE, *more)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["*modified_vgg-digits-28-eager would be trained twice, by *::test_it* and *::test_it*"]
+        [
+            "*modified_vgg-digits-28-brief-eager would be trained twice, by *::test_it* and *::test*"
+        ]
     )
     pytester.makepyfile("def test_one(cnnperf_case, cnnperf_train): pass\n" + TESTS)
     result = pytester.runpytest_subprocess(

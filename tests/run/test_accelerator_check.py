@@ -16,7 +16,7 @@ from cnnperf.run.session import RunSession
 from cnnperf.run.settings import settings_from
 from tests.examples import example_environment
 
-CASE = "modified_vgg-digits-28-eager"
+CASE = "modified_vgg-digits-28-brief-eager"
 
 
 def _look(
