@@ -98,9 +98,7 @@ def test_case_that_is_collected_twice_is_refused(pytester: pytest.Pytester) -> N
     result = pytester.runpytest_subprocess(*ONE, *more)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        [
-            "*modified_vgg-digits-28-brief-eager would be trained twice, by *::test_it* and *::test*"
-        ]
+        ["*modified_vgg-digits-28-brief-eager would be trained twice, by *::test_it* and *"]
     )
     pytester.makepyfile("def test_one(cnnperf_case, cnnperf_train): pass\n" + TESTS)
     result = pytester.runpytest_subprocess(
