@@ -89,6 +89,12 @@ def can_reset(recipe: Recipe) -> bool:
     return optimizer_class(recipe).__name__ in ZERO_STATE and not dampened
 
 
+def is_plain_adam(recipe: Recipe) -> bool:
+    """Return whether a recipe's optimizer is Adam without weight decay and variants."""
+    call = _call(recipe.optimizer)
+    return call.name == "Adam" and set(call.arguments) <= {"lr", "betas", "eps"}
+
+
 class LearningRate:
     """The learning rate during a training: it follows the recipe's schedule, if it has one.
 

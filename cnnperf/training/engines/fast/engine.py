@@ -59,6 +59,14 @@ from cnnperf.training.engines.fast.lean_convolutions import (
 )
 from cnnperf.training.engines.fast.switches import is_on
 from cnnperf.training.engines.fast.trials import ChoosingEngine
+from cnnperf.training.engines.fast.working_copies import (
+    attach_copies,
+    copies_of,
+    detach_copies,
+    layers_to_copy,
+    refresh_copies,
+    writing_copies,
+)
 from cnnperf.training.recipe import build_optimizer
 
 GRAPH_STEPS = 25
@@ -80,7 +88,7 @@ class FastEngine(ChoosingEngine):
         return model.to(self.device).to(memory_format=torch.channels_last)
 
     def _look_at(self, model: nn.Module) -> None:
-        """Skip the biases that batch norm cancels, and see what reads the images.
+        """Skip the biases that batch norm cancels; see what reads the images and the weights.
 
         A user's model may not run on the meta device; then nothing is skipped.
         """
@@ -91,6 +99,7 @@ class FastEngine(ChoosingEngine):
             if skips:
                 skip_biases(model, on_meta, images_BCHW)
             self._convolutions_read = only_convolutions_read(on_meta, images_BCHW)
+            self.layers_to_copy = layers_to_copy(on_meta, images_BCHW)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Create the optimizer, fused where possible; on CUDA, one that graphs can hold."""
@@ -98,13 +107,15 @@ class FastEngine(ChoosingEngine):
         rate = None
         if on_cuda and self.recipe.schedule is not None:
             rate = torch.tensor(self.recipe.learning_rate, device=self.device)
-        return build_optimizer(
+        made = build_optimizer(
             self.recipe,
             model.parameters(),
             learning_rate=rate,
             fused=self.device.type in ("cpu", "cuda", "xpu"),
             capturable=on_cuda,
         )
+        copies = copies_of(model)
+        return writing_copies(made, copies, compiled=True) if copies else made
 
     def warm_up(self) -> None:
         """Choose the execution by trials on copies, compile, capture, then restore the model."""
@@ -130,6 +141,9 @@ class FastEngine(ChoosingEngine):
         self.flags.extend(self.data.flags)
         start = time.perf_counter()
         if self._is_to_be_compiled(step_seconds):
+            if self.copies_weights(self.device):
+                attach_copies(self.model, self.layers_to_copy, torch.bfloat16)
+                self.optimizer = self.build_optimizer(self.model)
             with self._undone():
                 self._compile()
             self.optimizer = self.build_optimizer(self.model)
@@ -156,6 +170,7 @@ class FastEngine(ChoosingEngine):
         snapshot = Snapshot(self.model)
         yield snapshot.bytes
         snapshot.restore()
+        refresh_copies(self.model)
         self.optimizer.zero_grad(set_to_none=True)
 
     def _prepare_evaluation(self) -> None:
@@ -238,6 +253,7 @@ class FastEngine(ChoosingEngine):
             self.settings |= {"compile_mode": "default", "compile_cache": cache_state()}
         except Exception as error:
             self._compiled = None
+            detach_copies(self.model)
             if self.case.compile == "on":
                 raise UsageError(
                     f"{self.case.id} cannot be compiled ({fallbacks.first_line(error)}): install "

@@ -155,12 +155,17 @@ class _SumReLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        from torch._inductor.inductor_prims import force_stride_order  # makes Inductor store it
-
         (result,) = ctx.saved_tensors
-        passed = torch.where(result > 0, gradient, 0)
-        stored = force_stride_order(passed, passed.stride())
-        return stored, stored
+        passed = stored(torch.where(result > 0, gradient, 0))
+        return passed, passed
+
+
+def stored(value: torch.Tensor) -> torch.Tensor:
+    """Let Inductor store a tensor that it would otherwise compute again for each use."""
+    from torch._inductor.inductor_prims import force_stride_order
+
+    result: torch.Tensor = force_stride_order(value, value.stride())
+    return result
 
 
 def _widened(x: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ from cnnperf.catalog.specs import Case
 from cnnperf.record.messages import GPU, GeneratedStep
 from cnnperf.training.engines.fast.compilation import compile_forward_loss
 from cnnperf.training.engines.fast.engine import FastEngine
+from cnnperf.training.engines.fast.working_copies import attach_copies
 
 DEVICE = torch.device("cuda", 0)
 
@@ -74,6 +75,8 @@ def generate_step(case: Case, gpu: PretendedGPU) -> GeneratedStep:
     model = _faked(engine.place(engine.make_model()).train(), fake_mode)
     counted: list[GeneratedStep] = []
     with fake_mode, _on_gpu_in_inductor_only(gpu, counted) as inner_compile:
+        if engine.copies_weights(DEVICE):
+            attach_copies(model, engine.layers_to_copy, torch.bfloat16)
         options = engine.compile_options(DEVICE)
         compiled = compile_forward_loss(
             model, engine.loss_function, options, inner_compile=inner_compile

@@ -31,12 +31,19 @@ class LeanConv2d(nn.Conv2d):
     """Whether it is fed one of three equal channels."""
     without_bias = False
     """Whether batch norm cancels its bias, which is zero."""
+    working: torch.Tensor | None = None
+    """A copy of the weight for autocast (working_copies.py)."""
 
     def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         """Convolve with less work, to the same effect."""
+        weight: torch.Tensor = self.weight
+        if self.one_of_three:
+            weight = weight.sum(1, keepdim=True)
+        elif self.working is not None and torch.is_autocast_enabled(images_BCHW.device.type):
+            weight = self.working
         return functional.conv2d(
             images_BCHW,
-            self.weight.sum(1, keepdim=True) if self.one_of_three else self.weight,
+            weight,
             None if self.training and self.without_bias else self.bias,
             self.stride,
             self.padding,
@@ -57,7 +64,7 @@ def fold_grey_input(model: nn.Module) -> nn.Module:
         raise ValueError(f"the first convolution takes {convolution.in_channels} channels, not 3")
     if convolution.padding_mode != "zeros":
         raise ValueError(f"padding mode {convolution.padding_mode} cannot be folded")
-    if not _is_plain(convolution):
+    if not is_plain(convolution):
         raise ValueError(f"a {type(convolution).__name__} cannot be folded, only a plain Conv2d")
     convolution.__class__ = LeanConv2d  # keeps parameters, their names and hooks
     convolution.one_of_three = True
@@ -79,7 +86,7 @@ def skip_biases(model: nn.Module, on_meta: nn.Module, images_BCHW: torch.Tensor)
     skipped = []
     for name in sorted(cancelled):
         module: Any = model.get_submodule(name)
-        if _is_plain(module) and not module.bias.any():
+        if is_plain(module) and not module.bias.any():
             module.__class__ = LeanConv2d
             module.without_bias = True
             skipped.append(name)
@@ -106,7 +113,8 @@ def only_convolutions_read(model: nn.Module, images_BCHW: torch.Tensor) -> bool:
     return readers == {True}
 
 
-def _is_plain(module: nn.Module) -> bool:
+def is_plain(module: nn.Module) -> bool:
+    """Return whether a module is a convolution that `LeanConv2d` can replace."""
     return type(module) in (nn.Conv2d, LeanConv2d) and module.padding_mode == "zeros"
 
 
@@ -136,7 +144,7 @@ def _feed_batch_norm(model: nn.Module, images_BCHW: torch.Tensor) -> set[str]:
     finally:
         for handle in handles:
             handle.remove()
-    users = _count_users(result.grad_fn)
+    users = count_users(result.grad_fn)
     runs = Counter(name for names in made.values() for name in names)
     return {
         names[0]
@@ -146,7 +154,7 @@ def _feed_batch_norm(model: nn.Module, images_BCHW: torch.Tensor) -> set[str]:
     }
 
 
-def _count_users(function: Any) -> Counter[Any]:
+def count_users(function: Any) -> Counter[Any]:
     """Count, for each node of autograd's graph, the nodes that use its result."""
     users: Counter[Any] = Counter()
     seen, waiting = {function}, [function]

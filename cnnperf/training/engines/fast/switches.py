@@ -17,6 +17,7 @@ VARIABLE = "CNNPERF_FAST_OFF"
 SWITCHES = {
     "bias": "skips a convolution's bias in front of batch norm, which cancels it",
     "combo": "merges independent small kernels into one launch, for small images on CUDA",
+    "copies": "keeps bfloat16 copies of the weights, which a compiled Adam writes, on CUDA",
     "evaluation": "compiles and captures evaluation on CUDA",
     "limit": "lets cuDNN try all of its algorithms, not ten",
     "norm": "computes ReLU, 2 x 2 pooling and their gradients within batch norm, when compiled",

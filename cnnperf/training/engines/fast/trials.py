@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -19,6 +19,7 @@ from cnnperf.training.engines.fast.compilation import ForwardLoss, compile_forwa
 from cnnperf.training.engines.fast.fallbacks import is_hopeless
 from cnnperf.training.engines.fast.fused_norms import INDUCTOR_OPTIONS
 from cnnperf.training.engines.fast.switches import is_on
+from cnnperf.training.recipe import is_plain_adam
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
     "auto": (None, torch.bfloat16),
@@ -47,6 +48,8 @@ class ChoosingEngine(Engine):
     _compiled_batch_size = 0
     _convolutions_read = False
     """Whether nothing but convolutions reads the images."""
+    layers_to_copy: Sequence[str] = ()
+    """Layers whose weights may have bfloat16 copies."""
 
     def compile_options(self, device: torch.device) -> dict[str, object]:
         """Return Inductor's options for a device."""
@@ -115,6 +118,23 @@ class ChoosingEngine(Engine):
         if self.device.type != "cuda" or not is_on("resident") or self.recipe.augmentation:
             return None
         return (self.autocast_dtype if self._convolutions_read else None) or torch.float32
+
+    def copies_weights(self, device: torch.device) -> bool:
+        """Return whether a compiled Adam is to keep bfloat16 copies of weights: alone, on CUDA.
+
+        What else reads or changes gradients or weights would have to know of the copies.
+        """
+        recipe = self.recipe
+        return (
+            device.type == "cuda"
+            and is_on("copies")
+            and self.autocast_dtype == torch.bfloat16
+            and self.ranks.size == 1
+            and recipe.accumulate_steps == 1
+            and recipe.clip_norm is None
+            and recipe.ema_decay is None
+            and is_plain_adam(recipe)
+        )
 
     def _trial_batch_size(self) -> int:
         small = self.case.resolution <= SMALL_RESOLUTION
