@@ -83,7 +83,7 @@ def test_list_shows_the_cost_of_a_builtin_model() -> None:
     case_id = "vgg16-digits-224-sample-eager"
     done = CliRunner().invoke(cli.app, ["list", "--tier=smoke"])
     (line,) = (line for line in done.stdout.splitlines() if case_id in line)
-    assert " ".join(line.split()[1:]) == "134 M 92.6 G 1,150 4 steps 4 smoke full"
+    assert " ".join(line.split()[1:]) == "134 M 92.6 G 1,150 4 steps 2 smoke full"
 
 
 def test_list_counts_a_users_model_again_when_its_code_has_changed(tmp_path: Path) -> None:

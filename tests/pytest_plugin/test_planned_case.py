@@ -15,8 +15,8 @@ pytest_plugins = "pytester"
 
 MODULE = """
 def test_train(cnnperf_case, cnnperf_train):
-    assert cnnperf_case.id == "modified_vgg-digits-28-fast"
-    assert cnnperf_case.recipe.epochs == 2
+    assert cnnperf_case.id == "modified_vgg-digits-28-brief-fast"
+    assert cnnperf_case.recipe.epochs == 3
     assert cnnperf_case.recipe.max_steps == 7
     assert (cnnperf_case.compile, cnnperf_case.precision) == ("off", "bfloat16")
     assert list(cnnperf_case.seeds) == [5, 6]
@@ -33,7 +33,7 @@ def test_train(cnnperf_case, cnnperf_train):
 """
 
 OPTIONS = (
-    "-k", "modified_vgg and fast", "--cnnperf-tier=smoke", "--cnnperf-epochs=2",
+    "-k", "modified_vgg and fast", "--cnnperf-tier=smoke", "--cnnperf-epochs=3",
     "--cnnperf-limit-steps=7", "--cnnperf-compile=off", "--cnnperf-precision=bfloat16",
     "--cnnperf-seed=5", "--cnnperf-repeats=2",
 )  # fmt: skip
@@ -52,8 +52,8 @@ def test_case_has_the_options_applied_where_nothing_is_trained(
     pytester: pytest.Pytester,
 ) -> None:
     """With --benchmark-skip there is no plan of a run."""
-    pytester.makepyfile("def test_it(cnnperf_case): assert cnnperf_case.recipe.epochs == 2")
-    result = pytester.runpytest("--cnnperf-tier=smoke", "--cnnperf-epochs=2", "--benchmark-skip")
+    pytester.makepyfile("def test_it(cnnperf_case): assert cnnperf_case.recipe.epochs == 3")
+    result = pytester.runpytest("--cnnperf-tier=smoke", "--cnnperf-epochs=3", "--benchmark-skip")
     result.assert_outcomes(passed=6)
 
 

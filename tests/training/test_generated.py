@@ -27,8 +27,8 @@ def generated(model: str = "modified_vgg", gpu: GPU = "sm_90") -> GeneratedStep:
 def test_the_modified_vggs_step_stays_small() -> None:
     """At most the launches and bytes of the versions for which this was measured, and a tenth."""
     found = generated()
-    assert 30 < found.triton_kernels <= 63
-    assert 100e6 < found.triton_bytes <= 170e6 * 1.1
+    assert 30 < found.triton_kernels <= 53
+    assert 100e6 < found.triton_bytes <= 163e6 * 1.1
     assert found.library_calls == 19, "6 convolutions and 2 products, forward and back, and a seed"
     assert found.layout_kernels <= 2, "flattening the features changes their layout, nothing else"
     assert found.atomic_kernels == 0
@@ -39,7 +39,7 @@ def test_without_its_optimisations_a_step_has_more_kernels_and_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So the limits above can fail."""
-    monkeypatch.setenv("CNNPERF_FAST_OFF", "bias,combo,norm,pool")
+    monkeypatch.setenv("CNNPERF_FAST_OFF", "bias,combo,copies,norm,pool")
     found = generated()
     assert found.triton_kernels > 80
     assert found.triton_bytes > 300e6
