@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,6 +115,24 @@ def test_compiled_training_is_the_same_training() -> None:
     assert not compiled.flags
     phase = compiled.train_epoch(1, ignore)
     assert phase.images == 1150  # the last, short batch is trained too, without compiling for it
+
+
+def test_torchs_cache_finds_what_was_compiled_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repeat must not compile again what another one did, nor find it with other switches."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    layers = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    model = nn.Sequential(*layers, nn.Linear(18, 3))
+    images, labels = torch.randn(2, 1, 8, 8), torch.arange(2)
+    found = []
+    for off in ("", "", "norm", "pool", ""):
+        monkeypatch.setenv("CNNPERF_FAST_OFF", off)
+        torch._dynamo.reset()
+        counters.clear()
+        compilation.compile_forward_loss(model, nn.functional.cross_entropy)(images, labels)
+        found.append(compilation.cache_state())
+    assert found == ["cold", "warm", "cold", "cold", "warm"]
 
 
 def break_compiling(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
+from unittest import mock
 
 import torch
 from torch import nn
 
-from cnnperf.training.engines.fast.fused_norms import fuse_norms
+from cnnperf.training.engines.fast.fused_norms import fuse_norms, known_functions
 from cnnperf.training.engines.fast.switches import is_on
 
 ForwardLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -45,19 +46,18 @@ def compile_once(
     """Compile a function as one graph for one shape, at the first call, by torch's Inductor."""
 
     def backend(graph: Any, inputs: Any) -> Any:
-        from torch._inductor.compile_fx import compile_fx
-        from torch._inductor.decomposition import select_decomp_table
+        from torch._inductor import compile_fx, config
 
         if is_on("norm"):
             fuse_norms(graph)
-        kept = KEPT if is_on("pool") else ()
-        table = {op: how for op, how in select_decomp_table().items() if op not in kept}
-        config: Any = torch.compiler.config
-        tag = f"{config.cache_key_tag} kept {[str(op) for op in kept]}"
-        with config.patch(cache_key_tag=tag):  # caches do not know the table
-            return compile_fx(
-                graph, inputs, decompositions=table, config_patches=dict(options or {}), **more
-            )
+        tag = f"kept {[str(op) for op in KEPT]}" if is_on("pool") else ""
+        compiler: Any = torch.compiler.config
+        with (
+            compiler.patch(cache_key_tag=tag),  # the caches do not know the table
+            config.patch(unsafe_marked_cacheable_functions=known_functions()),
+            mock.patch.object(compile_fx, "select_decomp_table", _decompositions),
+        ):
+            return compile_fx.compile_fx(graph, inputs, config_patches=dict(options or {}), **more)
 
     return torch.compile(function, backend=backend, fullgraph=True, dynamic=False)
 
@@ -66,6 +66,18 @@ KEPT = (torch.ops.aten.max_pool2d_with_indices_backward.default,)
 """Operations that Inductor lowers well, but new versions of torch decompose first (2.14 does, 2.11
 does not): the gradient of max pooling becomes a fill with zeros and atomic additions in float32, in
 contiguous layout."""
+
+
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """Return Inductor's table without what is kept.
+
+    A function of a module, because its name enters the key of torch's cache: a table given to
+    `compile_fx` cannot, and would switch the cache off.
+    """
+    from torch._inductor.decomposition import select_decomp_table
+
+    kept = KEPT if is_on("pool") else ()
+    return {op: how for op, how in select_decomp_table().items() if op not in kept}
 
 
 def cache_state() -> Literal["cold", "warm"]:

@@ -15,8 +15,11 @@ Shapes: B images of a batch, C channels, H W pixels, h w windows.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import operator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,12 +63,22 @@ def fuse_norms(graph: fx.GraphModule) -> int:
             arguments = [given[name] for name in (*TENSORS, "momentum", "eps")]
             _replace(graph, replaced, norm_and_relu, *arguments, pools)
         elif _is_sum(before):
-            _replace(graph, [before, node], _sum_and_relu, *before.args)
+            _replace(graph, [before, node], sum_and_relu, *before.args)
         else:
             continue
         count += 1
     graph.recompile()
     return count
+
+
+@cache
+def known_functions() -> dict[str, str]:
+    """Return the functions put into graphs, by name, with what they depend on.
+
+    torch's cache of compiled graphs refuses functions that it is not told about.
+    """
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return {f"{each.__module__}.{each.__name__}": source for each in (norm_and_relu, sum_and_relu)}
 
 
 def norm_and_relu(
@@ -230,7 +243,8 @@ def _replace(
         graph.graph.erase_node(node)
 
 
-def _sum_and_relu(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def sum_and_relu(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Return ReLU of a sum."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return (first + second).relu()
     result: torch.Tensor = _SumReLU.apply(first, second)
@@ -261,7 +275,7 @@ def _halves(pool: fx.Node) -> bool:
     given = _arguments(functional.max_pool2d_with_indices, pool)
     pair = {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1}
     given["stride"] = given["stride"] or given["kernel_size"]
-    return not given["ceil_mode"] and all(
+    return not (given["ceil_mode"] or given["return_indices"]) and all(
         given[name] in (value, (value, value)) for name, value in pair.items()
     )
 
