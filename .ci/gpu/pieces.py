@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from words import ROOT
 
-SWITCHES_FILE = ROOT / "cnnperf" / "training" / "engines" / "fast" / "switches.py"
+SWITCHES_FILE = ROOT / "cnnperf" / "catalog" / "switches.py"
 
 
 TINY = "modified_vgg-digits-28-brief-fast"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from cnnperf.catalog.specs import Tier
+from cnnperf.catalog.switches import switched_off
 from cnnperf.errors import UsageError
 from cnnperf.record.anonymous import anonymous
 from cnnperf.record.efficiency import add_efficiency
@@ -77,6 +78,7 @@ class RunSession:
         self.cases: dict[str, CaseRecord] = {}
         self.resumed: Resumed | None = None
         self._ended: set[str] = set()
+        switched_off()  # a wrong name must not appear after the first training
         check_record_path(paths.record)
         read = [each for each in (settings.baseline, settings.resume) if each is not None]
         check_output(paths.record, read, force=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cnnperf.training.engines.fast.switches import SWITCHES
+from cnnperf.catalog.switches import SWITCHES
 from tests.conftest import REQUIRE_CUDA
 
 ROOT = Path(__file__).parents[2]

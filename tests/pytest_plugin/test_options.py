@@ -83,6 +83,17 @@ def test_anonymous_run_names_neither_host_nor_home(tmp_path: Path) -> None:
     assert load_record(public) == project.record()
 
 
+def test_an_unknown_optimisation_is_refused_before_anything_starts(project: Project) -> None:
+    """It would fail every case of `fast`, with the exit code of a failed training."""
+    done = project.run("-k", "good and two", CNNPERF_FAST_OFF="norms")
+    assert done.returncode == 4, done.stdout  # pytest's code for bad usage
+    assert (
+        "CNNPERF_FAST_OFF: there is no optimisation 'norms' (did you mean 'norm'?)" in done.stdout
+    )
+    assert "trained in" not in done.stdout
+    assert not project.journals()
+
+
 def test_collecting_names_the_cases_and_starts_nothing(project: Project) -> None:
     """Test ids are case ids; no header, no worker, no file."""
     done = project.run("--collect-only", "-q", "--cnnperf-tier=smoke")

@@ -15,8 +15,8 @@ from unittest import mock
 import torch
 from torch import nn
 
+from cnnperf.catalog.switches import is_on
 from cnnperf.training.engines.fast.fused_norms import fuse_norms, known_functions
-from cnnperf.training.engines.fast.switches import is_on
 
 ForwardLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From images (B, C, H, W) and labels (B) to the mean loss, a scalar."""

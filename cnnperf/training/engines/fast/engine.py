@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cnnperf.catalog.switches import is_on
 from cnnperf.errors import UsageError
 from cnnperf.training.clock import synchronize
 from cnnperf.training.engines.base import (
@@ -57,7 +58,6 @@ from cnnperf.training.engines.fast.lean_convolutions import (
     only_convolutions_read,
     skip_biases,
 )
-from cnnperf.training.engines.fast.switches import is_on
 from cnnperf.training.engines.fast.trials import ChoosingEngine
 from cnnperf.training.engines.fast.working_copies import (
     attach_copies,

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 from cnnperf.catalog.specs import WORTHWHILE
+from cnnperf.catalog.switches import is_on
 from cnnperf.training.clock import synchronize
 from cnnperf.training.engines.base import SMALL_RESOLUTION, Engine
 from cnnperf.training.engines.fast import fallbacks
 from cnnperf.training.engines.fast.compilation import ForwardLoss, compile_forward_loss
 from cnnperf.training.engines.fast.fallbacks import is_hopeless
 from cnnperf.training.engines.fast.fused_norms import INDUCTOR_OPTIONS
-from cnnperf.training.engines.fast.switches import is_on
 from cnnperf.training.recipe import is_plain_adam
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cnnperf.catalog.switches import is_on
 from cnnperf.training.engines.fast.compilation import compile_once
 from cnnperf.training.engines.fast.lean_convolutions import LeanConv2d, count_users, is_plain
-from cnnperf.training.engines.fast.switches import is_on
 
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 """Weights and their copies."""

@@ -34,8 +34,13 @@ def is_on(name: str) -> bool:
         UsageError: the variable names an unknown optimisation.
     """
     assert name in SWITCHES, name
+    return name not in switched_off()
+
+
+def switched_off() -> list[str]:
+    """Return the names in the variable; errors are those of `is_on`."""
     off = [each.strip() for each in os.environ.get(VARIABLE, "").split(",") if each.strip()]
     for each in off:
         if each not in SWITCHES:
             raise UsageError(f"{VARIABLE}: {one_of('optimisation', each, list(SWITCHES))}")
-    return name not in off
+    return off
