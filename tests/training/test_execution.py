@@ -130,9 +130,11 @@ def test_torchs_cache_finds_what_was_compiled_before(
         monkeypatch.setenv("CNNPERF_FAST_OFF", off)
         torch._dynamo.reset()
         counters.clear()
-        compilation.compile_forward_loss(model, nn.functional.cross_entropy)(images, labels)
-        found.append(compilation.cache_state())
-    assert found == ["cold", "warm", "cold", "cold", "warm"]
+        compiled = compilation.compile_forward_loss(model, nn.functional.cross_entropy)
+        compiled(images, labels).backward()
+        found.append((compilation.cache_state(), counters["aot_autograd"]["autograd_cache_hit"]))
+    missed, hit = ("cold", 0), ("warm", 1)  # of the code, and of the graph before it
+    assert found == [missed, hit, missed, missed, hit]
 
 
 def break_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
