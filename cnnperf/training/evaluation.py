@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +89,16 @@ class LossMonitor:
 
 
 Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Loss and predictions on a whole split."""
+
+    mean_loss: float
+    confusion_KK: Counts
+    """Number of images by [true class, predicted class]."""
+    seconds: float
 
 
 class Tally:

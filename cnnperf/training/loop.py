@@ -15,8 +15,8 @@ from cnnperf.machine.host import attempt
 from cnnperf.record.messages import EpochDone, Progress
 from cnnperf.record.schema import EpochResult
 from cnnperf.training.clock import synchronize
-from cnnperf.training.engines import Engine, Evaluation, Observer, TrainPhase
-from cnnperf.training.evaluation import accuracy_and_f1, check_finite
+from cnnperf.training.engines import Engine, Observer, TrainPhase
+from cnnperf.training.evaluation import Evaluation, accuracy_and_f1, check_finite
 from cnnperf.training.live import describe_optimizer
 
 Send = Callable[[Progress | EpochDone], None]

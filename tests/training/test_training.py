@@ -26,10 +26,11 @@ from cnnperf.record.schema import Repeat  # noqa: E402
 from cnnperf.run.repeat import RepeatRun  # noqa: E402
 from cnnperf.training import evaluation  # noqa: E402
 from cnnperf.training.clock import StepTimer, percentiles, synchronize  # noqa: E402
-from cnnperf.training.engines import Evaluation, TrainPhase  # noqa: E402
+from cnnperf.training.engines import TrainPhase  # noqa: E402
 from cnnperf.training.engines.eager import EagerEngine  # noqa: E402
 from cnnperf.training.engines.phase import PhaseRecorder  # noqa: E402
 from cnnperf.training.evaluation import (  # noqa: E402
+    Evaluation,
     LossMonitor,
     NaNLossError,
     Tally,

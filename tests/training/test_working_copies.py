@@ -23,7 +23,7 @@ from cnnperf.training.engines.fast.working_copies import (  # noqa: E402
     layers_to_copy,
     writing_copies,
 )
-from tests.training.test_execution import break_compiling, first_losses, make_engine  # noqa: E402
+from tests.training.fast_engines import break_compiling, first_losses, make_engine  # noqa: E402
 
 CUDA = torch.device("cuda")
 

@@ -144,9 +144,9 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
     can be written, which torch wants of an array, but the file stays as it is.
     """
     axes = int(np.fromfile(path, np.uint8, count=4)[3])
-    shape = tuple(np.fromfile(path, ">i4", count=1 + axes)[1:].tolist())
-    mapped = np.memmap(path, np.uint8, mode="c", offset=4 * (1 + axes), shape=shape)
-    return mapped.view(np.ndarray)
+    shape = np.fromfile(path, ">i4", count=1 + axes)[1:]
+    mapped = np.memmap(path, np.uint8, mode="c", offset=4 * (1 + axes))
+    return mapped.view(np.ndarray).reshape(shape)
 
 
 def _read_cifar10(data_dir: Path) -> RawImages:

@@ -10,7 +10,7 @@ import pkgutil
 
 from cnnperf.catalog.engines import ENGINES, missing_package
 from cnnperf.errors import NotInstalledError
-from cnnperf.training.engines.base import Engine, Evaluation, SplitName
+from cnnperf.training.engines.base import Engine, SplitName
 from cnnperf.training.engines.phase import Observer, TrainPhase
 
 
@@ -29,7 +29,6 @@ def engine_class(name: str) -> type[Engine]:
 
 __all__ = [
     "Engine",
-    "Evaluation",
     "Observer",
     "SplitName",
     "TrainPhase",

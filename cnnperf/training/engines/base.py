@@ -16,7 +16,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
@@ -39,7 +38,7 @@ from cnnperf.training.engines.phase import (
     TrainPhase,
     WaitingTime,
 )
-from cnnperf.training.evaluation import Counts, Tally
+from cnnperf.training.evaluation import Evaluation, Tally
 from cnnperf.training.ranks import ALONE, Ranks
 from cnnperf.training.recipe import LearningRate, Loss, WeightAverage, build_loss, build_optimizer
 from cnnperf.training.worker.torch_environment import tf32_cudnn
@@ -65,16 +64,6 @@ def channels_last(batch: Batch) -> Batch:
     images_BCHW, labels_B = batch
     images_BHWC = images_BCHW.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
     return images_BHWC.permute(0, 3, 1, 2), labels_B
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Loss and predictions on a whole split."""
-
-    mean_loss: float
-    confusion_KK: Counts
-    """Number of images by [true class, predicted class]."""
-    seconds: float
 
 
 class Engine(ABC):

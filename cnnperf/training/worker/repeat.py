@@ -16,8 +16,8 @@ from cnnperf.record.messages import ProbeJob, Progress, Ready, Result, Trained, 
 from cnnperf.record.schema import Inference, Metrics, PerClass, Repeat
 from cnnperf.training.clock import percentiles
 from cnnperf.training.data.progress import listen
-from cnnperf.training.engines import Engine, Evaluation, engine_class
-from cnnperf.training.evaluation import check_finite, per_class_scores
+from cnnperf.training.engines import Engine, engine_class
+from cnnperf.training.evaluation import Evaluation, check_finite, per_class_scores
 from cnnperf.training.inference import (
     compare_precisions,
     inference_metrics,

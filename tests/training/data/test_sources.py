@@ -59,6 +59,17 @@ def test_mnist_equals_its_files(tiny_mnist: DatasetSpec, tmp_path: Path) -> None
     assert raw.test_labels_N.tolist() == list(range(8))
 
 
+def test_mnists_images_can_be_changed_and_its_files_do_not(
+    tiny_mnist: DatasetSpec, tmp_path: Path
+) -> None:
+    """The arrays are the files' own pages, which torch wants to be able to write to."""
+    content = {file.path: (tmp_path / file.path).read_bytes() for file in tiny_mnist.files}
+    raw = load_mnist(tmp_path)
+    raw.train_images_NHWC[:] = 7
+    raw.test_images_NHWC[:] = 7
+    assert content == {path: (tmp_path / path).read_bytes() for path in content}
+
+
 def test_mnist_ignores_what_old_versions_of_torchvision_left_beside_the_files(
     tiny_mnist: DatasetSpec, tmp_path: Path
 ) -> None:

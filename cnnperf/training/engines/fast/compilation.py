@@ -50,11 +50,12 @@ def compile_once(
 
         if is_on("norm"):
             fuse_norms(graph)
-        tag = f"kept {[str(op) for op in KEPT]}" if is_on("pool") else ""
         compiler: Any = torch.compiler.config
+        kept = f"{compiler.cache_key_tag} kept {KEPT}" if is_on("pool") else compiler.cache_key_tag
+        known = {**config.unsafe_marked_cacheable_functions, **known_functions()}
         with (
-            compiler.patch(cache_key_tag=tag),  # the caches do not know the table
-            config.patch(unsafe_marked_cacheable_functions=known_functions()),
+            compiler.patch(cache_key_tag=kept),  # the caches do not know the table
+            config.patch(unsafe_marked_cacheable_functions=known),
             mock.patch.object(compile_fx, "select_decomp_table", _decompositions),
         ):
             return compile_fx.compile_fx(graph, inputs, config_patches=dict(options or {}), **more)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -53,17 +53,12 @@ from cnnperf.training.engines.fast.graphs import (
     new_pool,
     reset_optimizer,
 )
-from cnnperf.training.engines.fast.lean_convolutions import (
-    fold_grey_input,
-    only_convolutions_read,
-    skip_biases,
-)
+from cnnperf.training.engines.fast.lean_convolutions import fold_grey_input
 from cnnperf.training.engines.fast.trials import ChoosingEngine
 from cnnperf.training.engines.fast.working_copies import (
     attach_copies,
     copies_of,
     detach_copies,
-    layers_to_copy,
     refresh_copies,
     writing_copies,
 )
@@ -83,23 +78,9 @@ class FastEngine(ChoosingEngine):
         if self.channels == 3 and self.dataset.channels == 1:
             fold_grey_input(model)
             self.fed_channels = 1
-        self._look_at(model)
+        self.look_at(model)
         self.settings["channels_last"] = True
         return model.to(self.device).to(memory_format=torch.channels_last)
-
-    def _look_at(self, model: nn.Module) -> None:
-        """Skip the biases that batch norm cancels; see what reads the images and the weights.
-
-        A user's model may not run on the meta device; then nothing is skipped.
-        """
-        pixels, skips = self.case.resolution, is_on("bias")
-        with suppress(Exception), torch.device("meta"):
-            on_meta = self.make_model().train()
-            images_BCHW = torch.empty(2, self.channels, pixels, pixels)
-            if skips:
-                skip_biases(model, on_meta, images_BCHW)
-            self._convolutions_read = only_convolutions_read(on_meta, images_BCHW)
-            self.layers_to_copy = layers_to_copy(on_meta, images_BCHW)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Create the optimizer, fused where possible; on CUDA, one that graphs can hold."""

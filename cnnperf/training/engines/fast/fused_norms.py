@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import operator
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -232,11 +233,9 @@ def _spread(windows_BChw: torch.Tensor, height: int, width: int, outside: int) -
 # --- the patterns in a graph ------------------------------------------------------------------
 
 
-def _replace(
-    graph: fx.GraphModule, nodes: list[fx.Node], by: Any, *args: Any, **given: Any
-) -> None:
+def _replace(graph: fx.GraphModule, nodes: Sequence[fx.Node], by: Any, *arguments: Any) -> None:
     with graph.graph.inserting_before(nodes[-1]):
-        new = graph.graph.call_function(by, args, given)
+        new = graph.graph.call_function(by, arguments)
     new.meta = dict(nodes[-1].meta)
     nodes[-1].replace_all_uses_with(new)
     for node in reversed(nodes):

@@ -203,12 +203,7 @@ def _pretence(gpu: PretendedGPU, counted: list[GeneratedStep]) -> Iterator[None]
     from torch._inductor.runtime.hints import DeviceProperties
 
     major, minor = gpu.compute_capability
-    properties = SimpleNamespace(
-        name=gpu.name, major=major, minor=minor, multi_processor_count=gpu.multiprocessors,
-        regs_per_multiprocessor=65_536, max_threads_per_multi_processor=2048,
-        max_threads_per_block=1024, warp_size=32,
-        shared_memory_per_block_optin=gpu.shared_memory_bytes,
-    )  # fmt: skip
+    properties = _properties(gpu)
 
     def count_instead_of_compiling(self: GraphLowering) -> Any:
         code: Any = self.codegen()[0]
@@ -247,6 +242,17 @@ def _pretence(gpu: PretendedGPU, counted: list[GeneratedStep]) -> Iterator[None]
             yield
         finally:
             DeviceProperties.create.cache_clear()
+
+
+def _properties(gpu: PretendedGPU) -> SimpleNamespace:
+    """Return what `torch.cuda.get_device_properties` does, as far as Inductor reads it."""
+    major, minor = gpu.compute_capability
+    return SimpleNamespace(
+        name=gpu.name, major=major, minor=minor, multi_processor_count=gpu.multiprocessors,
+        regs_per_multiprocessor=65_536, max_threads_per_multi_processor=2048,
+        max_threads_per_block=1024, warp_size=32,
+        shared_memory_per_block_optin=gpu.shared_memory_bytes,
+    )  # fmt: skip
 
 
 def _answering(answer: Any) -> Any:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
+from torch import nn
 
 from cnnperf.catalog.specs import WORTHWHILE
 from cnnperf.catalog.switches import is_on
@@ -19,6 +21,8 @@ from cnnperf.training.engines.fast import fallbacks
 from cnnperf.training.engines.fast.compilation import ForwardLoss, compile_forward_loss
 from cnnperf.training.engines.fast.fallbacks import is_hopeless
 from cnnperf.training.engines.fast.fused_norms import INDUCTOR_OPTIONS
+from cnnperf.training.engines.fast.lean_convolutions import only_convolutions_read, skip_biases
+from cnnperf.training.engines.fast.working_copies import layers_to_copy
 from cnnperf.training.recipe import is_plain_adam
 
 PRECISIONS: dict[str, tuple[torch.dtype | None, ...]] = {
@@ -50,6 +54,20 @@ class ChoosingEngine(Engine):
     """Whether nothing but convolutions reads the images."""
     layers_to_copy: Sequence[str] = ()
     """Layers whose weights may have bfloat16 copies."""
+
+    def look_at(self, model: nn.Module) -> None:
+        """Skip the biases that batch norm cancels; see what reads the images and the weights.
+
+        A user's model may not run on the meta device; then nothing is skipped.
+        """
+        pixels, skips = self.case.resolution, is_on("bias")
+        with suppress(Exception), torch.device("meta"):
+            on_meta = self.make_model().train()
+            images_BCHW = torch.empty(2, self.channels, pixels, pixels)
+            if skips:
+                skip_biases(model, on_meta, images_BCHW)
+            self._convolutions_read = only_convolutions_read(on_meta, images_BCHW)
+            self.layers_to_copy = layers_to_copy(on_meta, images_BCHW)
 
     def compile_options(self, device: torch.device) -> dict[str, object]:
         """Return Inductor's options for a device."""

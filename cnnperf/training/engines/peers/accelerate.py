@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from cnnperf.errors import UsageError
 from cnnperf.training.data.augment import augment
-from cnnperf.training.engines.base import Batch, Evaluation, SplitName, channels_last
+from cnnperf.training.engines.base import Batch, SplitName, channels_last
 from cnnperf.training.engines.eager import EagerEngine
 from cnnperf.training.engines.peers.plain import AmpEngine
+from cnnperf.training.evaluation import Evaluation
 from cnnperf.training.ranks import ALONE
 
 

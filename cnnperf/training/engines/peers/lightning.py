@@ -27,13 +27,13 @@ from cnnperf.errors import UsageError
 from cnnperf.training.data.augment import augment
 from cnnperf.training.engines.base import (
     Batch,
-    Evaluation,
     SplitName,
     channels_last,
 )
 from cnnperf.training.engines.eager import EagerEngine
 from cnnperf.training.engines.peers.plain import AmpEngine
 from cnnperf.training.engines.phase import EpochHandler, PhaseRecorder, WaitingTime
+from cnnperf.training.evaluation import Evaluation
 
 ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Lightning's name of a device type, by torch's name."""
